@@ -1,0 +1,51 @@
+"""A receiver for the callbacks of asynchronous job APIs: one durable record from submission to handler.
+
+What is exported is loaded when it is asked for, so that ``receiver --help`` starts without a web framework.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from receiver.app import Receiver
+    from receiver.app import verify_message as verify
+    from receiver.core.errors import ReceiverError, RejectionError
+    from receiver.core.model import Job, JobState, Result
+    from receiver.dispatch import idempotency_key
+    from receiver.handlers import Discard, Retry
+    from receiver.settings import Settings
+
+__all__ = [
+    "Discard",
+    "Job",
+    "JobState",
+    "Receiver",
+    "ReceiverError",
+    "RejectionError",
+    "Result",
+    "Retry",
+    "Settings",
+    "idempotency_key",
+    "verify",
+]
+
+_HOMES: Final = {
+    "Discard": ("receiver.handlers", "Discard"),
+    "Job": ("receiver.core.model", "Job"),
+    "JobState": ("receiver.core.model", "JobState"),
+    "Receiver": ("receiver.app", "Receiver"),
+    "ReceiverError": ("receiver.core.errors", "ReceiverError"),
+    "RejectionError": ("receiver.core.errors", "RejectionError"),
+    "Result": ("receiver.core.model", "Result"),
+    "Retry": ("receiver.handlers", "Retry"),
+    "Settings": ("receiver.settings", "Settings"),
+    "idempotency_key": ("receiver.dispatch", "idempotency_key"),
+    "verify": ("receiver.app", "verify_message"),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'receiver' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,393 @@
+"""The receiver, wired by hand: the only module that knows all parts.
+
+``Receiver`` is the library's face; its ``asgi`` is the deployed application.
+"""
+
+import contextlib
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from receiver.api import Api
+from receiver.cancel import Cancel
+from receiver.catalog import Catalog
+from receiver.core.errors import ConfigurationError, ReceiverError, StoreUnavailableError
+from receiver.core.model import Job
+from receiver.core.signature import Message, Verified, load_key, verify
+from receiver.dispatch import RunDispatch
+from receiver.fetch import Fetch
+from receiver.front import Front
+from receiver.handlers import Handlers
+from receiver.ingest import Ingest
+from receiver.keys import Keys
+from receiver.metrics import Metrics
+from receiver.outbound import Outbound
+from receiver.poll import Poll
+from receiver.replay import Replay, Replayed
+from receiver.settings import Settings, from_environment
+from receiver.storage.arrivals import Quota
+from receiver.storage.store import Store
+from receiver.submit import Order, Submit
+from receiver.web import PRIVATE, problem
+from receiver.worker import Steps, Worker
+
+log = structlog.get_logger(__name__)
+
+F = TypeVar("F", bound=Callable[..., Any])
+#: Seconds that running steps and handlers get when the process is told to stop.
+PATIENCE: Final = 4.0
+
+
+def read_clock() -> int:
+    """The time: milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class NotStartedError(ReceiverError):
+    """The receiver was never started: run its lifespan (``FastAPI(lifespan=receiver.lifespan)``)."""
+
+    code = "receiver_not_started"
+    status = 503
+
+
+class Running:
+    """The parts of a receiver that is started."""
+
+    def __init__(
+        self, settings: Settings, store: Store, handlers: Handlers, clock: Callable[[], int]
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.owner = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self.keys = Keys(settings)
+        self.catalog = Catalog.load(settings)
+        self.metrics = Metrics()
+        self.outbound = Outbound(
+            keys=self.keys, providers=self.catalog.values(), max_result=settings.max_result
+        )
+        asking: dict[str, Any] = {
+            "store": store,
+            "catalog": self.catalog,
+            "outbound": self.outbound,
+            "clock": clock,
+            "metrics": self.metrics,
+        }
+        self.submit = Submit(
+            **asking,
+            keys=self.keys,
+            owner=self.owner,
+            public_url=settings.public_url,
+            lease_ms=settings.lease_ms,
+            largest=settings.max_result,
+        )
+        self.cancel = Cancel(**asking)
+        self.worker: Worker | None = None
+        self._steps = Steps(
+            submit=self.submit,
+            poll=Poll(**asking, largest=settings.max_result),
+            fetch=Fetch(**asking),
+            cancel=self.cancel,
+            dispatch=RunDispatch(
+                store=store, handlers=handlers, clock=clock, metrics=self.metrics, owner=self.owner
+            ),
+        )
+        self._handlers = handlers
+        self.ingest = Ingest(
+            store=store,
+            catalog=self.catalog,
+            keys=self.keys,
+            clock=clock,
+            quota=Quota(entries=settings.quarantine),
+            notify=self.notify,
+            metrics=self.metrics,
+        )
+        self.replay = Replay(
+            store=store, catalog=self.catalog, keys=self.keys, clock=clock, notify=self.notify
+        )
+
+    def notify(self) -> None:
+        """Tell the worker, if there is one here, that there may be work."""
+        if self.worker is not None:
+            self.worker.notify()
+
+    async def start_worker(self) -> None:
+        """Begin to do what is due."""
+        self.worker = Worker(
+            store=self.store,
+            catalog=self.catalog,
+            handlers=self._handlers,
+            steps=self._steps,
+            clock=self.clock,
+            owner=self.owner,
+            key_id=self.keys.newest.id,
+            lease_ms=self.settings.lease_ms,
+            keep_days=self.settings.keep_days,
+        )
+        await self.worker.start()
+
+    async def check_keys(self) -> None:
+        """Raise ConfigurationError where an open job needs a master key that is gone."""
+        gone = sorted(set(await self.store.open_key_ids()) - {key.id for key in self.keys.masters} - {""})
+        if gone:
+            raise ConfigurationError(
+                f"Open jobs need the master key {gone[0]}, which is not in RECEIVER_SECRET_KEY; add it again, after "
+                "the newest, until they have ended.",
+                code="secret_key_gone",
+            )
+
+    async def stop(self) -> None:
+        """Stop doing things and give everything back."""
+        if self.worker is not None:
+            await self.worker.drain(patience=PATIENCE)
+            self.worker = None
+        await self.outbound.close()
+        await self.store.close()
+
+
+class Application:
+    """The ASGI face of a receiver."""
+
+    def __init__(self, receiver: "Receiver") -> None:
+        self._receiver = receiver
+        # Starlette speaks the lifespan protocol for us; what it serves is built when the receiver has started.
+        self._lifespan = Starlette(lifespan=receiver.lifespan)
+        self._built: tuple[Running, Starlette] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        try:
+            running = self._receiver.running
+        except NotStartedError as error:
+            log.error("receiver_not_started")
+            await problem(error)(scope, receive, send)
+            return
+        if self._built is None or self._built[0] is not running:
+            self._built = running, self._build(running)
+        await self._built[1](scope, receive, send)
+
+    @staticmethod
+    def _build(running: Running) -> Starlette:
+        front = Front(ingest=running.ingest, settings=running.settings)
+        api = Api(
+            store=running.store,
+            catalog=running.catalog,
+            keys=running.keys,
+            settings=running.settings,
+            submit=running.submit,
+            cancel=running.cancel,
+            replay=running.replay,
+            metrics=running.metrics,
+            clock=running.clock,
+            notify=running.notify,
+        )
+        application = Starlette(
+            routes=[*front.routes, *api.routes],
+            exception_handlers={404: _unknown, ReceiverError: _refused, Exception: _broken},
+        )
+        # A redirect would repeat a token in its Location.
+        application.router.redirect_slashes = False
+        return application
+
+
+async def _unknown(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=404, headers=PRIVATE)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ReceiverError)  # noqa: S101  (registered for that)
+    retry = {"retry-after": "5"} if error.status == 503 else None  # noqa: PLR2004
+    return problem(error, headers=retry)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    # Never a 4xx: a sender takes that for its own fault and does not try again.
+    log.error("request_failed", route=request.scope["path"].split("/")[1], exc_info=error)
+    broken = StoreUnavailableError(
+        "Something broke in the receiver; it is logged. Try again.", code="internal_error"
+    )
+    return problem(broken, headers={"retry-after": "5"})
+
+
+class Receiver:
+    """Submits jobs, takes their callbacks, and hands their completions to handlers.
+
+    Args:
+        settings: How it is set up; read from the environment, when it starts, if left out.
+        clock: Tells the time in milliseconds since the Unix epoch.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, clock: Callable[[], int] = read_clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._running: Running | None = None
+        self.handlers = Handlers()
+        #: The deployed application; mounted into another, it needs ``lifespan`` there.
+        self.asgi = Application(self)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; raises ConfigurationError where one is wrong."""
+        if self._settings is None:
+            self._settings = from_environment()
+        return self._settings
+
+    @property
+    def running(self) -> Running:
+        """The parts; raises NotStartedError unless started."""
+        if self._running is None:
+            raise NotStartedError
+        return self._running
+
+    def on(self, provider: str | None = None, **options: Any) -> Callable[[F], F]:  # noqa: ANN401
+        """Register a handler; see ``handlers.Handlers.on`` for the options."""
+        return self.handlers.on(provider, **options)
+
+    async def start(self, *, worker: bool = True, serve: bool = True) -> Running:
+        """Open the store and begin.
+
+        Args:
+            worker: Whether to do what is due here.
+            serve: Whether this is the process that serves the database (SQLite takes one), rather than a
+                command that only reads or records something.
+
+        Raises:
+            ConfigurationError: a setting, a key or a description is wrong, or SQLite is served already.
+            StoreUnavailableError: the database cannot be opened.
+        """
+        if self._running is not None:
+            return self._running
+        store = await Store.open(self.settings.database_url)
+        try:
+            if serve:
+                store.driver.serve()
+            running = Running(self.settings, store, self.handlers, self._clock)
+            if serve:
+                _ = running.keys.newest
+                await running.check_keys()
+            if worker:
+                await running.start_worker()
+        except BaseException:
+            await store.close()
+            raise
+        self._running = running
+        log.info(
+            "receiver_started", worker=worker, providers=len(running.catalog), handlers=len(self.handlers)
+        )
+        return running
+
+    async def stop(self) -> None:
+        """Drain and give everything back; harmless if it was not started."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+            log.info("receiver_stopped")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
+        """Start and stop with an application: ``FastAPI(lifespan=receiver.lifespan)``."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def submit(
+        self,
+        provider: str,
+        request: Mapping[str, Any],
+        *,
+        operation: str = "",
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+    ) -> Job:
+        """Submit a job; it is recorded before anything is sent.
+
+        Args:
+            provider: The provider's name.
+            request: What the provider's API takes, without callback URL and secret.
+            operation: Which of the provider's operations; its first if left out.
+            idempotency_key: The same key with the same request is the same job.
+            metadata: Yours; JSON, kept with the job and given to the handlers.
+            deadline: Seconds after which the job is given up.
+
+        Raises:
+            RequestError: the order cannot be carried out as it stands; nothing was sent.
+            ConflictError: the idempotency key was used for another request.
+            ConfigurationError: a key or credential is missing; nothing was sent.
+            StoreUnavailableError: it could not be recorded; nothing was sent.
+        """
+        job, _ = await self.running.submit(
+            Order(
+                provider=provider,
+                request=dict(request),
+                operation=operation,
+                idempotency_key=idempotency_key,
+                metadata=dict(metadata or {}),
+                deadline=deadline,
+                local_files=True,
+            )
+        )
+        return job
+
+    async def job(self, job_id: str) -> Job:
+        """A job as it is now; raises NotFoundError."""
+        return await self.running.store.job(job_id)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask the provider to cancel; see ``cancel.Cancel`` for what is raised."""
+        return await self.running.cancel(job_id)
+
+    async def replay(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> Replayed:
+        """Replay a job or a callback; see ``replay.Replay``."""
+        return await self.running.replay(any_id, handler=handler, dry_run=dry_run)
+
+
+def verify_message(
+    provider: str,
+    *,
+    body: bytes,
+    headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]],
+    url: str = "",
+    keys: Sequence[str] | None = None,
+    at: int | None = None,
+    settings: Settings | None = None,
+) -> Verified:
+    """Verify one message by a provider's scheme, with *keys* as configured text or those of the settings.
+
+    Raises:
+        RejectionError: it is not proved genuine; ``code`` says which proof failed.
+        KeyUnavailableError: there is no key to prove it with.
+        RequestError: there is no such provider, or it signs nothing.
+    """
+    settings = settings or from_environment()
+    described = Catalog.load(settings).named(provider)
+    if described.verify is None or not described.signed:
+        raise ConfigurationError(
+            f"{provider} signs nothing that could be verified.", code="unsigned_provider"
+        )
+    pairs = (
+        [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        if isinstance(headers, Mapping)
+        else list(headers)
+    )
+    loaded = (
+        [load_key(f"key#{n}", text, scheme=described.verify) for n, text in enumerate(keys, start=1)]
+        if keys is not None
+        else Keys(settings).verifying(described, job_id=None, master=None)
+    )
+    query = url.partition("?")[2].encode()
+    message = Message(body=body, headers=tuple(pairs), url=url, query=query, method="POST")
+    return verify(message, scheme=described.verify, keys=loaded, now=read_clock() if at is None else at)

@@ -1,0 +1,117 @@
+"""The catalog: every provider description, the packaged ones and the user's own, checked when loaded."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from receiver.core.errors import DescriptionError, RequestError, UnreadableError
+from receiver.core.provider import Provider, Sample, describe
+from receiver.core.reading import Received, read
+from receiver.settings import Settings
+
+_LARGEST_SAMPLE = 1024 * 1024
+
+
+class _File(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def read_bytes(self) -> bytes: ...
+
+
+class Catalog(Mapping[str, Provider]):
+    """Providers by name."""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self._providers = dict(sorted(providers.items()))
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Catalog":
+        """Load the packaged descriptions and those in ``RECEIVER_PROVIDERS_DIR``, which win.
+
+        Raises:
+            DescriptionError: one is wrong; the sentence names file, key and reason.
+        """
+        found = {one.name: one for one in map(load_file, packaged())}
+        if settings.providers_dir:
+            found |= {one.name: one for one in map(load_file, in_folder(Path(settings.providers_dir)))}
+        for name, provider in found.items():
+            base_url = settings.base_url(name)
+            if base_url is not None:
+                found[name] = provider.at(base_url)
+        return cls(found)
+
+    def __getitem__(self, name: str) -> Provider:
+        return self._providers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._providers)
+
+    def __len__(self) -> int:
+        return len(self._providers)
+
+    def named(self, name: str) -> Provider:
+        """The provider called *name*; raises RequestError listing those there are."""
+        try:
+            return self._providers[name]
+        except KeyError:
+            raise RequestError(
+                f"There is no provider {name!r}. There are: {', '.join(self._providers)}.",
+                code="provider_unknown",
+                field="provider",
+            ) from None
+
+
+def packaged() -> list[_File]:
+    """The description files that come with the receiver."""
+    return [one for one in files("receiver.providers").iterdir() if one.name.endswith(".toml")]
+
+
+def in_folder(folder: Path) -> Sequence[_File]:
+    """The description files of *folder*; raises DescriptionError where it is none."""
+    if not folder.is_dir():
+        raise DescriptionError(f"RECEIVER_PROVIDERS_DIR: {folder} is not a folder.")
+    return sorted(folder.glob("*.toml"))
+
+
+def load_file(file: _File) -> Provider:
+    """Read one description; raises DescriptionError with file, key and reason."""
+    try:
+        provider = describe(tomllib.loads(file.read_bytes().decode()))
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        key = place.strip("`").removeprefix("$").lstrip(".") or "the description"
+        raise DescriptionError(f"{file.name}: {key}: {reason}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise DescriptionError(f"{file.name}: not readable as TOML: {error}.") from error
+    if provider.name != file.name.removesuffix(".toml"):
+        raise DescriptionError(f"{file.name}: name: it is {provider.name!r}; file and name must agree.")
+    return provider
+
+
+def check_samples(provider: Provider) -> list[str]:
+    """Read a description's own samples; the sentences say what came out otherwise than described."""
+    return [
+        f"samples.{place}: {problem}"
+        for place, sample in enumerate(provider.samples)
+        for problem in _check(provider, sample)
+    ]
+
+
+def _check(provider: Provider, sample: Sample) -> Iterator[str]:
+    received = Received(body=sample.body.encode(), headers=((b"content-type", b"application/json"),))
+    try:
+        seen = read(received, provider.shapes[sample.shape], largest=_LARGEST_SAMPLE)
+    except UnreadableError as error:
+        yield f"{error} ({error.code})"
+        return
+    if seen.remote_id != sample.id:
+        yield f"the id reads as {seen.remote_id!r}, not {sample.id!r}"
+    if seen.state != sample.state:
+        yield f"the state reads as {seen.state!r}, not {sample.state!r}"
+    if (seen.result is not None) != sample.result:
+        yield f"a result is {'found' if seen.result else 'not found'}"

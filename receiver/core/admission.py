@@ -1,0 +1,189 @@
+"""Verify → read → which transition: what a callback may do, the same live, in a replay and re-verified.
+
+It is done in two parts, because the first needs only the bytes and the second the job as it stands in the
+transaction: ``examine`` proves and reads, ``admit`` decides.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from receiver.core.errors import RejectionError, UnreadableError
+from receiver.core.model import Callback, Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
+from receiver.core.provider import Provider, origin_of
+from receiver.core.reading import Received, read
+from receiver.core.signature import Key, Message, verify
+from receiver.core.transition import Move, observe, woken
+
+#: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
+MOST_KEPT = 20
+
+
+class Terms(Value, frozen=True, kw_only=True):
+    """How to record a job that nobody submitted here, should a callback name one."""
+
+    delivery: Delivery
+    deadline_ms: int
+    keep_ms: int | None
+    keep_from: str
+    key_id: str
+
+
+class Unreadable(Value, frozen=True, kw_only=True, tag=True):
+    """Why a genuine callback could not be read."""
+
+    code: str
+
+
+class Examined(Value, frozen=True, kw_only=True):
+    """A callback after proof and reading, before anyone has looked at its job."""
+
+    #: Whether a signature vouches for it, rather than its token alone.
+    signed: bool
+    key_id: str | None
+    delivery_id: str | None
+    #: What it says, for each way in which its job may have been submitted.
+    readings: dict[Delivery, Observation | Unreadable]
+    #: Digest of the result inside, computed outside the transaction.
+    result_sha256: str | None
+    #: Whether it names an address outside the provider's origins.
+    foreign_url: bool
+
+    def reading(self, delivery: Delivery) -> Observation | Unreadable:
+        """What it says to a job that was submitted as *delivery*."""
+        return self.readings.get(delivery) or next(iter(self.readings.values()))
+
+    @property
+    def remote_id(self) -> str | None:
+        """The provider's job id, by whichever reading finds one."""
+        for reading in self.readings.values():
+            if isinstance(reading, Observation) and reading.remote_id is not None:
+                return reading.remote_id
+        return None
+
+
+class Admission(Value, frozen=True, kw_only=True):
+    """What becomes of a callback and of its job."""
+
+    verdict: Verdict
+    code: str | None = None
+    move: Move | None = None
+    #: A result that must be copied out because the received bytes do not hold it as it is.
+    content: bytes | None = None
+    #: A provider's job id that an authenticated GET must confirm before it is believed.
+    candidate_id: str | None = None
+    #: Whether the timeline says that an address in the callback was not followed.
+    fetch_refused: bool = False
+
+
+def examine(
+    callback: Callback, *, provider: Provider, keys: Sequence[Key], url: str, now: int, largest: int
+) -> Examined:
+    """Prove that *callback* is genuine and read it; *url* is the address it was sent to, as signed.
+
+    Raises:
+        RejectionError: it is not proved genuine.
+        KeyUnavailableError: the key that would prove it is missing: our fault, never the sender's.
+    """
+    signed, key_id, delivery_id = False, None, None
+    if provider.signed:
+        assert provider.verify is not None  # noqa: S101  (what ``signed`` says)
+        message = Message(
+            body=callback.body,
+            headers=callback.headers,
+            url=url,
+            query=callback.query,
+            method=callback.method,
+        )
+        verified = verify(message, scheme=provider.verify, keys=keys, now=now)
+        signed, key_id, delivery_id = verified.authenticated, verified.key_id, verified.delivery_id
+    received = Received(body=callback.body, headers=callback.headers, query=callback.query)
+    readings: dict[Delivery, Observation | Unreadable] = {}
+    for delivery in provider.deliveries:
+        try:
+            readings[delivery] = read(received, provider.shape(delivery), largest=largest)
+        except UnreadableError as error:
+            readings[delivery] = Unreadable(code=error.code)
+    results = [r.result for r in readings.values() if isinstance(r, Observation) and r.result is not None]
+    urls = [r.response_url or r.result_url for r in readings.values() if isinstance(r, Observation)]
+    return Examined(
+        signed=signed,
+        key_id=key_id,
+        delivery_id=delivery_id,
+        readings=readings,
+        result_sha256=hashlib.sha256(results[0].content).hexdigest() if results else None,
+        foreign_url=any(url is not None and origin_of(url) not in provider.origins for url in urls),
+    )
+
+
+def admit(job: Job, examined: Examined, *, callback_id: str, now: int) -> Admission:
+    """Decide what a proved callback does to *job*, as it stands in the transaction."""
+    seen = examined.reading(job.delivery)
+    if isinstance(seen, Unreadable):
+        return Admission(verdict=Verdict.UNREADABLE, code=seen.code)
+    if seen.remote_id is not None and job.remote_id is not None and seen.remote_id != job.remote_id:
+        return Admission(verdict=Verdict.UNREADABLE, code="job_id_mismatch")
+    if not examined.signed and job.delivery is not Delivery.RESULT:
+        return _wake(job, seen, examined, callback_id)
+    if seen.state is None and job.delivery is Delivery.RESULT:
+        if seen.result is None:
+            return Admission(verdict=Verdict.UNREADABLE, code="status_missing")
+        seen = replace(seen, state=JobState.SUCCEEDED)
+    if seen.state is None:
+        return _wake(job, seen, examined, callback_id)
+    return _believe(job, seen, examined, callback_id=callback_id, now=now)
+
+
+def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> Admission:
+    if examined.signed and job.remote_id is None:
+        job = replace(job, remote_id=seen.remote_id)
+    move = woken(job, callback_id=callback_id, most=MOST_KEPT)
+    named = seen.response_url or seen.result_url
+    elsewhere = named is not None and job.response_url is not None and named != job.response_url
+    return Admission(
+        verdict=Verdict.ACCEPTED if move.changed else Verdict.DUPLICATE,
+        code=move.note,
+        move=move,
+        candidate_id=seen.remote_id if job.remote_id is None else None,
+        fetch_refused=elsewhere or examined.foreign_url,
+    )
+
+
+def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: str, now: int) -> Admission:
+    refused = examined.foreign_url
+    # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
+    trusted = replace(seen, response_url=None, cancel_url=None, result_url=None) if refused else seen
+    held, content = None, None
+    if seen.result is not None and seen.state is JobState.SUCCEEDED and examined.result_sha256 is not None:
+        inside = seen.result.offset is not None
+        held = Held(
+            callback_id=callback_id if inside else None,
+            offset=seen.result.offset or 0,
+            size=len(seen.result.content),
+            sha256=examined.result_sha256,
+            content_type=seen.result.content_type,
+        )
+        content = None if inside else seen.result.content
+    move = observe(job, trusted, source=Source.CALLBACK, now=now, held=held)
+    if move.look_now:
+        move = replace(move, job=replace(move.job, woken_by=callback_id))
+    return Admission(
+        verdict=Verdict.ACCEPTED if move.changed else Verdict.DUPLICATE,
+        code=move.note,
+        move=move,
+        content=content if move.completed else None,
+        fetch_refused=refused,
+    )
+
+
+def terms_for(provider: Provider, *, key_id: str) -> Terms:
+    """How to record a job of *provider* that was not submitted here."""
+    retention = provider.retention
+    return Terms(
+        delivery=provider.callback.delivers if provider.callback is not None else Delivery.NONE,
+        deadline_ms=int(provider.deadline),
+        keep_ms=None if retention is None else int(retention.keeps),
+        keep_from="completion" if retention is None else retention.counted_from,
+        key_id=key_id,
+    )

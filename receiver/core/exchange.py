@@ -1,0 +1,359 @@
+"""Conversations with a provider, as generators of requests: one driver sends them, tests just answer.
+
+A generator yields what to send, is sent the answer, and returns what was learned. It knows no credential:
+whoever sends a request attaches those, and only at the provider's own origins.
+"""
+
+import base64
+import json
+from collections.abc import Generator, Mapping
+from copy import deepcopy
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import quote, urlencode
+
+from receiver.core.errors import RequestError, UnreadableError
+from receiver.core.model import HOUR, Delivery, Due, Failure, Held, Job, JobState, Observation, Value
+from receiver.core.provider import CallbackTerms, Provider, Submit, origin_of
+from receiver.core.reading import Received, read
+from receiver.core.retry import parse_retry_after
+
+_LONGEST_WORDS: Final = 2000
+_OK: Final = range(200, 300)
+_GONE: Final = {404, 410}
+_TRY_LATER: Final = 429
+_SERVER_ERROR: Final = 500
+
+
+class FilePart(Value, frozen=True, kw_only=True):
+    """A file of a multipart submission."""
+
+    name: str
+    content: bytes
+
+
+class HttpRequest(Value, frozen=True, kw_only=True):
+    """A request to a provider."""
+
+    purpose: Literal["submit", "poll", "fetch", "cancel"]
+    method: str
+    url: str
+    headers: dict[str, str] = {}
+    body: bytes | None = None
+    #: Text fields and files of a multipart body.
+    fields: dict[str, str] = {}
+    files: dict[str, FilePart] = {}
+    credentials: bool = True
+    #: Whether any public https origin will do; it gets no credentials.
+    anywhere: bool = False
+
+
+class HttpResponse(Value, frozen=True, kw_only=True):
+    """A provider's answer, its body bounded by whoever received it."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    #: Where the body was stored instead, if the request was a fetch.
+    held: Held | None = None
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that (lower-case) name, as text."""
+        value = Received(body=b"", headers=self.headers).header(name)
+        return None if value is None else value.decode("latin-1")
+
+
+class Accepted(Value, frozen=True, kw_only=True):
+    """The provider took the job."""
+
+    seen: Observation
+
+
+class Refused(Value, frozen=True, kw_only=True):
+    """The provider will not take the job as it stands."""
+
+    error: Failure
+
+
+class TryLater(Value, frozen=True, kw_only=True):
+    """The provider said that it did nothing: it may be asked again, after ``wait`` ms if it named a wait."""
+
+    code: str
+    wait: int | None = None
+
+
+class Unknown(Value, frozen=True, kw_only=True):
+    """Nobody knows whether the provider took the job."""
+
+    code: str
+
+
+class Seen(Value, frozen=True, kw_only=True):
+    """The provider answered about the job."""
+
+    seen: Observation
+
+
+class Pending(Value, frozen=True, kw_only=True):
+    """The provider says "not yet"."""
+
+    wait: int | None = None
+
+
+class Gone(Value, frozen=True, kw_only=True):
+    """The provider knows nothing at this address (404, 410)."""
+
+    status: int
+
+
+Submission: TypeAlias = Accepted | Refused | TryLater | Unknown
+Look: TypeAlias = Seen | Pending | Gone | TryLater
+
+
+def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: bool) -> Delivery:
+    """How the provider will tell of the end of a job submitted as *request*; *reachable*: we have a public URL."""
+    terms = provider.callback
+    if terms is None or (not reachable and terms.where != "registered"):
+        return Delivery.NONE
+    for variant in terms.delivers_when:
+        value = _at(request, variant.path)
+        if type(value) is type(variant.is_) and value == variant.is_:
+            return variant.delivers
+    return terms.delivers
+
+
+def submit(
+    provider: Provider,
+    job: Job,
+    request: Mapping[str, Any],
+    *,
+    callback_url: str | None,
+    secret: bytes | None,
+    files: Mapping[str, FilePart],
+    largest: int,
+) -> Generator[HttpRequest, HttpResponse, Submission]:
+    """Start *job* at the provider.
+
+    Raises:
+        RequestError: the request sets a field that the receiver sets.
+    """
+    response = yield submission_request(
+        provider, job, request, callback_url=callback_url, secret=secret, files=files
+    )
+    wait = parse_retry_after(response.header(b"retry-after"), now=0, longest=HOUR)
+    if response.status == _TRY_LATER:
+        return TryLater(code="too_many_requests", wait=wait)
+    if response.status >= _SERVER_ERROR:
+        return Unknown(code=f"status_{response.status}")
+    if response.status not in _OK:
+        words = response.body[:_LONGEST_WORDS].decode(errors="replace").replace("\0", " ")
+        return Refused(error=Failure(code=f"submission_refused_{response.status}", text=words))
+    assert provider.submit is not None  # noqa: S101  (submission_request looked)
+    try:
+        seen = _read(provider, provider.submit.answer, response, largest)
+    except UnreadableError as error:
+        # A 2xx means that the job is running and being paid for: it is not sent again.
+        return Unknown(code=error.code)
+    return Accepted(seen=seen)
+
+
+def submission_request(
+    provider: Provider,
+    job: Job,
+    request: Mapping[str, Any],
+    *,
+    callback_url: str | None,
+    secret: bytes | None = None,
+    files: Mapping[str, FilePart] = {},
+) -> HttpRequest:
+    """The request that starts *job*; raises RequestError as ``submit`` does."""
+    terms = provider.submit
+    if terms is None:
+        raise RequestError(
+            f"{provider.name} only sends callbacks; jobs cannot be submitted to it.",
+            code="submit_unsupported",
+        )
+    operation = provider.operations.get(job.operation)
+    url = (operation.url if operation else None) or terms.url
+    content = (operation.content if operation else None) or terms.content
+    body = _submission_body(terms, request, polled=callback_url is None)
+    headers: dict[str, str] = {}
+    if terms.idempotency is not None:
+        if terms.idempotency.where == "header":
+            headers[terms.idempotency.name] = job.id
+        else:
+            _put(body, terms.idempotency.name, job.id)
+    if callback_url is not None and provider.callback is not None and provider.callback.where != "registered":
+        url = _ask_callback(provider.callback, body, url, callback_url, secret)
+    if content == "multipart":
+        fields = {
+            name: _field(value) for name, value in body.items() if name not in files and value is not None
+        }
+        return HttpRequest(
+            purpose="submit", method=terms.method, url=url, headers=headers, fields=fields, files=dict(files)
+        )
+    headers["content-type"] = "application/json"
+    return HttpRequest(
+        purpose="submit", method=terms.method, url=url, headers=headers, body=json.dumps(body).encode()
+    )
+
+
+def can_look(provider: Provider, job: Job, due: Due) -> bool:
+    """Whether there is an address to ask about *job*."""
+    return due.result_url is not None or _status_url(provider, job, due.candidate_id) is not None
+
+
+def status(
+    provider: Provider, job: Job, *, candidate_id: str | None, largest: int, now: int
+) -> Generator[HttpRequest, HttpResponse, Look]:
+    """Ask for *job*'s state; *candidate_id* is tried where the provider's id is not known."""
+    url = _status_url(provider, job, candidate_id)
+    if url is None or provider.poll is None:
+        return Pending()
+    response = yield HttpRequest(purpose="poll", method=provider.poll.method, url=url)
+    wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
+    if response.status in provider.poll.pending:
+        return Pending(wait=wait)
+    if response.status in _GONE:
+        return Gone(status=response.status)
+    if response.status not in _OK:
+        return TryLater(code=f"status_{response.status}", wait=wait)
+    try:
+        seen = _read(provider, provider.poll.answer, response, largest)
+    except UnreadableError as error:
+        return TryLater(code=error.code, wait=wait)
+    wanted = job.remote_id or candidate_id
+    if (seen.remote_id is not None and wanted is not None and seen.remote_id != wanted) or (
+        job.remote_id is None and seen.remote_id is None
+    ):
+        return TryLater(code="answer_for_another_job", wait=wait)
+    if seen.state is None:
+        return TryLater(code="status_missing", wait=wait)
+    if seen.state is JobState.SUCCEEDED and seen.result is None and seen.result_url is None:
+        return TryLater(code="result_missing", wait=wait)
+    return Seen(seen=seen) if seen.state.ended else Pending(wait=wait) if wait else Seen(seen=seen)
+
+
+def result(
+    provider: Provider, url: str, *, now: int
+) -> Generator[HttpRequest, HttpResponse, Held | Gone | TryLater]:
+    """Fetch a result from an address of its own; the driver stores the body as it arrives."""
+    ours = origin_of(url) in provider.origins
+    response = yield HttpRequest(
+        purpose="fetch",
+        method="GET",
+        url=url,
+        credentials=ours and provider.fetch.authenticated,
+        anywhere=not ours,
+    )
+    wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
+    if response.held is not None:
+        return response.held
+    if response.status in _GONE:
+        return Gone(status=response.status)
+    return TryLater(code=f"status_{response.status}", wait=wait)
+
+
+def cancel(provider: Provider, job: Job, *, now: int) -> Generator[HttpRequest, HttpResponse, Look]:
+    """Ask the provider to cancel *job*; whether it did is for an observation to say."""
+    assert provider.cancel is not None  # noqa: S101  (the intent was refused otherwise)
+    url = _fill(provider.cancel.url, job, None)
+    if url is None:
+        return Gone(status=404)
+    response = yield HttpRequest(purpose="cancel", method=provider.cancel.method, url=url)
+    if response.status in _OK:
+        if provider.cancel.confirms:
+            return Seen(seen=Observation(state=JobState.CANCELED))
+        return Pending()
+    if response.status == _TRY_LATER or response.status >= _SERVER_ERROR:
+        wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
+        return TryLater(code=f"status_{response.status}", wait=wait)
+    return Gone(status=response.status)
+
+
+def _submission_body(terms: Submit, request: Mapping[str, Any], *, polled: bool) -> dict[str, Any]:
+    asked = deepcopy(dict(request))
+    for path, value in terms.set.items():
+        if _at(asked, path) is None:
+            _put(asked, path, value)
+    if polled:
+        for path, value in terms.set_polled.items():
+            _put(asked, path, value)
+    return {terms.wrap: asked} if terms.wrap is not None else asked
+
+
+def _ask_callback(
+    terms: CallbackTerms, body: dict[str, Any], url: str, callback_url: str, secret: bytes | None
+) -> str:
+    value = callback_url
+    if terms.encode == "base64-json":
+        value = base64.b64encode(json.dumps([{"requestUrl": callback_url, **terms.set}]).encode()).decode()
+    if terms.where == "query":
+        return f"{url}{'&' if '?' in url else '?'}{urlencode({terms.path: value})}"
+    for path in filter(None, (terms.path, terms.secret_path)):
+        if _at(body, path) is not None:
+            raise RequestError(
+                f"The request sets {path}, which the receiver sets itself; leave it out.",
+                code="request_field_reserved",
+                field=f"request.{path}",
+            )
+    _put(body, terms.path, value)
+    if terms.encode == "plain":
+        for path, extra in terms.set.items():
+            _put(body, path, extra)
+    if terms.secret_path is not None and secret is not None:
+        _put(body, terms.secret_path, secret.decode())
+    return url
+
+
+def _read(provider: Provider, shape: str, response: HttpResponse, largest: int) -> Observation:
+    received = Received(body=response.body, headers=response.headers)
+    return read(received, provider.shapes[shape], largest=largest)
+
+
+def _status_url(provider: Provider, job: Job, candidate_id: str | None) -> str | None:
+    for template in provider.poll.url if provider.poll is not None else ():
+        url = _fill(template, job, candidate_id)
+        if url is not None and origin_of(url) in provider.origins:
+            return url
+    return None
+
+
+def _fill(template: str, job: Job, candidate_id: str | None) -> str | None:
+    known = {
+        "{response_url}": job.response_url,
+        "{cancel_url}": job.cancel_url,
+        "{id}": quote(job.remote_id or candidate_id or "", safe="") or None,
+        "{operation}": job.operation or None,
+    }
+    for placeholder, value in known.items():
+        if placeholder in template:
+            if value is None:
+                return None
+            template = template.replace(placeholder, value)
+    return template
+
+
+def _field(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _at(document: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401
+    found: Any = document
+    for key in path.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(key)
+    return found
+
+
+def _put(document: dict[str, Any], path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        document = document.setdefault(key, {})
+        if not isinstance(document, dict):
+            raise RequestError(
+                f"The request's {key} is no object, but the receiver sets {path}.",
+                code="request_field_reserved",
+                field=f"request.{key}",
+            )
+    document[last] = value

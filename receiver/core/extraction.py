@@ -1,0 +1,178 @@
+"""What a scheme refers to in a message: headers, signatures, timestamp, ids. Strict and bounded."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from receiver.core.errors import SignatureMalformedError, SignatureMissingError
+from receiver.core.scheme import Scheme, Source
+
+#: A header with more signatures than any rotation needs is an attempt to buy work.
+MOST_CANDIDATES: Final = 16
+_MOST_ITEMS: Final = 64
+_MOST_QUERY_FIELDS: Final = 100
+_LONGEST_ID: Final = 256
+
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrived, exactly as it arrived."""
+
+    #: As received: not decompressed, not decoded, not parsed.
+    body: bytes
+    #: ASGI's header list: order and duplicates kept, letter case of no account.
+    headers: Sequence[tuple[bytes, bytes]]
+    #: The address as its sender signed it: public URL, path and query.
+    url: str = ""
+    #: The raw query string; if empty, the one of ``url`` counts.
+    query: bytes = b""
+    method: str = "POST"
+
+    def __repr__(self) -> str:
+        return f"Message({self.method}, {len(self.headers)} headers, {len(self.body)} bytes)"
+
+
+class Extraction:
+    """The values of one message, looked up for one scheme."""
+
+    __slots__ = ("_claims", "headers", "items", "message")
+
+    def __init__(self, message: Message, wanted: frozenset[bytes]) -> None:
+        """Look up the *wanted* (lower-case) headers; raises SignatureMalformedError where one is repeated."""
+        self.message = message
+        self.items: Sequence[bytes] = ()
+        self._claims: dict[str, Any] | None = None
+        headers: dict[bytes, bytes] = {}
+        for name, value in message.headers:
+            lower = name.lower()
+            if lower in wanted:
+                if lower in headers:
+                    # Which of two would another reader take? The sender meant one.
+                    raise SignatureMalformedError(f"The header {lower.decode('latin-1')!r} was sent twice.")
+                headers[lower] = value
+        self.headers = headers
+
+    def with_claims(self, claims: dict[str, Any]) -> "Extraction":
+        """Let ``claim:`` sources read from *claims*."""
+        self._claims = claims
+        return self
+
+    def read(self, sources: Sequence[Source]) -> bytes | None:
+        """Return the first of *sources* that the message has, as received; ``None`` where it has none.
+
+        Raises:
+            SignatureMalformedError: a value is there twice.
+        """
+        for source in sources:
+            value = self.headers.get(source.key) if source.place == "header" else self._look(source)
+            if value is not None:
+                return value
+        return None
+
+    def identifier(self, sources: Sequence[Source]) -> str | None:
+        """Return the first of *sources* as the text of an id; ``None`` where it is absent or no id."""
+        value = self.read(sources)
+        if value is None or not 0 < len(value) <= _LONGEST_ID:
+            return None
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            return None
+        return text if text.isprintable() else None
+
+    def _look(self, source: Source) -> bytes | None:
+        if source.place == "body":
+            return _text(_path(self.message.body, source.name))
+        if source.place == "claim":
+            return _text(_walk(self._claims, source.name))
+        if source.place == "part":
+            values = [item[len(source.key) :] for item in self.items if item.startswith(source.key)]
+        else:
+            values = [value for name, value in query_fields(self.message) if name == source.key]
+        if len(values) > 1:
+            raise SignatureMalformedError(f"The value {str(source)!r} was sent twice.")
+        return values[0] if values else None
+
+
+class ProofHeader:
+    """The header that carries the proof, taken apart as the scheme says."""
+
+    __slots__ = ("_labels", "_prefix", "_separator", "_skip", "_trim", "names")
+
+    def __init__(self, scheme: Scheme) -> None:
+        self._labels = scheme.headers
+        #: The names in lower case, as they are looked up.
+        self.names = tuple(name.lower().encode() for name in scheme.headers)
+        self._prefix = scheme.prefix.encode()
+        self._skip = len(self._prefix)
+        self._separator = scheme.item_sep.encode()
+        self._trim = scheme.trim
+
+    def candidates(self, found: Extraction) -> list[bytes]:
+        """Return the signatures in the header, still encoded, at most 16.
+
+        Items with another prefix (versions that we do not know, a timestamp) are left aside and can be read
+        by ``part:`` sources.
+
+        Raises:
+            SignatureMissingError: the header is absent, whatever name it may have.
+            SignatureMalformedError: it holds more items than any scheme uses.
+        """
+        items: list[bytes] = []
+        for name in self.names:
+            value = found.headers.get(name)
+            if value is not None:
+                items += value.split(self._separator, _MOST_ITEMS) if self._separator else (value,)
+        if not items:
+            raise SignatureMissingError(f"The header {self._labels[0]!r} is missing.")
+        if self._trim:
+            items = [item.strip(b" ") for item in items]
+        found.items = items
+        prefix, skip = self._prefix, self._skip
+        candidates = [item[skip:] for item in items if item.startswith(prefix)]
+        if len(candidates) > MOST_CANDIDATES or len(items) > _MOST_ITEMS:
+            raise SignatureMalformedError(f"The header {self._labels[0]!r} holds more than any scheme uses.")
+        return candidates
+
+
+def query_fields(message: Message) -> list[tuple[bytes, bytes]]:
+    """Return the decoded fields of a message's query; raises SignatureMalformedError beyond 100 of them."""
+    raw = message.query or message.url.partition("?")[2].partition("#")[0].encode("utf-8", "surrogatepass")
+    try:
+        return parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_QUERY_FIELDS)
+    except ValueError as error:
+        raise SignatureMalformedError("The query has more fields than are read.") from error
+
+
+def _path(body: bytes, path: str) -> object:
+    """Read one value of a JSON body without building the rest of it; ``None`` where it is not there."""
+    raw: bytes | msgspec.Raw = body
+    try:
+        for step in path.split("."):
+            following = _FIELDS.decode(raw).get(step)
+            if following is None:
+                return None
+            raw = following
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _walk(document: object, path: str) -> object:
+    for step in path.split("."):
+        if not isinstance(document, dict):
+            return None
+        document = document.get(step)
+    return document
+
+
+def _text(value: object) -> bytes | None:
+    """Return the bytes of a JSON string or integer; ``None`` for anything else."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value).encode() if abs(value) < 1 << 64 else None
+    return None

@@ -1,0 +1,305 @@
+"""The nouns of the receiver and the states they pass through.
+
+Every noun is frozen; a change is ``msgspec.structs.replace``. They are msgspec structs rather than
+dataclasses because one callback touches half a dozen of them, and a frozen dataclass of this width costs
+microseconds to build where a struct costs a fraction of one.
+
+Times are integers: milliseconds since the Unix epoch. Durations are milliseconds too.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+SECOND: Final = 1_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+
+class JobState(StrEnum):
+    """How far a job has come. States only move to the right, in the order of this list."""
+
+    #: Recorded; left by the provider's answer, by a callback that overtakes it, or by the deadline.
+    SUBMITTING = "submitting"
+    #: Accepted by the provider; left by any observation or the deadline.
+    SUBMITTED = "submitted"
+    #: The provider says that it works on it; left by a terminal observation or the deadline.
+    RUNNING = "running"
+    #: The provider says that it succeeded, the result is not here yet; left by the fetch or retention.
+    FETCHING = "fetching"
+    #: The result is stored.
+    SUCCEEDED = "succeeded"
+    #: The provider refused the submission or says that the job failed.
+    FAILED = "failed"
+    #: The provider says that the job was canceled.
+    CANCELED = "canceled"
+    #: The provider deleted the result before it could be fetched.
+    EXPIRED = "expired"
+    #: The deadline passed without a word; a later authenticated outcome replaces it once.
+    TIMED_OUT = "timed_out"
+
+    @property
+    def rank(self) -> int:
+        """The place in the order of states; all ends share the last place."""
+        return _RANK[self]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is over."""
+        return _RANK[self] == _LAST
+
+
+_LAST: Final = 4
+_RANK: Final = {
+    state: min(place, _LAST)
+    for place, state in enumerate(
+        [JobState.SUBMITTING, JobState.SUBMITTED, JobState.RUNNING, JobState.FETCHING]
+        + [state for state in JobState if state not in {"submitting", "submitted", "running", "fetching"}],
+    )
+}
+
+
+class Delivery(StrEnum):
+    """What the provider was asked, at submission, to send to the callback URL."""
+
+    #: Nothing: the job is polled.
+    NONE = "none"
+    #: "It is finished", without the result: a fetch follows.
+    NOTIFICATION = "notification"
+    #: The job's state, with the result once there is one.
+    RESULT = "result"
+
+
+class Source(StrEnum):
+    """Who says something about a job."""
+
+    SUBMIT = "submit"
+    CALLBACK = "callback"
+    POLL = "poll"
+    DEADLINE = "deadline"
+    CANCEL = "cancel"
+
+
+class Verdict(StrEnum):
+    """What became of a callback."""
+
+    #: Genuine, and it changed something.
+    ACCEPTED = "accepted"
+    #: Genuine, and what it says was known already or comes too late.
+    DUPLICATE = "duplicate"
+    #: Genuine, but not in the described form; a replay reads it again.
+    UNREADABLE = "unreadable"
+    #: Not proved genuine; kept in quarantine.
+    REJECTED = "rejected"
+
+
+class Step(StrEnum):
+    """What a due row asks the worker to do for a job."""
+
+    #: Send the submission (again), or find that its outcome is unknown.
+    SUBMIT = "submit"
+    #: Ask the provider: poll the status, fetch the result, or find that the deadline has passed.
+    LOOK = "look"
+    #: Ask the provider to cancel.
+    CANCEL = "cancel"
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every noun."""
+
+
+class Result(Value, frozen=True, kw_only=True):
+    """The output of a succeeded job, as the provider sent it."""
+
+    content: bytes = b""
+    content_type: str = "application/json"
+    size: int = 0
+    sha256: str = ""
+
+    def json(self) -> Any:  # noqa: ANN401  (a provider's JSON has no type of ours)
+        """Parse the result as JSON; raises ``msgspec.DecodeError`` if it is something else."""
+        return msgspec.json.decode(self.content)
+
+    def text(self) -> str:
+        """Decode the result as UTF-8; raises ``UnicodeDecodeError`` if it is something else."""
+        return self.content.decode()
+
+
+class Failure(Value, frozen=True, kw_only=True):
+    """Why a job did not succeed: a stable code, and the provider's own words where it had any."""
+
+    code: str
+    text: str = ""
+
+
+class Held(Value, frozen=True, kw_only=True):
+    """Where a result lies that is already stored: a slice of a callback's body, or chunks of its own."""
+
+    #: The callback whose body holds the result, or ``None`` where it was fetched into chunks.
+    callback_id: str | None = None
+    #: Where the slice begins, or which look wrote the chunks.
+    offset: int = 0
+    size: int
+    sha256: str
+    content_type: str = "application/json"
+
+
+class Job(Value, frozen=True, kw_only=True):
+    """One piece of work at a provider.
+
+    ``id`` is ours and exists before the submission; ``remote_id`` is the provider's.
+    """
+
+    id: str
+    provider: str
+    operation: str = ""
+    state: JobState = JobState.SUBMITTING
+    delivery: Delivery = Delivery.NONE
+    #: Which master key its callback token was made with.
+    key_id: str = ""
+    remote_id: str | None = None
+    #: Where the provider said, in an authenticated answer, that the result will be.
+    response_url: str | None = None
+    cancel_url: str | None = None
+    created_at: int
+    submitted_at: int | None = None
+    #: When the provider was first known to have succeeded; retention counts from here.
+    succeeded_at: int | None = None
+    ended_at: int | None = None
+    deadline_at: int
+    #: How long the provider keeps the result, and whether that counts from submission or completion.
+    keep_ms: int | None = None
+    keep_from: str = "completion"
+    #: sending, sent, refused, unknown (no answer came), or none (the job was not submitted here).
+    submission: str = "sending"
+    cancel_requested_at: int | None = None
+    #: The wake-up that the next look answers.
+    woken_by: str | None = None
+    settled_by: Source | None = None
+    held: Held | None = None
+    error: Failure | None = None
+    #: How many callbacks arrived for it, kept or only counted.
+    callbacks: int = 0
+    metadata: dict[str, Any] = {}
+    #: Loaded for handlers and on request, never for lists.
+    result: Result | None = None
+
+
+class ResultAt(Value, frozen=True, kw_only=True):
+    """A result inside the bytes that announced it."""
+
+    content: bytes
+    content_type: str = "application/json"
+    #: Where it begins in the received bytes, or ``None`` if those had to be decoded first.
+    offset: int | None = None
+
+
+class Observation(Value, frozen=True, kw_only=True, tag=True):
+    """What one source says about a job. ``None`` means that it does not say."""
+
+    state: JobState | None = None
+    #: The provider's own word for the state, for the timeline.
+    word: str | None = None
+    remote_id: str | None = None
+    response_url: str | None = None
+    cancel_url: str | None = None
+    result: ResultAt | None = None
+    #: Where the result can be fetched, as named by this source.
+    result_url: str | None = None
+    error: Failure | None = None
+
+
+class Callback(Value, frozen=True, kw_only=True):
+    """One HTTP request that arrived, kept byte for byte."""
+
+    id: str
+    provider: str
+    #: ``callbacks`` (an address for one job) or ``webhooks`` (one for the account).
+    route: str
+    job_id: str | None = None
+    received_at: int
+    method: str = "POST"
+    query: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    verdict: Verdict = Verdict.ACCEPTED
+    #: Why it was rejected, unreadable or without effect.
+    code: str | None = None
+    key_id: str | None = None
+    delivery_id: str | None = None
+    remote_id: str | None = None
+
+
+class Due(Value, frozen=True, kw_only=True):
+    """Something the worker has to do for a job, not before ``run_at``.
+
+    A claim moves ``run_at`` to the end of its lease, so a row whose owner died becomes due by itself.
+    """
+
+    job_id: str
+    step: Step
+    provider: str
+    run_at: int
+    #: When the provider deletes the result; the earliest goes first.
+    expires_at: int | None = None
+    attempt: int = 0
+    owner: str | None = None
+    #: How often in a row it failed; a success sets it back.
+    failures: int = 0
+    #: The single-use address whose fetch was begun: never asked again.
+    spent_url: str | None = None
+    #: Where the result is, when the provider named an address.
+    result_url: str | None = None
+    #: An id that only a wake-up named: believed once the provider itself answers to it.
+    candidate_id: str | None = None
+
+
+class Dispatch(Value, frozen=True, kw_only=True):
+    """One completion for one handler."""
+
+    job_id: str
+    handler: str
+    replay_id: str = ""
+    #: ready or dead; a running one is ready with an owner, a finished one is gone from the table.
+    state: str = "ready"
+    run_at: int
+    attempt: int = 0
+    owner: str | None = None
+    created_at: int
+    error: Failure | None = None
+
+    @property
+    def id(self) -> str:
+        """The dispatch's name, and the idempotency key that its handler is given."""
+        return ":".join(filter(None, (self.job_id, self.handler, self.replay_id)))
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """One run of a step or of a handler, finished."""
+
+    id: str
+    job_id: str
+    #: submit, poll, fetch, cancel, deadline, dispatch, replay.
+    step: str
+    handler: str = ""
+    replay_id: str = ""
+    number: int = 1
+    started_at: int
+    duration_ms: int = 0
+    outcome: str
+    code: str | None = None
+    detail: dict[str, Any] = {}
+
+
+class HandlerSpec(Value, frozen=True, kw_only=True):
+    """Which completions a handler wants; kept in the store, so that a node without it can fan out."""
+
+    name: str
+    provider: str | None = None
+    state: str = JobState.SUCCEEDED.value
+
+    def wants(self, provider: str, state: JobState) -> bool:
+        """Say whether a completion of *provider* in *state* goes to this handler."""
+        return self.provider in {None, provider} and self.state in {"any", state}

@@ -1,0 +1,295 @@
+"""Provider bytes → Observation.
+
+Nothing in here believes anything: whether what was read counts is decided in ``admission`` and ``transition``.
+Whatever the bytes, reading returns or raises UnreadableError; its code says what is wrong with them.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from receiver.core.errors import UnreadableError
+from receiver.core.model import Failure, JobState, Observation, ResultAt
+from receiver.core.provider import Rule, Shape
+
+DEEPEST: Final = 64
+_LONGEST_ID: Final = 256
+_LONGEST_URL: Final = 2048
+_LONGEST_TEXT: Final = 2000
+_MOST_FIELDS: Final = 1000
+#: A longer integer is beyond the range of a double, and of every id in use.
+_LONGEST_INTEGER: Final = 308
+_MISSING: Final = object()
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
+
+_RAW_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of a callback or of an answer that reading needs."""
+
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    query: bytes = b""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of that (lower-case) name."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+
+def read(received: Received, shape: Shape, *, largest: int) -> Observation:
+    """Read what a document of *shape* says about a job.
+
+    Raises:
+        UnreadableError: it is not in the described form; decoded, it may have at most *largest* bytes.
+    """
+    plain = _decoded(received, largest=largest)
+    if shape.content == "json-string":
+        inner = parse_json(plain)
+        if isinstance(inner, str):
+            plain = inner.encode()
+    document = _document(plain, received, shape)
+    state, word = _state(document, received, shape)
+    result_url = _url(document, received, shape.result_url)
+    return Observation(
+        state=state,
+        word=word,
+        remote_id=_identifier(document, received, shape.id),
+        response_url=_url(document, received, shape.response_url),
+        cancel_url=_url(document, received, shape.cancel_url),
+        result_url=result_url,
+        result=None if result_url else _result(plain, received, shape, state),
+        error=_failure(document, received, shape) if state in _UNSUCCESSFUL else None,
+    )
+
+
+def parse_json(data: bytes) -> Any:  # noqa: ANN401
+    """Parse JSON strictly: UTF-8, no NaN, no repeated key, no number beyond a double, bounded depth.
+
+    Raises:
+        UnreadableError: with a code that says which of these it is.
+    """
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_integer,
+        )
+    except UnicodeDecodeError as error:
+        raise UnreadableError("The body is not UTF-8.", code="body_not_utf8") from error
+    except RecursionError as error:
+        raise UnreadableError("The JSON is nested too deeply.", code="json_too_deep") from error
+    except ValueError as error:
+        raise UnreadableError("The body is not JSON.", code="body_not_json") from error
+    if data.count(b"[") + data.count(b"{") > DEEPEST:
+        _refuse_depth(value)
+    return value
+
+
+_UNSUCCESSFUL: Final = {JobState.FAILED, JobState.CANCELED, JobState.EXPIRED}
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        # Two readers of such a document may disagree about what it says, so neither is believed.
+        raise UnreadableError("The JSON repeats a key in one object.", code="json_repeated_key")
+    return value
+
+
+def _constant(_name: str) -> NoReturn:
+    raise UnreadableError("The JSON contains NaN or Infinity.", code="json_number_range")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in {float("inf"), float("-inf")}:
+        raise UnreadableError("The JSON contains a number beyond a double.", code="json_number_range")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise UnreadableError("The JSON contains a number beyond a double.", code="json_number_range")
+    return int(text)
+
+
+def _refuse_depth(value: object) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise UnreadableError(f"The JSON is nested deeper than {DEEPEST} levels.", code="json_too_deep")
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _decoded(received: Received, *, largest: int) -> bytes:
+    encoding = (received.header(b"content-encoding") or b"identity").strip().lower()
+    if encoding in {b"identity", b""}:
+        return received.body
+    if encoding not in {b"gzip", b"x-gzip", b"deflate"}:
+        raise UnreadableError("The body's Content-Encoding is unknown.", code="body_encoding_unknown")
+    inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        plain = inflater.decompress(received.body, largest + 1)
+    except zlib.error as error:
+        raise UnreadableError(
+            "The body is not what Content-Encoding says.", code="body_encoding_broken"
+        ) from error
+    if len(plain) > largest:
+        raise UnreadableError("The body is too large once decompressed.", code="body_inflates_too_far")
+    if not inflater.eof or inflater.unused_data:
+        raise UnreadableError("The compressed body is cut or has a tail.", code="body_encoding_broken")
+    return plain
+
+
+def _document(plain: bytes, received: Received, shape: Shape) -> Any:  # noqa: ANN401
+    if shape.content in {"json", "json-string"}:
+        return parse_json(plain)
+    if shape.content == "any":
+        return {}
+    try:
+        text = (plain if shape.content == "form" else received.query).decode()
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError as error:
+        raise UnreadableError("The form is not readable.", code="body_not_form") from error
+    return _object(pairs)
+
+
+def _find(document: object, received: Received, path: str) -> Any:  # noqa: ANN401
+    kind, found, name = path.partition(":")
+    if found and kind == "header":
+        value = received.header(name.lower().encode())
+        return _MISSING if value is None else value.decode("latin-1")
+    if found and kind == "query":
+        try:
+            return dict(parse_qsl(received.query.decode(), max_num_fields=_MOST_FIELDS)).get(name, _MISSING)
+        except ValueError:
+            return _MISSING
+    if path == ".":
+        return document
+    for key in path.split("."):
+        if isinstance(document, dict):
+            document = document.get(key, _MISSING)
+        elif isinstance(document, list) and key.isdecimal() and int(key) < len(document):
+            document = document[int(key)]
+        else:
+            return _MISSING
+    return document
+
+
+def _first(document: object, received: Received, paths: Sequence[str]) -> Any:  # noqa: ANN401
+    for path in paths:
+        value = _find(document, received, path)
+        if value is not _MISSING and value is not None:
+            return value
+    return None
+
+
+def _state(document: object, received: Received, shape: Shape) -> tuple[JobState | None, str | None]:
+    for rule in shape.rules:
+        if _holds(rule, _find(document, received, rule.path)):
+            return rule.state, None
+    if shape.status is None:
+        return None, None
+    value = _find(document, received, shape.status)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise UnreadableError(f"There is no status at {shape.status!r}.", code="status_missing")
+    word = _clean(str(value), _LONGEST_ID, "status")
+    return shape.states.get(word, JobState.RUNNING), word
+
+
+def knows(shape: Shape, word: str | None) -> bool:
+    """Say whether the description knows the provider's *word* for a state; if not, it deserves a warning."""
+    return word is None or word in shape.states
+
+
+def _holds(rule: Rule, value: object) -> bool:
+    if rule.exists is not None:
+        return (value is not _MISSING and value is not None) == rule.exists
+    if rule.is_ is not msgspec.UNSET:
+        return value is not _MISSING and type(value) is type(rule.is_) and value == rule.is_
+    return not (type(value) is type(rule.not_) and value == rule.not_)
+
+
+def _identifier(document: object, received: Received, paths: Sequence[str]) -> str | None:
+    value = _first(document, received, paths)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise UnreadableError("The job id is neither text nor a number.", code="id_unreadable")
+    return _clean(str(value), _LONGEST_ID, "id")
+
+
+def _url(document: object, received: Received, path: str | None) -> str | None:
+    value = None if path is None else _first(document, received, (path,))
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise UnreadableError("An address in the document is not text.", code="url_unreadable")
+    return _clean(value, _LONGEST_URL, "url")
+
+
+def _clean(text: str, longest: int, what: str) -> str:
+    # Control characters and lone surrogates would break logs, terminals and the database later.
+    if not text or len(text) > longest or not text.isprintable():
+        raise UnreadableError(f"The {what} is empty, too long or not printable.", code=f"{what}_unreadable")
+    return text
+
+
+def _failure(document: object, received: Received, shape: Shape) -> Failure:
+    value = _first(document, received, shape.error)
+    if value is None:
+        return Failure(code="provider_reported")
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return Failure(code="provider_reported", text=text[:_LONGEST_TEXT])
+
+
+def _result(plain: bytes, received: Received, shape: Shape, state: JobState | None) -> ResultAt | None:
+    if shape.result is None or state not in {JobState.SUCCEEDED, None}:
+        return None
+    if shape.result == ".":
+        content = plain
+    else:
+        found = _slice(plain, shape.result)
+        if found is None:
+            return None
+        content = found
+    # A result that can be pointed at inside the stored bytes is not stored a second time.
+    offset = received.body.find(content) if plain is received.body else -1
+    return ResultAt(content=content, content_type=shape.result_type, offset=None if offset < 0 else offset)
+
+
+def _slice(plain: bytes, path: str) -> bytes | None:
+    """The bytes of the value at *path*, exactly as sent; ``None`` where there is none, or null."""
+    raw = plain
+    for key in path.split("."):
+        try:
+            fields: Mapping[str, msgspec.Raw] = _RAW_FIELDS.decode(raw)
+            raw = bytes(fields[key])
+        except (msgspec.DecodeError, KeyError):
+            if not key.isdecimal():
+                return None
+            try:
+                raw = bytes(_RAW_LIST.decode(raw)[int(key)])
+            except (msgspec.DecodeError, IndexError):
+                return None
+    raw = raw.strip()
+    return None if raw == b"null" else raw

@@ -1,0 +1,96 @@
+"""sign(): the headers with which a provider would have sent a body. For tests, tools and local work."""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Final
+
+from receiver.core import jwt, twilio
+from receiver.core.content import Content
+from receiver.core.errors import RequestError
+from receiver.core.extraction import Extraction, Message
+from receiver.core.keyform import Key
+from receiver.core.proof import encode_signature, signer
+from receiver.core.scheme import Scheme, parse_sources
+from receiver.core.timestamp import write_timestamp
+
+_TOKEN_LIFE: Final = 300
+
+
+def sign(
+    body: bytes,
+    *,
+    scheme: Scheme,
+    key: Key,
+    now: int,
+    url: str = "",
+    delivery_id: str | None = None,
+    method: str = "POST",
+    values: Mapping[str, str] | None = None,
+    claims: Mapping[str, object] | None = None,
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers that make ``verify`` accept *body* at *now* (milliseconds) with *key*.
+
+    *url* is the address it is sent to, where the scheme signs it or reads its query. *delivery_id* is made up
+    from the body and *now* if not given. *values* says what stands in single sources
+    (``{"header:X-User": "…"}``); one that is not given holds its own name. *claims* are further claims of
+    a jwt.
+
+    Raises:
+        ConfigurationError: the key cannot sign, because only its public half is held.
+        RequestError: *url* lacks what the scheme reads from it.
+    """
+    chosen = delivery_id or "msg_" + hashlib.sha256(b"%d." % now + body).hexdigest()[:24]
+    if not scheme.authenticates:
+        return []
+    if scheme.kind in {"header_token", "basic"}:
+        sources = parse_sources(scheme.delivery_id, field="delivery_id")[:1]
+        named = [(s.name.encode(), chosen.encode()) for s in sources if s.place == "header"]
+        return [(scheme.headers[0].encode(), credential(key, scheme=scheme)), *named]
+    if scheme.kind == "jwt":
+        return _sign_jwt(body, scheme, key, now, chosen, claims or {})
+    content = Content(scheme)
+    texts = {str(source): source.name for source in content.sources}
+    for source in content.delivery_id[:1]:
+        texts[str(source)] = chosen
+    for source in content.timestamp[:1]:
+        texts[str(source)] = write_timestamp(now, scheme.timestamp_format).decode()
+    texts |= values or {}
+    used = content.preferred
+    headers = [(s.name.encode(), texts[str(s)].encode()) for s in used if s.place == "header"]
+    parts = [f"{s.name}={texts[str(s)]}".encode() for s in used if s.place == "part"]
+    found = Extraction(Message(body=body, headers=headers, url=url, method=method), content.headers)
+    found.items = parts
+    if any(source.place == "query" and not found.read([source]) for source in used):
+        raise RequestError("The scheme signs a field of the query that the URL does not have.", field="url")
+    pieces = twilio.contents(found)[0] if scheme.plugin == "twilio" else content.pieces(found)
+    signature = encode_signature(signer(key, scheme=scheme)(pieces), encoding=scheme.encoding)
+    items = [*parts, scheme.prefix.encode() + signature]
+    return [*headers, (scheme.headers[0].encode(), scheme.item_sep.encode().join(items))]
+
+
+def credential(key: Key, *, scheme: Scheme) -> bytes:
+    """Return the header value that a header_token or basic scheme expects of *key*."""
+    if scheme.kind == "basic":
+        # RFC 7617; the key is "user:password".
+        return b"Basic " + b64encode(key.secret)
+    return scheme.prefix.encode() + key.secret
+
+
+def _sign_jwt(
+    body: bytes, scheme: Scheme, key: Key, now: int, delivery_id: str, extra: Mapping[str, object]
+) -> list[tuple[bytes, bytes]]:
+    issued = now // 1000
+    claims: dict[str, object] = {"aud": scheme.audience, "iat": issued, "exp": issued + _TOKEN_LIFE}
+    if scheme.issuer is not None:
+        claims["iss"] = scheme.issuer
+    if scheme.body_claim is not None:
+        claims[scheme.body_claim] = hashlib.sha256(body).hexdigest()
+    headers: list[tuple[bytes, bytes]] = []
+    for source in parse_sources(scheme.delivery_id, field="delivery_id")[:1]:
+        if source.place == "claim":
+            claims[source.name] = delivery_id
+        elif source.place == "header":
+            headers.append((source.name.encode(), delivery_id.encode()))
+    token = jwt.sign_jwt(claims | dict(extra), key=key)
+    return [*headers, (scheme.headers[0].encode(), scheme.prefix.encode() + token)]

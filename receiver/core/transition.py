@@ -1,0 +1,178 @@
+"""Which state a job enters next, and why: every change of a job's state is decided in this file.
+
+Each function takes the job as it is and returns a Move: the job as it is to be, and what follows from it.
+The store carries a move out in one transaction; nothing here does.
+"""
+
+from msgspec.structs import replace
+
+from receiver.core.model import DAY, Failure, Held, Job, JobState, Observation, Source, Value
+
+#: How long a result of unknown retention is worth asking for.
+UNKNOWN_RETENTION = 3 * DAY
+
+
+class Move(Value, frozen=True, kw_only=True):
+    """What an observation does to a job."""
+
+    job: Job
+    #: Whether the job is told anything new at all.
+    changed: bool = False
+    #: Whether this is the job's end, so that handlers hear of it.
+    completed: bool = False
+    #: Whether it is the one late outcome that may follow ``timed_out``.
+    late: bool = False
+    #: Whether to ask the provider now rather than at the next regular time.
+    look_now: bool = False
+    #: Where the result waits, where the observation named an address.
+    result_url: str | None = None
+    #: What the timeline notes about an observation without effect.
+    note: str | None = None
+
+
+def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None = None) -> Move:
+    """Take what an authenticated source says about *job*. *held* is where its result is already stored.
+
+    The first terminal observation wins; what comes later is evidence and changes nothing, except that one
+    late outcome replaces ``timed_out``.
+    """
+    if job.state.ended and job.state is not JobState.TIMED_OUT:
+        conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
+        return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
+    known = _with_addresses(job, seen)
+    if seen.state is JobState.SUCCEEDED:
+        return _success(known, seen, source=source, now=now, held=held)
+    if seen.state is not None and seen.state.ended:
+        return _end(known, seen.state, source=source, now=now, error=seen.error)
+    if job.state is JobState.TIMED_OUT:
+        return Move(job=known, changed=known is not job, note="still_running")
+    state = seen.state if seen.state is not None and seen.state.rank > job.state.rank else job.state
+    moved = replace(known, state=state) if state is not job.state else known
+    return Move(job=moved, changed=moved is not job)
+
+
+def submitted(job: Job, seen: Observation, *, now: int, held: Held | None = None) -> Move:
+    """Take the provider's answer to the submission; a callback may have overtaken it."""
+    sent = replace(_with_addresses(job, seen), submission="sent", submitted_at=job.submitted_at or now)
+    if not job.state.ended and job.state.rank < JobState.SUBMITTED.rank:
+        sent = replace(sent, state=JobState.SUBMITTED)
+    move = observe(sent, seen, source=Source.SUBMIT, now=now, held=held)
+    return replace(move, changed=True)
+
+
+def refused(job: Job, error: Failure, *, now: int) -> Move:
+    """The provider refused the submission: it failed, unless a callback says that it runs after all."""
+    if job.state is not JobState.SUBMITTING:
+        return Move(job=replace(job, submission="refused"), changed=True, note="refused_but_running")
+    return _end(
+        replace(job, submission="refused"), JobState.FAILED, source=Source.SUBMIT, now=now, error=error
+    )
+
+
+def submission_unknown(job: Job) -> Move:
+    """No answer came and it must not be sent again: the job waits for its callback, deadline, or a person."""
+    return Move(job=replace(job, submission="unknown"), changed=True)
+
+
+def woken(job: Job, *, callback_id: str, most: int) -> Move:
+    """Take a wake-up, which is believed no further than that it is time to look.
+
+    One look answers all wake-ups that came before it, and *most* callbacks are heeded in all: whoever holds a
+    leaked token cannot make us poll as fast as they can post.
+    """
+    if (job.state.ended and job.state is not JobState.TIMED_OUT) or job.held is not None:
+        return Move(job=job, note="already_ended")
+    if job.woken_by is not None or job.callbacks >= most:
+        return Move(job=job, note="look_pending")
+    return Move(job=replace(job, woken_by=callback_id), changed=True, look_now=True)
+
+
+def overdue(job: Job, *, now: int) -> Move | None:
+    """End a job whose time is up: *timed_out* by its deadline, or *expired* by the provider's retention."""
+    if job.state.ended:
+        return None
+    if job.state is JobState.FETCHING:
+        if now < (job.succeeded_at or now) + (job.keep_ms or UNKNOWN_RETENTION):
+            return None
+        error = Failure(code="result_unreachable", text="The result could not be fetched while it was kept.")
+        return _end(job, JobState.EXPIRED, source=Source.DEADLINE, now=now, error=error)
+    if now < job.deadline_at:
+        return None
+    error = Failure(code="deadline_passed", text="No outcome was seen before the deadline.")
+    return _end(job, JobState.TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
+
+
+def gone(job: Job, *, source: Source, now: int) -> Move | None:
+    """The provider answers that it knows no such result: *expired*, if it can have been deleted at all.
+
+    A 404 alone proves nothing (a job may not be visible yet), so it counts only after authenticated success
+    or past the provider's retention.
+    """
+    if job.state is JobState.FETCHING or job.succeeded_at is not None or _past_retention(job, now):
+        error = Failure(code="result_expired", text="The provider deleted the result before it was fetched.")
+        return _end(job, JobState.EXPIRED, source=source, now=now, error=error)
+    return None
+
+
+def lost(job: Job, *, source: Source, now: int) -> Move:
+    """A single-use result was begun and not stored, and the provider has no fresh address for it."""
+    error = Failure(code="result_lost", text="A single-use result was lost between its fetch and the store.")
+    return _end(job, JobState.EXPIRED, source=source, now=now, error=error)
+
+
+def abandoned(job: Job, *, now: int) -> Move:
+    """A person gives the job up."""
+    if job.state.ended:
+        return Move(job=job, note="already_ended")
+    error = Failure(code="abandoned", text="Given up by a person.")
+    return _end(job, JobState.TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
+
+
+def expires_at(job: Job) -> int | None:
+    """When the provider deletes the result, as far as its description tells."""
+    if job.keep_ms is None:
+        return None
+    start = job.submitted_at if job.keep_from == "submission" else job.succeeded_at
+    return None if start is None else start + job.keep_ms
+
+
+def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
+    succeeded = replace(job, succeeded_at=job.succeeded_at or now)
+    if held is not None:
+        return _end(replace(succeeded, held=held), JobState.SUCCEEDED, source=source, now=now, error=None)
+    if job.state is not JobState.TIMED_OUT:
+        succeeded = replace(succeeded, state=JobState.FETCHING)
+    news = job.state is not JobState.FETCHING and job.succeeded_at is None
+    return Move(
+        job=succeeded,
+        changed=news or seen.result_url is not None,
+        look_now=news or seen.result_url is not None,
+        result_url=seen.result_url,
+        note=None if news else "fetch_pending",
+    )
+
+
+def _end(job: Job, state: JobState, *, source: Source, now: int, error: Failure | None) -> Move:
+    late = job.state is JobState.TIMED_OUT
+    if source is Source.POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
+        source = Source.CANCEL
+    elif source is Source.POLL and job.woken_by is not None:
+        # The look happened because a callback asked for it, so the callback settled the job.
+        source = Source.CALLBACK
+    ended = replace(job, state=state, ended_at=now, settled_by=source, error=error, woken_by=None)
+    return Move(job=ended, changed=True, completed=True, late=late)
+
+
+def _with_addresses(job: Job, seen: Observation) -> Job:
+    remote_id = job.remote_id or seen.remote_id
+    response_url = job.response_url or seen.response_url
+    cancel_url = job.cancel_url or seen.cancel_url
+    if (remote_id, response_url, cancel_url) == (job.remote_id, job.response_url, job.cancel_url):
+        return job
+    return replace(job, remote_id=remote_id, response_url=response_url, cancel_url=cancel_url)
+
+
+def _past_retention(job: Job, now: int) -> bool:
+    # Counted from a completion that nobody has seen, retention cannot be known to be over.
+    limit = expires_at(job)
+    return limit is not None and now > limit

@@ -1,0 +1,181 @@
+"""Dispatch: run a handler on a completion, once at a time, and record what came of it."""
+
+import asyncio
+import contextvars
+import random
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from msgspec.structs import replace
+
+from receiver.core.identity import ATTEMPT, new_id
+from receiver.core.model import Attempt, Dispatch, Failure, Job, Result
+from receiver.core.retry import RetryAt, after_failure
+from receiver.handlers import Discard, Handler, Handlers, Retry
+from receiver.metrics import Metrics
+from receiver.storage.settlements import DispatchSettled
+from receiver.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_TRACE: Final = 8000
+
+#: The idempotency key of the dispatch that is running: stable over its attempts.
+idempotency_key: contextvars.ContextVar[str] = contextvars.ContextVar("receiver_idempotency_key")
+
+
+class RunDispatch:
+    """Runs handlers. A handler runs at least once for a completion, and one attempt at a time."""
+
+    def __init__(
+        self, *, store: Store, handlers: Handlers, clock: Callable[[], int], metrics: Metrics, owner: str
+    ) -> None:
+        self._store = store
+        self._handlers = handlers
+        self._clock = clock
+        self._metrics = metrics
+        self._owner = owner
+
+    async def __call__(self, dispatch: Dispatch, job: Job) -> str:
+        """Run one attempt and settle it; its outcome: succeeded, failed, timed_out, retry_requested, discarded."""
+        handler = self._handlers.get(dispatch.handler)
+        assert handler is not None  # noqa: S101  (only ours are claimed)
+        started = self._clock()
+        if dispatch.attempt > handler.backoff.attempts:
+            # Every attempt was counted before it ran, so a handler that ends the process ends here.
+            spent = Failure(code="attempts_exhausted", text="Earlier attempts ended with their process.")
+            return await self._settle(dispatch, "attempts_exhausted", spent, None, started)
+        content = await self._store.result(job)
+        if job.held is not None:
+            held = job.held
+            result = Result(
+                content=content, content_type=held.content_type, size=held.size, sha256=held.sha256
+            )
+            job = replace(job, result=result)
+        outcome, error, asked = await self._run(handler, dispatch, job)
+        return await self._settle(dispatch, outcome, error, asked, started, handler)
+
+    async def _run(
+        self, handler: Handler, dispatch: Dispatch, job: Job
+    ) -> tuple[str, Failure | None, int | None]:
+        token = idempotency_key.set(dispatch.id)
+        try:
+            if handler.plain:
+                await _in_thread(handler.function, job, handler.timeout)
+            else:
+                async with asyncio.timeout(handler.timeout):
+                    await handler.function(job)  # type: ignore[misc]
+        except TimeoutError:
+            text = f"The handler did not return within {handler.timeout} seconds."
+            return "timed_out", Failure(code="handler_timeout", text=text), None
+        except Retry as error:
+            return "retry_requested", Failure(code=error.code, text=str(error)), error.after_ms
+        except Discard as error:
+            return "discarded", Failure(code=error.code, text=str(error)), None
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever a handler raises is its outcome)
+            text = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
+            return "failed", Failure(code=type(error).__name__, text=text), None
+        finally:
+            idempotency_key.reset(token)
+        return "succeeded", None, None
+
+    async def _settle(
+        self,
+        dispatch: Dispatch,
+        outcome: str,
+        error: Failure | None,
+        asked: int | None,
+        started: int,
+        handler: Handler | None = None,
+    ) -> str:
+        now = self._clock()
+        retry_at = None
+        if handler is not None and outcome not in {"succeeded", "discarded"}:
+            decision = after_failure(
+                dispatch.attempt,
+                backoff=handler.backoff,
+                jitter=random.random(),
+                now=now,
+                at_least=asked,  # noqa: S311
+            )
+            retry_at = decision.when if isinstance(decision, RetryAt) else None
+        detail: dict[str, Any] = {} if error is None else {"error": error.text}
+        ours = await self._store.settle_dispatch(
+            DispatchSettled(
+                job_id=dispatch.job_id,
+                handler=dispatch.handler,
+                replay_id=dispatch.replay_id,
+                owner=self._owner,
+                attempt=dispatch.attempt,
+                outcome=outcome,
+                retry_at=retry_at,
+                error=error,
+                log=Attempt(
+                    id=new_id(ATTEMPT, started),
+                    job_id=dispatch.job_id,
+                    step="dispatch",
+                    handler=dispatch.handler,
+                    replay_id=dispatch.replay_id,
+                    number=dispatch.attempt,
+                    started_at=started,
+                    duration_ms=max(now - started, 0),
+                    outcome=outcome,
+                    code=None if error is None else error.code,
+                    detail=detail,
+                ),
+            )
+        )
+        self._metrics.dispatch(dispatch.handler, outcome)
+        dead = outcome not in {"succeeded", "discarded"} and retry_at is None
+        facts = {"job": dispatch.job_id, "handler": dispatch.handler, "attempt": dispatch.attempt}
+        if not ours:
+            log.warning("dispatch_superseded", **facts)
+        elif dead:
+            log.error("dispatch_dead", code=error.code if error else None, **facts)
+        else:
+            log.info(f"dispatch_{outcome}", code=error.code if error else None, **facts)
+        return outcome
+
+
+async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float) -> None:  # noqa: ASYNC109
+    """Run a plain function in a thread of its own.
+
+    A thread cannot be stopped. Past the timeout we go on waiting, so that slot and lease are kept until it
+    ends; only then is the attempt's failure recorded and the next one possible.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[BaseException | None] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        failure: BaseException | None = None
+        try:
+            context.run(function, job)
+        except BaseException as error:  # noqa: BLE001  (SystemExit in a handler must not pass for success)
+            failure = error
+        try:
+            loop.call_soon_threadsafe(_resolve, ended, failure)
+        except RuntimeError:
+            return  # the process is ending; the lease lapses and the attempt counts
+
+    # Not a pool: a pool's threads are joined at exit, and a stuck handler must not keep the process alive.
+    threading.Thread(target=run, name="receiver-handler", daemon=True).start()
+    done, _ = await asyncio.wait({ended}, timeout=timeout)
+    late = not done
+    failure = await ended
+    if late:
+        raise TimeoutError
+    if isinstance(failure, Exception):
+        raise failure
+    if failure is not None:
+        raise RuntimeError(f"The handler raised {type(failure).__name__}.") from failure
+
+
+def _resolve(ended: "asyncio.Future[BaseException | None]", failure: BaseException | None) -> None:
+    if not ended.done():
+        ended.set_result(failure)

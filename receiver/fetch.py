@@ -1,0 +1,137 @@
+"""Fetch: get a result from an address of its own, into the store as it arrives."""
+
+import random
+from collections.abc import Callable
+
+import structlog
+
+from receiver.catalog import Catalog
+from receiver.core import exchange
+from receiver.core.cadence import next_look
+from receiver.core.errors import ConfigurationError, FetchRefusedError, NoAnswerError, ProviderError
+from receiver.core.exchange import Gone, TryLater
+from receiver.core.model import Held, JobState, Observation
+from receiver.core.transition import Move
+from receiver.metrics import Metrics
+from receiver.outbound import Outbound, Sink
+from receiver.storage.claims import Claimed
+from receiver.storage.settlements import Finding, LookSettled, timeline
+from receiver.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Fetch:
+    """Fetches."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        outbound: Outbound,
+        clock: Callable[[], int],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._outbound = outbound
+        self._clock = clock
+        self._metrics = metrics
+
+    async def __call__(self, claimed: Claimed) -> Move | None:
+        """Fetch once and settle what came of it; the move it made, if any."""
+        due = claimed.due
+        provider = self._catalog.named(claimed.job.provider)
+        url = due.result_url
+        assert url is not None  # noqa: S101  (the worker looked)
+        started = self._clock()
+        if provider.fetch.single_use:
+            if due.spent_url == url:
+                # A GET of this address was begun and never settled: it must not be asked a second time.
+                return await self._settle(claimed, Finding(stale_url=True), started, "interrupted", None)
+            if not await self._store.spend(due, url):
+                return None
+        outcome: Held | Gone | TryLater
+        try:
+            outcome = await self._outbound.converse(
+                provider,
+                exchange.result(provider, url, now=started),
+                sink=self._sink(claimed),
+                part=due.attempt,
+            )
+        except FetchRefusedError as error:
+            return await self._settle(
+                claimed, Finding(failed=True, stale_url=True), started, "refused", error.code
+            )
+        except NoAnswerError as error:
+            # It may have been given away with the answer that we did not get whole.
+            finding = Finding(failed=True, stale_url=True)
+            return await self._settle(claimed, finding, started, "failed", error.code)
+        except (ProviderError, ConfigurationError) as error:
+            outcome = TryLater(code=error.code)
+        match outcome:
+            case Held():
+                seen = Observation(state=JobState.SUCCEEDED)
+                return await self._settle(
+                    claimed, Finding(seen=seen, held=outcome), started, "succeeded", None
+                )
+            case Gone(status=status):
+                return await self._settle(claimed, Finding(gone=True), started, "gone", f"status_{status}")
+            case TryLater(code=code, wait=wait):
+                # The address may have run out (signed links do): the next look asks the provider for another.
+                finding = Finding(failed=True, stale_url=True, unspent=True)
+                return await self._settle(claimed, finding, started, "failed", code, wait)
+
+    def _sink(self, claimed: Claimed) -> Sink:
+        async def sink(number: int, content: bytes) -> None:
+            await self._store.write_chunks(
+                claimed.job.id, part=claimed.due.attempt, first=number, content=content
+            )
+
+        return sink
+
+    async def _settle(
+        self,
+        claimed: Claimed,
+        finding: Finding,
+        started: int,
+        word: str,
+        code: str | None,
+        wait: int | None = None,
+    ) -> Move | None:
+        job, due, now = claimed.job, claimed.due, self._clock()
+        provider = self._catalog.named(job.provider)
+        move = await self._store.settle_look(
+            LookSettled(
+                due=due,
+                woken_by=job.woken_by,
+                finding=finding,
+                log=timeline(
+                    job.id,
+                    step="fetch",
+                    started_at=started,
+                    now=now,
+                    outcome=word,
+                    code=code,
+                    number=due.attempt,
+                ),
+                next_at=now
+                if word == "interrupted"
+                else next_look(
+                    provider,
+                    job,
+                    due,
+                    now=now,
+                    jitter=random.random(),
+                    wait=wait,
+                    failed=finding.failed,  # noqa: S311
+                ),
+                now=now,
+            )
+        )
+        self._metrics.step("fetch", job.provider, word)
+        if move is not None and move.completed:
+            self._metrics.settled(job.provider, move.job.settled_by or "", move.job.state)
+        log.info("result_fetched", job=job.id, provider=job.provider, outcome=word, code=code)
+        return move

@@ -1,0 +1,86 @@
+"""The front: the addresses that providers call.
+
+Whatever is unknown here (provider, token, path) gets the same empty 404, so that nobody learns which.
+"""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from receiver.core.provider import Provider
+from receiver.ingest import Answer, Ingest
+from receiver.ingest import Request as Arrived
+from receiver.settings import Settings
+from receiver.web import PRIVATE, BodyRefused, read_body
+
+_RETRY_AFTER: Final = {"retry-after": "5"}
+
+
+class Front:
+    """Takes callbacks off the wire."""
+
+    def __init__(self, *, ingest: Ingest, settings: Settings) -> None:
+        self._ingest = ingest
+        self._largest = settings.max_body
+        self._patience = settings.receive_timeout
+
+    @property
+    def routes(self) -> list[Route]:
+        """The callback URLs and the webhook endpoints; methods are each provider's own."""
+        return [
+            Route("/callbacks/{provider}/{token}", _AnyMethod(self)),
+            Route("/webhooks/{provider}", _AnyMethod(self)),
+        ]
+
+    async def take(self, request: Request) -> Response:
+        """Answer one request: 2xx only after the commit, 503 if there was none, 404 for all that is unknown."""
+        # Before the body: a trailer must not become a header after the fact.
+        headers = tuple(request.scope["headers"])
+        name = request.path_params["provider"]
+        token = request.path_params.get("token")
+        provider = self._ingest.route(name, token)
+        if provider is None or not request.scope["path"].isascii():
+            return Response(status_code=404, headers=PRIVATE)
+        if request.method not in _methods(provider):
+            return Response(status_code=405, headers=PRIVATE | {"allow": ", ".join(_methods(provider))})
+        try:
+            body = await read_body(request, largest=self._largest, patience=self._patience)
+        except BodyRefused as refused:
+            return refused.response
+        answer = await self._ingest(
+            Arrived(
+                provider=name,
+                token=token,
+                method=request.method,
+                query=request.scope["query_string"],
+                headers=headers,
+                body=body,
+            )
+        )
+        return _response(answer)
+
+
+class _AnyMethod:
+    """An ASGI endpoint: Starlette would answer a wrong method before the token was looked at."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._front.take(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def _methods(provider: Provider) -> tuple[str, ...]:
+    return provider.callback.methods if provider.callback is not None else ()
+
+
+def _response(answer: Answer) -> Response:
+    headers = PRIVATE | (_RETRY_AFTER if answer.status == 503 else {})  # noqa: PLR2004
+    if answer.status in {401, 503} and answer.code is not None:
+        body = f'{{"code":"{answer.code}"}}'.encode()
+        return Response(body, status_code=answer.status, headers=headers, media_type="application/json")
+    return Response(status_code=answer.status, headers=headers)

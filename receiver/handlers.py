@@ -1,0 +1,146 @@
+"""Handlers: which function wants which completion, and how it is to be run."""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from typing import Any, Final, TypeAlias, TypeVar
+
+from receiver.core.errors import ConfigurationError, ReceiverError
+from receiver.core.model import SECOND, HandlerSpec, Job, JobState, Value
+from receiver.core.retry import Backoff
+
+Function: TypeAlias = Callable[[Job], Awaitable[object] | object]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_STATES: Final = {"any", *(state.value for state in JobState if state.ended)}
+
+
+class Retry(ReceiverError):
+    """Raised by a handler that wants to be called again later; it uses up an attempt.
+
+    Args:
+        after: Seconds (or a timedelta) to wait; the handler's backoff decides if it is left out.
+    """
+
+    code = "retry_requested"
+
+    def __init__(
+        self, message: str = "The handler asked for another try.", *, after: float | timedelta | None = None
+    ):
+        super().__init__(message)
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        self.after_ms = None if seconds is None else max(int(seconds * SECOND), 0)
+
+
+class Discard(ReceiverError):
+    """Raised by a handler that does not want this completion at all; it is not called again."""
+
+    code = "discarded"
+
+    def __init__(self, message: str = "The handler discarded the completion.") -> None:
+        super().__init__(message)
+
+
+class Handler(Value, frozen=True, kw_only=True):
+    """A function, what it wants, and the limits it runs under."""
+
+    spec: HandlerSpec
+    function: Function
+    #: How many of its attempts run at once.
+    concurrency: int = 8
+    #: Seconds after which an attempt has failed.
+    timeout: float = 300.0
+    backoff: Backoff = Backoff()
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a plain function, which runs in a thread."""
+        return not inspect.iscoroutinefunction(self.function)
+
+
+class Handlers:
+    """The handlers of this process, by name."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._handlers.values())
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    @property
+    def specs(self) -> list[HandlerSpec]:
+        """What the store must know, so that any node can fan out."""
+        return [handler.spec for handler in self]
+
+    def get(self, name: str) -> Handler | None:
+        """The handler called *name*."""
+        return self._handlers.get(name)
+
+    def on(
+        self,
+        provider: str | None = None,
+        *,
+        state: str = JobState.SUCCEEDED.value,
+        name: str | None = None,
+        concurrency: int = 8,
+        timeout: float = 300.0,
+        attempts: int = 8,
+        first_wait: float = 5.0,
+        longest_wait: float = 600.0,
+    ) -> Callable[[F], F]:
+        """Register a function for the completions of *provider* (every provider if left out) in *state*.
+
+        Args:
+            provider: A provider's name.
+            state: How the job ended: succeeded, failed, canceled, expired, timed_out, or any.
+            name: What the handler is called in the store; its function's name if left out. Renaming a
+                function that has dispatches waiting leaves them without a handler, so long-lived ones get a name.
+            concurrency: How many attempts run at once on a node.
+            timeout: Seconds after which an attempt has failed. A plain function cannot be stopped: it keeps
+                its slot until it ends.
+            attempts: How often it is called before the dispatch is a dead letter.
+            first_wait: Seconds before the second attempt; doubles with each.
+            longest_wait: Seconds that no wait exceeds.
+
+        Raises:
+            ConfigurationError: the name is taken or unusable, or there is no such state.
+        """
+        if state not in _STATES:
+            raise ConfigurationError(
+                f"There is no state {state!r}; a handler wants one of {', '.join(sorted(_STATES))}.",
+                code="handler_invalid",
+            )
+        if min(concurrency, attempts) < 1 or timeout <= 0:
+            raise ConfigurationError(
+                "concurrency, attempts and timeout of a handler must be positive.", code="handler_invalid"
+            )
+
+        def register(function: F) -> F:
+            called = name or function.__name__
+            if _NAME.fullmatch(called) is None:
+                raise ConfigurationError(
+                    f"{called!r} cannot name a handler; pass name= with letters, digits, '_', '.' and '-'.",
+                    code="handler_invalid",
+                )
+            if called in self._handlers:
+                raise ConfigurationError(
+                    f"There is a handler {called!r} already; pass name= to one of them.",
+                    code="handler_invalid",
+                )
+            self._handlers[called] = Handler(
+                spec=HandlerSpec(name=called, provider=provider, state=state),
+                function=function,
+                concurrency=concurrency,
+                timeout=timeout,
+                backoff=Backoff(
+                    first=int(first_wait * SECOND), longest=int(longest_wait * SECOND), attempts=attempts
+                ),
+            )
+            return function
+
+        return register

@@ -1,0 +1,225 @@
+"""Requests to providers: to vetted addresses, with bounded answers, and credentials only where they belong.
+
+What may be asked is judged on ``httpx.URL``, the same parser that sends; where it goes is judged on the resolved
+address, which is then the one dialled, so a name that resolves differently a moment later gains nothing.
+"""
+
+import asyncio
+import hashlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from typing import Any, Final, TypeVar
+
+import httpcore
+import httpx
+
+from receiver.core.address import is_public
+from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, ProviderError
+from receiver.core.exchange import HttpRequest, HttpResponse
+from receiver.core.model import Held
+from receiver.core.provider import Provider, origin_of
+from receiver.keys import Keys
+
+T = TypeVar("T")
+#: Takes a stored result's next bytes: (number of the first chunk, content).
+Sink = Callable[[int, bytes], Awaitable[None]]
+
+_CONNECT: Final = 5.0
+_LONGEST_URL: Final = 2048
+_OK: Final = 200
+_REDIRECTS: Final = range(300, 400)
+#: Stored in pieces of this many chunks, so that a large result costs few commits and little memory.
+PIECE: Final = 256 * 1024
+
+
+class _VettedNetwork(httpcore.AsyncNetworkBackend):
+    """Resolves a name once, refuses it if any of its addresses is not public, and dials what it vetted."""
+
+    def __init__(self, trusted: Iterable[tuple[str, int]]) -> None:
+        self._backend = httpcore.AnyIOBackend()
+        self._trusted = frozenset(trusted)
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  (httpcore's signature)
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, TimeoutError) as error:
+            raise httpcore.ConnectError(f"{host} could not be resolved") from error
+        addresses = [str(entry[4][0]) for entry in found]
+        if (host, port) not in self._trusted and not all(map(is_public, addresses)):
+            raise FetchRefusedError(f"{host} has an address that is not public.")
+        return await self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+
+    async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401
+        raise FetchRefusedError("Requests go to the network only.")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Outbound:
+    """The one place that requests leave from."""
+
+    def __init__(
+        self, *, keys: Keys, providers: Iterable[Provider], max_result: int, patience: float = 60.0
+    ) -> None:
+        self._keys = keys
+        self._max_result = max_result
+        self._patience = patience
+        self._providers = tuple(providers)
+        self._client: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def converse(
+        self,
+        provider: Provider,
+        conversation: Generator[HttpRequest, HttpResponse, T],
+        *,
+        sink: Sink | None = None,
+        part: int = 0,
+    ) -> T:
+        """Send what *conversation* asks for until it returns; a fetch's body goes to *sink* as it arrives.
+
+        Raises:
+            NeverConnectedError: the provider cannot have heard the request.
+            NoAnswerError: it may have.
+            FetchRefusedError: the address is not one that we ask.
+            ConfigurationError: the credentials are not configured.
+        """
+        try:
+            request = next(conversation)
+            while True:
+                response = await self.send(provider, request, sink=sink, part=part)
+                request = conversation.send(response)
+        except StopIteration as end:
+            outcome: T = end.value
+            return outcome
+
+    async def send(
+        self, provider: Provider, request: HttpRequest, *, sink: Sink | None = None, part: int = 0
+    ) -> HttpResponse:
+        """Send one request; see ``converse``."""
+        url = self._vet(provider, request)
+        headers = {"accept-encoding": "identity", **request.headers}
+        if request.credentials and origin_of(request.url) in provider.origins:
+            headers |= self._keys.credentials(provider)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._exchange(url, request, headers, sink, part)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise NeverConnectedError(f"{provider.name} was not reached.") from error
+        except (httpx.HTTPError, TimeoutError, httpx.InvalidURL) as error:
+            raise NoAnswerError(f"{provider.name} gave no whole answer.") from error
+
+    async def _exchange(
+        self,
+        url: httpx.URL,
+        request: HttpRequest,
+        headers: dict[str, str],
+        sink: Sink | None,
+        part: int,
+    ) -> HttpResponse:
+        multipart: dict[str, Any] = {}
+        if request.fields or request.files:
+            # Without a file httpx would send a form; a part without a name of its own keeps it multipart.
+            multipart["files"] = [(name, (None, value)) for name, value in request.fields.items()]
+            multipart["files"] += [(name, (one.name, one.content)) for name, one in request.files.items()]
+        client = self._open()
+        async with client.stream(
+            request.method, url, headers=headers, content=request.body, **multipart
+        ) as answer:
+            if answer.status_code in _REDIRECTS:
+                raise FetchRefusedError("The provider answered with a redirect, which is not followed.")
+            if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                raise FetchRefusedError("The provider compressed an answer that was asked for uncompressed.")
+            arriving = self._bounded(answer.aiter_raw(PIECE))
+            received = tuple((name.lower(), value) for name, value in answer.headers.raw)
+            if sink is not None and answer.status_code == _OK:
+                held = await _store(arriving, sink, part, answer.headers.get("content-type"))
+                return HttpResponse(status=answer.status_code, headers=received, held=held)
+            body = b"".join([piece async for piece in arriving])
+            return HttpResponse(status=answer.status_code, headers=received, body=body)
+
+    async def _bounded(self, arriving: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        total = 0
+        async for piece in arriving:
+            total += len(piece)
+            if total > self._max_result:
+                raise ProviderError(
+                    f"The answer is larger than RECEIVER_MAX_RESULT ({self._max_result} bytes).",
+                    code="result_too_large",
+                )
+            yield piece
+
+    def _vet(self, provider: Provider, request: HttpRequest) -> httpx.URL:
+        try:
+            url = httpx.URL(request.url)
+        except httpx.InvalidURL as error:
+            raise FetchRefusedError("The address is not a URL.") from error
+        if len(request.url) > _LONGEST_URL and request.purpose == "fetch":
+            raise FetchRefusedError("The address is too long.")
+        if url.userinfo or url.fragment:
+            raise FetchRefusedError("The address carries a user name or a fragment.")
+        listed = any(_same_origin(url, httpx.URL(origin)) for origin in provider.origins)
+        if not listed and not request.anywhere:
+            raise FetchRefusedError(f"{url.host} is not an origin of {provider.name}.")
+        if url.scheme != "https" and not (listed and provider.relocated):
+            raise FetchRefusedError("Only https addresses are asked.")
+        return url
+
+    def _open(self) -> httpx.AsyncClient:
+        if self._client is None:
+            relocated = [httpx.URL(o) for p in self._providers if p.relocated for o in p.origins]
+            trusted = [(url.host, url.port or (443 if url.scheme == "https" else 80)) for url in relocated]
+            context = ssl.create_default_context()
+            transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)
+            # httpx has no public way to choose how names are resolved; its pool does (httpx 0.28, pinned).
+            transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
+                ssl_context=context,
+                max_connections=200,
+                max_keepalive_connections=40,
+                keepalive_expiry=15.0,
+                network_backend=_VettedNetwork(trusted),
+            )
+            timeout = httpx.Timeout(self._patience, connect=_CONNECT)
+            self._client = httpx.AsyncClient(
+                transport=transport, timeout=timeout, trust_env=False, follow_redirects=False
+            )
+        return self._client
+
+
+async def _store(arriving: AsyncIterator[bytes], sink: Sink, part: int, content_type: str | None) -> Held:
+    digest, size, number, waiting = hashlib.sha256(), 0, 0, bytearray()
+    async for piece in arriving:
+        digest.update(piece)
+        size += len(piece)
+        waiting += piece
+        while len(waiting) >= PIECE:
+            await sink(number, bytes(waiting[:PIECE]))
+            del waiting[:PIECE]
+            number += 1
+    if waiting or number == 0:
+        await sink(number, bytes(waiting))
+    kind = (content_type or "application/octet-stream")[:200]
+    return Held(callback_id=None, offset=part, size=size, sha256=digest.hexdigest(), content_type=kind)
+
+
+def _same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    def origin(url: httpx.URL) -> tuple[str, str, int]:
+        return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+    return origin(one) == origin(other)

@@ -1,0 +1,158 @@
+"""Poll: ask the provider how a job stands; also where a job's time runs out."""
+
+import hashlib
+import random
+from collections.abc import Callable
+
+import structlog
+
+from receiver.catalog import Catalog
+from receiver.core import exchange
+from receiver.core.cadence import next_look
+from receiver.core.errors import ConfigurationError, ProviderError
+from receiver.core.exchange import Gone, Look, Pending, Seen, TryLater
+from receiver.core.model import Held, JobState, Observation
+from receiver.core.provider import Provider
+from receiver.core.transition import Move, overdue
+from receiver.metrics import Metrics
+from receiver.outbound import Outbound
+from receiver.storage.claims import Claimed
+from receiver.storage.settlements import Finding, LookSettled, timeline
+from receiver.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Poll:
+    """Polls."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        outbound: Outbound,
+        clock: Callable[[], int],
+        metrics: Metrics,
+        largest: int,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._outbound = outbound
+        self._clock = clock
+        self._metrics = metrics
+        self._largest = largest
+
+    async def __call__(self, claimed: Claimed) -> Move | None:
+        """Ask once and settle what came of it; the move it made, if any."""
+        job, due = claimed.job, claimed.due
+        provider = self._catalog.named(job.provider)
+        started = self._clock()
+        if overdue(job, now=started) is not None:
+            return await self._settle(claimed, provider, Finding(overdue=True), started, outcome=None)
+        if not exchange.can_look(provider, job, due):
+            return await self._settle(claimed, provider, Finding(), started, outcome=Pending())
+        outcome: Look
+        try:
+            conversation = exchange.status(
+                provider, job, candidate_id=due.candidate_id, largest=self._largest, now=started
+            )
+            outcome = await self._outbound.converse(provider, conversation)
+        except (ProviderError, ConfigurationError) as error:
+            outcome = TryLater(code=error.code)
+        return await self._settle(
+            claimed, provider, self._finding(claimed, provider, outcome), started, outcome
+        )
+
+    def _finding(self, claimed: Claimed, provider: Provider, outcome: Look) -> Finding:
+        match outcome:
+            case Gone():
+                return Finding(gone=True)
+            case TryLater():
+                return Finding(failed=True)
+            case Seen(seen=seen):
+                if provider.fetch.single_use and seen.result_url is not None:
+                    if seen.result_url == claimed.due.spent_url:
+                        # That address was asked once already, and what it gave is not here.
+                        return Finding(lost=True)
+                return self._with_result(claimed, seen)
+            case Pending():
+                return Finding()
+
+    @staticmethod
+    def _with_result(claimed: Claimed, seen: Observation) -> Finding:
+        if seen.state is not JobState.SUCCEEDED or seen.result is None:
+            return Finding(seen=seen)
+        content = seen.result.content
+        held = Held(
+            offset=claimed.due.attempt,
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            content_type=seen.result.content_type,
+        )
+        return Finding(seen=seen, held=held, content=content)
+
+    async def _settle(
+        self, claimed: Claimed, provider: Provider, finding: Finding, started: int, outcome: Look | None
+    ) -> Move | None:
+        job, due, now = claimed.job, claimed.due, self._clock()
+        word, code, wait = _words(finding, outcome)
+        move = await self._store.settle_look(
+            LookSettled(
+                due=due,
+                woken_by=job.woken_by,
+                finding=finding,
+                log=timeline(
+                    job.id,
+                    # A look that a wake-up asked for fetches; one by the clock polls.
+                    step="deadline" if finding.overdue else "fetch" if job.woken_by else "poll",
+                    started_at=started,
+                    now=now,
+                    outcome=word,
+                    code=code,
+                    number=due.attempt,
+                ),
+                next_at=next_look(
+                    provider,
+                    job,
+                    due,
+                    now=now,
+                    jitter=random.random(),  # noqa: S311
+                    wait=wait,
+                    failed=finding.failed,
+                ),
+                now=now,
+            )
+        )
+        settled = move is not None and move.completed
+        self._metrics.step("poll", job.provider, word)
+        if move is not None and settled:
+            self._metrics.settled(job.provider, move.job.settled_by or "", move.job.state)
+        log.log(
+            20 if settled or finding.failed else 10,
+            "job_polled",
+            job=job.id,
+            provider=job.provider,
+            outcome=word,
+            code=code,
+            state=move.job.state if move is not None else None,
+        )
+        return move
+
+
+def _words(finding: Finding, outcome: Look | None) -> tuple[str, str | None, int | None]:
+    if finding.overdue:
+        return "overdue", "deadline_passed", None
+    if finding.lost:
+        return "lost", "result_lost", None
+    match outcome:
+        case Gone(status=status):
+            return "gone", f"status_{status}", None
+        case TryLater(code=code, wait=wait):
+            return "failed", code, wait
+        case Seen(seen=seen):
+            return str(seen.state or "running"), seen.error.code if seen.error else None, None
+        case Pending(wait=wait):
+            return "pending", None, wait
+        case None:
+            return "pending", None, None

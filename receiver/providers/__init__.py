@@ -1,0 +1,1 @@
+"""Provider descriptions: one TOML file an API; README.md says how to write one."""

@@ -1,0 +1,159 @@
+"""Settings: one frozen value, read once from the environment.
+
+Every field's ``env`` is in ``.env.example`` and in the README; every secret may come from a file instead
+(``NAME_FILE``), which is how containers and systemd hand secrets over.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from receiver.core.errors import ConfigurationError
+from receiver.core.model import SECOND
+from receiver.core.token import MasterKey, master_key
+
+_MIB: Final = 1024 * 1024
+
+
+def _setting(env: str, default: Any, *, secret: bool = False) -> Any:  # noqa: ANN401
+    return field(default=default, repr=not secret, metadata={"env": env, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator decides. Sizes are bytes, times are seconds."""
+
+    #: Where providers reach this receiver; without it jobs are polled and no callback URL is minted.
+    public_url: str | None = _setting("RECEIVER_PUBLIC_URL", None)
+    database_url: str = _setting("RECEIVER_DATABASE_URL", "sqlite:///receiver.db")
+    #: Master keys, newest first.
+    secret_key: str = _setting("RECEIVER_SECRET_KEY", "", secret=True)
+    api_token: str = _setting("RECEIVER_API_TOKEN", "", secret=True)
+    #: ``module:object``: the Receiver that holds the handlers.
+    handlers: str | None = _setting("RECEIVER_HANDLERS", None)
+    #: A folder of further provider descriptions.
+    providers_dir: str | None = _setting("RECEIVER_PROVIDERS_DIR", None)
+    host: str = _setting("RECEIVER_HOST", "127.0.0.1")
+    port: int = _setting("RECEIVER_PORT", 8000)
+    max_body: int = _setting("RECEIVER_MAX_BODY", 10 * _MIB)
+    max_result: int = _setting("RECEIVER_MAX_RESULT", 64 * _MIB)
+    #: How long a request may take to arrive.
+    receive_timeout: int = _setting("RECEIVER_RECEIVE_TIMEOUT", 10)
+    #: How long a claim lasts without a sign of life.
+    lease: int = _setting("RECEIVER_LEASE", 60)
+    #: Days after their end that jobs are kept by ``serve``; 0 keeps them until ``receiver db prune``.
+    keep_days: int = _setting("RECEIVER_KEEP_DAYS", 0)
+    #: Rejected callbacks kept per provider, with and without a valid token each.
+    quarantine: int = _setting("RECEIVER_QUARANTINE", 1000)
+    log_level: str = _setting("RECEIVER_LOG_LEVEL", "info")
+    #: The whole environment, for the references in provider descriptions.
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings from *environ*; raises ConfigurationError naming the one that is wrong."""
+        values: dict[str, Any] = {"environ": environ}
+        for one in fields(cls):
+            if "env" not in one.metadata:
+                continue
+            text = read_secret(environ, one.metadata["env"])
+            if text is None and one.name == "port":
+                text = environ.get("PORT")
+            if text is None or text == "":
+                continue
+            values[one.name] = _number(one.metadata["env"], text) if isinstance(one.default, int) else text
+        settings = cls(**values)
+        settings._check()  # noqa: SLF001
+        return settings
+
+    def _check(self) -> None:
+        if self.public_url is not None and not is_safe_url(self.public_url):
+            raise ConfigurationError(
+                "RECEIVER_PUBLIC_URL must be https (http only to a loopback address): callback URLs are secrets.",
+                code="public_url_invalid",
+            )
+        for name in ("max_body", "max_result", "receive_timeout", "lease"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"RECEIVER_{name.upper()} must be positive.", code="setting_invalid")
+
+    @property
+    def master_keys(self) -> tuple[MasterKey, ...]:
+        """The master keys, newest first; raises ConfigurationError where one is too short."""
+        return tuple(master_key(text) for text in self.secret_key.split(",") if text.strip())
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease in milliseconds."""
+        return self.lease * SECOND
+
+    def base_url(self, provider: str) -> str | None:
+        """Where ``RECEIVER_<PROVIDER>_BASE_URL`` points *provider*, if it is set."""
+        name = f"RECEIVER_{provider.upper().replace('-', '_')}_BASE_URL"
+        url = self.environ.get(name)
+        if url and not is_safe_url(url):
+            raise ConfigurationError(
+                f"{name} must be https (http only to a loopback address): credentials go there.",
+                code="base_url_invalid",
+            )
+        return url or None
+
+    def resolve(self, reference: str) -> str | None:
+        """What ``env:NAME`` (or its ``NAME_FILE``) or ``file:PATH`` refers to; ``None`` where it is not set."""
+        kind, _, rest = reference.partition(":")
+        if kind == "env":
+            return read_secret(self.environ, rest) or None
+        return _read_file(rest, setting=reference)
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether *url* is https, or http to a loopback address, with nothing odd in it."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.username is not None or parts.query or parts.fragment or not host or not url.isprintable():
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is a loopback address or its usual name."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_secret(environ: Mapping[str, str], name: str) -> str | None:
+    """The variable *name*, or the content of the file that ``NAME_FILE`` points to."""
+    path = environ.get(f"{name}_FILE")
+    if path:
+        return _read_file(path, setting=f"{name}_FILE")
+    return environ.get(name)
+
+
+def _read_file(path: str, *, setting: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{setting} points to a file that cannot be read: {error.__class__.__name__}.",
+            code="secret_unreadable",
+        ) from error
+
+
+def _number(env: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigurationError(f"{env} must be a whole number.", code="setting_invalid")
+    return int(text)
+
+
+def from_environment() -> Settings:
+    """The settings of this process."""
+    return Settings.load(dict(os.environ))

@@ -1,0 +1,1 @@
+"""The durable record: one Store over a driver for each database."""

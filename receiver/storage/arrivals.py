@@ -1,0 +1,278 @@
+"""Callbacks into the record: one transaction holds the callback, the job's new state and its dispatches."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable, admit
+from receiver.core.identity import JOB, made_at, new_id
+from receiver.core.model import DAY, MINUTE, Callback, Delivery, Job, JobState, Source, Value, Verdict
+from receiver.storage import rows
+from receiver.storage.driver import Transaction
+from receiver.storage.ledger import Ledger
+from receiver.storage.results import write_chunks
+
+#: Senders retry for 76 hours (Standard Webhooks, "Deliverability",
+#: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, read 2026-11-20).
+TOKEN_LIFE: Final = 4 * DAY
+HOLD: Final = MINUTE
+_INSERT = rows.insert("callback", rows.CALLBACK)
+_INSERT_HELD = (
+    "INSERT INTO held (callback_id, provider, remote_id, until, examined) "
+    "VALUES (:callback_id, :provider, :remote_id, :until, :examined)"
+)
+FIND_REMOTE = """
+    SELECT id FROM job WHERE provider = :provider AND remote_id = :remote_id
+    ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, id DESC LIMIT 1"""
+_SUBMITTING = "SELECT 1 FROM due WHERE provider = :provider AND step = 'submit' LIMIT 1"
+_QUARANTINE_ADD = """
+    INSERT INTO quarantine (provider, named, entries, bytes) VALUES (:provider, :named, :entries, :bytes)
+    ON CONFLICT (provider, named) DO UPDATE SET
+        entries = quarantine.entries + excluded.entries, bytes = quarantine.bytes + excluded.bytes
+    RETURNING entries, bytes"""
+_OLDEST_REJECTED = """
+    SELECT id, length(body) + length(headers) FROM callback
+    WHERE verdict = 'rejected' AND provider = :provider AND (job_id IS NOT NULL) = (:named = 1)
+    ORDER BY id LIMIT :many"""
+
+encode_examined = msgspec.msgpack.encode
+decode_examined = msgspec.msgpack.Decoder(Examined).decode
+
+
+class Quota(Value, frozen=True, kw_only=True):
+    """How much quarantine keeps, for each provider and each of its two classes (with and without token)."""
+
+    entries: int = 1000
+    size: int = 32 * 1024 * 1024
+
+
+class Arrival(Value, frozen=True, kw_only=True):
+    """A callback on its way into the record."""
+
+    callback: Callback
+    #: ``None`` where it is rejected.
+    examined: Examined | None
+    terms: Terms
+    quota: Quota = Quota()
+
+
+class Receipt(Value, frozen=True, kw_only=True):
+    """What became of an arrival; ``verdict`` is ``None`` where its token is retired and nothing was kept."""
+
+    verdict: Verdict | None
+    code: str | None = None
+    job_id: str | None = None
+    state: JobState | None = None
+    completed: bool = False
+    look: bool = False
+
+
+def ingest(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
+    """Record callbacks; each gets a receipt, in the same order."""
+    ledger = Ledger(tx)
+    ledger.load(one.callback.job_id for one in arrivals if one.callback.job_id is not None)
+    kept: list[Callback] = []
+    receipts = [_take(tx, ledger, one, kept) for one in arrivals]
+    ledger.flush()
+    tx.many(_INSERT, [rows.callback_params(one) for one in kept])
+    _bound_quarantine(tx, arrivals, kept)
+    return receipts
+
+
+def admit_held(tx: Transaction, ledger: Ledger, job: Job, *, now: int) -> Job:
+    """Hand *job* the callbacks that came to the account-wide address before its submit answer."""
+    found = tx.run(
+        "SELECT callback_id, examined FROM held WHERE provider = :provider AND remote_id = :remote_id "
+        "ORDER BY callback_id",
+        {"provider": job.provider, "remote_id": job.remote_id},
+    )
+    for callback_id, packed in found:
+        admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
+        job = ledger.jobs[job.id]
+        tx.run(
+            "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
+            {"job_id": job.id, "verdict": admission.verdict.value, "code": admission.code, "id": callback_id},
+        )
+        tx.run("DELETE FROM held WHERE callback_id = :id", {"id": callback_id})
+    return job
+
+
+def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> list[Receipt]:
+    """Give callbacks that no submission claimed in time a job of their own: (callback id, terms, now)."""
+    receipts = []
+    ledger = Ledger(tx)
+    for callback_id, terms, now in items:
+        found = tx.run(
+            "DELETE FROM held WHERE callback_id = :id RETURNING provider, remote_id, examined",
+            {"id": callback_id},
+        )
+        if not found:
+            receipts.append(Receipt(verdict=None))
+            continue
+        provider, remote_id, packed = found[0]
+        existing = tx.run(FIND_REMOTE, {"provider": provider, "remote_id": remote_id})
+        if existing:
+            ledger.load([existing[0][0]])
+            job = ledger.jobs[existing[0][0]]
+        else:
+            job = adopt(ledger, provider, terms, now=now, remote_id=remote_id)
+        admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
+        tx.run(
+            "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
+            {"job_id": job.id, "verdict": admission.verdict.value, "code": admission.code, "id": callback_id},
+        )
+        receipts.append(receipt(admission, ledger.jobs[job.id]))
+    ledger.flush()
+    return receipts
+
+
+def remote_digest(provider: str, remote_id: str) -> bytes:
+    """What is kept of a pruned job's provider and remote id."""
+    return sha256(f"{provider}\0{remote_id}".encode()).digest()
+
+
+def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback]) -> Receipt:
+    callback, examined = arrival.callback, arrival.examined
+    now = callback.received_at
+    if callback.job_id is not None and (job := ledger.jobs.get(callback.job_id)) is not None:
+        if job.ended_at is not None and now > job.ended_at + TOKEN_LIFE:
+            return Receipt(verdict=None)
+    elif callback.job_id is not None and now > made_at(callback.job_id) + TOKEN_LIFE:
+        return Receipt(verdict=None)
+    if examined is None:
+        kept.append(callback)
+        return Receipt(verdict=callback.verdict, code=callback.code, job_id=callback.job_id)
+    callback = replace(
+        callback, key_id=examined.key_id, delivery_id=examined.delivery_id, remote_id=examined.remote_id
+    )
+    job_or_receipt = _find(tx, ledger, callback, arrival, kept)
+    if isinstance(job_or_receipt, Receipt):
+        return job_or_receipt
+    job = job_or_receipt
+    admission = decide(tx, ledger, job, examined, callback_id=callback.id, now=now)
+    job = ledger.jobs[job.id]
+    if admission.verdict is Verdict.ACCEPTED or job.callbacks <= MOST_KEPT:
+        kept.append(replace(callback, job_id=job.id, verdict=admission.verdict, code=admission.code))
+    return receipt(admission, job)
+
+
+def _find(
+    tx: Transaction, ledger: Ledger, callback: Callback, arrival: Arrival, kept: list[Callback]
+) -> Job | Receipt:
+    """The job that a genuine callback is about, or what becomes of the callback if there is none."""
+    now = callback.received_at
+    if callback.job_id is not None:
+        known = ledger.jobs.get(callback.job_id)
+        if known is not None:
+            return known
+        # A token we made for a job we do not have: a restored backup. The job is worth having again.
+        return adopt(ledger, callback.provider, arrival.terms, now=now, job_id=callback.job_id)
+    if callback.remote_id is None:
+        reading = arrival.examined.reading(arrival.terms.delivery) if arrival.examined else None
+        code = reading.code if isinstance(reading, Unreadable) else "job_unnamed"
+        kept.append(replace(callback, verdict=Verdict.UNREADABLE, code=code))
+        return Receipt(verdict=Verdict.UNREADABLE, code=code)
+    named = {"provider": callback.provider, "remote_id": callback.remote_id}
+    for job in ledger.jobs.values():  # made earlier in this very transaction
+        if (job.provider, job.remote_id) == (callback.provider, callback.remote_id):
+            return job
+    found = tx.run(FIND_REMOTE, named)
+    if found:
+        ledger.load([found[0][0]])
+        return ledger.jobs[found[0][0]]
+    digest = remote_digest(callback.provider, callback.remote_id)
+    if tx.run("SELECT 1 FROM pruned WHERE digest = :digest", {"digest": digest}):
+        return Receipt(verdict=Verdict.DUPLICATE, code="job_pruned")
+    if tx.run(_SUBMITTING, {"provider": callback.provider}):
+        kept.append(replace(callback, verdict=Verdict.ACCEPTED, code="held"))
+        packed = encode_examined(arrival.examined)
+        tx.run(_INSERT_HELD, named | {"callback_id": callback.id, "until": now + HOLD, "examined": packed})
+        return Receipt(verdict=Verdict.ACCEPTED, code="held")
+    return adopt(ledger, callback.provider, arrival.terms, now=now, remote_id=callback.remote_id)
+
+
+def decide(
+    tx: Transaction, ledger: Ledger, job: Job, examined: Examined, *, callback_id: str, now: int
+) -> Admission:
+    admission = admit(job, examined, callback_id=callback_id, now=now)
+    move = admission.move
+    if move is not None and move.changed:
+        ledger.carry_out(move, now=now, candidate_id=admission.candidate_id)
+        if admission.content is not None:
+            write_chunks(tx, job.id, part=0, content=admission.content)
+    ledger.count(ledger.jobs[job.id])
+    if admission.fetch_refused and job.callbacks < MOST_KEPT:
+        ledger.note(
+            job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id
+        )
+    return admission
+
+
+def adopt(
+    ledger: Ledger,
+    provider: str,
+    terms: Terms,
+    *,
+    now: int,
+    job_id: str | None = None,
+    remote_id: str | None = None,
+) -> Job:
+    """Record a job that was not submitted here (or whose record is gone)."""
+    job = Job(
+        id=job_id or new_id(JOB, now),
+        provider=provider,
+        state=JobState.SUBMITTED,
+        delivery=terms.delivery,
+        key_id=terms.key_id,
+        remote_id=remote_id,
+        created_at=now,
+        submitted_at=now,
+        deadline_at=now + terms.deadline_ms,
+        keep_ms=terms.keep_ms,
+        keep_from=terms.keep_from,
+        submission="none",
+    )
+    ledger.add(job)
+    ledger.look(job, run_at=job.deadline_at)
+    ledger.note(
+        job.id, step="submit", outcome="adopted", code="not_submitted_here", now=now, source=Source.CALLBACK
+    )
+    return job
+
+
+def receipt(admission: Admission, job: Job) -> Receipt:
+    move = admission.move
+    return Receipt(
+        verdict=admission.verdict,
+        code=admission.code,
+        job_id=job.id,
+        state=job.state,
+        completed=move is not None and move.completed,
+        look=move is not None and move.look_now,
+    )
+
+
+def _bound_quarantine(tx: Transaction, arrivals: Sequence[Arrival], kept: Sequence[Callback]) -> None:
+    added: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
+    for callback in kept:
+        if callback.verdict is Verdict.REJECTED:
+            tally = added[callback.provider, int(callback.job_id is not None)]
+            tally[0] += 1
+            tally[1] += len(callback.body) + sum(len(k) + len(v) for k, v in callback.headers)
+    quota = arrivals[0].quota
+    for (provider, named), (entries, size) in sorted(added.items()):
+        where = {"provider": provider, "named": named}
+        (total, volume), *_ = tx.run(_QUARANTINE_ADD, where | {"entries": entries, "bytes": size})
+        # A tenth at a time, so that a flood does not delete one row for each that it adds.
+        while total > quota.entries or volume > quota.size:
+            oldest = tx.run(_OLDEST_REJECTED, where | {"many": max(quota.entries // 10, 1)})
+            if not oldest:
+                break
+            tx.many("DELETE FROM callback WHERE id = :id", [{"id": row[0]} for row in oldest])
+            (total, volume), *_ = tx.run(
+                _QUARANTINE_ADD, where | {"entries": -len(oldest), "bytes": -sum(row[1] for row in oldest)}
+            )

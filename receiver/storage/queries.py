@@ -1,0 +1,229 @@
+"""Reading the record: lists by cursor, one job's timeline, what is due, and counts for the metrics."""
+
+from typing import Any, Final
+
+import msgspec
+
+from receiver.core.errors import NotFoundError, RequestError
+from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Value
+from receiver.storage import rows
+from receiver.storage.claims import load_jobs
+from receiver.storage.driver import Transaction
+
+MOST: Final = 500
+
+
+class Page(Value, frozen=True, kw_only=True):
+    """What to list: filters, the newest first, older than *before*."""
+
+    provider: str | None = None
+    state: str | None = None
+    job_id: str | None = None
+    verdict: str | None = None
+    since: int | None = None
+    before: str | None = None
+    after: str | None = None
+    limit: int = 50
+
+
+class Submission(Value, frozen=True, kw_only=True):
+    """What was submitted, and the provider's answer."""
+
+    request: bytes
+    metadata: bytes
+    idempotency_key: str | None
+    answer_status: int | None
+    answer_body: bytes | None
+
+
+class Record(Value, frozen=True, kw_only=True):
+    """Everything that is known about one job."""
+
+    job: Job
+    submission: Submission | None
+    callbacks: list[Callback]
+    attempts: list[Attempt]
+    dispatches: list[Dispatch]
+    due: list[Due]
+
+
+def jobs(tx: Transaction, page: Page) -> list[Job]:
+    """List jobs, the newest first."""
+    where, params = _where(page, {"provider": "provider", "state": "state"}, "job")
+    found = tx.run(f"SELECT {rows.JOB} FROM job {where} ORDER BY id DESC LIMIT :limit", params)  # noqa: S608
+    return [rows.job_of(row) for row in found]
+
+
+def callbacks(tx: Transaction, page: Page) -> list[Callback]:
+    """List callbacks without their bodies, the newest first; with ``after`` the oldest first, for following."""
+    where, params = _where(page, {"provider": "provider", "verdict": "verdict", "job_id": "job_id"}, "cb")
+    columns = rows.CALLBACK.replace(" body,", f" {_EMPTY} AS body,")
+    order = "ASC" if page.after is not None else "DESC"
+    found = tx.run(f"SELECT {columns} FROM callback {where} ORDER BY id {order} LIMIT :limit", params)  # noqa: S608
+    return [rows.callback_of(row) for row in found]
+
+
+def callback(tx: Transaction, callback_id: str) -> Callback:
+    """One callback with its body."""
+    found = tx.run(f"SELECT {rows.CALLBACK} FROM callback WHERE id = :id", {"id": callback_id})  # noqa: S608
+    if not found:
+        raise NotFoundError(f"No callback {callback_id} is stored.", code="callback_not_found")
+    return rows.callback_of(found[0])
+
+
+def job(tx: Transaction, job_id: str) -> Job:
+    """One job with its metadata."""
+    found = load_jobs(tx, [job_id], metadata=True).get(job_id)
+    if found is None:
+        raise NotFoundError(f"No job {job_id} is stored.", code="job_not_found")
+    return found
+
+
+def record(tx: Transaction, job_id: str) -> Record:
+    """Everything about one job; callbacks come without their bodies."""
+    return Record(
+        job=job(tx, job_id),
+        submission=submission(tx, job_id),
+        callbacks=sorted(callbacks(tx, Page(job_id=job_id, limit=MOST)), key=lambda one: one.id),
+        attempts=[
+            rows.attempt_of(row)
+            for row in tx.run(
+                f"SELECT {rows.ATTEMPT} FROM attempt WHERE job_id = :id ORDER BY id LIMIT :limit",  # noqa: S608
+                {"id": job_id, "limit": MOST},
+            )
+        ],
+        dispatches=[
+            rows.dispatch_of(row)
+            for row in tx.run(f"SELECT {rows.DISPATCH} FROM dispatch WHERE job_id = :id", {"id": job_id})  # noqa: S608
+        ],
+        due=[
+            rows.due_of(row)
+            for row in tx.run(f"SELECT {rows.DUE} FROM due WHERE job_id = :id", {"id": job_id})  # noqa: S608
+        ],
+    )
+
+
+def submission(tx: Transaction, job_id: str) -> Submission | None:
+    """What was submitted for a job; ``None`` for one that was not submitted here."""
+    found = tx.run(
+        "SELECT request, metadata, idempotency_key, answer_status, answer_body FROM submission WHERE job_id = :id",
+        {"id": job_id},
+    )
+    if not found:
+        return None
+    request, metadata, key, status, body = found[0]
+    return Submission(
+        request=bytes(request),
+        metadata=bytes(metadata),
+        idempotency_key=key,
+        answer_status=status,
+        answer_body=None if body is None else bytes(body),
+    )
+
+
+def dispatches(tx: Transaction, page: Page) -> list[Dispatch]:
+    """List dispatches that are not finished, by state (ready, dead), the newest job first."""
+    where, params = _where(page, {"state": "state", "job_id": "job_id"}, "job", column="job_id")
+    sql = f"SELECT {rows.DISPATCH} FROM dispatch {where} ORDER BY job_id DESC LIMIT :limit"  # noqa: S608
+    return [rows.dispatch_of(row) for row in tx.run(sql, params)]
+
+
+def handlers(tx: Transaction) -> list[dict[str, Any]]:
+    """The registered handlers."""
+    found = tx.run("SELECT name, provider, state, seen_at FROM handler ORDER BY name")
+    return [dict(zip(("name", "provider", "state", "seen_at"), row, strict=True)) for row in found]
+
+
+def due_providers(tx: Transaction, now: int) -> list[str]:
+    """The providers for which something is due."""
+    return [row[0] for row in tx.run("SELECT DISTINCT provider FROM due WHERE run_at <= :now", {"now": now})]
+
+
+def held_due(tx: Transaction, now: int) -> list[tuple[str, str]]:
+    """Held callbacks whose time is up: (id, provider)."""
+    found = tx.run(
+        "SELECT callback_id, provider FROM held WHERE until <= :now ORDER BY callback_id", {"now": now}
+    )
+    return [(row[0], row[1]) for row in found]
+
+
+def counts(tx: Transaction, now: int) -> dict[str, Any]:
+    """Figures for the metrics and for ``doctor``: open jobs by state, due and dead work, the oldest of each."""
+    by_state = tx.run(
+        "SELECT provider, state, count(*), sum(CASE WHEN deadline_at < :now THEN 1 ELSE 0 END) FROM job "
+        "WHERE state <> 'succeeded' GROUP BY provider, state",
+        {"now": now},
+    )
+    ready = tx.run("SELECT count(*), min(run_at) FROM dispatch WHERE state = 'ready' AND owner IS NULL")[0]
+    due = tx.run(
+        "SELECT count(*), min(run_at) FROM due WHERE owner IS NULL AND run_at <= :now", {"now": now}
+    )[0]
+    dead = tx.run("SELECT count(*) FROM dispatch WHERE state = 'dead'")[0]
+    return {
+        "jobs": [
+            {"provider": provider, "state": state, "count": count, "overdue": overdue}
+            for provider, state, count, overdue in by_state
+        ],
+        "dispatches_ready": ready[0],
+        "oldest_dispatch": ready[1],
+        "due": due[0],
+        "oldest_due": due[1],
+        "dispatches_dead": dead[0],
+    }
+
+
+def open_key_ids(tx: Transaction) -> list[str]:
+    """The master keys that open jobs' tokens were made with."""
+    found = tx.run("SELECT DISTINCT key_id FROM job WHERE state <> 'succeeded' AND ended_at IS NULL")
+    return [row[0] for row in found]
+
+
+def resolve(tx: Transaction, prefix: str) -> str:
+    """The one id that begins with *prefix*; raises NotFoundError, or RequestError where several do."""
+    tables = {"job": "job", "cb": "callback"}
+    kinds = [kind for kind in tables if prefix.startswith(kind + "_")] or list(tables)
+    found: list[str] = []
+    for kind in kinds:
+        start = prefix if prefix.startswith(kind + "_") else f"{kind}_{prefix}"
+        found += [
+            row[0]
+            for row in tx.run(
+                f"SELECT id FROM {tables[kind]} WHERE id >= :start AND id < :end ORDER BY id LIMIT 2",  # noqa: S608
+                {"start": start, "end": start + "\x7f"},
+            )
+        ]
+    if not found:
+        raise NotFoundError(f"Nothing is stored whose id begins with {prefix!r}.", code="not_found")
+    if len(found) > 1:
+        raise RequestError(f"Several ids begin with {prefix!r}; write more of it.", code="id_ambiguous")
+    return found[0]
+
+
+_EMPTY: Final = "substr(body, 1, 0)"
+
+
+def _where(page: Page, columns: dict[str, str], kind: str, column: str = "id") -> tuple[str, dict[str, Any]]:
+    params: dict[str, Any] = {"limit": min(max(page.limit, 1), MOST)}
+    terms = []
+    for name, stored in columns.items():
+        value = getattr(page, name)
+        if value is not None:
+            terms.append(f"{stored} = :{name}")
+            params[name] = value
+    if page.state == "open" and "state" in columns:
+        terms[-1] = "state <> 'succeeded' AND ended_at IS NULL"
+        params.pop("state")
+    if page.since is not None:
+        # An id begins with the milliseconds of its making, so a time is a place in the order of ids.
+        terms.append(f"{column} >= :since")
+        params["since"] = f"{kind}_{page.since:012x}"
+    if page.before is not None:
+        terms.append(f"{column} < :before")
+        params["before"] = page.before
+    if page.after is not None:
+        terms.append(f"{column} > :after")
+        params["after"] = page.after
+    return ("WHERE " + " AND ".join(terms) if terms else ""), params
+
+
+decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode

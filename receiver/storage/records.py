@@ -1,0 +1,274 @@
+"""Recording what people and programs ask for: new jobs, cancellations, second tries, replays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from receiver.core import transition
+from receiver.core.admission import Examined, Terms, Unreadable
+from receiver.core.errors import ConflictError, NotFoundError
+from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdict
+from receiver.storage import rows
+from receiver.storage.arrivals import FIND_REMOTE, Receipt, adopt, decide, receipt
+from receiver.storage.driver import Transaction
+from receiver.storage.ledger import Ledger
+from receiver.storage.settlements import request_cancel
+
+_INSERT_DUE = rows.insert("due", rows.DUE)
+_INSERT_SUBMISSION = (
+    "INSERT INTO submission (job_id, request, request_sha256, metadata, idempotency_key) "
+    "VALUES (:job_id, :request, :request_sha256, :metadata, :idempotency_key)"
+)
+
+
+class NewJob(Value, frozen=True, kw_only=True):
+    """A job to be recorded before it is submitted, with the lease of whoever submits it."""
+
+    job: Job
+    request: bytes
+    #: Over provider, operation and request: the same key with another digest is a conflict.
+    request_sha256: str
+    metadata: bytes
+    idempotency_key: str | None
+    owner: str
+    lease_ms: int
+
+
+class Readmission(Value, frozen=True, kw_only=True):
+    """A stored callback that has been examined again."""
+
+    callback: Callback
+    examined: Examined
+    terms: Terms
+    replay_id: str
+    handler: str | None
+    now: int
+
+
+def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | ConflictError]:
+    """Record jobs; each answer is the job and whether it is new, or the conflict over its idempotency key."""
+    ledger = Ledger(tx)
+    answers: list[tuple[Job, bool] | ConflictError] = []
+    submissions: dict[str | None, NewJob] = {}
+    for item in items:
+        first = submissions.get(item.idempotency_key) if item.idempotency_key is not None else None
+        found = [(first.job.id, first.request_sha256)] if first else _by_key(tx, item.idempotency_key)
+        if found:
+            job_id, digest = found[0]
+            ledger.load([job_id])
+            same = digest == item.request_sha256
+            answers.append((ledger.jobs[job_id], False) if same else _reused(item.idempotency_key))
+            continue
+        submissions[item.idempotency_key or item.job.id] = item
+        ledger.add(item.job)
+        answers.append((item.job, True))
+    ledger.flush()
+    new = list(submissions.values())
+    tx.many(
+        _INSERT_SUBMISSION,
+        [
+            {
+                "job_id": one.job.id,
+                "request": one.request,
+                "request_sha256": one.request_sha256,
+                "metadata": one.metadata,
+                "idempotency_key": one.idempotency_key,
+            }
+            for one in new
+        ],
+    )
+    tx.many(_INSERT_DUE, [rows.due_params(_sending(one)) for one in new])
+    return answers
+
+
+def cancel(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
+    """Record the wish to cancel: (job id, now). It is sent once the submission has been answered."""
+    ledger = _load(tx, [job_id for job_id, _ in items])
+    for job_id, now in items:
+        job = ledger.jobs[job_id]
+        if job.state.ended or job.cancel_requested_at is not None:
+            continue
+        ledger.put(replace(job, cancel_requested_at=now))
+        if job.remote_id is not None:
+            request_cancel(tx, job, now=now)
+    ledger.flush()
+    return [ledger.jobs[job_id] for job_id, _ in items]
+
+
+def abandon(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
+    """Give jobs up by hand: (job id, now)."""
+    ledger = _load(tx, [job_id for job_id, _ in items])
+    for job_id, now in items:
+        move = transition.abandoned(ledger.jobs[job_id], now=now)
+        if move.changed:
+            ledger.note(job_id, step="deadline", outcome="abandoned", code="abandoned", now=now)
+            ledger.carry_out(move, now=now)
+    ledger.flush()
+    return [ledger.jobs[job_id] for job_id, _ in items]
+
+
+def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
+    """Send jobs again whose submission's outcome is unknown, because a person says so: (job id, now)."""
+    ledger = _load(tx, [job_id for job_id, _ in items])
+    for job_id, now in items:
+        job = ledger.jobs[job_id]
+        if job.state is not JobState.SUBMITTING or job.submission != "unknown":
+            raise ConflictError(
+                f"{job_id} is {job.state.value} and its submission is {job.submission}; only a job whose "
+                "submission is unknown can be sent again.",
+                code="not_resubmittable",
+            )
+        ledger.put(replace(job, submission="sending"))
+        due = Due(job_id=job_id, step=Step.SUBMIT, provider=job.provider, run_at=now)
+        tx.run(_INSERT_DUE + " ON CONFLICT DO NOTHING", rows.due_params(due))
+        ledger.note(job_id, step="submit", outcome="resubmitted", code="by_hand", now=now)
+    ledger.flush()
+    return [ledger.jobs[job_id] for job_id, _ in items]
+
+
+def replay(tx: Transaction, items: Sequence[tuple[str, str | None, str, int]]) -> list[list[str]]:
+    """Make new dispatches for ended jobs: (job id, handler or all, replay id, now); the handlers of each."""
+    ledger = _load(tx, [item[0] for item in items])
+    answers = []
+    for job_id, handler, replay_id, now in items:
+        job = ledger.jobs[job_id]
+        if not job.state.ended:
+            raise ConflictError(
+                f"{job_id} is {job.state.value}; only an ended job can be replayed.", code="job_not_ended"
+            )
+        made = ledger.dispatch(job, now=now, replay_id=replay_id, handler=handler)
+        ledger.note(job_id, step="replay", outcome="made", code=replay_id, now=now, handlers=made)
+        answers.append(made)
+    ledger.flush()
+    return answers
+
+
+def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt, list[str]]]:
+    """Admit stored callbacks anew; where a job had ended already, its completion is dispatched again."""
+    ledger = Ledger(tx)
+    ledger.load(one.callback.job_id for one in items if one.callback.job_id is not None)
+    answers = []
+    for item in items:
+        job = _job_of(tx, ledger, item)
+        if job is None:
+            answers.append((Receipt(verdict=Verdict.UNREADABLE, code="job_unnamed"), list[str]()))
+            continue
+        admission = decide(tx, ledger, job, item.examined, callback_id=item.callback.id, now=item.now)
+        after = ledger.jobs[job.id]
+        made: list[str] = []
+        changed = admission.move is not None and admission.move.changed
+        seen = item.examined.reading(after.delivery)
+        final = not isinstance(seen, Unreadable) and admission.verdict is not Verdict.UNREADABLE
+        if changed or item.callback.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
+            tx.run(
+                "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code, key_id = :key_id, "
+                "remote_id = :remote_id WHERE id = :id",
+                {
+                    "job_id": job.id,
+                    "verdict": admission.verdict.value,
+                    "code": admission.code,
+                    "key_id": item.examined.key_id,
+                    "remote_id": item.examined.remote_id,
+                    "id": item.callback.id,
+                },
+            )
+        if admission.move is not None and admission.move.completed:
+            made = [spec.name for spec in ledger.handlers() if spec.wants(after.provider, after.state)]
+        elif not changed and final and after.state.ended:
+            made = ledger.dispatch(after, now=item.now, replay_id=item.replay_id, handler=item.handler)
+        ledger.note(
+            job.id,
+            step="replay",
+            outcome="read",
+            code=item.replay_id,
+            now=item.now,
+            callback=item.callback.id,
+        )
+        answers.append((receipt(admission, after), made))
+    ledger.flush()
+    return answers
+
+
+def retry_dispatch(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
+    """Give dead dispatches a fresh row of attempts: (job id, handler, replay id, now)."""
+    return [
+        bool(
+            tx.run(
+                "UPDATE dispatch SET state = 'ready', owner = NULL, attempt = 0, run_at = :now "
+                "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id AND state = 'dead' "
+                "RETURNING job_id",
+                {"job_id": job_id, "handler": handler, "replay_id": replay_id, "now": now},
+            )
+        )
+        for job_id, handler, replay_id, now in items
+    ]
+
+
+def discard_dispatch(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
+    """Drop dead dispatches for good: (job id, handler, replay id, now); the timeline keeps a line."""
+    ledger = Ledger(tx)
+    answers = []
+    for job_id, handler, replay_id, now in items:
+        found = tx.run(
+            "DELETE FROM dispatch WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id "
+            "AND state = 'dead' RETURNING job_id",
+            {"job_id": job_id, "handler": handler, "replay_id": replay_id},
+        )
+        if found:
+            ledger.note(
+                job_id, step="dispatch", outcome="discarded", code="by_hand", now=now, handler=handler
+            )
+        answers.append(bool(found))
+    ledger.flush()
+    return answers
+
+
+def _sending(item: NewJob) -> Due:
+    return Due(
+        job_id=item.job.id,
+        step=Step.SUBMIT,
+        provider=item.job.provider,
+        run_at=item.job.created_at + item.lease_ms,
+        attempt=1,
+        owner=item.owner,
+    )
+
+
+def _by_key(tx: Transaction, key: str | None) -> list[tuple[Any, ...]]:
+    if key is None:
+        return []
+    return tx.run("SELECT job_id, request_sha256 FROM submission WHERE idempotency_key = :key", {"key": key})
+
+
+def _reused(key: str | None) -> ConflictError:
+    return ConflictError(
+        f"The idempotency key {key!r} was used for another request; take a new key for a new request.",
+        code="idempotency_key_reused",
+        field="idempotency_key",
+    )
+
+
+def _load(tx: Transaction, ids: Sequence[str]) -> Ledger:
+    ledger = Ledger(tx)
+    ledger.load(ids)
+    for one in ids:
+        if one not in ledger.jobs:
+            raise NotFoundError(f"No job {one} is stored.", code="job_not_found")
+    return ledger
+
+
+def _job_of(tx: Transaction, ledger: Ledger, item: Readmission) -> Job | None:
+    if item.callback.job_id is not None:
+        known = ledger.jobs.get(item.callback.job_id)
+        return known or adopt(
+            ledger, item.callback.provider, item.terms, now=item.now, job_id=item.callback.job_id
+        )
+    remote_id = item.examined.remote_id
+    if remote_id is None:
+        return None
+    found = tx.run(FIND_REMOTE, {"provider": item.callback.provider, "remote_id": remote_id})
+    if found:
+        ledger.load([found[0][0]])
+        return ledger.jobs[found[0][0]]
+    return adopt(ledger, item.callback.provider, item.terms, now=item.now, remote_id=remote_id)

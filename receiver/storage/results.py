@@ -1,0 +1,68 @@
+"""Results that have rows of their own: chunks, so that a large one never has to be in memory whole."""
+
+from collections.abc import Iterable, Iterator
+
+from receiver.core.model import Held
+from receiver.storage.driver import Transaction
+
+CHUNK = 256 * 1024
+_INSERT = "INSERT INTO result_chunk (job_id, part, number, data) VALUES (:job_id, :part, :number, :data)"
+
+
+def cut(content: bytes) -> Iterable[bytes]:
+    """Cut *content* into chunks of at most 256 KiB."""
+    return (content[start : start + CHUNK] for start in range(0, len(content), CHUNK))
+
+
+def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, first: int = 0) -> None:
+    """Write *content* as chunks of one part, from number *first*; a part is what one look wrote."""
+    if first == 0:
+        tx.run(
+            "DELETE FROM result_chunk WHERE job_id = :job_id AND part = :part",
+            {"job_id": job_id, "part": part},
+        )
+    tx.many(
+        _INSERT,
+        [
+            {"job_id": job_id, "part": part, "number": number, "data": data}
+            for number, data in enumerate(cut(content), start=first)
+        ],
+    )
+
+
+def read_slice(tx: Transaction, job_id: str, held: Held, *, number: int) -> bytes:
+    """The bytes of a stored result from chunk *number*; empty past the end."""
+    if held.callback_id is not None:
+        start = number * CHUNK
+        size = min(CHUNK, held.size - start)
+        if size <= 0:
+            return b""
+        found = tx.run(
+            "SELECT substr(body, :start, :size) FROM callback WHERE id = :id",
+            {"start": held.offset + start + 1, "size": size, "id": held.callback_id},
+        )
+    else:
+        found = tx.run(
+            "SELECT data FROM result_chunk WHERE job_id = :job_id AND part = :part AND number = :number",
+            {"job_id": job_id, "part": held.offset, "number": number},
+        )
+    return bytes(found[0][0]) if found else b""
+
+
+def read_whole(tx: Transaction, job_id: str, held: Held) -> bytes:
+    """The whole of a stored result, in memory."""
+    if held.callback_id is not None:
+        found = tx.run(
+            "SELECT substr(body, :start, :size) FROM callback WHERE id = :id",
+            {"start": held.offset + 1, "size": held.size, "id": held.callback_id},
+        )
+        return bytes(found[0][0]) if found else b""
+    return b"".join(_parts(tx, job_id, held.offset))
+
+
+def _parts(tx: Transaction, job_id: str, part: int) -> Iterator[bytes]:
+    for row in tx.run(
+        "SELECT data FROM result_chunk WHERE job_id = :job_id AND part = :part ORDER BY number",
+        {"job_id": job_id, "part": part},
+    ):
+        yield bytes(row[0])

@@ -1,0 +1,242 @@
+"""SQLite under the store: one writing connection, a lock file around it, and readers beside it.
+
+Why it is set up this way (sqlite.org/wal.html, read 2026-11-20): WAL with ``synchronous=FULL`` loses no
+acknowledged commit at a power cut, NORMAL does; a deferred transaction that upgrades from read to write fails
+at once under contention, IMMEDIATE waits; and below SQLite 3.51.3 two connections that write or checkpoint at
+the same instant may damage the file, so every writer of every process holds the lock file first.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from receiver.core.errors import ConfigurationError, StoreUnavailableError
+from receiver.storage.driver import Params, Row, statements
+
+MACROS: Final = {
+    "text": "TEXT",
+    "integer": "INTEGER",
+    "blob": "BLOB",
+    "clustered": "WITHOUT ROWID",
+    "for_update": "",
+    "skip_locked": "",
+}
+#: How long a write waits for another process, in seconds: below the two seconds in which ingest answers.
+_PATIENCE: Final = 1.2
+_CHECKPOINT_PAGES: Final = 1000
+
+
+class SQLiteTransaction:
+    """An open transaction on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006  (never changed)
+        """Run one statement; return its rows."""
+        return self._connection.execute(_expand(sql), params).fetchall()
+
+    def many(self, sql: str, rows: Sequence[Params]) -> None:
+        """Run one statement for each of *rows*."""
+        if rows:
+            self._connection.executemany(_expand(sql), rows)
+
+
+class SQLite:
+    """The default store: one file."""
+
+    exclusive = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_file = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._serve_file: int | None = None
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._commits = 0
+
+    @contextmanager
+    def write(self) -> Iterator[SQLiteTransaction]:
+        """Open a transaction that may write."""
+        with self._writing, self._locked():
+            try:
+                connection = self._writer = self._writer or self._connect()
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                self._drop_writer()
+                raise _unavailable(error) from error
+            try:
+                yield SQLiteTransaction(connection)
+                connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                self._undo(connection)
+                # After an I/O error nothing that this connection remembers can be trusted.
+                self._drop_writer()
+                raise _unavailable(error) from error
+            except BaseException:
+                self._undo(connection)
+                raise
+            self._commits += 1
+
+    @contextmanager
+    def read(self) -> Iterator[SQLiteTransaction]:
+        """Open a transaction that writes nothing."""
+        try:
+            connection = self._readers.pop() if self._readers else self._connect(readonly=True)
+            connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
+        try:
+            yield SQLiteTransaction(connection)
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            raise _unavailable(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._readers.append(connection)
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to this code's."""
+        known = sorted(
+            entry.name
+            for entry in files("receiver.storage.migrations").iterdir()
+            if entry.name.endswith(".sql")
+        )
+        with self.write() as tx:
+            tx.run("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY)")
+            done = {row[0] for row in tx.run("SELECT name FROM migration")}
+            if newer := sorted(done - set(known)):
+                raise ConfigurationError(
+                    f"The database {self._path} has the migration {newer[0]}, which this version of receiver "
+                    "does not know; upgrade receiver.",
+                    code="schema_newer",
+                )
+            carried_out = [name for name in known if name not in done]
+            for name in carried_out:
+                for statement in statements((files("receiver.storage.migrations") / name).read_text()):
+                    tx.run(statement)
+                tx.run("INSERT INTO migration (name) VALUES (:name)", {"name": name})
+        return carried_out
+
+    def serve(self) -> None:
+        """Claim the right to serve this file."""
+        self._serve_file = os.open(f"{self._path}-serve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._serve_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._serve_file)
+            self._serve_file = None
+            raise ConfigurationError(
+                f"Another receiver process already serves {self._path}. SQLite takes one; for several nodes "
+                "set RECEIVER_DATABASE_URL to PostgreSQL.",
+                code="already_served",
+            ) from error
+
+    def relax(self) -> None:
+        """Move the log into the database file once it has grown."""
+        if self._commits * 4 < _CHECKPOINT_PAGES or self._writer is None:
+            return
+        self._commits = 0
+        with self._writing, self._locked():
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def close(self) -> None:
+        """Close every connection and give the locks back."""
+        while self._readers:
+            self._readers.pop().close()
+        try:
+            with self._writing, self._locked():
+                if self._writer is not None:
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (sqlite3.Error, StoreUnavailableError):
+            pass  # the log stays beside the file and is read at the next start
+        self._drop_writer()
+        os.close(self._lock_file)
+        if self._serve_file is not None:
+            os.close(self._serve_file)
+
+    def _connect(self, *, readonly: bool = False) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}{'?mode=ro' if readonly else ''}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+        pragmas: dict[str, Any] = {
+            "busy_timeout": int(_PATIENCE * 1000),
+            "synchronous": "FULL",
+            "foreign_keys": "ON",
+            "trusted_schema": "OFF",
+            "mmap_size": 0,
+            "wal_autocheckpoint": 0,
+            "journal_size_limit": 64 * 1024 * 1024,
+            "query_only": "ON" if readonly else "OFF",
+        }
+        for name, value in pragmas.items():
+            connection.execute(f"PRAGMA {name}={value}").fetchall()
+        if not readonly:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            if mode != ("wal",):
+                raise sqlite3.OperationalError("the file system does not carry SQLite's WAL")
+        return connection
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise StoreUnavailableError(
+                        "Another process holds the database; try again.", code="store_unavailable"
+                    ) from error
+                time.sleep(0.002)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    @staticmethod
+    def _undo(connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                return
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+_expanded: dict[str, str] = {}
+
+
+def _expand(sql: str) -> str:
+    if "{" not in sql:
+        return sql
+    found = _expanded.get(sql)
+    if found is None:
+        found = _expanded[sql] = sql.format_map(MACROS)
+    return found
+
+
+def _unavailable(error: sqlite3.Error) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"The database cannot be used right now ({error}); nothing was acknowledged."
+    )

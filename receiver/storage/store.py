@@ -1,0 +1,263 @@
+"""The one Store: every write joins the next group commit, every read has a connection of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from receiver.core.admission import Terms
+from receiver.core.errors import ConfigurationError, ConflictError
+from receiver.core.model import Callback, Dispatch, Due, HandlerSpec, Held, Job
+from receiver.core.transition import Move
+from receiver.storage import (
+    arrivals,
+    claims,
+    queries,
+    records,
+    results,
+    retention,
+    settlements,
+)
+from receiver.storage.arrivals import Arrival, Receipt
+from receiver.storage.claims import Claim, Claimed, HandlerClaim
+from receiver.storage.driver import Driver, Transaction
+from receiver.storage.queries import Page, Record
+from receiver.storage.records import NewJob, Readmission
+from receiver.storage.retention import Prune, Pruned
+from receiver.storage.settlements import CancelSettled, DispatchSettled, LookSettled, SubmitSettled
+from receiver.storage.sqlite import SQLite
+from receiver.storage.writer import Writer
+
+T = TypeVar("T")
+_READERS = 4
+
+
+def open_driver(url: str) -> Driver:
+    """Choose the database for *url* (``sqlite:///relative.db``, ``sqlite:////absolute.db``)."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return SQLite(Path(rest[1:]))
+    raise ConfigurationError(
+        f"RECEIVER_DATABASE_URL begins with {scheme!r}; use sqlite:///file.db.", code="database_url_invalid"
+    )
+
+
+class Store:
+    """The durable record. Every method is one transaction; a write returns after its commit.
+
+    Raises (every method):
+        StoreUnavailableError: the database cannot be used right now; a write was not committed.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self._writer = Writer(driver)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="receiver-reader")
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Open the database, bringing its schema up to this code's."""
+        driver = open_driver(url)
+        try:
+            await asyncio.to_thread(driver.migrate)
+        except BaseException:
+            driver.close()
+            raise
+        return cls(driver)
+
+    async def close(self) -> None:
+        """Commit what waits and give the database back."""
+        await asyncio.to_thread(self._writer.close)
+        self._readers.shutdown()
+        await asyncio.to_thread(self.driver.close)
+
+    # -- what is asked for ---------------------------------------------------------------------------------
+
+    async def submit(self, new: NewJob) -> tuple[Job, bool]:
+        """Record a job before it is submitted; the job, and whether it is new."""
+        answer = await self._writer.call(records.submit, new)
+        if isinstance(answer, ConflictError):
+            raise answer
+        recorded: tuple[Job, bool] = answer
+        return recorded
+
+    async def cancel(self, job_id: str, *, now: int) -> Job:
+        """Record the wish to cancel."""
+        return await self._job(records.cancel, (job_id, now))
+
+    async def abandon(self, job_id: str, *, now: int) -> Job:
+        """Give a job up by hand."""
+        return await self._job(records.abandon, (job_id, now))
+
+    async def resubmit(self, job_id: str, *, now: int) -> Job:
+        """Send a job again whose submission's outcome is unknown."""
+        return await self._job(records.resubmit, (job_id, now))
+
+    async def replay(self, job_id: str, *, handler: str | None, replay_id: str, now: int) -> list[str]:
+        """Make new dispatches for an ended job; the handlers that get one."""
+        made: list[str] = await self._writer.call(records.replay, (job_id, handler, replay_id, now))
+        return made
+
+    async def readmit(self, item: Readmission) -> tuple[Receipt, list[str]]:
+        """Admit a stored callback anew."""
+        answer: tuple[Receipt, list[str]] = await self._writer.call(records.readmit, item)
+        return answer
+
+    async def retry_dispatch(self, dispatch: Dispatch, *, now: int) -> bool:
+        """Give a dead dispatch a fresh row of attempts."""
+        key = (dispatch.job_id, dispatch.handler, dispatch.replay_id, now)
+        return bool(await self._writer.call(records.retry_dispatch, key))
+
+    async def discard_dispatch(self, dispatch: Dispatch, *, now: int) -> bool:
+        """Drop a dead dispatch."""
+        key = (dispatch.job_id, dispatch.handler, dispatch.replay_id, now)
+        return bool(await self._writer.call(records.discard_dispatch, key))
+
+    # -- what arrives --------------------------------------------------------------------------------------
+
+    async def ingest(self, arrival: Arrival) -> Receipt:
+        """Record a callback, its job's new state and the dispatches, in one commit."""
+        receipt: Receipt = await self._writer.call(arrivals.ingest, arrival)
+        return receipt
+
+    async def release_held(self, callback_id: str, *, terms: Terms, now: int) -> Receipt:
+        """Give a held callback that no submission claimed a job of its own."""
+        receipt: Receipt = await self._writer.call(arrivals.release_held, (callback_id, terms, now))
+        return receipt
+
+    # -- what the worker does ------------------------------------------------------------------------------
+
+    async def claim(self, item: Claim) -> list[Claimed]:
+        """Claim due steps of one provider."""
+        claimed: list[Claimed] = await self._writer.call(claims.claim, item)
+        return claimed
+
+    async def claim_dispatches(self, item: HandlerClaim) -> list[tuple[Dispatch, Job]]:
+        """Claim dispatches of one handler."""
+        claimed: list[tuple[Dispatch, Job]] = await self._writer.call(claims.claim_dispatches, item)
+        return claimed
+
+    async def settle_look(self, item: LookSettled) -> Move | None:
+        """Settle a poll or fetch."""
+        move: Move | None = await self._writer.call(settlements.settle_looks, item)
+        return move
+
+    async def settle_submit(self, item: SubmitSettled) -> Job:
+        """Settle a submission."""
+        return await self._job(settlements.settle_submits, item)
+
+    async def settle_cancel(self, item: CancelSettled) -> Job:
+        """Settle an attempt to cancel."""
+        return await self._job(settlements.settle_cancels, item)
+
+    async def settle_dispatch(self, item: DispatchSettled) -> bool:
+        """Settle an attempt of a dispatch; whether it still was its owner's."""
+        return bool(await self._writer.call(settlements.settle_dispatches, item))
+
+    async def spend(self, due: Due, url: str) -> bool:
+        """Commit that the fetch of a single-use address begins."""
+        return bool(await self._writer.call(settlements.spend, (due, url)))
+
+    async def write_chunks(self, job_id: str, *, part: int, first: int, content: bytes) -> None:
+        """Write chunks of a result that is still arriving."""
+        await self._writer.call(settlements.chunks, (job_id, part, first, content))
+
+    async def heartbeat(self, *, owner: str, now: int, lease_ms: int, handlers: Sequence[str]) -> None:
+        """Extend every lease of *owner*."""
+        item = {"owner": owner, "now": now, "until": now + lease_ms, "handlers": handlers}
+        await self._writer.call(claims.heartbeat, item)
+
+    async def release(self, *, owner: str | None, now: int) -> None:
+        """Give leases back at once; with ``None``, everybody's."""
+        await self._writer.call(claims.release, {"owner": owner, "now": now})
+
+    async def register(self, specs: Sequence[HandlerSpec], *, only: bool, now: int) -> None:
+        """Register a node's handlers."""
+        await self._writer.call(claims.register, (specs, only, now))
+
+    async def reap(self, *, now: int) -> int:
+        """Bury the dispatches of handlers that are gone; how many."""
+        buried: int = await self._writer.call(claims.reap, now)
+        return buried
+
+    async def prune(self, item: Prune) -> Pruned:
+        """Delete one batch of old jobs."""
+        pruned: Pruned = await self._writer.call(retention.prune, item)
+        return pruned
+
+    # -- what is read --------------------------------------------------------------------------------------
+
+    async def jobs(self, page: Page) -> list[Job]:
+        """List jobs, the newest first."""
+        return await self._read(queries.jobs, page)
+
+    async def job(self, job_id: str) -> Job:
+        """One job with its metadata."""
+        return await self._read(queries.job, job_id)
+
+    async def record(self, job_id: str) -> Record:
+        """Everything about one job."""
+        return await self._read(queries.record, job_id)
+
+    async def submission(self, job_id: str) -> queries.Submission | None:
+        """What was submitted for a job."""
+        return await self._read(queries.submission, job_id)
+
+    async def callbacks(self, page: Page) -> list[Callback]:
+        """List callbacks without their bodies."""
+        return await self._read(queries.callbacks, page)
+
+    async def callback(self, callback_id: str) -> Callback:
+        """One callback with its body."""
+        return await self._read(queries.callback, callback_id)
+
+    async def dispatches(self, page: Page) -> list[Dispatch]:
+        """List unfinished dispatches."""
+        return await self._read(queries.dispatches, page)
+
+    async def handlers(self) -> list[dict[str, Any]]:
+        """The registered handlers."""
+        return await self._read(queries.handlers)
+
+    async def due_providers(self, *, now: int) -> list[str]:
+        """The providers for which something is due."""
+        return await self._read(queries.due_providers, now)
+
+    async def held_due(self, *, now: int) -> list[tuple[str, str]]:
+        """Held callbacks whose time is up."""
+        return await self._read(queries.held_due, now)
+
+    async def counts(self, *, now: int) -> dict[str, Any]:
+        """Figures for the metrics."""
+        return await self._read(queries.counts, now)
+
+    async def open_key_ids(self) -> list[str]:
+        """The master keys that open jobs need."""
+        return await self._read(queries.open_key_ids)
+
+    async def resolve(self, prefix: str) -> str:
+        """The one id that begins with *prefix*."""
+        return await self._read(queries.resolve, prefix)
+
+    async def result(self, job: Job) -> bytes:
+        """The stored result of *job*, whole."""
+        return b"" if job.held is None else await self._read(results.read_whole, job.id, job.held)
+
+    async def result_chunks(self, job_id: str, held: Held) -> AsyncIterator[bytes]:
+        """The stored result in chunks, without holding all of it in memory."""
+        number = 0
+        while chunk := await self._read(results.read_slice, job_id, held, number=number):
+            yield chunk
+            number += 1
+
+    async def _read(self, query: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
+        def run() -> T:
+            with self.driver.read() as tx:
+                return query(tx, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def _job(self, method: Callable[[Transaction, Sequence[Any]], Sequence[Any]], item: object) -> Job:
+        job: Job = await self._writer.call(method, item)
+        return job

@@ -1,0 +1,98 @@
+"""What every HTTP face needs: bounded bodies, problem details, the API token."""
+
+import asyncio
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from receiver.core.errors import ReceiverError, RequestError
+
+#: Headers of every answer about a capability URL: nothing keeps it, nothing passes it on.
+PRIVATE: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+_CLOSE: Final = {"connection": "close"}
+
+
+class BodyRefused(Exception):  # noqa: N818  (it is an answer, raised)
+    """A body that is not read any further; ``response`` says why and closes the connection."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.response = Response(status_code=status, headers=PRIVATE | _CLOSE)
+
+
+async def read_body(request: Request, *, largest: int, patience: float) -> bytes:
+    """Read a request's body, at most *largest* bytes within *patience* seconds.
+
+    Raises:
+        BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > largest:
+        raise BodyRefused(413)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(patience):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > largest:
+                    raise BodyRefused(413)
+                pieces.append(piece)
+    except TimeoutError:
+        raise BodyRefused(408) from None
+    except ClientDisconnect:
+        raise BodyRefused(400) from None
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def problem(error: ReceiverError, *, headers: Mapping[str, str] | None = None) -> Response:
+    """An error as RFC 9457 problem details (https://www.rfc-editor.org/rfc/rfc9457, read 2026-11-20)."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": type(error).__name__.removesuffix("Error"),
+        "status": error.status,
+        "code": error.code,
+        "detail": str(error),
+    }
+    if isinstance(error, RequestError) and error.field is not None:
+        document["field"] = error.field
+    return Response(
+        msgspec.json.encode(document),
+        status_code=error.status,
+        media_type="application/problem+json",
+        headers={"cache-control": "no-store", **(headers or {})},
+    )
+
+
+class AccessError(RequestError):
+    """The request does not carry the API token."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class AccessClosedError(RequestError):
+    """RECEIVER_API_TOKEN is not set, so this address is closed; set it (receiver keygen makes one)."""
+
+    code = "api_token_missing"
+    status = 403
+
+
+def authorize(headers: Mapping[str, str], *, api_token: str, own_header: bool = False) -> None:
+    """Raise unless the request carries the API token.
+
+    With *own_header*, ``X-Receiver-Authorization`` goes first: where a callback's original headers are passed
+    on, ``Authorization`` may be the provider's.
+    """
+    if not api_token:
+        raise AccessClosedError
+    given = headers.get("authorization", "")
+    if own_header:
+        given = headers.get("x-receiver-authorization", given)
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), api_token.encode()):
+        raise AccessError("Send the API token: Authorization: Bearer …")

@@ -1,0 +1,261 @@
+"""The worker: claims what is due, hands it to the step that does it, and keeps the leases alive."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from receiver.cancel import Cancel
+from receiver.catalog import Catalog
+from receiver.core.admission import terms_for
+from receiver.core.errors import StoreUnavailableError
+from receiver.core.model import DAY, SECOND, Dispatch, Job, Step
+from receiver.dispatch import RunDispatch
+from receiver.fetch import Fetch
+from receiver.handlers import Handlers
+from receiver.poll import Poll
+from receiver.storage.claims import Claim, Claimed, HandlerClaim
+from receiver.storage.retention import Prune
+from receiver.storage.store import Store
+from receiver.submit import Submit
+
+log = structlog.get_logger(__name__)
+
+#: Without news the worker looks again after at most this many seconds, jittered.
+_LONGEST_NAP: Final = 1.0
+_CHORES_EVERY: Final = 30 * SECOND
+_PRUNE_EVERY: Final = 3600 * SECOND
+
+
+class Steps:
+    """The steps that due rows are handed to."""
+
+    def __init__(
+        self, *, submit: Submit, poll: Poll, fetch: Fetch, cancel: Cancel, dispatch: RunDispatch
+    ) -> None:
+        self.submit = submit
+        self.poll = poll
+        self.fetch = fetch
+        self.cancel = cancel
+        self.dispatch = dispatch
+
+    async def take(self, claimed: Claimed) -> object:
+        """Do what a due row asks for."""
+        match claimed.due.step:
+            case Step.SUBMIT:
+                return await self.submit.resume(claimed)
+            case Step.CANCEL:
+                return await self.cancel.send(claimed)
+            case Step.LOOK if claimed.due.result_url is not None:
+                return await self.fetch(claimed)
+            case Step.LOOK:
+                return await self.poll(claimed)
+
+
+class _Allowance:
+    """How many requests a provider may still be sent: so many at once, so many a second."""
+
+    def __init__(self, rate: float, now: int) -> None:
+        self._rate = rate
+        self._tokens = max(rate, 1.0)
+        self._at = now
+
+    def take(self, wanted: int, now: int) -> int:
+        self._tokens = min(max(self._rate, 1.0), self._tokens + (now - self._at) * self._rate / SECOND)
+        self._at = now
+        taken = min(wanted, int(self._tokens))
+        self._tokens -= taken
+        return taken
+
+    def give_back(self, unused: int) -> None:
+        self._tokens += unused
+
+
+class Worker:
+    """Runs until it is drained. One per process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        handlers: Handlers,
+        steps: Steps,
+        clock: Callable[[], int],
+        owner: str,
+        key_id: str,
+        lease_ms: int,
+        keep_days: int,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._handlers = handlers
+        self._steps = steps
+        self._clock = clock
+        self._owner = owner
+        self._key_id = key_id
+        self._lease_ms = lease_ms
+        self._keep_days = keep_days
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: Counter[str] = Counter()
+        self._allowances: dict[str, _Allowance] = {}
+        self._main: list[asyncio.Task[None]] = []
+        self._draining = False
+        self._chores_at = 0
+        self._prune_at = 0
+
+    def notify(self) -> None:
+        """Say that there may be work; safe to call from the event loop only."""
+        self._news.set()
+
+    async def start(self) -> None:
+        """Register the handlers and begin."""
+        now = self._clock()
+        only = self._store.driver.exclusive
+        if only:
+            # No other process serves this database, so whoever held a lease is gone.
+            await self._store.release(owner=None, now=now)
+        await self._store.register(self._handlers.specs, only=only, now=now)
+        self._main = [asyncio.create_task(self._run()), asyncio.create_task(self._beat())]
+
+    async def drain(self, *, patience: float) -> None:
+        """Claim nothing more, let what runs finish for *patience* seconds, give the leases back."""
+        self._draining = True
+        self._news.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=patience)
+        for task in [*self._tasks, *self._main]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._main, return_exceptions=True)
+        try:
+            await self._store.release(owner=self._owner, now=self._clock())
+        except StoreUnavailableError:
+            log.warning("leases_not_released", owner=self._owner)
+
+    async def _run(self) -> None:
+        while not self._draining:
+            self._news.clear()
+            try:
+                more = await self._claim_due()
+                more = await self._claim_dispatches() or more
+                await self._chores()
+            except StoreUnavailableError as error:
+                log.warning("worker_waits_for_store", reason=str(error))
+                more = False
+            except Exception:
+                log.exception("worker_failed")
+                more = False
+            if not more:
+                nap = _LONGEST_NAP * (0.5 + random.random() / 2)  # noqa: S311
+                try:
+                    async with asyncio.timeout(nap):
+                        await self._news.wait()
+                except TimeoutError:
+                    continue
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_ms / SECOND / 3)
+            try:
+                await self._store.heartbeat(
+                    owner=self._owner,
+                    now=self._clock(),
+                    lease_ms=self._lease_ms,
+                    handlers=[spec.name for spec in self._handlers.specs],
+                )
+            except StoreUnavailableError as error:
+                log.warning("heartbeat_missed", reason=str(error))
+
+    async def _claim_due(self) -> bool:
+        more = False
+        now = self._clock()
+        for name in await self._store.due_providers(now=now):
+            provider = self._catalog.get(name)
+            if provider is None:
+                log.error("provider_undescribed", provider=name)
+                continue
+            allowance = self._allowances.setdefault(name, _Allowance(provider.limits.rate, now))
+            limit = allowance.take(max(provider.limits.concurrency - self._busy[f"provider {name}"], 0), now)
+            if limit == 0:
+                continue
+            claimed = await self._store.claim(
+                Claim(owner=self._owner, provider=name, limit=limit, lease_ms=self._lease_ms, now=now)
+            )
+            allowance.give_back(limit - len(claimed))
+            for one in claimed:
+                self._spawn(f"provider {name}", self._steps.take(one))
+            more = more or len(claimed) == limit
+        return more
+
+    async def _claim_dispatches(self) -> bool:
+        wishes = []
+        for handler in self._handlers:
+            free = handler.concurrency - self._busy[f"handler {handler.spec.name}"]
+            if free > 0:
+                wishes.append(
+                    HandlerClaim(
+                        owner=self._owner,
+                        handler=handler.spec.name,
+                        limit=free,
+                        lease_ms=self._lease_ms,
+                        now=self._clock(),
+                    )
+                )
+        # Asked for together, they share one transaction.
+        found = await asyncio.gather(*map(self._store.claim_dispatches, wishes))
+        more = False
+        for wish, claimed in zip(wishes, found, strict=True):
+            for dispatch, job in claimed:
+                self._spawn(f"handler {wish.handler}", self._dispatch(dispatch, job))
+            more = more or len(claimed) == wish.limit
+        return more
+
+    async def _dispatch(self, dispatch: Dispatch, job: Job) -> None:
+        await self._steps.dispatch(dispatch, job)
+
+    def _spawn(self, slot: str, work: Coroutine[Any, Any, object]) -> None:
+        self._busy[slot] += 1
+
+        async def run() -> None:
+            try:
+                await work
+            except StoreUnavailableError as error:
+                log.warning("work_not_settled", slot=slot, reason=str(error))
+            except Exception:
+                # The lease lapses and the work comes back; what failed is ours to read.
+                log.exception("work_failed", slot=slot)
+            finally:
+                self._busy[slot] -= 1
+                self._news.set()
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _chores(self) -> None:
+        now = self._clock()
+        for callback_id, provider in await self._store.held_due(now=now):
+            described = self._catalog.get(provider)
+            if described is not None:
+                terms = terms_for(described, key_id=self._key_id)
+                await self._store.release_held(callback_id, terms=terms, now=now)
+        if now >= self._chores_at:
+            self._chores_at = now + _CHORES_EVERY
+            buried = await self._store.reap(now=now)
+            if buried:
+                log.error("dispatches_without_handler", count=buried)
+        if self._keep_days and now >= self._prune_at:
+            self._prune_at = now + _PRUNE_EVERY
+            await self._prune(now)
+
+    async def _prune(self, now: int) -> None:
+        after: str | None = ""
+        while after is not None and not self._draining:
+            pruned = await self._store.prune(Prune(before=now - self._keep_days * DAY, after=after, now=now))
+            after = pruned.after
+            if pruned.jobs:
+                log.info("jobs_pruned", jobs=pruned.jobs, callbacks=pruned.callbacks)
