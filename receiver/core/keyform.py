@@ -98,9 +98,12 @@ def ed25519_public(key: Key) -> "Ed25519PublicKey":
     """Return the public half of an ed25519 key."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
 
-    return (
-        ed25519_private(key).public_key() if key.private else Ed25519PublicKey.from_public_bytes(key.secret)
-    )
+    if key.private:
+        return ed25519_private(key).public_key()
+    try:
+        return Ed25519PublicKey.from_public_bytes(key.secret)
+    except ValueError as error:
+        raise _malformed(key.id, "ed25519") from error
 
 
 def ed25519_private(key: Key) -> "Ed25519PrivateKey":

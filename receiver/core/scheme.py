@@ -24,7 +24,7 @@ Nothing in a message chooses an algorithm, a key's form or a place to look: all 
 
 import re
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -231,7 +231,7 @@ def parse_source(text: str, *, field: str) -> Source:
     if place == "header" and _HEADER_NAME.fullmatch(name) is None:
         raise ValueError(f"{field}: {name!r} is not a header name")
     key = {"header": name.lower(), "part": name + "="}.get(place, name)
-    return msgspec.convert({"place": place, "name": name, "key": key.encode()}, Source, strict=False)
+    return Source(cast("Place", place), name, key.encode())
 
 
 def parse_sources(value: str | tuple[str, ...], *, field: str) -> tuple[Source, ...]:

@@ -275,6 +275,9 @@ CASES: dict[str, Case] = {
         "timestamp_in_seconds", stamped(str(NOW // 1000), MILLISECONDS), MILLISECONDS
     ),
     "a date for a number": Case("timestamp_format", stamped("2026-11-18T11:06:40Z", SLACK), SLACK),
+    "stale, with a Date that is none": Case(
+        "timestamp_stale", replaced(signed("slack"), b"Date", b"today"), SLACK, (key("slack"),), NOW + 432_000
+    ),
     "no time at all": Case("timestamp_format", stamped("yesterday", SLACK), SLACK),
     # credentials
     "no Bearer": Case("prefix_differs", message(BODY, [(b"authorization", KEY.secret)]), TOKEN),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from receiver.core.errors import (
+    ConfigurationError,
     RequestError,
     SignatureMalformedError,
     TimestampMalformedError,

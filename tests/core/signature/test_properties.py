@@ -15,7 +15,7 @@ from receiver.core.signature import Key, Message, Verified, verify
 
 from .samples import NOW, SCHEMES, SIGNING, header, key, replaced, signed
 
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=20, deadline=None)
 
 #: What servers hand over: any byte but CR, LF and NUL, of which latin-1 text is the usual reading.
 VALUES = st.binary(max_size=200) | st.text(st.characters(max_codepoint=255), max_size=80).map(

@@ -28,7 +28,6 @@ from .samples import (
     SCHEMES,
     SIGNING,
     TIMED,
-    body_of,
     header,
     key,
     message,
@@ -364,34 +363,6 @@ def test_line_ends_count_unless_the_scheme_strips_them() -> None:
     assert check("mindee", replace(genuine, body=b'{ "a": 1}')).authenticated
     with pytest.raises(SignatureMismatchError):
         check("github", replace(signed("github", body=b"a\n"), body=b"a"))
-
-
-@pytest.mark.parametrize("port", ["", ":443", ":8443"])
-def test_twilio_signs_with_and_without_the_port(port: str) -> None:
-    """Either spelling of the URL is accepted, whichever Twilio took."""
-    scheme, host = SCHEMES["twilio"], "https://receiver.example"
-    body, token = body_of("twilio"), key("twilio")
-    arrived_at = f"{host}{port}/x?y=1"
-    for signed_at in {f"{host}/x?y=1", f"{host}{port or ':443'}/x?y=1"}:
-        exact = replace(scheme, plugin=None, signed="{url}{body}")
-        fields = b"CallSidCA1234567890ABCDEDigits1234EmptyFrom+14158675309"
-        headers = sign(fields, scheme=exact, key=token, now=NOW, url=signed_at)
-        assert check("twilio", message(body, headers, url=arrived_at)).authenticated
-
-
-def test_twilio_never_leaves_a_body_unsigned() -> None:
-    """A signature over a URL alone vouches for no body but the one that bodySHA256 names."""
-    url = "https://receiver.example/x"
-    headers = sign(b"", scheme=SCHEMES["twilio"], key=key("twilio"), now=NOW, url=url)
-    assert check("twilio", message(b"", headers, url=url)).authenticated
-    for body in (b'{"a":1}', b"a", b"=&=&&", b"\xff"):
-        with pytest.raises(RejectionError):
-            check("twilio", message(body, headers, url=url))
-    digest = "?bodySHA256=015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
-    headers = sign(b'{"a":1}', scheme=SCHEMES["twilio"], key=key("twilio"), now=NOW, url=url + digest)
-    assert check("twilio", message(b'{"a":1}', headers, url=url + digest)).authenticated
-    with pytest.raises(RejectionError):
-        check("twilio", message(b'{"a":2}', headers, url=url + digest))
 
 
 def test_nothing_that_is_raised_or_shown_holds_a_key_or_a_signature() -> None:

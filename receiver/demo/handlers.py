@@ -1,0 +1,16 @@
+"""The demo's handlers, loaded by ``receiver serve`` through ``RECEIVER_HANDLERS``."""
+
+from pathlib import Path
+
+from receiver.app import Receiver
+from receiver.core.model import Job
+
+receiver = Receiver()
+
+
+@receiver.on(state="any", name="count_runs", attempts=3, first_wait=0.2)
+def count_runs(job: Job) -> None:
+    """Write one line for each run, so that the demo can count what really ran."""
+    result = "" if job.result is None else job.result.sha256
+    with Path(job.metadata["runs"]).open("a", encoding="utf-8") as runs:
+        runs.write(f"{job.id} {job.state} {result}\n")
