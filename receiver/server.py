@@ -29,6 +29,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:
         def connection_made(self, transport: Any) -> None:  # noqa: ANN401
             super().connection_made(transport)
             self._head_size = 0
+            self._head_complete = False
             self._names: list[bytes] = []
             self._late: asyncio.TimerHandle | None = None
             self._arm()
@@ -38,7 +39,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def on_message_begin(self) -> None:
-            self._head_size, self._names = 0, []
+            self._head_size, self._head_complete, self._names = 0, False, []
             self._arm()
             super().on_message_begin()
 
@@ -47,6 +48,8 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:
             super().on_url(url)
 
         def on_header(self, name: bytes, value: bytes) -> None:
+            if self._head_complete:
+                return  # a trailer; uvicorn would put it among the headers
             self._grow(len(name) + len(value))
             self._names.append(name.lower())
             if len(self._names) > _MOST_HEADERS:
@@ -57,6 +60,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self._disarm()
+            self._head_complete = True
             if self._names.count(b"host") != 1 or self._names.count(b"content-length") > 1:
                 raise ValueError("no host, or more than one")
             if b"transfer-encoding" in self._names and b"content-length" in self._names:

@@ -85,7 +85,9 @@ def wait_ready(url: str, *, name: str, folder: Path) -> None:
                 pass
             time.sleep(0.05)
     words = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise ProcessFailedError(f"receiver {name} did not come up within {_PATIENCE:.0f} s. It said: {words.strip()}")
+    raise ProcessFailedError(
+        f"receiver {name} did not come up within {_PATIENCE:.0f} s. It said: {words.strip()}"
+    )
 
 
 def base_environ() -> dict[str, str]:
@@ -93,5 +95,6 @@ def base_environ() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("RECEIVER_", "NETNUT_", "PULSE_", "YANDEX_", "PERPLEXITY_")) and name != "PORT"
+        if not name.startswith(("RECEIVER_", "NETNUT_", "PULSE_", "YANDEX_", "PERPLEXITY_"))
+        and name != "PORT"
     }

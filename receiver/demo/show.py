@@ -1,0 +1,133 @@
+"""What the demo shows: live progress, a timeline for each job, a summary, and the verdict."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from receiver.demo.run import Played
+
+_STYLES: Final = {
+    "succeeded": "green",
+    "failed": "red",
+    "expired": "red",
+    "timed_out": "red",
+    "accepted": "green",
+    "duplicate": "yellow",
+    "rejected": "red",
+}
+
+
+class Screen:
+    """The terminal; a quiet one shows nothing."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(quiet=quiet, highlight=False)
+        self._live: Live | None = None
+
+    @contextmanager
+    def watching(self, played: Sequence["Played"]) -> Iterator[None]:
+        """Show progress while the block runs; only the end of it where nobody reads along."""
+        self._console.print(f"{len(played)} jobs submitted; watching them by the API.\n")
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(_progress(played), console=self._console, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def update(self, played: Sequence["Played"]) -> None:
+        """Show how the jobs stand."""
+        if self._live is not None:
+            self._live.update(_progress(played))
+
+    def replayed(self, played: "Played", answer: dict[str, Any]) -> None:
+        """Show what a replay did."""
+        handlers = ", ".join(answer["handlers"])
+        self._console.print(f"replay of {played.scene.name}: {handlers} ran again with the stored result")
+
+    def summary(self, played: Sequence["Played"], *, ok: bool) -> None:
+        """Show each job's timeline, then all of them, then the verdict."""
+        for one in played:
+            self._console.print()
+            self._console.print(Text(f"{one.scene.name}", style="bold") + Text(f" — {one.scene.story}"))
+            for line in _timeline(one):
+                self._console.print(line)
+        table = Table(
+            title="\nWhat became of them", title_justify="left", title_style="bold", box=SIMPLE_HEAD
+        )
+        for column in ("job", "state", "settled by", "callbacks", "handler runs", "right"):
+            table.add_column(column, no_wrap=column in {"job", "state"})
+        for one in played:
+            verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(one.verdicts.items()))
+            right = Text("yes", style="green")
+            wrong = Text("; ".join(one.problems), style="red")
+            table.add_row(
+                one.scene.name,
+                _styled(one.record["state"]),
+                str(one.record["settled_by"] or "–"),
+                verdicts or "none",
+                str(one.runs),
+                wrong if one.problems else right,
+            )
+        self._console.print(table)
+        if ok:
+            self._console.print(Text("Every outcome was the right one.", style="bold green"))
+        else:
+            self._console.print(Text("Not every outcome was the right one.", style="bold red"))
+
+
+def _progress(played: Sequence["Played"]) -> Table:
+    table = Table()
+    for column in ("job", "state", "settled by", "callbacks", "handler runs"):
+        table.add_column(column)
+    for one in played:
+        callbacks = " ".join(f"{count}×{verdict}" for verdict, count in sorted(one.verdicts.items()))
+        table.add_row(
+            one.scene.name,
+            _styled(one.record["state"]),
+            str(one.record["settled_by"] or "…"),
+            callbacks,
+            str(one.runs or "…"),
+        )
+    return table
+
+
+def _timeline(played: "Played") -> Iterator[Text]:
+    begin = _moment(played.record["created_at"])
+    for entry in played.timeline:
+        after = (_moment(entry["at"]) - begin).total_seconds()
+        arrow, words = _words(entry)
+        yield Text(f"  {after:7.3f} s  {arrow} ", style="dim") + words
+
+
+def _words(entry: dict[str, Any]) -> tuple[str, Text]:
+    match entry["kind"]:
+        case "submission":
+            return " ", Text("recorded")
+        case "callback":
+            callback = entry["callback"]
+            code = f" ({callback['code']})" if callback["code"] else ""
+            return "←", Text("callback ") + _styled(callback["verdict"]) + Text(code)
+        case "attempt":
+            arrow = "⇒" if entry["step"] == "dispatch" else "→"
+            who = f"{entry['step']} {entry['handler'] or ''}".strip()
+            code = f" ({entry['code']})" if entry["code"] else ""
+            return arrow, Text(f"{who} ") + _styled(entry["outcome"]) + Text(code)
+        case kind:
+            return " ", Text(f"{kind} waits")
+
+
+def _styled(word: str) -> Text:
+    return Text(word, style=_STYLES.get(word, ""))
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,16 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from receiver.simulator import Simulator, SimulatorSettings
+
+from .world import World
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """The providers' simulator and room for receivers."""
+    settings = SimulatorSettings(run_seconds=0.2, callback_attempts=3, callback_backoff=0.1)
+    async with Simulator(settings=settings) as simulator:
+        yield World(tmp_path, simulator)

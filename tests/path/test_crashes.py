@@ -1,0 +1,167 @@
+"""What a killed process, a cut connection and a restart cost: nothing."""
+
+import asyncio
+import hmac
+
+import httpx
+
+from receiver.core.token import job_secret, master_key
+
+from .world import MASTER_KEY, REQUESTS, World, until
+
+COUNTING = """
+import os, time
+from pathlib import Path
+from receiver import Receiver
+receiver = Receiver()
+
+@receiver.on(state="any", name="count", first_wait=0.1)
+def count(job):
+    with Path(os.environ["RUNS"]).open("a") as runs:
+        runs.write(f"{job.id} {job.state}\\n")
+"""
+SLOW = COUNTING.replace("def count(job):", "def count(job):\n    time.sleep(float(os.environ.get('PAUSE', '30')))")
+
+
+async def submit(process, provider: str, **more) -> dict:  # type: ignore[no-untyped-def,type-arg]
+    answer = await process.request(
+        "POST", "/v1/jobs", json={"provider": provider, "request": REQUESTS[provider], **more}
+    )
+    assert answer.status_code == 202, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def state(process, job_id: str) -> str:  # type: ignore[no-untyped-def]
+    return str((await process.request("GET", f"/v1/jobs/{job_id}")).json()["state"])
+
+
+def runs(world: World, job_id: str) -> int:
+    text = world.runs.read_text(encoding="utf-8") if world.runs.exists() else ""
+    return sum(line.startswith(job_id) for line in text.splitlines())
+
+
+async def test_kill_between_ack_and_handler_loses_nothing(world: World) -> None:
+    """kill -9 after the 200 and before the handler has finished: the next process runs it to its end."""
+    async with world.process(SLOW) as process:
+        job = await submit(process, "perplexity-webhook")
+
+        async def acknowledged() -> bool:
+            return any(one.status == 200 for one in world.simulator.callbacks("perplexity-webhook"))
+
+        await until(acknowledged)
+        process.kill()
+        assert runs(world, job["id"]) == 0
+        (world.folder / "my_handlers.py").write_text(COUNTING, encoding="utf-8")
+        await process.start()
+        assert await state(process, job["id"]) == "succeeded"
+        await until(lambda: runs(world, job["id"]) == 1)
+        assert len(world.simulator.jobs("perplexity-webhook")) == 1
+
+
+async def test_a_restart_resumes_fetches_and_polls(world: World) -> None:
+    """Jobs that were waiting for a poll or a fetch when the process died go on in the next one."""
+    async with world.process(COUNTING) as process:
+        world.simulator.faults("netnut", {"name": "poll_5xx", "times": 2})
+        polled = await submit(process, "yandex")
+        fetched = await submit(process, "netnut")
+        process.kill()
+        await process.start()
+        for job in (polled, fetched):
+
+            async def over(job_id: str = job["id"]) -> bool:
+                return runs(world, job_id) == 1
+
+            await until(over, patience=15)
+            assert await state(process, job["id"]) == "succeeded"
+
+
+async def test_a_callback_while_nobody_listens_is_taken_at_the_next_try(world: World) -> None:
+    """The provider's retry after our restart finds its address valid: tokens are derived, not remembered."""
+    world.simulator.faults("perplexity-webhook", "lost")
+    async with world.process(COUNTING) as process:
+        job = await submit(process, "perplexity-webhook")
+        remote = world.simulator.jobs("perplexity-webhook")[0].id
+        process.kill()
+        await process.start()
+        secret = job_secret(
+            job["id"], provider="perplexity-webhook", key=master_key(MASTER_KEY)
+        ).hex()
+        body = f'{{"job_id":"{remote}","status":"COMPLETED","response":{{"choices":[]}}}}'.encode()
+        signature = hmac.new(secret.encode(), body, "sha256").hexdigest()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.post(
+                world.callback_url("perplexity-webhook"),
+                content=body,
+                headers={"x-perplexity-signature": signature},
+            )
+        assert answer.status_code == 200
+        await until(lambda: runs(world, job["id"]) == 1)
+
+
+async def test_a_crash_between_post_and_answer_bills_once_without_idempotency(world: World) -> None:
+    """NetNut takes no idempotency key: a submission whose outcome is unknown is not sent again."""
+    world.simulator.faults("netnut", {"name": "submit_slow", "seconds": 3})
+    async with world.process(COUNTING) as process:
+        sending = asyncio.create_task(submit(process, "netnut"))
+        await until(lambda: any(one.method == "POST" for one in world.simulator.requests("netnut")))
+        process.kill()
+        await asyncio.wait({sending})
+        sending.exception()
+        await process.start()
+
+        async def settled() -> bool:
+            listed = (await process.request("GET", "/v1/jobs")).json()["jobs"]
+            return bool(listed) and listed[0]["state"] == "succeeded"
+
+        # The job goes on by its callback: the token in its URL is all that is needed.
+        await until(settled, patience=15)
+        assert len(world.simulator.jobs("netnut")) == 1
+
+
+async def test_a_crash_between_post_and_answer_bills_once_with_idempotency(world: World) -> None:
+    """Perplexity takes an idempotency key: the submission is sent again, and it is the same job there."""
+    world.simulator.faults("perplexity", {"name": "submit_slow", "seconds": 3})
+    async with world.process(COUNTING) as process:
+        sending = asyncio.create_task(submit(process, "perplexity"))
+        await until(lambda: any(one.method == "POST" for one in world.simulator.requests("perplexity")))
+        process.kill()
+        await asyncio.wait({sending})
+        sending.exception()
+        await process.start()
+
+        async def settled() -> bool:
+            listed = (await process.request("GET", "/v1/jobs")).json()["jobs"]
+            return bool(listed) and listed[0]["state"] == "succeeded"
+
+        await until(settled, patience=20)
+        assert len(world.simulator.jobs("perplexity")) == 1
+        posts = [one for one in world.simulator.requests("perplexity") if one.method == "POST"]
+        assert len(posts) == 2
+
+
+async def test_an_answer_that_never_came_bills_once(world: World) -> None:
+    """The provider took the job and cut the connection: the job waits for its callback, and is not sent again."""
+    world.simulator.faults("netnut", "submit_drop")
+    async with world.receiver() as receiver:
+        job = await receiver.submit("netnut", REQUESTS["netnut"])
+        assert (job.state, job.submission) == ("submitting", "unknown")
+
+        async def succeeded() -> bool:
+            return (await receiver.job(job.id)).state == "succeeded"
+
+        await until(succeeded)
+        assert len(world.simulator.jobs("netnut")) == 1
+        assert (await receiver.job(job.id)).remote_id == world.simulator.jobs("netnut")[0].id
+
+
+async def test_sigterm_drains_and_exits_within_ten_seconds(world: World) -> None:
+    """SIGTERM: a running handler finishes, its lease is given back, and the process ends with 0."""
+    slow = SLOW.replace("'30'", "'1.5'")
+    async with world.process(slow) as process:
+        job = await submit(process, "perplexity-webhook")
+        await until(lambda: any(one.status == 200 for one in world.simulator.callbacks("perplexity-webhook")))
+        await asyncio.sleep(0.2)
+        assert process.running is not None
+        process.running.terminate()
+        assert await asyncio.to_thread(process.running.wait, 10) == 0
+        assert runs(world, job["id"]) == 1

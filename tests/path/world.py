@@ -1,0 +1,198 @@
+"""A receiver and the providers' simulator on real sockets, in this process or the receiver in one of its own."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from receiver import Job, Receiver, Settings
+from receiver.server import server
+from receiver.simulator import PROVIDERS, Simulator
+from receiver.storage.queries import Record
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "netnut": {"engine": "perplexity", "prompt": "What are the latest trends in the coffee industry?"},
+    "pulse": {"file_url": "https://example.com/invoice.pdf"},
+    "yandex": {"modelUri": "gpt://folder/yandexgpt", "messages": [{"role": "user", "text": "Hello"}]},
+    "perplexity": {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "Hello"}]},
+    "perplexity-webhook": {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "Hello"}]},
+}
+PULSE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+MASTER_KEY = "a master key for tests that is long enough"
+API_TOKEN = "the API token of the tests"
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write_descriptions(folder: Path, *, every: str, expected: str) -> None:
+    """The packaged descriptions with other cadences: they are data."""
+    folder.mkdir(exist_ok=True)
+    for file in files("receiver.providers").iterdir():
+        if file.name.removesuffix(".toml") in PROVIDERS:
+            text = re.sub(r'(?m)^every = ".*"$', f'every = "{every}"', file.read_text(encoding="utf-8"))
+            text = re.sub(r'(?m)^longest = ".*"$', f'longest = "{every}"', text)
+            text = re.sub(r'(?m)^expected = ".*"$', f'expected = "{expected}"', text)
+            (folder / file.name).write_text(text, encoding="utf-8")
+
+
+class World:
+    """One simulator, one database, and receivers that come and go."""
+
+    def __init__(self, folder: Path, simulator: Simulator) -> None:
+        self.folder = folder
+        self.simulator = simulator
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.runs = folder / "runs"
+        self.environ = {
+            "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
+            "RECEIVER_SECRET_KEY": MASTER_KEY,
+            "RECEIVER_API_TOKEN": API_TOKEN,
+            "RECEIVER_PUBLIC_URL": self.url,
+            "RECEIVER_PORT": str(self.port),
+            "RECEIVER_PROVIDERS_DIR": str(folder / "providers"),
+            "NETNUT_USERNAME": "user",
+            "NETNUT_PASSWORD": "password",
+            "PULSE_API_KEY": "pulse key",
+            "PULSE_WEBHOOK_SECRET": PULSE_SECRET,
+            "YANDEX_API_KEY": "yandex key",
+            "YANDEX_FOLDER_ID": "folder",
+            "PERPLEXITY_API_KEY": "perplexity key",
+        }
+        for name in PROVIDERS:
+            variable = f"RECEIVER_{name.upper().replace('-', '_')}_BASE_URL"
+            self.environ[variable] = simulator.base_url(name)
+        self.cadence()
+        simulator.pulse_webhook(f"{self.url}/webhooks/pulse", PULSE_SECRET)
+
+    def cadence(self, *, every: str = "1s", expected: str = "1h") -> None:
+        """Set how often providers are polled, and when a callback is overdue."""
+        write_descriptions(self.folder / "providers", every=every, expected=expected)
+
+    @asynccontextmanager
+    async def receiver(self, prepare: Callable[[Receiver], object] | None = None) -> AsyncIterator[Receiver]:
+        """A receiver in this process, serving on its socket; *prepare* registers handlers."""
+        receiver = Receiver(Settings.load(self.environ))
+        if prepare is not None:
+            prepare(receiver)
+        serving = server(receiver.asgi, host="127.0.0.1", port=self.port, receive_timeout=5)
+        task = asyncio.create_task(serving.serve())
+        try:
+            await until(lambda: serving.started or task.done())
+            if task.done():
+                task.result()
+            yield receiver
+        finally:
+            serving.should_exit = True
+            await task
+
+    @asynccontextmanager
+    async def process(self, handlers: str) -> AsyncIterator["Process"]:
+        """A receiver in a process of its own, with the handlers of the module text *handlers*."""
+        (self.folder / "my_handlers.py").write_text(handlers, encoding="utf-8")
+        process = Process(self)
+        try:
+            await process.start()
+            yield process
+        finally:
+            process.kill()
+
+    async def record(self, receiver: Receiver, job: Job) -> Record:
+        """Everything about a job."""
+        return await receiver.running.store.record(job.id)
+
+    def callback_url(self, provider: str) -> str:
+        """The callback URL that the provider was given last."""
+        url = self.simulator.jobs(provider)[-1].submission.callback_url
+        assert url is not None
+        return url
+
+
+class Process:
+    """``receiver serve`` as a process."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.running: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")},
+            **self.world.environ,
+            "RECEIVER_HANDLERS": "my_handlers:receiver",
+            "RUNS": str(self.world.runs),
+        }
+        with (self.world.folder / "serve.log").open("ab") as output:
+            self.running = subprocess.Popen(
+                [sys.executable, "-m", "receiver", "serve"],
+                env=environ,
+                cwd=self.world.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        async with httpx.AsyncClient(trust_env=False) as client:
+
+            async def ready() -> bool:
+                assert self.running is not None
+                assert self.running.poll() is None, (self.world.folder / "serve.log").read_text()[-2000:]
+                try:
+                    return (await client.get(f"{self.world.url}/livez")).is_success
+                except httpx.HTTPError:
+                    return False
+
+            await until(ready, patience=15)
+
+    def kill(self) -> None:
+        """End it without a chance to do anything."""
+        if self.running is not None and self.running.poll() is None:
+            self.running.send_signal(signal.SIGKILL)
+            self.running.wait()
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request to its API."""
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+            headers = {"authorization": f"Bearer {API_TOKEN}"}
+            return await client.request(method, self.world.url + path, headers=headers, **options)
+
+
+async def until(
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, patience: float = 10.0
+) -> None:
+    """Wait until *condition* holds; fail after *patience* seconds."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        outcome = condition()
+        if outcome if isinstance(outcome, bool) else await outcome:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{condition} did not come true within {patience} s")
+
+
+async def ended(receiver: Receiver, job: Job, *, patience: float = 10.0) -> Job:
+    """Wait until the job has ended and none of its dispatches is left."""
+
+    async def over() -> bool:
+        record = await receiver.running.store.record(job.id)
+        return record.job.state.ended and not [one for one in record.dispatches if one.state == "ready"]
+
+    await until(over, patience=patience)
+    return await receiver.job(job.id)
