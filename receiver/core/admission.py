@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from receiver.core.errors import RejectionError, UnreadableError
+from receiver.core.errors import UnreadableError
 from receiver.core.model import Callback, Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider, origin_of
 from receiver.core.reading import Received, read
@@ -45,8 +45,8 @@ class Examined(Value, frozen=True, kw_only=True):
     delivery_id: str | None
     #: What it says, for each way in which its job may have been submitted.
     readings: dict[Delivery, Observation | Unreadable]
-    #: Digest of the result inside, computed outside the transaction.
-    result_sha256: str | None
+    #: Digests of the results inside, for each reading that has one; computed outside the transaction.
+    digests: dict[Delivery, str]
     #: Whether it names an address outside the provider's origins.
     foreign_url: bool
 
@@ -86,7 +86,7 @@ def examine(
         RejectionError: it is not proved genuine.
         KeyUnavailableError: the key that would prove it is missing: our fault, never the sender's.
     """
-    signed, key_id, delivery_id = False, None, None
+    signed, key_id, delivery_id, claims = False, None, None, None
     if provider.signed:
         assert provider.verify is not None  # noqa: S101  (what ``signed`` says)
         message = Message(
@@ -98,21 +98,26 @@ def examine(
         )
         verified = verify(message, scheme=provider.verify, keys=keys, now=now)
         signed, key_id, delivery_id = verified.authenticated, verified.key_id, verified.delivery_id
-    received = Received(body=callback.body, headers=callback.headers, query=callback.query)
+        claims = verified.claims
+    received = Received(body=callback.body, headers=callback.headers, query=callback.query, claims=claims)
     readings: dict[Delivery, Observation | Unreadable] = {}
     for delivery in provider.deliveries:
         try:
             readings[delivery] = read(received, provider.shape(delivery), largest=largest)
         except UnreadableError as error:
             readings[delivery] = Unreadable(code=error.code)
-    results = [r.result for r in readings.values() if isinstance(r, Observation) and r.result is not None]
-    urls = [r.response_url or r.result_url for r in readings.values() if isinstance(r, Observation)]
+    seen = {delivery: one for delivery, one in readings.items() if isinstance(one, Observation)}
+    urls = [url for one in seen.values() for url in (one.response_url, one.result_url, one.cancel_url)]
     return Examined(
         signed=signed,
         key_id=key_id,
         delivery_id=delivery_id,
         readings=readings,
-        result_sha256=hashlib.sha256(results[0].content).hexdigest() if results else None,
+        digests={
+            delivery: hashlib.sha256(one.result.content).hexdigest()
+            for delivery, one in seen.items()
+            if one.result is not None
+        },
         foreign_url=any(url is not None and origin_of(url) not in provider.origins for url in urls),
     )
 
@@ -142,7 +147,7 @@ def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> 
     named = seen.response_url or seen.result_url
     elsewhere = named is not None and job.response_url is not None and named != job.response_url
     return Admission(
-        verdict=Verdict.ACCEPTED if move.changed else Verdict.DUPLICATE,
+        verdict=Verdict.ACCEPTED if move.look_now else Verdict.DUPLICATE,
         code=move.note,
         move=move,
         candidate_id=seen.remote_id if job.remote_id is None else None,
@@ -155,17 +160,20 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
     # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
     trusted = replace(seen, response_url=None, cancel_url=None, result_url=None) if refused else seen
     held, content = None, None
-    if seen.result is not None and seen.state is JobState.SUCCEEDED and examined.result_sha256 is not None:
+    digest = examined.digests.get(job.delivery) or next(iter(examined.digests.values()), None)
+    if seen.result is not None and seen.state is JobState.SUCCEEDED and digest is not None:
         inside = seen.result.offset is not None
         held = Held(
             callback_id=callback_id if inside else None,
             offset=seen.result.offset or 0,
             size=len(seen.result.content),
-            sha256=examined.result_sha256,
+            sha256=digest,
             content_type=seen.result.content_type,
         )
         content = None if inside else seen.result.content
     move = observe(job, trusted, source=Source.CALLBACK, now=now, held=held)
+    if move.look_now and not move.changed and job.callbacks >= MOST_KEPT:
+        move = replace(move, look_now=False)
     if move.look_now:
         move = replace(move, job=replace(move.job, woken_by=callback_id))
     return Admission(

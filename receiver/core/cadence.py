@@ -38,5 +38,7 @@ def next_look(
         pause = int(min(provider.poll.every * provider.poll.factor**looks, provider.poll.longest))
         pause -= int(pause * jitter / 10)
     when = now + max(pause if wait is None else max(wait, _SOONEST), _SOONEST)
-    # While a result waits at the provider, its retention bounds the job and the deadline no longer does.
-    return when if job.state is JobState.FETCHING else min(when, max(job.deadline_at, now + _SOONEST))
+    # While a result waits at the provider its retention bounds the job; past the deadline, its last wake-up.
+    if job.state is JobState.FETCHING or job.state.ended:
+        return when
+    return min(when, max(job.deadline_at, now + _SOONEST))

@@ -4,21 +4,21 @@ A generator yields what to send, is sent the answer, and returns what was learne
 whoever sends a request attaches those, and only at the provider's own origins.
 """
 
-import base64
 import json
 from collections.abc import Generator, Mapping
-from copy import deepcopy
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+from receiver.core.assembly import assemble, at_path, with_addresses
 from receiver.core.errors import RequestError, UnreadableError
 from receiver.core.model import HOUR, Delivery, Due, Failure, Held, Job, JobState, Observation, Value
-from receiver.core.provider import CallbackTerms, Provider, Submit, origin_of
-from receiver.core.reading import Received, read
+from receiver.core.provider import Provider, origin_of
+from receiver.core.reading import Received, parse_json, read
 from receiver.core.retry import parse_retry_after
 
 _LONGEST_WORDS: Final = 2000
 _OK: Final = range(200, 300)
+_REDIRECTS: Final = range(300, 400)
 _GONE: Final = {404, 410}
 _TRY_LATER: Final = 429
 _SERVER_ERROR: Final = 500
@@ -34,7 +34,7 @@ class FilePart(Value, frozen=True, kw_only=True):
 class HttpRequest(Value, frozen=True, kw_only=True):
     """A request to a provider."""
 
-    purpose: Literal["submit", "poll", "fetch", "cancel"]
+    purpose: Literal["submit", "poll", "fetch", "cancel", "keys"]
     method: str
     url: str
     headers: dict[str, str] = {}
@@ -66,12 +66,18 @@ class Accepted(Value, frozen=True, kw_only=True):
     """The provider took the job."""
 
     seen: Observation
+    #: The key for its callbacks, where the answer brings one.
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Accepted(seen={self.seen!r})"
 
 
 class Refused(Value, frozen=True, kw_only=True):
     """The provider will not take the job as it stands."""
 
     error: Failure
+    answer: HttpResponse | None = None
 
 
 class TryLater(Value, frozen=True, kw_only=True):
@@ -79,12 +85,14 @@ class TryLater(Value, frozen=True, kw_only=True):
 
     code: str
     wait: int | None = None
+    answer: HttpResponse | None = None
 
 
 class Unknown(Value, frozen=True, kw_only=True):
     """Nobody knows whether the provider took the job."""
 
     code: str
+    answer: HttpResponse | None = None
 
 
 class Seen(Value, frozen=True, kw_only=True):
@@ -115,7 +123,7 @@ def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: b
     if terms is None or (not reachable and terms.where != "registered"):
         return Delivery.NONE
     for variant in terms.delivers_when:
-        value = _at(request, variant.path)
+        value = at_path(request, variant.path)
         if type(value) is type(variant.is_) and value == variant.is_:
             return variant.delivers
     return terms.delivers
@@ -130,6 +138,7 @@ def submit(
     secret: bytes | None,
     files: Mapping[str, FilePart],
     largest: int,
+    now: int,
 ) -> Generator[HttpRequest, HttpResponse, Submission]:
     """Start *job* at the provider.
 
@@ -139,21 +148,25 @@ def submit(
     response = yield submission_request(
         provider, job, request, callback_url=callback_url, secret=secret, files=files
     )
-    wait = parse_retry_after(response.header(b"retry-after"), now=0, longest=HOUR)
+    # No clock here: a date is taken as if the job had just been made, so the wait is never too short.
+    wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
     if response.status == _TRY_LATER:
-        return TryLater(code="too_many_requests", wait=wait)
-    if response.status >= _SERVER_ERROR:
-        return Unknown(code=f"status_{response.status}")
+        return TryLater(code="too_many_requests", wait=wait, answer=response)
+    if response.status >= _SERVER_ERROR or response.status in _REDIRECTS:
+        return Unknown(code=f"status_{response.status}", answer=response)
     if response.status not in _OK:
         words = response.body[:_LONGEST_WORDS].decode(errors="replace").replace("\0", " ")
-        return Refused(error=Failure(code=f"submission_refused_{response.status}", text=words))
+        return Refused(
+            error=Failure(code=f"submission_refused_{response.status}", text=words), answer=response
+        )
     assert provider.submit is not None  # noqa: S101  (submission_request looked)
     try:
         seen = _read(provider, provider.submit.answer, response, largest)
     except UnreadableError as error:
         # A 2xx means that the job is running and being paid for: it is not sent again.
-        return Unknown(code=error.code)
-    return Accepted(seen=seen)
+        return Unknown(code=error.code, answer=response)
+    seen = with_addresses(provider.submit, seen, request)
+    return Accepted(seen=seen, key=_key(provider, response))
 
 
 def submission_request(
@@ -172,29 +185,23 @@ def submission_request(
             f"{provider.name} only sends callbacks; jobs cannot be submitted to it.",
             code="submit_unsupported",
         )
-    operation = provider.operations.get(job.operation)
-    url = (operation.url if operation else None) or terms.url
-    content = (operation.content if operation else None) or terms.content
-    body = _submission_body(terms, request, polled=callback_url is None)
-    headers: dict[str, str] = {}
-    if terms.idempotency is not None:
-        if terms.idempotency.where == "header":
-            headers[terms.idempotency.name] = job.id
-        else:
-            _put(body, terms.idempotency.name, job.id)
-    if callback_url is not None and provider.callback is not None and provider.callback.where != "registered":
-        url = _ask_callback(provider.callback, body, url, callback_url, secret)
-    if content == "multipart":
-        fields = {
-            name: _field(value) for name, value in body.items() if name not in files and value is not None
-        }
+    made = assemble(provider, job, request, callback_url=callback_url, secret=secret)
+    headers = made.headers
+    if made.content == "multipart":
+        fields = {name: value for name, value in made.fields().items() if name not in files}
         return HttpRequest(
-            purpose="submit", method=terms.method, url=url, headers=headers, fields=fields, files=dict(files)
+            purpose="submit",
+            method=terms.method,
+            url=made.url,
+            headers=headers,
+            fields=fields,
+            files=dict(files),
         )
+    if made.content == "query":
+        return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers)
     headers["content-type"] = "application/json"
-    return HttpRequest(
-        purpose="submit", method=terms.method, url=url, headers=headers, body=json.dumps(body).encode()
-    )
+    body = json.dumps(made.body).encode()
+    return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers, body=body)
 
 
 def can_look(provider: Provider, job: Job, due: Due) -> bool:
@@ -270,39 +277,11 @@ def cancel(provider: Provider, job: Job, *, now: int) -> Generator[HttpRequest, 
     return Gone(status=response.status)
 
 
-def _submission_body(terms: Submit, request: Mapping[str, Any], *, polled: bool) -> dict[str, Any]:
-    asked = deepcopy(dict(request))
-    for path, value in terms.set.items():
-        if _at(asked, path) is None:
-            _put(asked, path, value)
-    if polled:
-        for path, value in terms.set_polled.items():
-            _put(asked, path, value)
-    return {terms.wrap: asked} if terms.wrap is not None else asked
-
-
-def _ask_callback(
-    terms: CallbackTerms, body: dict[str, Any], url: str, callback_url: str, secret: bytes | None
-) -> str:
-    value = callback_url
-    if terms.encode == "base64-json":
-        value = base64.b64encode(json.dumps([{"requestUrl": callback_url, **terms.set}]).encode()).decode()
-    if terms.where == "query":
-        return f"{url}{'&' if '?' in url else '?'}{urlencode({terms.path: value})}"
-    for path in filter(None, (terms.path, terms.secret_path)):
-        if _at(body, path) is not None:
-            raise RequestError(
-                f"The request sets {path}, which the receiver sets itself; leave it out.",
-                code="request_field_reserved",
-                field=f"request.{path}",
-            )
-    _put(body, terms.path, value)
-    if terms.encode == "plain":
-        for path, extra in terms.set.items():
-            _put(body, path, extra)
-    if terms.secret_path is not None and secret is not None:
-        _put(body, terms.secret_path, secret.decode())
-    return url
+def _key(provider: Provider, response: HttpResponse) -> str | None:
+    if provider.key is None or provider.key.path is None:
+        return None
+    value = at_path(parse_json(response.body), provider.key.path)
+    return value if isinstance(value, str) and value else None
 
 
 def _read(provider: Provider, shape: str, response: HttpResponse, largest: int) -> Observation:
@@ -331,29 +310,3 @@ def _fill(template: str, job: Job, candidate_id: str | None) -> str | None:
                 return None
             template = template.replace(placeholder, value)
     return template
-
-
-def _field(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _at(document: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401
-    found: Any = document
-    for key in path.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(key)
-    return found
-
-
-def _put(document: dict[str, Any], path: str, value: object) -> None:
-    *parents, last = path.split(".")
-    for key in parents:
-        document = document.setdefault(key, {})
-        if not isinstance(document, dict):
-            raise RequestError(
-                f"The request's {key} is no object, but the receiver sets {path}.",
-                code="request_field_reserved",
-                field=f"request.{key}",
-            )
-    document[last] = value

@@ -5,10 +5,11 @@ Whatever the bytes, reading returns or raises UnreadableError; its code says wha
 """
 
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -28,6 +29,10 @@ _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 
 _RAW_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_SURROGATE: Final = b"\\ud"
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
+_LENIENT: Final = json.JSONDecoder()
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +41,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     headers: Sequence[tuple[bytes, bytes]] = ()
     query: bytes = b""
+    #: What a jwt in the headers was proved to say.
+    claims: Mapping[str, Any] | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that (lower-case) name."""
@@ -55,10 +62,21 @@ def read(received: Received, shape: Shape, *, largest: int) -> Observation:
     if shape.content == "json-string":
         inner = parse_json(plain)
         if isinstance(inner, str):
-            plain = inner.encode()
+            try:
+                plain = inner.encode()
+            except UnicodeEncodeError as error:
+                raise UnreadableError(
+                    "The JSON inside the JSON is not Unicode.", code="body_not_utf8"
+                ) from error
     document = _document(plain, received, shape)
+    if shape.about is not None:
+        kind = _find(document, received, shape.about.path)
+        if not isinstance(kind, str) or not kind.startswith(shape.about.begins):
+            raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
     state, word = _state(document, received, shape)
     result_url = _url(document, received, shape.result_url)
+    if state is not JobState.SUCCEEDED and shape.result_url in shape.templates:
+        result_url = None  # an address that we make ourselves says nothing before the end
     return Observation(
         state=state,
         word=word,
@@ -125,9 +143,9 @@ def _integer(text: str) -> int:
 
 
 def _refuse_depth(value: object) -> None:
-    level = [value]
+    level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(DEEPEST):
-        level = [child for parent in level for child in _children(parent)]
+        level = [child for parent in level for child in _children(parent) if isinstance(child, (dict, list))]
         if not level:
             return
     raise UnreadableError(f"The JSON is nested deeper than {DEEPEST} levels.", code="json_too_deep")
@@ -162,8 +180,8 @@ def _decoded(received: Received, *, largest: int) -> bytes:
 def _document(plain: bytes, received: Received, shape: Shape) -> Any:  # noqa: ANN401
     if shape.content in {"json", "json-string"}:
         return parse_json(plain)
-    if shape.content == "any":
-        return {}
+    if shape.content in {"any", "claims"}:
+        return dict(received.claims or {}) if shape.content == "claims" else {}
     try:
         text = (plain if shape.content == "form" else received.query).decode()
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
@@ -215,6 +233,15 @@ def _state(document: object, received: Received, shape: Shape) -> tuple[JobState
     return shape.states.get(word, JobState.RUNNING), word
 
 
+def text_at(received: Received, path: str) -> str | None:
+    """The text at *path* of a JSON body, where there is one that can be printed."""
+    try:
+        value = _find(parse_json(received.body), received, path)
+    except UnreadableError:
+        return None
+    return value if isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable() else None
+
+
 def knows(shape: Shape, word: str | None) -> bool:
     """Say whether the description knows the provider's *word* for a state; if not, it deserves a warning."""
     return word is None or word in shape.states
@@ -238,12 +265,23 @@ def _identifier(document: object, received: Received, paths: Sequence[str]) -> s
 
 
 def _url(document: object, received: Received, path: str | None) -> str | None:
+    if path is not None and "{" in path:
+        return _filled(document, received, path)
     value = None if path is None else _first(document, received, (path,))
     if value is None:
         return None
     if not isinstance(value, str):
         raise UnreadableError("An address in the document is not text.", code="url_unreadable")
     return _clean(value, _LONGEST_URL, "url")
+
+
+def _filled(document: object, received: Received, template: str) -> str | None:
+    """An address put together from values of the document; ``None`` where one of them is missing."""
+    values = {path: _identifier(document, received, (path,)) for path in _PLACEHOLDER.findall(template)}
+    if None in values.values():
+        return None
+    url = _PLACEHOLDER.sub(lambda found: quote(values[found[1]] or "", safe=""), template)
+    return _clean(url, _LONGEST_URL, "url")
 
 
 def _clean(text: str, longest: int, what: str) -> str:
@@ -265,6 +303,9 @@ def _failure(document: object, received: Received, shape: Shape) -> Failure:
 def _result(plain: bytes, received: Received, shape: Shape, state: JobState | None) -> ResultAt | None:
     if shape.result is None or state not in {JobState.SUCCEEDED, None}:
         return None
+    if state is None and any(rule.state is JobState.SUCCEEDED for rule in shape.rules):
+        # The description says how success looks, and this does not look so.
+        return None
     if shape.result == ".":
         content = plain
     else:
@@ -285,11 +326,47 @@ def _slice(plain: bytes, path: str) -> bytes | None:
             fields: Mapping[str, msgspec.Raw] = _RAW_FIELDS.decode(raw)
             raw = bytes(fields[key])
         except (msgspec.DecodeError, KeyError):
-            if not key.isdecimal():
-                return None
             try:
-                raw = bytes(_RAW_LIST.decode(raw)[int(key)])
+                raw = bytes(_RAW_LIST.decode(raw)[int(key)]) if key.isdecimal() else b""
             except (msgspec.DecodeError, IndexError):
-                return None
+                raw = b""
+        if not raw:
+            # msgspec refuses lone surrogates; half an emoji at the end of a generated text leaves one.
+            return _slice_leniently(plain.decode(), path) if _SURROGATE in plain.lower() else None
     raw = raw.strip()
     return None if raw == b"null" else raw
+
+
+def _slice_leniently(text: str, path: str) -> bytes | None:
+    """What ``_slice`` does, for JSON that Python reads and msgspec does not; *text* was parsed before."""
+    start, end = 0, len(text)
+    for key in path.split("."):
+        start = _skip(text, start)
+        for name, begin, after in _members(text, start):
+            if name == key:
+                start, end = begin, after
+                break
+        else:
+            return None
+    raw = text[start:end].strip()
+    return None if raw == "null" else raw.encode()
+
+
+def _members(text: str, start: int) -> Iterable[tuple[str, int, int]]:
+    """The members of the object or array at *start*: name or number, and where the value begins and ends."""
+    kind, place, number = text[start], _skip(text, start + 1), 0
+    while kind in "{[" and text[place] not in "}]":
+        name = str(number)
+        if kind == "{":
+            name, place = _LENIENT.raw_decode(text, place)
+            place = _skip(text, _skip(text, place) + 1)
+        _, after = _LENIENT.raw_decode(text, place)
+        yield name, place, after
+        place, number = _skip(text, after), number + 1
+        if text[place] == ",":
+            place = _skip(text, place + 1)
+
+
+def _skip(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return place if found is None else found.end()

@@ -216,7 +216,7 @@ class _Unsigned:
     def __init__(self, scheme: Scheme) -> None:
         self._verified = Verified(key_id=None, scheme=scheme.kind, authenticated=False)
 
-    def verify(self, message: Message, *, now: int) -> Verified:  # noqa: ARG002  (nothing is looked at)
+    def verify(self, message: Message, *, now: int) -> Verified:  # noqa: ARG002  (a credential has no age)
         return self._verified
 
 

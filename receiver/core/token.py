@@ -86,6 +86,11 @@ def job_secret(job_id: str, *, provider: str, key: MasterKey, size: int = 32) ->
     return hmac.digest(extracted, info + b"\x01", "sha256")[:size]
 
 
+def sealing_key(key: MasterKey) -> bytes:
+    """Derive the key under which a provider's own keys are stored (32 bytes)."""
+    return hmac.digest(key.secret, b"receiver sealing key\0\x01", "sha256")
+
+
 def _mac(job_raw: bytes, provider: str, key: MasterKey) -> bytes:
     message = b"receiver callback token\0" + provider.encode() + b"\0" + job_raw
     return hmac.digest(key.secret, message, "sha256")[:_MAC_SIZE]

@@ -82,8 +82,11 @@ def woken(job: Job, *, callback_id: str, most: int) -> Move:
     """
     if (job.state.ended and job.state is not JobState.TIMED_OUT) or job.held is not None:
         return Move(job=job, note="already_ended")
-    if job.woken_by is not None or job.callbacks >= most:
+    if job.callbacks >= most:
         return Move(job=job, note="look_pending")
+    if job.woken_by is not None:
+        # The look may be under way, and what it hears older than this: it is noted whom the next one answers.
+        return Move(job=replace(job, woken_by=callback_id), changed=True, note="look_pending")
     return Move(job=replace(job, woken_by=callback_id), changed=True, look_now=True)
 
 
@@ -128,6 +131,19 @@ def abandoned(job: Job, *, now: int) -> Move:
     return _end(job, JobState.TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
+def worth_looking(job: Job, *, failed: bool, now: int) -> bool:
+    """Say whether a look that ended nothing is followed by another; *failed*: the provider gave no answer.
+
+    A job that timed out is looked at only because a callback asked for it: until the provider has answered,
+    and where it answered that it succeeded, until the result is here. Retention bounds both.
+    """
+    if job.state is not JobState.TIMED_OUT:
+        return not job.state.ended
+    start = job.succeeded_at or job.ended_at or now
+    waits = failed or job.succeeded_at is not None
+    return waits and now < start + (job.keep_ms or UNKNOWN_RETENTION)
+
+
 def expires_at(job: Job) -> int | None:
     """When the provider deletes the result, as far as its description tells."""
     if job.keep_ms is None:
@@ -145,7 +161,7 @@ def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Hel
     news = job.state is not JobState.FETCHING and job.succeeded_at is None
     return Move(
         job=succeeded,
-        changed=news or seen.result_url is not None,
+        changed=news,
         look_now=news or seen.result_url is not None,
         result_url=seen.result_url,
         note=None if news else "fetch_pending",

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable, admit
 from receiver.core.identity import JOB, made_at, new_id
-from receiver.core.model import DAY, MINUTE, Callback, Delivery, Job, JobState, Source, Value, Verdict
+from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Source, Value, Verdict
 from receiver.storage import rows
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
@@ -20,14 +20,12 @@ from receiver.storage.results import write_chunks
 #: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, read 2026-11-20).
 TOKEN_LIFE: Final = 4 * DAY
 HOLD: Final = MINUTE
+_FIRST_LOOK: Final = 10 * MINUTE
 _INSERT = rows.insert("callback", rows.CALLBACK)
 _INSERT_HELD = (
     "INSERT INTO held (callback_id, provider, remote_id, until, examined) "
     "VALUES (:callback_id, :provider, :remote_id, :until, :examined)"
 )
-FIND_REMOTE = """
-    SELECT id FROM job WHERE provider = :provider AND remote_id = :remote_id
-    ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, id DESC LIMIT 1"""
 _SUBMITTING = "SELECT 1 FROM due WHERE provider = :provider AND step = 'submit' LIMIT 1"
 _QUARANTINE_ADD = """
     INSERT INTO quarantine (provider, named, entries, bytes) VALUES (:provider, :named, :entries, :bytes)
@@ -38,6 +36,11 @@ _OLDEST_REJECTED = """
     SELECT id, length(body) + length(headers) FROM callback
     WHERE verdict = 'rejected' AND provider = :provider AND (job_id IS NOT NULL) = (:named = 1)
     ORDER BY id LIMIT :many"""
+_RECOUNT = """
+    UPDATE quarantine SET (entries, bytes) = (
+        SELECT count(*), coalesce(sum(length(body) + length(headers)), 0) FROM callback
+        WHERE verdict = 'rejected' AND provider = :provider AND (job_id IS NOT NULL) = (:named = 1))
+    WHERE provider = :provider AND named = :named RETURNING entries, bytes"""
 
 encode_examined = msgspec.msgpack.encode
 decode_examined = msgspec.msgpack.Decoder(Examined).decode
@@ -114,12 +117,9 @@ def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> li
             receipts.append(Receipt(verdict=None))
             continue
         provider, remote_id, packed = found[0]
-        existing = tx.run(FIND_REMOTE, {"provider": provider, "remote_id": remote_id})
-        if existing:
-            ledger.load([existing[0][0]])
-            job = ledger.jobs[existing[0][0]]
-        else:
-            job = adopt(ledger, provider, terms, now=now, remote_id=remote_id)
+        job = ledger.named(provider, remote_id) or adopt(
+            ledger, provider, terms, now=now, remote_id=remote_id
+        )
         admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
         tx.run(
             "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
@@ -133,6 +133,13 @@ def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> li
 def remote_digest(provider: str, remote_id: str) -> bytes:
     """What is kept of a pruned job's provider and remote id."""
     return sha256(f"{provider}\0{remote_id}".encode()).digest()
+
+
+def was_pruned(tx: Transaction, provider: str, remote_id: str) -> bool:
+    """Whether a job of that remote id was here, ended, and was deleted."""
+    return bool(
+        tx.run("SELECT 1 FROM pruned WHERE digest = :digest", {"digest": remote_digest(provider, remote_id)})
+    )
 
 
 def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback]) -> Receipt:
@@ -155,9 +162,21 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
     job = job_or_receipt
     admission = decide(tx, ledger, job, examined, callback_id=callback.id, now=now)
     job = ledger.jobs[job.id]
-    if admission.verdict is Verdict.ACCEPTED or job.callbacks <= MOST_KEPT:
+    if (
+        admission.verdict is Verdict.ACCEPTED
+        or job.callbacks <= MOST_KEPT
+        or (admission.verdict is Verdict.UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
+    ):
         kept.append(replace(callback, job_id=job.id, verdict=admission.verdict, code=admission.code))
     return receipt(admission, job)
+
+
+def _unreadable(tx: Transaction, job_id: str, kept: Sequence[Callback]) -> int:
+    """How many unreadable callbacks of a job are kept: what nobody could read is no duplicate of anything."""
+    stored = tx.run(
+        "SELECT count(*) FROM callback WHERE job_id = :id AND verdict = 'unreadable'", {"id": job_id}
+    )
+    return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is Verdict.UNREADABLE for one in kept)
 
 
 def _find(
@@ -177,15 +196,10 @@ def _find(
         kept.append(replace(callback, verdict=Verdict.UNREADABLE, code=code))
         return Receipt(verdict=Verdict.UNREADABLE, code=code)
     named = {"provider": callback.provider, "remote_id": callback.remote_id}
-    for job in ledger.jobs.values():  # made earlier in this very transaction
-        if (job.provider, job.remote_id) == (callback.provider, callback.remote_id):
-            return job
-    found = tx.run(FIND_REMOTE, named)
-    if found:
-        ledger.load([found[0][0]])
-        return ledger.jobs[found[0][0]]
-    digest = remote_digest(callback.provider, callback.remote_id)
-    if tx.run("SELECT 1 FROM pruned WHERE digest = :digest", {"digest": digest}):
+    known = ledger.named(callback.provider, callback.remote_id)
+    if known is not None:
+        return known
+    if was_pruned(tx, callback.provider, callback.remote_id):
         return Receipt(verdict=Verdict.DUPLICATE, code="job_pruned")
     if tx.run(_SUBMITTING, {"provider": callback.provider}):
         kept.append(replace(callback, verdict=Verdict.ACCEPTED, code="held"))
@@ -196,15 +210,24 @@ def _find(
 
 
 def decide(
-    tx: Transaction, ledger: Ledger, job: Job, examined: Examined, *, callback_id: str, now: int
+    tx: Transaction,
+    ledger: Ledger,
+    job: Job,
+    examined: Examined,
+    *,
+    callback_id: str,
+    now: int,
+    again: bool = False,
 ) -> Admission:
+    """Admit a callback and record what it does to its job; *again*: it has been counted before."""
     admission = admit(job, examined, callback_id=callback_id, now=now)
     move = admission.move
-    if move is not None and move.changed:
+    if move is not None and (move.changed or move.look_now):
         ledger.carry_out(move, now=now, candidate_id=admission.candidate_id)
         if admission.content is not None:
             write_chunks(tx, job.id, part=0, content=admission.content)
-    ledger.count(ledger.jobs[job.id])
+    if not again:
+        ledger.count(ledger.jobs[job.id])
     if admission.fetch_refused and job.callbacks < MOST_KEPT:
         ledger.note(
             job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id
@@ -237,7 +260,8 @@ def adopt(
         submission="none",
     )
     ledger.add(job)
-    ledger.look(job, run_at=job.deadline_at)
+    # Whoever submitted it set no cadence here; it is asked about before its time runs out.
+    ledger.look(job, run_at=min(now + _FIRST_LOOK, job.deadline_at))
     ledger.note(
         job.id, step="submit", outcome="adopted", code="not_submitted_here", now=now, source=Source.CALLBACK
     )
@@ -245,6 +269,7 @@ def adopt(
 
 
 def receipt(admission: Admission, job: Job) -> Receipt:
+    """Say what an admission did."""
     move = admission.move
     return Receipt(
         verdict=admission.verdict,
@@ -262,11 +287,14 @@ def _bound_quarantine(tx: Transaction, arrivals: Sequence[Arrival], kept: Sequen
         if callback.verdict is Verdict.REJECTED:
             tally = added[callback.provider, int(callback.job_id is not None)]
             tally[0] += 1
-            tally[1] += len(callback.body) + sum(len(k) + len(v) for k, v in callback.headers)
+            tally[1] += len(callback.body) + len(rows.callback_params(callback)["headers"])
     quota = arrivals[0].quota
     for (provider, named), (entries, size) in sorted(added.items()):
         where = {"provider": provider, "named": named}
         (total, volume), *_ = tx.run(_QUARANTINE_ADD, where | {"entries": entries, "bytes": size})
+        if total > quota.entries or volume > quota.size:
+            # Some may have left it since: pruned with their jobs, or admitted by a replay.
+            (total, volume), *_ = tx.run(_RECOUNT, where)
         # A tenth at a time, so that a flood does not delete one row for each that it adds.
         while total > quota.entries or volume > quota.size:
             oldest = tx.run(_OLDEST_REJECTED, where | {"many": max(quota.entries // 10, 1)})

@@ -17,14 +17,22 @@ from receiver.storage.driver import Params, Transaction, names
 MISSING_AFTER: Final = HOUR
 
 _DUE = (
-    f"SELECT {rows.DUE} FROM due WHERE run_at <= :now AND provider = :provider "  # noqa: S608
+    f"SELECT {rows.DUE} FROM due WHERE run_at <= :now AND provider = :provider "
     # The result that is deleted first is fetched first.
     "ORDER BY CASE WHEN expires_at IS NULL THEN 1 ELSE 0 END, expires_at, run_at, job_id LIMIT :limit "
     "{for_update} {skip_locked}"
 )
-_LEASE_DUE = "UPDATE due SET owner = :owner, attempt = attempt + 1, run_at = :until WHERE job_id = :job_id AND step = :step"
+_LEASE_DUE = (
+    "UPDATE due SET owner = :owner, attempt = attempt + 1, run_at = :until "
+    "WHERE job_id = :job_id AND step = :step"
+)
+_CLAIM_LOOK = (
+    "UPDATE due SET owner = :owner, attempt = attempt + 1, run_at = :until "
+    "WHERE job_id = :job_id AND step = 'look' AND (owner IS NULL OR run_at <= :now) "
+    f"RETURNING {rows.DUE}"
+)
 _CLAIM_DISPATCH = (
-    "UPDATE dispatch SET owner = :owner, attempt = attempt + 1, run_at = :until "  # noqa: S608
+    "UPDATE dispatch SET owner = :owner, attempt = attempt + 1, run_at = :until "
     "WHERE (job_id, handler, replay_id) IN ("
     "SELECT job_id, handler, replay_id FROM dispatch "
     "WHERE state = 'ready' AND handler = :handler AND run_at <= :now ORDER BY run_at, job_id LIMIT :limit "
@@ -51,6 +59,15 @@ class Claimed(Value, frozen=True, kw_only=True):
     job: Job
     #: Whether an earlier owner's lease lapsed, so that nobody knows how far it came.
     lapsed: bool
+
+
+class LookClaim(Value, frozen=True, kw_only=True):
+    """A person's wish that a job be looked at now, whenever its next look is due."""
+
+    job_id: str
+    owner: str
+    lease_ms: int
+    now: int
 
 
 class HandlerClaim(Value, frozen=True, kw_only=True):
@@ -94,6 +111,18 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
     return answers
 
 
+def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | None]:
+    """Claim the next look at single jobs; ``None`` where there is none, or where someone is at it."""
+    answers: list[Claimed | None] = []
+    for item in items:
+        until = item.now + item.lease_ms
+        params = {"owner": item.owner, "job_id": item.job_id, "now": item.now, "until": until}
+        found = tx.run(_CLAIM_LOOK, params)
+        job = load_jobs(tx, [item.job_id]).get(item.job_id) if found else None
+        answers.append(None if job is None else Claimed(due=rows.due_of(found[0]), job=job, lapsed=False))
+    return answers
+
+
 def claim_dispatches(tx: Transaction, items: Sequence[HandlerClaim]) -> list[list[tuple[Dispatch, Job]]]:
     """Claim dispatches; for each wish a list of dispatches with their jobs, metadata included."""
     answers = []
@@ -116,10 +145,10 @@ def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) ->
     if not ids:
         return {}
     where, params = names("id", sorted(set(ids)))
-    found = tx.run(f"SELECT {rows.JOB} FROM job WHERE id IN ({where})", params)  # noqa: S608
+    found = tx.run(f"SELECT {rows.JOB} FROM job WHERE id IN ({where})", params)
     jobs = {row[0]: rows.job_of(row) for row in found}
     if metadata:
-        sql = f"SELECT job_id, metadata FROM submission WHERE job_id IN ({where})"  # noqa: S608
+        sql = f"SELECT job_id, metadata FROM submission WHERE job_id IN ({where})"
         for job_id, text in tx.run(sql, params):
             jobs[job_id] = replace(jobs[job_id], metadata=_decode(text))
     return jobs
@@ -145,9 +174,9 @@ def release(tx: Transaction, items: Sequence[Params]) -> list[None]:
     """
     for item in items:
         sql = "owner IS NOT NULL" if item["owner"] is None else "owner = :owner"
-        tx.run(f"UPDATE due SET run_at = :now WHERE step = 'submit' AND {sql}", item)  # noqa: S608
-        tx.run(f"UPDATE due SET run_at = :now, owner = NULL WHERE step <> 'submit' AND {sql}", item)  # noqa: S608
-        tx.run(f"UPDATE dispatch SET run_at = :now, owner = NULL WHERE {sql}", item)  # noqa: S608
+        tx.run(f"UPDATE due SET run_at = :now WHERE step = 'submit' AND {sql}", item)
+        tx.run(f"UPDATE due SET run_at = :now, owner = NULL WHERE step <> 'submit' AND {sql}", item)
+        tx.run(f"UPDATE dispatch SET run_at = :now, owner = NULL WHERE {sql}", item)
     return [None] * len(items)
 
 

@@ -23,6 +23,10 @@ LATE: Final = "late"
 
 _INSERT_JOB = rows.insert("job", rows.JOB)
 _UPDATE_JOB = rows.update_job()
+_FIND_REMOTE = """
+    SELECT id FROM job WHERE provider = :provider AND remote_id = :remote_id
+    ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, id DESC LIMIT 1"""
+_DROP_PARTS = "DELETE FROM result_chunk WHERE job_id = :id AND part <> :part"
 _INSERT_ATTEMPT = rows.insert("attempt", rows.ATTEMPT)
 _INSERT_DISPATCH = rows.insert("dispatch", rows.DISPATCH) + " ON CONFLICT DO NOTHING"
 # A row that is being worked on keeps its lease; what it is told meanwhile is looked at when it is settled.
@@ -47,6 +51,7 @@ class Ledger:
         self._new: set[str] = set()
         self._changed: set[str] = set()
         self._ended: set[str] = set()
+        self._kept_parts: dict[str, int] = {}
         self._looks: dict[str, Due] = {}
         self._dispatches: list[Dispatch] = []
         self._attempts: list[Attempt] = []
@@ -57,9 +62,17 @@ class Ledger:
         if not missing:
             return
         where, params = names("id", missing)
-        sql = f"SELECT {rows.JOB} FROM job WHERE id IN ({where}) ORDER BY id {{for_update}}"  # noqa: S608
+        sql = f"SELECT {rows.JOB} FROM job WHERE id IN ({where}) ORDER BY id {{for_update}}"
         for row in self._tx.run(sql, params):
             self.jobs[row[0]] = rows.job_of(row)
+
+    def named(self, provider: str, remote_id: str) -> Job | None:
+        """The job that the provider calls *remote_id*: the newest open one, where it uses an id again."""
+        found = self._tx.run(_FIND_REMOTE, {"provider": provider, "remote_id": remote_id})
+        self.load(row[0] for row in found)
+        # Among them are jobs of this very transaction, which are not in the table yet.
+        known = [job for job in self.jobs.values() if (job.provider, job.remote_id) == (provider, remote_id)]
+        return max(known, key=lambda job: (not job.state.ended, job.id), default=None)
 
     def add(self, job: Job) -> None:
         """Record a new job."""
@@ -78,6 +91,7 @@ class Ledger:
         if move.completed:
             self._ended.add(job.id)
             self._looks.pop(job.id, None)
+            self._kept_parts[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
             self.dispatch(job, now=now, replay_id=LATE if move.late else "")
         elif move.look_now:
             self.look(job, run_at=now, result_url=move.result_url, candidate_id=candidate_id)
@@ -99,14 +113,15 @@ class Ledger:
         self, job: Job, *, run_at: int, result_url: str | None = None, candidate_id: str | None = None
     ) -> None:
         """Have the worker ask the provider about *job* at *run_at*, or earlier if it was to do so anyway."""
+        before = self._looks.get(job.id)
         self._looks[job.id] = Due(
             job_id=job.id,
             step=Step.LOOK,
             provider=job.provider,
-            run_at=run_at,
+            run_at=run_at if before is None else min(run_at, before.run_at),
             expires_at=expires_at(job),
-            result_url=result_url,
-            candidate_id=candidate_id,
+            result_url=result_url or (before.result_url if before else None),
+            candidate_id=candidate_id or (before.candidate_id if before else None),
         )
 
     def log(self, attempt: Attempt) -> None:
@@ -145,6 +160,8 @@ class Ledger:
         tx.many(
             "DELETE FROM due WHERE job_id = :id", [{"id": one} for one in sorted(self._ended - self._new)]
         )
+        # What earlier looks began to store and did not finish.
+        tx.many(_DROP_PARTS, [{"id": one, "part": self._kept_parts[one]} for one in sorted(self._kept_parts)])
         tx.many(_LOOK, [rows.due_params(self._looks[one]) for one in sorted(self._looks)])
         dispatches = [rows.dispatch_params(one) for one in self._dispatches]
         tx.many(_INSERT_DISPATCH, sorted(dispatches, key=itemgetter("job_id", "handler", "replay_id")))

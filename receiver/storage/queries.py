@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Value
@@ -50,7 +51,7 @@ class Record(Value, frozen=True, kw_only=True):
 def jobs(tx: Transaction, page: Page) -> list[Job]:
     """List jobs, the newest first."""
     where, params = _where(page, {"provider": "provider", "state": "state"}, "job")
-    found = tx.run(f"SELECT {rows.JOB} FROM job {where} ORDER BY id DESC LIMIT :limit", params)  # noqa: S608
+    found = tx.run(f"SELECT {rows.JOB} FROM job {where} ORDER BY id DESC LIMIT :limit", params)
     return [rows.job_of(row) for row in found]
 
 
@@ -59,13 +60,13 @@ def callbacks(tx: Transaction, page: Page) -> list[Callback]:
     where, params = _where(page, {"provider": "provider", "verdict": "verdict", "job_id": "job_id"}, "cb")
     columns = rows.CALLBACK.replace(" body,", f" {_EMPTY} AS body,")
     order = "ASC" if page.after is not None else "DESC"
-    found = tx.run(f"SELECT {columns} FROM callback {where} ORDER BY id {order} LIMIT :limit", params)  # noqa: S608
+    found = tx.run(f"SELECT {columns} FROM callback {where} ORDER BY id {order} LIMIT :limit", params)
     return [rows.callback_of(row) for row in found]
 
 
 def callback(tx: Transaction, callback_id: str) -> Callback:
     """One callback with its body."""
-    found = tx.run(f"SELECT {rows.CALLBACK} FROM callback WHERE id = :id", {"id": callback_id})  # noqa: S608
+    found = tx.run(f"SELECT {rows.CALLBACK} FROM callback WHERE id = :id", {"id": callback_id})
     if not found:
         raise NotFoundError(f"No callback {callback_id} is stored.", code="callback_not_found")
     return rows.callback_of(found[0])
@@ -88,17 +89,17 @@ def record(tx: Transaction, job_id: str) -> Record:
         attempts=[
             rows.attempt_of(row)
             for row in tx.run(
-                f"SELECT {rows.ATTEMPT} FROM attempt WHERE job_id = :id ORDER BY id LIMIT :limit",  # noqa: S608
+                f"SELECT {rows.ATTEMPT} FROM attempt WHERE job_id = :id ORDER BY id LIMIT :limit",
                 {"id": job_id, "limit": MOST},
             )
         ],
         dispatches=[
             rows.dispatch_of(row)
-            for row in tx.run(f"SELECT {rows.DISPATCH} FROM dispatch WHERE job_id = :id", {"id": job_id})  # noqa: S608
+            for row in tx.run(f"SELECT {rows.DISPATCH} FROM dispatch WHERE job_id = :id", {"id": job_id})
         ],
         due=[
             rows.due_of(row)
-            for row in tx.run(f"SELECT {rows.DUE} FROM due WHERE job_id = :id", {"id": job_id})  # noqa: S608
+            for row in tx.run(f"SELECT {rows.DUE} FROM due WHERE job_id = :id", {"id": job_id})
         ],
     )
 
@@ -121,11 +122,52 @@ def submission(tx: Transaction, job_id: str) -> Submission | None:
     )
 
 
+def activity(tx: Transaction, since: int) -> list[tuple[str, Attempt]]:
+    """What steps and handlers finished from *since* on, the oldest first, each with its job's provider."""
+    columns = ", ".join(f"attempt.{name}" for name in rows.ATTEMPT.split(", "))
+    found = tx.run(
+        f"SELECT job.provider, {columns} FROM attempt JOIN job ON job.id = attempt.job_id "
+        "WHERE attempt.started_at + attempt.duration_ms >= :since "
+        "ORDER BY attempt.started_at + attempt.duration_ms, attempt.id LIMIT :limit",
+        {"since": since, "limit": MOST},
+    )
+    return [(row[0], rows.attempt_of(row[1:])) for row in found]
+
+
+def quarantine(tx: Transaction) -> list[tuple[str, str, int]]:
+    """How many rejected callbacks are kept, by provider and reason."""
+    found = tx.run(
+        "SELECT provider, coalesce(code, ''), count(*) FROM callback WHERE verdict = 'rejected' "
+        "GROUP BY provider, code ORDER BY provider, code"
+    )
+    return [(row[0], row[1], row[2]) for row in found]
+
+
 def dispatches(tx: Transaction, page: Page) -> list[Dispatch]:
     """List dispatches that are not finished, by state (ready, dead), the newest job first."""
-    where, params = _where(page, {"state": "state", "job_id": "job_id"}, "job", column="job_id")
-    sql = f"SELECT {rows.DISPATCH} FROM dispatch {where} ORDER BY job_id DESC LIMIT :limit"  # noqa: S608
+    where, params = _where(
+        replace(page, before=None), {"state": "state", "job_id": "job_id"}, "job", column="job_id"
+    )
+    if page.before is not None:
+        # Several dispatches share a job, so the cursor is the whole key.
+        params |= dict(zip(("job", "handler", "replay_id"), (*page.before.split(":"), ""), strict=False))
+        where += f" {'AND' if where else 'WHERE'} {_AFTER}"
+    sql = (
+        f"SELECT {rows.DISPATCH} FROM dispatch {where} ORDER BY job_id DESC, handler, replay_id LIMIT :limit"
+    )
     return [rows.dispatch_of(row) for row in tx.run(sql, params)]
+
+
+def dispatch(tx: Transaction, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
+    """One dispatch that is not finished."""
+    found = tx.run(
+        f"SELECT {rows.DISPATCH} FROM dispatch "
+        "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id",
+        {"job_id": job_id, "handler": handler, "replay_id": replay_id},
+    )
+    if not found:
+        raise NotFoundError(f"{job_id} has no unfinished dispatch of that name.", code="dispatch_not_found")
+    return rows.dispatch_of(found[0])
 
 
 def handlers(tx: Transaction) -> list[dict[str, Any]]:
@@ -150,7 +192,8 @@ def held_due(tx: Transaction, now: int) -> list[tuple[str, str]]:
 def counts(tx: Transaction, now: int) -> dict[str, Any]:
     """Figures for the metrics and for ``doctor``: open jobs by state, due and dead work, the oldest of each."""
     by_state = tx.run(
-        "SELECT provider, state, count(*), sum(CASE WHEN deadline_at < :now THEN 1 ELSE 0 END) FROM job "
+        "SELECT provider, state, count(*), "
+        "sum(CASE WHEN ended_at IS NULL AND deadline_at < :now THEN 1 ELSE 0 END) FROM job "
         "WHERE state <> 'succeeded' GROUP BY provider, state",
         {"now": now},
     )
@@ -159,17 +202,43 @@ def counts(tx: Transaction, now: int) -> dict[str, Any]:
         "SELECT count(*), min(run_at) FROM due WHERE owner IS NULL AND run_at <= :now", {"now": now}
     )[0]
     dead = tx.run("SELECT count(*) FROM dispatch WHERE state = 'dead'")[0]
+    # A job with a callback URL is first looked at when its callback is overdue.
+    silent = tx.run(
+        "SELECT job.provider, count(*) FROM due JOIN job ON job.id = due.job_id WHERE due.step = 'look' "
+        "AND due.attempt > 0 AND job.delivery <> 'none' AND job.callbacks = 0 GROUP BY job.provider"
+    )
     return {
         "jobs": [
             {"provider": provider, "state": state, "count": count, "overdue": overdue}
             for provider, state, count, overdue in by_state
         ],
+        "callbacks_overdue": dict(silent),
         "dispatches_ready": ready[0],
         "oldest_dispatch": ready[1],
         "due": due[0],
         "oldest_due": due[1],
         "dispatches_dead": dead[0],
     }
+
+
+def sealed_key(tx: Transaction, job_id: str) -> bytes | None:
+    """The encrypted key for a job's callbacks, if its provider handed one out."""
+    found = tx.run("SELECT sealed_key FROM submission WHERE job_id = :id", {"id": job_id})
+    return bytes(found[0][0]) if found and found[0][0] is not None else None
+
+
+def keys_used(tx: Transaction) -> list[tuple[str, str, int, int]]:
+    """Which keys proved the callbacks that are stored: (provider, key id, how many, when last)."""
+    found = tx.run(
+        "SELECT provider, key_id, count(*), max(received_at) FROM callback WHERE key_id IS NOT NULL "
+        "GROUP BY provider, key_id ORDER BY provider, key_id"
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in found]
+
+
+def open_providers(tx: Transaction) -> list[str]:
+    """The providers for which something is still to be done."""
+    return [row[0] for row in tx.run("SELECT DISTINCT provider FROM due ORDER BY provider")]
 
 
 def open_key_ids(tx: Transaction) -> list[str]:
@@ -188,7 +257,7 @@ def resolve(tx: Transaction, prefix: str) -> str:
         found += [
             row[0]
             for row in tx.run(
-                f"SELECT id FROM {tables[kind]} WHERE id >= :start AND id < :end ORDER BY id LIMIT 2",  # noqa: S608
+                f"SELECT id FROM {tables[kind]} WHERE id >= :start AND id < :end ORDER BY id LIMIT 2",
                 {"start": start, "end": start + "\x7f"},
             )
         ]
@@ -199,7 +268,12 @@ def resolve(tx: Transaction, prefix: str) -> str:
     return found[0]
 
 
-_EMPTY: Final = "substr(body, 1, 0)"
+# SQLite's substr gives NULL for a part of an empty blob.
+_EMPTY: Final = "coalesce(substr(body, 1, 0), body)"
+_AFTER: Final = (
+    "(job_id < :job OR (job_id = :job AND "
+    "(handler > :handler OR (handler = :handler AND replay_id > :replay_id))))"
+)
 
 
 def _where(page: Page, columns: dict[str, str], kind: str, column: str = "id") -> tuple[str, dict[str, Any]]:

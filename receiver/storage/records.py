@@ -10,7 +10,8 @@ from receiver.core.admission import Examined, Terms, Unreadable
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdict
 from receiver.storage import rows
-from receiver.storage.arrivals import FIND_REMOTE, Receipt, adopt, decide, receipt
+from receiver.storage.arrivals import Receipt, adopt, decide, receipt, was_pruned
+from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
 from receiver.storage.settlements import request_cancel
@@ -56,9 +57,11 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
         found = [(first.job.id, first.request_sha256)] if first else _by_key(tx, item.idempotency_key)
         if found:
             job_id, digest = found[0]
-            ledger.load([job_id])
-            same = digest == item.request_sha256
-            answers.append((ledger.jobs[job_id], False) if same else _reused(item.idempotency_key))
+            if digest != item.request_sha256:
+                answers.append(_reused(item.idempotency_key))
+            else:
+                known = ledger.jobs.get(job_id) or load_jobs(tx, [job_id], metadata=True)[job_id]
+                answers.append((known, False))
             continue
         submissions[item.idempotency_key or item.job.id] = item
         ledger.add(item.job)
@@ -151,15 +154,28 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
     answers = []
     for item in items:
         job = _job_of(tx, ledger, item)
-        if job is None:
-            answers.append((Receipt(verdict=Verdict.UNREADABLE, code="job_unnamed"), list[str]()))
+        if isinstance(job, Receipt):
+            answers.append((job, list[str]()))
             continue
-        admission = decide(tx, ledger, job, item.examined, callback_id=item.callback.id, now=item.now)
+        admission = decide(
+            tx,
+            ledger,
+            job,
+            item.examined,
+            callback_id=item.callback.id,
+            now=item.now,
+            again=item.callback.job_id is not None and item.callback.verdict is not Verdict.REJECTED,
+        )
         after = ledger.jobs[job.id]
         made: list[str] = []
         changed = admission.move is not None and admission.move.changed
         seen = item.examined.reading(after.delivery)
-        final = not isinstance(seen, Unreadable) and admission.verdict is not Verdict.UNREADABLE
+        # A notification stands for the end that it announced; mere progress stands for no completion.
+        final = (
+            not isinstance(seen, Unreadable)
+            and admission.verdict is not Verdict.UNREADABLE
+            and (seen.state is None or seen.state.ended)
+        )
         if changed or item.callback.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
             tx.run(
                 "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code, key_id = :key_id, "
@@ -258,7 +274,10 @@ def _load(tx: Transaction, ids: Sequence[str]) -> Ledger:
     return ledger
 
 
-def _job_of(tx: Transaction, ledger: Ledger, item: Readmission) -> Job | None:
+def _job_of(tx: Transaction, ledger: Ledger, item: Readmission) -> Job | Receipt:
+    if not tx.run("SELECT 1 FROM callback WHERE id = :id {for_update}", {"id": item.callback.id}):
+        # Quarantine may have dropped it since it was read, and a result must not point at it.
+        raise NotFoundError(f"No callback {item.callback.id} is stored.", code="callback_not_found")
     if item.callback.job_id is not None:
         known = ledger.jobs.get(item.callback.job_id)
         return known or adopt(
@@ -266,9 +285,8 @@ def _job_of(tx: Transaction, ledger: Ledger, item: Readmission) -> Job | None:
         )
     remote_id = item.examined.remote_id
     if remote_id is None:
-        return None
-    found = tx.run(FIND_REMOTE, {"provider": item.callback.provider, "remote_id": remote_id})
-    if found:
-        ledger.load([found[0][0]])
-        return ledger.jobs[found[0][0]]
-    return adopt(ledger, item.callback.provider, item.terms, now=item.now, remote_id=remote_id)
+        return Receipt(verdict=Verdict.UNREADABLE, code="job_unnamed")
+    known = ledger.named(item.callback.provider, remote_id)
+    if known is None and was_pruned(tx, item.callback.provider, remote_id):
+        return Receipt(verdict=Verdict.DUPLICATE, code="job_pruned")
+    return known or adopt(ledger, item.callback.provider, item.terms, now=item.now, remote_id=remote_id)

@@ -17,16 +17,20 @@ def cut(content: bytes) -> Iterable[bytes]:
 def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, first: int = 0) -> None:
     """Write *content* as chunks of one part, from number *first*; a part is what one look wrote."""
     if first == 0:
-        tx.run(
-            "DELETE FROM result_chunk WHERE job_id = :job_id AND part = :part",
-            {"job_id": job_id, "part": part},
-        )
+        drop_part(tx, job_id, part=part)
     tx.many(
         _INSERT,
         [
             {"job_id": job_id, "part": part, "number": number, "data": data}
             for number, data in enumerate(cut(content), start=first)
         ],
+    )
+
+
+def drop_part(tx: Transaction, job_id: str, *, part: int) -> None:
+    """Delete what one look wrote."""
+    tx.run(
+        "DELETE FROM result_chunk WHERE job_id = :job_id AND part = :part", {"job_id": job_id, "part": part}
     )
 
 

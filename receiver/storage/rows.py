@@ -45,13 +45,13 @@ _headers = msgspec.json.Decoder(list[tuple[str, str]])
 def insert(table: str, columns: str) -> str:
     """An INSERT of every column of *columns*."""
     values = ", ".join(f":{name}" for name in columns.split(", "))
-    return f"INSERT INTO {table} ({columns}) VALUES ({values})"  # noqa: S608  (constants of this module)
+    return f"INSERT INTO {table} ({columns}) VALUES ({values})"
 
 
 def update_job() -> str:
     """An UPDATE of every column of a job but its id."""
     settings = ", ".join(f"{name} = :{name}" for name in JOB.split(", ")[1:])
-    return f"UPDATE job SET {settings} WHERE id = :id"  # noqa: S608
+    return f"UPDATE job SET {settings} WHERE id = :id"
 
 
 def job_params(job: Job) -> dict[str, Any]:

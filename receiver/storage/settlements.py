@@ -13,12 +13,12 @@ from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Observation, Source, Step, Value
 from receiver.core.transition import Move
 from receiver.storage import rows
-from receiver.storage.arrivals import FIND_REMOTE, admit_held
+from receiver.storage.arrivals import admit_held
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.ledger import Ledger
-from receiver.storage.results import write_chunks
+from receiver.storage.results import drop_part, write_chunks
 
-_FIND = f"SELECT {rows.DUE} FROM due WHERE job_id = :job_id AND step = :step {{for_update}}"  # noqa: S608
+_FIND = f"SELECT {rows.DUE} FROM due WHERE job_id = :job_id AND step = :step {{for_update}}"
 _RESCHEDULE = (
     "UPDATE due SET owner = NULL, run_at = :run_at, expires_at = :expires_at, failures = :failures, "
     "spent_url = :spent_url, result_url = :result_url, candidate_id = :candidate_id "
@@ -70,6 +70,7 @@ class SubmitSettled(Value, frozen=True, kw_only=True):
     retry_at: int | None = None
     answer_status: int | None = None
     answer_body: bytes | None = None
+    sealed_key: bytes | None = None
     first_look_at: int
     log: Attempt
     now: int
@@ -172,9 +173,9 @@ def settle_dispatches(tx: Transaction, items: Sequence[DispatchSettled]) -> list
                 }
             )
     where = "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id"
-    tx.many(f"DELETE FROM dispatch {where}", finished)  # noqa: S608
+    tx.many(f"DELETE FROM dispatch {where}", finished)
     tx.many(
-        "UPDATE dispatch SET owner = NULL, state = :state, run_at = :run_at, error_code = :error_code, "  # noqa: S608
+        "UPDATE dispatch SET owner = NULL, state = :state, run_at = :run_at, error_code = :error_code, "
         f"error_text = :error_text {where}",
         again,
     )
@@ -213,11 +214,9 @@ def _settle_look(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | N
     job, finding, now = ledger.jobs[item.due.job_id], item.finding, item.now
     due = _fenced(tx, item.due)
     if due is None:
-        if job.state.ended and finding.seen is not None and finding.seen.state is not None:
-            # Somebody else settled the job while we asked: what we heard is kept as evidence.
-            ledger.log(replace(item.log, outcome="superseded"))
+        _superseded(tx, ledger, item)
         return None
-    if finding.seen is not None and due.candidate_id is not None and _taken(tx, job, finding.seen):
+    if finding.seen is not None and due.candidate_id is not None and _taken(ledger, job, finding.seen):
         # A wake-up named the id of another job of ours: what the provider said is about that one.
         finding = Finding(failed=True)
         item = replace(
@@ -233,13 +232,37 @@ def _settle_look(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | N
         ledger.carry_out(move, now=now)
         if move.completed:
             return move
-        job = move.job
+    # What this look began to store is of no use to the next.
+    drop_part(tx, job.id, part=item.due.attempt)
+    _look_again(tx, ledger, due, item, move)
+    return move
+
+
+def _superseded(tx: Transaction, ledger: Ledger, item: LookSettled) -> None:
+    job, seen = ledger.jobs[item.due.job_id], item.finding.seen
+    if job.held is None or job.held.callback_id is not None or job.held.offset != item.due.attempt:
+        drop_part(tx, job.id, part=item.due.attempt)
+    if job.state.ended and seen is not None and seen.state is not None:
+        # Somebody else settled the job while we asked: what we heard is kept as evidence.
+        ledger.log(replace(item.log, outcome="superseded"))
+
+
+def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, move: Move | None) -> None:
+    job, finding, now = ledger.jobs[due.job_id], item.finding, item.now
     run_at = now if move is not None and move.look_now else item.next_at
-    if job.woken_by == item.woken_by and not finding.failed and job.state is not JobState.FETCHING:
-        ledger.put(job := replace(ledger.jobs[job.id], woken_by=None))
+    if job.woken_by == item.woken_by and not finding.failed and job.succeeded_at is None:
+        ledger.put(job := replace(job, woken_by=None))
     elif job.woken_by != item.woken_by:
         run_at = now  # a wake-up came while we asked
+    if job.woken_by in {None, item.woken_by} and not transition.worth_looking(
+        job, failed=finding.failed, now=now
+    ):
+        ledger.put(replace(job, woken_by=None))
+        tx.run(_FORGET, {"job_id": job.id, "step": Step.LOOK.value})
+        return
     new_url = move.result_url if move is not None else None
+    # A callback may have named another address while this one was tried.
+    stale = finding.stale_url and due.result_url == item.due.result_url
     _reschedule(
         tx,
         replace(
@@ -248,11 +271,10 @@ def _settle_look(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | N
             expires_at=transition.expires_at(job),
             failures=_failures(due, job, finding),
             spent_url=None if finding.unspent else due.spent_url,
-            result_url=new_url or (None if finding.stale_url else due.result_url),
+            result_url=new_url or (None if stale else due.result_url),
             candidate_id=None if finding.seen is not None else due.candidate_id,
         ),
     )
-    return move
 
 
 def _look_move(job: Job, item: LookSettled) -> Move | None:
@@ -271,9 +293,10 @@ def _look_move(job: Job, item: LookSettled) -> Move | None:
     return move
 
 
-def _taken(tx: Transaction, job: Job, seen: Observation) -> bool:
-    found = tx.run(FIND_REMOTE, {"provider": job.provider, "remote_id": seen.remote_id})
-    return job.remote_id is None and bool(found) and found[0][0] != job.id
+def _taken(ledger: Ledger, job: Job, seen: Observation) -> bool:
+    if job.remote_id is not None or seen.remote_id is None:
+        return False
+    return ledger.named(job.provider, seen.remote_id) is not None
 
 
 def _failures(due: Due, job: Job, finding: Finding) -> int:
@@ -298,12 +321,15 @@ def _settle_submit(tx: Transaction, ledger: Ledger, item: SubmitSettled) -> None
             "UPDATE submission SET answer_status = :status, answer_body = :body WHERE job_id = :job_id",
             {"status": item.answer_status, "body": item.answer_body, "job_id": job.id},
         )
+    if item.sealed_key is not None:
+        tx.run(
+            "UPDATE submission SET sealed_key = :key WHERE job_id = :job_id",
+            {"key": item.sealed_key, "job_id": job.id},
+        )
     if item.seen is not None:
         # An accepted submission counts even if its lease has lapsed: it is how we learn the remote id.
         ledger.log(item.log)
         tx.run(_FORGET, {"job_id": job.id, "step": Step.SUBMIT.value})
-        if item.content is not None:
-            write_chunks(tx, job.id, part=0, content=item.content)
         _accept(tx, ledger, job, item)
         return
     if due is None:
@@ -315,8 +341,9 @@ def _settle_submit(tx: Transaction, ledger: Ledger, item: SubmitSettled) -> None
     tx.run(_FORGET, {"job_id": job.id, "step": Step.SUBMIT.value})
     if item.refused is not None:
         ledger.carry_out(transition.refused(job, item.refused, now=now), now=now)
-        return
-    ledger.carry_out(transition.submission_unknown(job), now=now)
+    else:
+        ledger.carry_out(transition.submission_unknown(job), now=now)
+    job = ledger.jobs[job.id]
     if not job.state.ended:
         ledger.look(job, run_at=job.deadline_at if job.remote_id is None else item.first_look_at)
 
@@ -327,6 +354,8 @@ def _accept(tx: Transaction, ledger: Ledger, job: Job, item: SubmitSettled) -> N
     if job.remote_id is not None and item.seen.remote_id not in {None, job.remote_id}:
         ledger.note(job.id, step="submit", outcome="noted", code="remote_id_conflict", now=now)
     move = transition.submitted(job, item.seen, now=now, held=item.held)
+    if item.content is not None and move.completed:
+        write_chunks(tx, job.id, part=0, content=item.content)
     ledger.carry_out(move, now=now)
     job = ledger.jobs[job.id]
     if not move.completed and not job.state.ended:

@@ -63,6 +63,7 @@ class SQLite:
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._commits = 0
+        self._closed = False
 
     @contextmanager
     def write(self) -> Iterator[SQLiteTransaction]:
@@ -77,7 +78,10 @@ class SQLite:
             try:
                 yield SQLiteTransaction(connection)
                 connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError):
+                self._undo(connection)
+                raise
+            except sqlite3.DatabaseError as error:
                 self._undo(connection)
                 # After an I/O error nothing that this connection remembers can be trusted.
                 self._drop_writer()
@@ -91,14 +95,14 @@ class SQLite:
     def read(self) -> Iterator[SQLiteTransaction]:
         """Open a transaction that writes nothing."""
         try:
-            connection = self._readers.pop() if self._readers else self._connect(readonly=True)
-            connection.execute("BEGIN")
+            connection = self._idle_reader() or self._connect(readonly=True)
         except sqlite3.Error as error:
             raise _unavailable(error) from error
         try:
+            connection.execute("BEGIN")
             yield SQLiteTransaction(connection)
             connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             connection.close()
             raise _unavailable(error) from error
         except BaseException:
@@ -152,7 +156,10 @@ class SQLite:
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
-        """Close every connection and give the locks back."""
+        """Close every connection and give the locks back; a second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         while self._readers:
             self._readers.pop().close()
         try:
@@ -184,13 +191,21 @@ class SQLite:
             "journal_size_limit": 64 * 1024 * 1024,
             "query_only": "ON" if readonly else "OFF",
         }
-        for name, value in pragmas.items():
-            connection.execute(f"PRAGMA {name}={value}").fetchall()
-        if not readonly:
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-            if mode != ("wal",):
+        try:
+            for name, value in pragmas.items():
+                connection.execute(f"PRAGMA {name}={value}").fetchall()
+            if not readonly and connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
                 raise sqlite3.OperationalError("the file system does not carry SQLite's WAL")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
+
+    def _idle_reader(self) -> sqlite3.Connection | None:
+        try:
+            return self._readers.pop()
+        except IndexError:  # another thread took the last one
+            return None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

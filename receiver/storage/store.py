@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from receiver.core.admission import Terms
 from receiver.core.errors import ConfigurationError, ConflictError
-from receiver.core.model import Callback, Dispatch, Due, HandlerSpec, Held, Job
+from receiver.core.model import Attempt, Callback, Dispatch, Due, HandlerSpec, Held, Job
 from receiver.core.transition import Move
 from receiver.storage import (
     arrivals,
@@ -20,7 +20,7 @@ from receiver.storage import (
     settlements,
 )
 from receiver.storage.arrivals import Arrival, Receipt
-from receiver.storage.claims import Claim, Claimed, HandlerClaim
+from receiver.storage.claims import Claim, Claimed, HandlerClaim, LookClaim
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.queries import Page, Record
 from receiver.storage.records import NewJob, Readmission
@@ -133,6 +133,11 @@ class Store:
         claimed: list[Claimed] = await self._writer.call(claims.claim, item)
         return claimed
 
+    async def claim_look(self, item: LookClaim) -> Claimed | None:
+        """Claim the next look at one job."""
+        claimed: Claimed | None = await self._writer.call(claims.claim_looks, item)
+        return claimed
+
     async def claim_dispatches(self, item: HandlerClaim) -> list[tuple[Dispatch, Job]]:
         """Claim dispatches of one handler."""
         claimed: list[tuple[Dispatch, Job]] = await self._writer.call(claims.claim_dispatches, item)
@@ -216,6 +221,18 @@ class Store:
         """List unfinished dispatches."""
         return await self._read(queries.dispatches, page)
 
+    async def dispatch(self, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
+        """One unfinished dispatch."""
+        return await self._read(queries.dispatch, job_id, handler=handler, replay_id=replay_id)
+
+    async def activity(self, *, since: int) -> list[tuple[str, Attempt]]:
+        """What steps and handlers finished from *since* on, with the provider of each job."""
+        return await self._read(queries.activity, since)
+
+    async def quarantine(self) -> list[tuple[str, str, int]]:
+        """How many rejected callbacks are kept, by provider and reason."""
+        return await self._read(queries.quarantine)
+
     async def handlers(self) -> list[dict[str, Any]]:
         """The registered handlers."""
         return await self._read(queries.handlers)
@@ -231,6 +248,18 @@ class Store:
     async def counts(self, *, now: int) -> dict[str, Any]:
         """Figures for the metrics."""
         return await self._read(queries.counts, now)
+
+    async def sealed_key(self, job_id: str) -> bytes | None:
+        """The encrypted key for a job's callbacks."""
+        return await self._read(queries.sealed_key, job_id)
+
+    async def keys_used(self) -> list[tuple[str, str, int, int]]:
+        """Which keys proved the callbacks that are stored, how often, and when last."""
+        return await self._read(queries.keys_used)
+
+    async def open_providers(self) -> list[str]:
+        """The providers for which something is still to be done."""
+        return await self._read(queries.open_providers)
 
     async def open_key_ids(self) -> list[str]:
         """The master keys that open jobs need."""

@@ -52,10 +52,10 @@ class Writer:
         Raises:
             StoreUnavailableError: it was not committed.
         """
-        if len(self._waiting) >= MOST_WAITING or self._closing:
-            raise StoreUnavailableError("Too much waits for the database already; try again.")
         wish = _Wish(method, item, asyncio.get_running_loop())
         with self._news:
+            if len(self._waiting) >= MOST_WAITING or self._closing:
+                raise StoreUnavailableError("Too much waits for the database already; try again.")
             self._waiting.append(wish)
             self._news.notify()
         return await wish.future

@@ -44,7 +44,9 @@ CREATE TABLE submission (
     metadata {blob} NOT NULL,
     idempotency_key {text} UNIQUE,
     answer_status {integer},
-    answer_body {blob}
+    answer_body {blob},
+    -- The key for this job's callbacks, where the provider's answer brought one; encrypted.
+    sealed_key {blob}
 ) {clustered};
 
 CREATE TABLE callback (
@@ -133,6 +135,9 @@ CREATE TABLE attempt (
     detail {blob} NOT NULL,
     PRIMARY KEY (job_id, id)
 ) {clustered};
+
+-- Following what happens (receiver tail) asks for the latest runs of all jobs, by when they ended.
+CREATE INDEX attempt_ended ON attempt ((started_at + duration_ms));
 
 CREATE TABLE result_chunk (
     job_id {text} NOT NULL,

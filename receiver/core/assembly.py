@@ -1,0 +1,224 @@
+"""What a submission consists of: the caller's request, put together with what the receiver adds to it."""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any, Final, Literal
+from urllib.parse import quote, urlencode
+
+from msgspec.structs import replace
+
+from receiver.core.errors import RequestError
+from receiver.core.model import Job, Observation, Value
+from receiver.core.parts import CallbackTerms, Submit
+from receiver.core.provider import Provider
+
+_FIELD: Final = re.compile(r"\{request:([^{}]+)\}")
+_LONGEST_FIELD: Final = 512
+
+
+class Assembled(Value, frozen=True, kw_only=True):
+    """The parts of a submission, ready to be sent."""
+
+    content: Literal["json", "multipart", "query"]
+    url: str
+    headers: dict[str, str]
+    body: Any
+
+    def fields(self) -> dict[str, str]:
+        """The body as the text fields of a form."""
+        return {name: _text(value) for name, value in self.body.items() if value is not None}
+
+
+def assemble(
+    provider: Provider,
+    job: Job,
+    request: Mapping[str, Any],
+    *,
+    callback_url: str | None,
+    secret: bytes | None,
+) -> Assembled:
+    """Put the submission of *job* together.
+
+    Raises:
+        RequestError: the request sets a field that the receiver sets, or lacks one that the address needs.
+    """
+    terms = provider.submit
+    assert terms is not None  # noqa: S101  (the caller looked)
+    operation = provider.operations.get(job.operation)
+    template = (operation.url if operation else None) or terms.url
+    content = (operation.content if operation else None) or terms.content
+    asked = _asked(terms, request, polled=callback_url is None)
+    # All of them now: once the job is accepted it is too late to miss a field.
+    url, *_ = [_fill(one, asked) for one in (template, terms.response_url, terms.cancel_url) if one]
+    for name in _in_addresses(terms, template):
+        asked.pop(name, None)
+    headers: dict[str, str] = {}
+    query = {name: asked.pop(name) for name in [*terms.query] if name in asked}
+    if content == "query":
+        query, asked = query | asked, {}
+    body = asked.get(terms.unwrap) if terms.unwrap is not None else asked
+    # The body may be a list, so it is held by something that it can be replaced in.
+    holder: dict[str, Any] = {}
+    put(holder, f"body.{terms.wrap}" if terms.wrap is not None else "body", body)
+    if terms.idempotency is not None:
+        if terms.idempotency.where == "header":
+            headers[terms.idempotency.name] = job.id
+        else:
+            put(holder, f"body.{terms.idempotency.name}", job.id)
+    callback = provider.callback
+    if callback_url is not None and callback is not None and callback.where != "registered":
+        if callback.where == "query":
+            _ask_in_query(callback, query, callback_url, secret)
+        else:
+            _ask_in_body(callback, holder, callback_url, secret)
+    if query:
+        fields = {name: _texts(value) for name, value in query.items() if value is not None}
+        url += ("&" if "?" in url else "?") + urlencode(fields, doseq=True)
+    return Assembled(content=content, url=url, headers=headers, body=holder["body"])
+
+
+def with_addresses(terms: Submit, seen: Observation, request: Mapping[str, Any]) -> Observation:
+    """Add the addresses that follow from the request and the id in the answer, where the answer named none."""
+    if seen.remote_id is None:
+        return seen
+    asked = _asked(terms, request, polled=False)
+    made = {
+        name: _fill(template, asked).replace("{id}", quote(seen.remote_id, safe=""))
+        for name, template in (("response_url", terms.response_url), ("cancel_url", terms.cancel_url))
+        if template is not None and getattr(seen, name) is None
+    }
+    return replace(seen, **made) if made else seen
+
+
+def at_path(document: Any, path: str) -> Any:  # noqa: ANN401
+    """The value at a dotted path through objects and lists; ``None`` where there is none."""
+    for key in path.split("."):
+        if isinstance(document, Mapping):
+            document = document.get(key)
+        elif isinstance(document, list) and key.isdecimal() and int(key) < len(document):
+            document = document[int(key)]
+        else:
+            return None
+    return document
+
+
+def put(holder: dict[str, Any], path: str, value: object) -> None:
+    """Set the value at a dotted path, making the objects and lists on the way.
+
+    Raises:
+        RequestError: something else stands there.
+    """
+    keys = path.split(".")
+    place: Any = holder
+    for key, following in pairwise(keys):
+        step = at_path(place, key)
+        if step is None:
+            step = [] if following.isdecimal() else {}
+            _set(place, key, step)
+        if not isinstance(step, list if following.isdecimal() else dict):
+            raise RequestError(
+                f"The request's {key} is no {'list' if following.isdecimal() else 'object'}, "
+                f"but the receiver sets {path.removeprefix('body.')}.",
+                code="request_field_reserved",
+                field=f"request.{key}",
+            )
+        place = step
+    _set(place, keys[-1], value)
+
+
+def _set(place: Any, key: str, value: object) -> None:  # noqa: ANN401
+    if isinstance(place, list):
+        # A number beyond the end adds an item.
+        place[int(key) : int(key) + 1] = [value]
+    else:
+        place[key] = value
+
+
+def _asked(terms: Submit, request: Mapping[str, Any], *, polled: bool) -> dict[str, Any]:
+    asked = deepcopy(dict(request))
+    for path, value in terms.set.items():
+        if at_path(asked, path) is None:
+            put(asked, path, value)
+    if polled:
+        for path, value in terms.set_polled.items():
+            put(asked, path, value)
+    return asked
+
+
+def _ask_in_query(
+    terms: CallbackTerms, query: dict[str, Any], callback_url: str, secret: bytes | None
+) -> None:
+    for name in filter(None, (terms.path, terms.secret_path)):
+        if query.get(name) is not None:
+            raise _reserved(name)
+    if terms.encode == "plain":
+        query |= terms.set
+    query[terms.path] = _encoded(terms, callback_url)
+    if terms.secret_path is not None and secret is not None:
+        query[terms.secret_path] = terms.secret_prefix + secret.decode()
+
+
+def _ask_in_body(
+    terms: CallbackTerms, holder: dict[str, Any], callback_url: str, secret: bytes | None
+) -> None:
+    for path in filter(None, (terms.path, terms.secret_path)):
+        if at_path(holder, f"body.{path}") is not None:
+            raise _reserved(path)
+    put(holder, f"body.{terms.path}", _encoded(terms, callback_url))
+    if terms.encode == "plain":
+        for path, extra in terms.set.items():
+            put(holder, f"body.{path}", extra)
+    if terms.secret_path is not None and secret is not None:
+        put(holder, f"body.{terms.secret_path}", terms.secret_prefix + secret.decode())
+
+
+def _encoded(terms: CallbackTerms, callback_url: str) -> str:
+    url = callback_url + terms.suffix
+    if terms.encode == "plain":
+        return url
+    holder: dict[str, Any] = {}
+    place = f"body.{terms.encoded_path}"
+    put(holder, place, url)
+    for name, extra in terms.set.items():
+        put(holder, f"{place.rpartition('.')[0]}.{name}", extra)
+    return base64.b64encode(json.dumps(holder["body"]).encode()).decode()
+
+
+def _in_addresses(terms: Submit, url: str) -> Iterable[str]:
+    for template in (url, terms.response_url, terms.cancel_url):
+        yield from _FIELD.findall(template or "")
+
+
+def _fill(template: str, asked: Mapping[str, Any]) -> str:
+    for name in _FIELD.findall(template):
+        value = asked.get(name)
+        text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+        segments = text.split("/")
+        if not text.isprintable() or len(text) > _LONGEST_FIELD or {"", ".", ".."} & set(segments):
+            raise RequestError(
+                f"The address of the submission needs the request's {name}, as a text.",
+                code="request_field_missing",
+                field=f"request.{name}",
+            )
+        template = template.replace(f"{{request:{name}}}", quote(text, safe="/~"))
+    return template
+
+
+def _reserved(path: str) -> RequestError:
+    return RequestError(
+        f"The request sets {path}, which the receiver sets itself; leave it out.",
+        code="request_field_reserved",
+        field=f"request.{path}",
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _texts(value: object) -> str | list[str]:
+    return [_text(one) for one in value] if isinstance(value, list) else _text(value)

@@ -1,0 +1,277 @@
+"""Which state a job enters next."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from receiver.core import transition
+from receiver.core.model import DAY, HOUR, Failure, Held, Job, JobState, Observation, Source
+from receiver.core.transition import UNKNOWN_RETENTION, Move, observe
+from tests.core.making import NOW, job
+
+OPEN = [state for state in JobState if not state.ended]
+ENDED = [state for state in JobState if state.ended]
+SAID = [None, *(s for s in JobState if s not in {"submitting", "fetching", "timed_out"})]
+HELD = Held(callback_id="cb_1", size=2, sha256="0" * 64)
+
+
+def at(state: JobState, **changes: object) -> Job:
+    """A job in *state*."""
+    ended = {"ended_at": NOW, "settled_by": Source.POLL} if state.ended else {}
+    succeeded = {"succeeded_at": NOW} if state in {"fetching", "succeeded"} else {}
+    return job(**{"state": state, **ended, **succeeded, **changes})
+
+
+@pytest.mark.parametrize("held", [None, HELD], ids=["elsewhere", "held"])
+@pytest.mark.parametrize("said", SAID, ids=str)
+@pytest.mark.parametrize("state", JobState)
+def test_every_state_and_every_observation(state: JobState, said: JobState | None, held: Held | None) -> None:
+    """States only move to the right, and only an open job, or once one that timed out, comes to an end."""
+    before = at(state)
+    move = observe(before, Observation(state=said), source=Source.CALLBACK, now=NOW + 1, held=held)
+    after = move.job.state
+    assert after.rank >= state.rank
+    if state.ended and state is not JobState.TIMED_OUT:
+        assert (move.job, move.changed, move.completed) == (before, False, False)
+        conflict = said is not None and said.ended and said is not state
+        assert move.note == ("conflicting_outcome" if conflict else "already_ended")
+    elif said is JobState.SUCCEEDED and held is None:
+        assert not move.completed
+        assert after is (JobState.TIMED_OUT if state is JobState.TIMED_OUT else JobState.FETCHING)
+        assert move.look_now is (state is not JobState.FETCHING)
+        assert move.job.succeeded_at == (NOW if state is JobState.FETCHING else NOW + 1)
+    elif said is not None and said.ended:
+        assert (after, move.completed, move.late) == (said, True, state is JobState.TIMED_OUT)
+        assert (move.job.ended_at, move.job.settled_by) == (NOW + 1, Source.CALLBACK)
+        assert move.job.held == (held if said is JobState.SUCCEEDED else None)
+    else:
+        assert not move.completed
+        rises = not state.ended and said is not None and said.rank > state.rank
+        assert after is (said if rises else state)
+        assert move.changed is rises
+
+
+def test_addresses_are_learned_once() -> None:
+    """The first id and the first addresses stay, whatever a later source says."""
+    first = observe(
+        at(JobState.SUBMITTED), Observation(remote_id="a", response_url="u"), source=Source.POLL, now=NOW
+    )
+    assert (first.job.remote_id, first.job.response_url, first.changed) == ("a", "u", True)
+    second = observe(
+        first.job, Observation(remote_id="b", response_url="v", cancel_url="c"), source=Source.POLL, now=NOW
+    )
+    assert (second.job.remote_id, second.job.response_url, second.job.cancel_url) == ("a", "u", "c")
+    assert not observe(second.job, Observation(remote_id="c"), source=Source.POLL, now=NOW).changed
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_the_submit_answer_never_moves_a_job_back(state: JobState) -> None:
+    """A callback may have overtaken it, even ended the job: the answer adds what it knows and no more."""
+    before = at(state, submission="sending")
+    move = transition.submitted(before, Observation(state=JobState.SUBMITTED, remote_id="a"), now=NOW + 5)
+    assert move.job.submission == "sent"
+    assert move.changed
+    assert not move.completed
+    assert move.job.state is (JobState.SUBMITTED if state is JobState.SUBMITTING else state)
+    assert move.job.submitted_at == NOW + 5
+    if not state.ended or state is JobState.TIMED_OUT:
+        assert move.job.remote_id == "a"
+
+
+def test_a_submit_answer_may_be_the_end() -> None:
+    """Where the provider answers with the result at once, that is the completion."""
+    move = transition.submitted(
+        at(JobState.SUBMITTING), Observation(state=JobState.SUCCEEDED), now=NOW, held=HELD
+    )
+    assert (move.job.state, move.completed, move.job.settled_by) == (JobState.SUCCEEDED, True, Source.SUBMIT)
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_a_refusal_fails_only_a_job_that_nobody_saw_running(state: JobState) -> None:
+    """A refused submission is the end, unless a callback proved that the job runs after all."""
+    move = transition.refused(at(state), Failure(code="submission_refused_400"), now=NOW)
+    assert move.completed is (state is JobState.SUBMITTING)
+    assert move.job.state is (JobState.FAILED if state is JobState.SUBMITTING else state)
+    assert move.job.submission == "refused"
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_a_wake_up_only_asks_for_a_look(state: JobState) -> None:
+    """It changes no state; one look answers all that came before it; an ended job needs none."""
+    before = at(state, held=HELD if state is JobState.SUCCEEDED else None)
+    move = transition.woken(before, callback_id="cb_1", most=20)
+    wakes = not state.ended or state is JobState.TIMED_OUT
+    assert (move.look_now, move.changed, move.completed) == (wakes, wakes, False)
+    assert move.job.state is state
+    again = transition.woken(move.job, callback_id="cb_2", most=20)
+    assert not again.look_now
+    assert again.job == (replace(move.job, woken_by="cb_2") if wakes else move.job)
+
+
+def test_wake_ups_are_heeded_only_so_often() -> None:
+    """Whoever holds a leaked token cannot make us poll as fast as they can post."""
+    assert transition.woken(at(JobState.RUNNING, callbacks=19), callback_id="cb_1", most=20).look_now
+    assert not transition.woken(at(JobState.RUNNING, callbacks=20), callback_id="cb_1", most=20).look_now
+
+
+@pytest.mark.parametrize("state", OPEN)
+def test_the_deadline_ends_a_job_without_a_word(state: JobState) -> None:
+    """At the deadline, not before, an open job is timed out; one whose result waits is not."""
+    before = at(state, deadline_at=NOW + HOUR, keep_ms=2 * DAY)
+    assert transition.overdue(before, now=NOW + HOUR - 1) is None
+    move = transition.overdue(before, now=NOW + HOUR)
+    if state is JobState.FETCHING:
+        assert move is None
+        assert transition.overdue(before, now=NOW + 2 * DAY - 1) is None
+        move = transition.overdue(before, now=NOW + 2 * DAY)
+        assert move is not None
+        assert (move.job.state, move.completed) == (JobState.EXPIRED, True)
+    else:
+        assert move is not None
+        assert (move.job.state, move.completed, move.late) == (JobState.TIMED_OUT, True, False)
+        assert move.job.settled_by is Source.DEADLINE
+
+
+def test_a_result_of_unknown_retention_is_not_waited_for_forever() -> None:
+    """Every wait ends: without a known retention a fetch is given up after three days."""
+    before = at(JobState.FETCHING, keep_ms=None)
+    assert transition.overdue(before, now=NOW + UNKNOWN_RETENTION - 1) is None
+    assert transition.overdue(before, now=NOW + UNKNOWN_RETENTION) is not None
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_an_ended_job_is_never_overdue(state: JobState) -> None:
+    """Time ends a job once."""
+    assert transition.overdue(at(state), now=NOW + 9999 * DAY) is None
+    assert not transition.abandoned(at(state), now=NOW).completed
+
+
+@pytest.mark.parametrize("state", [*OPEN, JobState.TIMED_OUT])
+@pytest.mark.parametrize(
+    ("keep_from", "later", "past"),
+    [("completion", 9 * DAY, False), ("submission", 2 * DAY, False), ("submission", 4 * DAY, True)],
+)
+def test_a_404_proves_nothing_by_itself(state: JobState, keep_from: str, later: int, past: bool) -> None:  # noqa: FBT001
+    """It means expired only after an authenticated success, or past a retention that counts from submission."""
+    before = at(state, submitted_at=NOW, keep_ms=3 * DAY, keep_from=keep_from)
+    move = transition.gone(before, source=Source.POLL, now=NOW + later)
+    if past or state is JobState.FETCHING:
+        assert move is not None
+        assert (move.job.state, move.completed) == (JobState.EXPIRED, True)
+    else:
+        assert move is None
+
+
+def test_a_404_after_a_success_seen_late_is_the_end() -> None:
+    """The success of a job that had timed out was seen: a 404 then means that its result is gone."""
+    late = observe(
+        at(JobState.TIMED_OUT), Observation(state=JobState.SUCCEEDED), source=Source.POLL, now=NOW
+    ).job
+    move = transition.gone(late, source=Source.POLL, now=NOW)
+    assert move is not None
+    assert (move.job.state, move.late) == (JobState.EXPIRED, True)
+
+
+def test_who_settled_it() -> None:
+    """A look that a wake-up asked for is the callback's; a cancellation that was wished for is the cancel's."""
+    success = Observation(state=JobState.SUCCEEDED)
+    woken = at(JobState.RUNNING, woken_by="cb_1")
+    assert observe(woken, success, source=Source.POLL, now=NOW, held=HELD).job.settled_by is Source.CALLBACK
+    assert observe(woken, success, source=Source.POLL, now=NOW, held=HELD).job.woken_by is None
+    canceled = Observation(state=JobState.CANCELED)
+    wished = at(JobState.RUNNING, cancel_requested_at=NOW)
+    assert observe(wished, canceled, source=Source.POLL, now=NOW).job.settled_by is Source.CANCEL
+    assert observe(wished, success, source=Source.POLL, now=NOW, held=HELD).job.settled_by is Source.POLL
+    assert observe(at(JobState.RUNNING), canceled, source=Source.POLL, now=NOW).job.settled_by is Source.POLL
+
+
+def test_a_named_address_asks_for_a_fetch_again_and_is_no_news() -> None:
+    """A repeated success with an address refreshes the address; it is still a repetition."""
+    success = Observation(state=JobState.SUCCEEDED, result_url="https://a.example/r")
+    first = observe(at(JobState.RUNNING), success, source=Source.CALLBACK, now=NOW)
+    assert (first.changed, first.look_now, first.result_url) == (True, True, success.result_url)
+    again = observe(first.job, success, source=Source.CALLBACK, now=NOW + 1)
+    assert (again.changed, again.look_now, again.result_url) == (False, True, success.result_url)
+    bare = observe(first.job, Observation(state=JobState.SUCCEEDED), source=Source.CALLBACK, now=NOW + 1)
+    assert (bare.changed, bare.look_now) == (False, False)
+
+
+def test_a_job_that_timed_out_is_not_looked_at_forever() -> None:
+    """A look that a late wake-up asked for ends with the provider's answer, a fetch with the retention."""
+    out = at(JobState.TIMED_OUT, keep_ms=2 * DAY)
+    assert not transition.worth_looking(out, failed=False, now=NOW)
+    assert transition.worth_looking(out, failed=True, now=NOW + 2 * DAY - 1)
+    assert not transition.worth_looking(out, failed=True, now=NOW + 2 * DAY)
+    waits = replace(out, succeeded_at=NOW + DAY)
+    assert transition.worth_looking(waits, failed=False, now=NOW + 3 * DAY - 1)
+    assert not transition.worth_looking(waits, failed=False, now=NOW + 3 * DAY)
+    assert all(transition.worth_looking(at(state), failed=False, now=NOW + 9 * DAY) for state in OPEN)
+
+
+def test_expiry_counts_from_what_the_description_says() -> None:
+    """Retention counts from submission or from completion, and is unknown until that moment is known."""
+    assert transition.expires_at(at(JobState.RUNNING, submitted_at=NOW)) is None
+    assert transition.expires_at(at(JobState.FETCHING)) == NOW + 3 * DAY
+    assert (
+        transition.expires_at(at(JobState.RUNNING, submitted_at=NOW, keep_from="submission")) == NOW + 3 * DAY
+    )
+    assert transition.expires_at(at(JobState.FETCHING, keep_ms=None)) is None
+
+
+Step = Callable[[Job, int], Move | None]
+SEEN = st.builds(
+    Observation,
+    state=st.sampled_from(SAID),
+    remote_id=st.sampled_from([None, "a", "b"]),
+    result_url=st.sampled_from([None, "https://a.example/r"]),
+)
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.builds(
+        lambda seen, source, held: lambda job, now: observe(job, seen, source=source, now=now, held=held),
+        SEEN,
+        st.sampled_from([Source.CALLBACK, Source.POLL, Source.CANCEL]),
+        st.sampled_from([None, HELD]),
+    ),
+    SEEN.map(lambda seen: lambda job, now: transition.submitted(job, seen, now=now)),
+    st.sampled_from(
+        [
+            lambda job, now: transition.refused(job, Failure(code="x"), now=now),
+            lambda job, _: transition.woken(job, callback_id="cb_1", most=20),
+            lambda job, now: transition.overdue(job, now=now),
+            lambda job, now: transition.abandoned(job, now=now),
+            lambda job, _: transition.submission_unknown(job),
+            # As in the store: a look at a job that ended in any other way is fenced off.
+            lambda job, now: (
+                None
+                if job.state.ended and job.state is not JobState.TIMED_OUT
+                else transition.gone(job, source=Source.POLL, now=now)
+            ),
+        ]
+    ),
+)
+
+
+@given(st.lists(st.tuples(STEPS, st.integers(0, DAY)), max_size=30))
+def test_a_job_completes_once(steps: list[tuple[Step, int]]) -> None:
+    """Whatever is observed in whatever order: states move right; one completion, or after a time-out one more."""
+    current, now, completions = job(), NOW, list[Move]()
+    for step, later in steps:
+        now += later
+        move = step(current, now)
+        if move is None:
+            continue
+        assert move.job.state.rank >= current.state.rank
+        assert move.completed or move.job.state is current.state or not move.job.state.ended
+        assert move.completed == (move.job.state is not current.state and move.job.state.ended)
+        assert move.changed or not move.completed
+        assert (move.job.ended_at is not None) == move.job.state.ended
+        if move.completed:
+            completions.append(move)
+        current = move.job
+    assert [move.late for move in completions] in ([], [False], [False, True])
+    if len(completions) == 2:
+        assert completions[0].job.state is JobState.TIMED_OUT
+        assert completions[1].job.state is not JobState.TIMED_OUT

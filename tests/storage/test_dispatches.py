@@ -1,0 +1,350 @@
+"""Dispatches, replays and pruning."""
+
+import asyncio
+
+import pytest
+
+from receiver.core.errors import ConflictError, NotFoundError
+from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Verdict
+from receiver.storage.queries import Page
+from receiver.storage.retention import SHORTEST, Prune
+from tests.core.making import NOW
+from tests.storage.making import ACME, DONE, FAILED, LEASE, WIDE, Desk, Wish, arrival, callback
+
+
+async def test_dispatches_are_claimed_by_handler_and_counted_before_they_run(desk: Desk) -> None:
+    """Each handler gets its own, with the job's metadata, once, and the attempt counts from the claim on."""
+    await desk.register("a", "b")
+    one = await desk.submitted(metadata={"topic": "tea"})
+    await desk.call(one, DONE)
+    found = await asyncio.gather(*(desk.work("a", at=NOW, owner=f"w{n}") for n in range(5)))
+    ((dispatch, job),) = [pair for batch in found for pair in batch]
+    assert (dispatch.handler, dispatch.attempt, job.metadata) == ("a", 1, {"topic": "tea"})
+    assert dispatch.id == f"{one.id}:a"
+    assert desk.rows("SELECT handler, attempt FROM dispatch ORDER BY handler") == [("a", 1), ("b", 0)]
+    # Its process was killed: the attempt is used up.
+    ((again, _),) = await desk.work("a", at=NOW + LEASE)
+    assert again.attempt == 2
+    assert not await desk.finish(dispatch, at=NOW + LEASE)
+    assert await desk.finish(again, at=NOW + LEASE)
+    assert desk.rows("SELECT handler FROM dispatch") == [("b",)]
+
+
+async def test_the_oldest_dispatch_goes_first(desk: Desk) -> None:
+    """Within the slots that a handler has free."""
+    await desk.register("h")
+    jobs = [await desk.submitted(remote_id=f"r{n}") for n in range(5)]
+    for n, one in enumerate(jobs):
+        await desk.call(one, DONE, at=NOW + n)
+    first = await desk.work("h", at=NOW + 9, limit=2)
+    assert {d.job_id for d, _ in first} == {jobs[0].id, jobs[1].id}
+    assert len(await desk.work("h", at=NOW + 9, limit=9)) == 3
+    assert await desk.work("h", at=NOW + 9) == []
+
+
+async def test_a_failed_attempt_is_retried_or_dead(desk: Desk) -> None:
+    """A retry waits for its time; without one the dispatch is dead with its error, and its attempts are told."""
+    await desk.register("h")
+    one = await desk.submitted()
+    await desk.call(one, DONE)
+    ((dispatch, _),) = await desk.work("h", at=NOW)
+    assert await desk.finish(dispatch, "failed", at=NOW, retry_at=NOW + HOUR)
+    assert await desk.work("h", at=NOW + HOUR - 1) == []
+    ((dispatch, _),) = await desk.work("h", at=NOW + HOUR)
+    assert await desk.finish(dispatch, "failed", at=NOW + HOUR)
+    assert await desk.work("h", at=NOW + 9 * DAY) == []
+    (dead,) = await desk.store.dispatches(Page(state="dead"))
+    assert (dead.attempt, dead.error and dead.error.code, dead.owner) == (2, "ValueError", None)
+    record = await desk.store.record(one.id)
+    assert [(a.number, a.outcome) for a in record.attempts if a.step == "dispatch"] == [
+        (1, "failed"),
+        (2, "failed"),
+    ]
+
+
+async def test_a_dead_letter_is_retried_or_discarded(desk: Desk) -> None:
+    """A retry gives it a fresh row of attempts; a discarded one leaves a line; neither works on a live one."""
+    await desk.register("h")
+    one = await desk.submitted()
+    await desk.call(one, DONE)
+    ((dispatch, _),) = await desk.work("h", at=NOW)
+    assert not await desk.store.retry_dispatch(dispatch, now=NOW)
+    assert not await desk.store.discard_dispatch(dispatch, now=NOW)
+    await desk.finish(dispatch, "failed", at=NOW)
+    assert await desk.store.retry_dispatch(dispatch, now=NOW + 5)
+    ((dispatch, _),) = await desk.work("h", at=NOW + 5)
+    assert dispatch.attempt == 1
+    await desk.finish(dispatch, "failed", at=NOW + 5)
+    assert await desk.store.discard_dispatch(dispatch, now=NOW + 6)
+    assert not await desk.store.discard_dispatch(dispatch, now=NOW + 6)
+    assert desk.count("dispatch") == 0
+    assert (await desk.store.record(one.id)).attempts[-1].outcome == "discarded"
+
+
+async def test_a_dispatch_without_handler_is_dead_after_an_hour(desk: Desk) -> None:
+    """One whose handler lives somewhere is left alone, however long it waits."""
+    await desk.register("gone", "alive")
+    one = await desk.submitted()
+    await desk.call(one, DONE)
+    await desk.register("alive", now=NOW + HOUR)
+    assert await desk.store.reap(now=NOW + HOUR) == 0
+    assert await desk.store.reap(now=NOW + HOUR + 1) == 1
+    (dead,) = await desk.store.dispatches(Page(state="dead"))
+    assert (dead.handler, dead.error and dead.error.code) == ("gone", "handler_missing")
+    await desk.register("gone", "alive", now=NOW + 2 * HOUR)
+    assert await desk.store.retry_dispatch(dead, now=NOW + 2 * HOUR)
+    assert len(await desk.work("gone", at=NOW + 2 * HOUR)) == 1
+
+
+async def test_a_handler_of_a_node_that_vanished_counts_for_an_hour(desk: Desk) -> None:
+    """With several nodes, one's registration does not remove another's; its silence does."""
+    await desk.register("theirs", now=NOW, only=False)
+    await desk.register("ours", now=NOW, only=False)
+    await desk.call(await desk.submitted(), DONE)
+    assert desk.count("dispatch") == 2
+    await desk.store.heartbeat(owner="n", now=NOW + HOUR + 1, lease_ms=LEASE, handlers=["ours"])
+    assert await desk.store.reap(now=NOW + HOUR + 1) == 1
+    await desk.register("ours", only=True)
+    assert [one["name"] for one in await desk.store.handlers()] == ["ours"]
+
+
+async def test_a_replay_makes_new_dispatches_and_leaves_the_old(desk: Desk) -> None:
+    """For all handlers that want the end, or for one whatever it wants; each replay is its own."""
+    await desk.register("a", "b", HandlerSpec(name="failures", state="failed"))
+    one = await desk.submitted()
+    with pytest.raises(ConflictError):
+        await desk.store.replay(one.id, handler=None, replay_id="rpl_0", now=NOW)
+    await desk.call(one, DONE)
+    ((dispatch, _),) = await desk.work("a", at=NOW)
+    await desk.finish(dispatch, "failed", at=NOW)
+    before = desk.rows("SELECT * FROM dispatch ORDER BY handler")
+    assert await desk.store.replay(one.id, handler=None, replay_id="rpl_1", now=NOW) == ["a", "b"]
+    assert await desk.store.replay(one.id, handler="failures", replay_id="rpl_2", now=NOW) == ["failures"]
+    assert desk.rows("SELECT * FROM dispatch WHERE replay_id = '' ORDER BY handler") == before
+    assert desk.count("dispatch") == 5
+    with pytest.raises(NotFoundError):
+        await desk.store.replay("job_" + "0" * 32, handler=None, replay_id="rpl_3", now=NOW)
+
+
+async def test_a_failing_member_does_not_take_the_others_with_it(desk: Desk) -> None:
+    """Of wishes committed together, only the impossible ones fail."""
+    await desk.register("h")
+    jobs = [await desk.submitted(remote_id=f"r{n}") for n in range(5)]
+    for one in jobs:
+        await desk.call(one, DONE)
+    ids = [one.id for one in jobs] + ["job_" + "0" * 32]
+    wishes: list[Wish] = [desk.store.replay(i, handler=None, replay_id="rpl_1", now=NOW) for i in ids]
+    broken = await desk.submitted(remote_id="x")
+    wishes.append(desk.call(broken, DONE, at=2**63))  # more than a column holds
+    answers = await asyncio.gather(*wishes, return_exceptions=True)
+    assert answers[:5] == [["h"]] * 5
+    assert isinstance(answers[5], NotFoundError)
+    assert isinstance(answers[6], OverflowError)
+    assert desk.count("dispatch") == 10
+
+
+async def test_a_rejected_callback_is_admitted_after_the_fix(desk: Desk) -> None:
+    """Verified anew it does what it would have done: the job ends, its result is where the callback is."""
+    await desk.register("h")
+    one = await desk.submitted()
+    forged = callback(ACME, DONE, job_id=one.id, rejected="signature_mismatch")
+    await desk.store.ingest(arrival(forged))
+    receipt, made = await desk.readmit(forged.id, at=NOW + HOUR)
+    assert (receipt.verdict, receipt.completed, made) == (Verdict.ACCEPTED, True, ["h"])
+    job = await desk.store.job(one.id)
+    assert (job.state, job.callbacks) == (JobState.SUCCEEDED, 1)
+    assert await desk.store.result(job) == b'{"a": 1}'
+    stored = await desk.store.callback(forged.id)
+    assert (stored.verdict, stored.code, stored.key_id, stored.body) == (
+        Verdict.ACCEPTED,
+        None,
+        "k",
+        forged.body,
+    )
+
+
+async def test_a_callback_read_again_is_not_counted_again(desk: Desk) -> None:
+    """A replay dispatches the stored end anew, and the count of arrivals stays."""
+    await desk.register("h")
+    one = await desk.submitted()
+    sent = callback(ACME, DONE, job_id=one.id)
+    await desk.store.ingest(arrival(sent))
+    receipt, made = await desk.readmit(sent.id, at=NOW + HOUR)
+    assert (receipt.verdict, receipt.completed, made) == (Verdict.DUPLICATE, False, ["h"])
+    assert (await desk.store.job(one.id)).callbacks == 1
+    assert (await desk.store.callback(sent.id)).verdict is Verdict.ACCEPTED
+    assert desk.count("dispatch") == 2
+
+
+async def test_an_unreadable_callback_is_read_again(desk: Desk) -> None:
+    """Once it can be read it ends its job; one that still names none stays as it is."""
+    await desk.register("h")
+    one = await desk.submitted(remote_id="r1")
+    odd = callback(ACME, DONE | {"id": "r2"}, job_id=one.id)
+    assert (await desk.store.ingest(arrival(odd))).verdict is Verdict.UNREADABLE
+    receipt, made = await desk.readmit(odd.id, at=NOW)
+    assert (receipt.verdict, made) == (Verdict.UNREADABLE, [])
+    nameless = callback(WIDE, DONE)
+    await desk.store.ingest(arrival(nameless))
+    receipt, made = await desk.readmit(nameless.id, at=NOW)
+    assert (receipt.verdict, receipt.code, made) == (Verdict.UNREADABLE, "job_unnamed", [])
+    assert desk.count("dispatch") == 0
+
+
+async def test_rejected_callbacks_of_one_unknown_job_are_admitted_as_one(desk: Desk) -> None:
+    """Re-verified in bulk, at the same moment, they are one job with one completion."""
+    await desk.register("h")
+    forged = [callback(WIDE, DONE | {"id": "r1"}, rejected="signature_mismatch") for _ in range(10)]
+    for one in forged:
+        await desk.store.ingest(arrival(one))
+    answers = await asyncio.gather(*(desk.readmit(one.id, at=NOW + HOUR) for one in forged))
+    assert sum(receipt.completed for receipt, _ in answers) == 1
+    assert desk.count("job") == 1
+    assert desk.count("dispatch", "replay_id = ''") == 1
+
+
+async def test_a_callback_that_quarantine_dropped_is_not_admitted(desk: Desk) -> None:
+    """Between being read and being admitted it may go; then no job may point at it."""
+    one = await desk.submitted()
+    forged = callback(ACME, DONE, job_id=one.id, rejected="signature_mismatch")
+    await desk.store.ingest(arrival(forged))
+    read = desk.store.callback
+
+    async def read_and_drop(callback_id: str) -> object:
+        found = await read(callback_id)
+        with desk.store.driver.write() as tx:
+            tx.run("DELETE FROM callback")
+        return found
+
+    desk.store.callback = read_and_drop  # type: ignore[assignment,method-assign]
+    with pytest.raises(NotFoundError):
+        await desk.readmit(forged.id, at=NOW)
+    assert (await desk.store.job(one.id)).state is JobState.SUBMITTED
+
+
+async def ended(desk: Desk, remote_id: str, at: int) -> str:
+    """A job at the account-wide provider that ended at *at*."""
+    one = await desk.submitted("wide", remote_id=remote_id, created_at=at - MINUTE)
+    await desk.call_wide(DONE | {"id": remote_id}, at=at)
+    return one.id
+
+
+async def test_pruning_deletes_a_job_with_everything_of_its_own(desk: Desk) -> None:
+    """Jobs that ended long ago go, open and younger ones stay; a late retry is still a duplicate."""
+    old = await ended(desk, "old", NOW - 30 * DAY)
+    young = await ended(desk, "young", NOW - 20 * DAY)
+    running = await desk.submitted("wide", remote_id="running", created_at=NOW - 40 * DAY)
+    item = Prune(before=NOW - 25 * DAY, now=NOW)
+    dry = await desk.store.prune(Prune(before=item.before, now=NOW, dry_run=True))
+    assert (dry.jobs, dry.callbacks, dry.after) == (1, 1, None)
+    assert desk.count("job") == 3
+    pruned = await desk.store.prune(item)
+    assert (pruned.jobs, pruned.callbacks) == (1, 1)
+    with pytest.raises(NotFoundError):
+        await desk.store.job(old)
+    for table in ("attempt", "callback", "due", "result_chunk", "submission"):
+        assert desk.count(table, f"job_id = '{old}'") == 0
+    assert {one.id for one in await desk.store.jobs(Page())} == {young, running.id}
+    before = desk.count("callback")
+    receipt = await desk.call_wide(DONE | {"id": "old"}, at=NOW)
+    assert (receipt.verdict, receipt.code) == (Verdict.DUPLICATE, "job_pruned")
+    assert (desk.count("job"), desk.count("callback")) == (2, before)
+    assert (await desk.store.prune(item)).jobs == 0
+
+
+async def test_a_rejected_callback_of_a_pruned_job_is_a_duplicate(desk: Desk) -> None:
+    """Re-verified after its job ended and was deleted, it dispatches nothing a second time."""
+    await desk.register("h")
+    forged = callback(WIDE, DONE | {"id": "old"}, at=NOW - 30 * DAY, rejected="signature_mismatch")
+    await desk.store.ingest(arrival(forged))
+    old = await ended(desk, "old", NOW - 30 * DAY)
+    ((dispatch, _),) = await desk.work("h", at=NOW - 30 * DAY)
+    await desk.finish(dispatch, at=NOW - 30 * DAY)
+    assert (await desk.store.prune(Prune(before=NOW, now=NOW))).jobs == 1
+    receipt, made = await desk.readmit(forged.id, at=NOW)
+    assert (receipt.verdict, receipt.code, made) == (Verdict.DUPLICATE, "job_pruned", [])
+    assert desk.count("job", f"id = '{old}'") == desk.count("job") == 0
+
+
+async def test_nothing_is_pruned_before_four_days(desk: Desk) -> None:
+    """Whatever age is asked for: senders retry for 76 hours, and the token lives as long."""
+    await ended(desk, "r1", NOW - SHORTEST)
+    assert (await desk.store.prune(Prune(before=NOW + DAY, now=NOW))).jobs == 0
+    assert (await desk.store.prune(Prune(before=NOW + DAY, now=NOW + 1))).jobs == 1
+
+
+async def test_unfinished_dispatches_keep_their_job(desk: Desk) -> None:
+    """A dead letter waits for a person, who needs the job and its result."""
+    await desk.register("h")
+    kept = await ended(desk, "r1", NOW - 30 * DAY)
+    ((dispatch, _),) = await desk.work("h", at=NOW - 30 * DAY)
+    item = Prune(before=NOW, now=NOW)
+    assert (await desk.store.prune(item)).jobs == 0
+    await desk.finish(dispatch, "failed", at=NOW - 30 * DAY)
+    assert (await desk.store.prune(item)).jobs == 0
+    assert await desk.store.result(await desk.store.job(kept)) == b'{"a": 1}'
+    await desk.store.discard_dispatch(dispatch, now=NOW)
+    assert (await desk.store.prune(item)).jobs == 1
+
+
+async def test_unreadable_callbacks_without_a_job_are_pruned_by_their_own_age(desk: Desk) -> None:
+    """They belong to nobody whose end could be waited for, and are still not kept forever."""
+    await desk.call_wide(b"<html>", at=NOW - 30 * DAY)
+    await desk.call_wide(b"<html>", at=NOW - DAY)
+    item = Prune(before=NOW, now=NOW)
+    assert (await desk.store.prune(Prune(before=NOW, now=NOW, dry_run=True))).callbacks == 1
+    assert (await desk.store.prune(item)).callbacks == 1
+    assert desk.count("callback") == 1
+
+
+async def test_pruning_goes_on_where_it_stopped(desk: Desk) -> None:
+    """Batches are small; each names where the next begins, and every old job is reached."""
+    for n in range(205):
+        one = await desk.submitted(remote_id=f"r{n}", created_at=NOW - 30 * DAY + n)
+        await desk.call(one, FAILED, at=NOW - 30 * DAY + n)
+    after: str | None = ""
+    sizes = []
+    while after is not None:
+        pruned = await desk.store.prune(Prune(before=NOW, after=after, now=NOW))
+        sizes.append(pruned.jobs)
+        after = pruned.after
+    assert sizes == [200, 5]
+    assert desk.count("job") == 0
+
+
+async def test_lists_are_paged_and_ids_found_by_prefix(desk: Desk) -> None:
+    """The newest first, a cursor for the next page; a unique beginning is enough to name one."""
+    jobs = [await desk.submitted(remote_id=f"r{n}", created_at=NOW + n) for n in range(7)]
+    first = await desk.store.jobs(Page(limit=3))
+    second = await desk.store.jobs(Page(limit=3, before=first[-1].id))
+    assert [one.id for one in [*first, *second]] == [one.id for one in reversed(jobs)][:6]
+    assert [one.id for one in await desk.store.jobs(Page(since=NOW + 5))] == [jobs[6].id, jobs[5].id]
+    await desk.call(jobs[0], DONE)
+    assert [one.id for one in await desk.store.jobs(Page(state="succeeded"))] == [jobs[0].id]
+    assert len(await desk.store.jobs(Page(state="open", provider="acme"))) == 6
+    assert await desk.store.resolve(jobs[3].id[:-3]) == jobs[3].id
+    with pytest.raises(NotFoundError):
+        await desk.store.resolve("job_ffffffff")
+
+
+async def test_open_jobs_name_the_keys_they_need(desk: Desk) -> None:
+    """Ended ones do not."""
+    await desk.submitted(key_id="aaaaaaaa")
+    done = await desk.submitted(key_id="bbbbbbbb")
+    await desk.call(done, FAILED)
+    assert await desk.store.open_key_ids() == ["aaaaaaaa"]
+    counts = await desk.store.counts(now=NOW + 3 * HOUR)
+    assert {(j["state"], j["count"], j["overdue"]) for j in counts["jobs"] if j["state"] == "submitted"} == {
+        ("submitted", 1, 1)
+    }
+
+
+async def test_a_success_without_result_here_is_not_dispatched(desk: Desk) -> None:
+    """Handlers hear of a success in the commit that stores its result, not before."""
+    await desk.register(HandlerSpec(name="h", state="any"))
+    one = await desk.submitted()
+    assert not (await desk.call(one, {"status": "done"})).completed
+    assert desk.count("dispatch") == 0
+    move = await desk.look(at=NOW, seen=Observation(state=JobState.RUNNING))
+    assert move is not None
+    assert move.job.state is JobState.FETCHING

@@ -1,0 +1,347 @@
+"""Polls and fetches: claimed by lease, settled by whoever holds it, stored before they are read."""
+
+import asyncio
+
+import pytest
+
+from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step
+from receiver.storage.ledger import LATE
+from receiver.storage.results import CHUNK
+from receiver.storage.settlements import CancelSettled, Finding
+from tests.core.making import NOW
+from tests.storage.making import DONE, LEASE, Desk, held_in, log_of
+
+SUCCESS = Observation(state=JobState.SUCCEEDED)
+RUNNING = Observation(state=JobState.RUNNING, remote_id="r1")
+
+
+async def test_what_is_claimed_is_nobody_elses(desk: Desk) -> None:
+    """Until its lease ends; then it is due again, and says that its owner vanished."""
+    one = await desk.submitted()
+    (mine,) = await desk.claim(at=NOW + MINUTE, owner="a")
+    assert await desk.claim(at=NOW + MINUTE + LEASE - 1, owner="b") == []
+    (theirs,) = await desk.claim(at=NOW + MINUTE + LEASE, owner="b")
+    assert (mine.job.id, theirs.job.id) == (one.id, one.id)
+    assert (mine.lapsed, theirs.lapsed) == (False, True)
+    assert (mine.due.attempt, theirs.due.attempt) == (1, 2)
+
+
+async def test_claims_at_once_share_nothing(desk: Desk) -> None:
+    """Ten workers that ask at the same moment get every row once."""
+    for n in range(40):
+        await desk.submitted(remote_id=f"r{n}")
+    found = await asyncio.gather(*(desk.claim(at=NOW + MINUTE, owner=f"w{n}", limit=5) for n in range(10)))
+    claimed = [c.job.id for batch in found for c in batch]
+    assert len(claimed) == len(set(claimed)) == 40
+
+
+async def test_a_zombie_settles_nothing(desk: Desk) -> None:
+    """A worker frozen past its lease neither moves the job nor the row, whether its successor is done or not."""
+    one = await desk.submitted()
+    (zombie,) = await desk.claim(at=NOW + MINUTE, owner="a")
+    (heir,) = await desk.claim(at=NOW + MINUTE + LEASE, owner="a")
+    finding = Finding(seen=Observation(state=JobState.FAILED))
+    assert await desk.settle(zombie, finding, at=NOW + HOUR) is None
+    assert (await desk.store.job(one.id)).state is JobState.SUBMITTED
+    assert not await desk.store.spend(zombie.due, "https://a.example/")
+    await desk.settle(heir, Finding(), at=NOW + HOUR, next_at=NOW + DAY)
+    assert await desk.settle(zombie, finding, at=NOW + HOUR) is None
+    assert (await desk.store.job(one.id)).state is JobState.SUBMITTED
+    assert [d.run_at for d in (await desk.store.record(one.id)).due] == [NOW + DAY]
+
+
+async def test_what_is_deleted_first_is_fetched_first(desk: Desk) -> None:
+    """Rows with an expiry go before those without, the earliest first; a provider's limit is its own."""
+    keeps = {"late": 9 * DAY, "early": HOUR, "middle": DAY, "never": None}
+    jobs = {}
+    for name, keep in keeps.items():
+        jobs[name] = await desk.submitted(remote_id=name, keep_ms=keep)
+        await desk.call(jobs[name], {"status": "done"}, at=NOW)
+    running = await desk.submitted(remote_id="running", created_at=NOW - DAY)
+    await desk.submitted("waker", created_at=NOW - DAY)
+    order = [jobs["early"].id, jobs["middle"].id, jobs["late"].id, running.id, jobs["never"].id]
+    first = await desk.claim(at=NOW + MINUTE, limit=2)
+    rest = await desk.claim(at=NOW + MINUTE, limit=10)
+    assert [c.job.id for c in [*first, *rest]] == order
+    assert sorted(await desk.store.due_providers(now=NOW + MINUTE)) == ["waker"]
+
+
+async def test_a_heartbeat_extends_and_a_release_returns(desk: Desk) -> None:
+    """Leases of one owner, and no other's, of every kind of work."""
+    await desk.register("h")
+    for n in range(2):
+        await desk.submitted(remote_id=f"r{n}")
+    done = await desk.submitted(remote_id="r3")
+    await desk.call(done, DONE)
+    await desk.claim(at=NOW + MINUTE, owner="a", limit=1)
+    await desk.claim(at=NOW + MINUTE, owner="b", limit=1)
+    await desk.work("h", at=NOW + MINUTE, owner="a")
+    await desk.store.heartbeat(owner="a", now=NOW + 2 * MINUTE, lease_ms=LEASE, handlers=["h"])
+    assert [c.job.remote_id for c in await desk.claim(at=NOW + 2 * MINUTE + 1, owner="c")] != []
+    assert await desk.claim(at=NOW + 3 * MINUTE - 1, owner="c") == []
+    assert await desk.work("h", at=NOW + 3 * MINUTE - 1) == []
+    assert (await desk.store.handlers())[0]["seen_at"] == NOW + 2 * MINUTE
+    await desk.store.release(owner="a", now=NOW + 2 * MINUTE)
+    (returned,) = await desk.claim(at=NOW + 2 * MINUTE, owner="d")
+    assert not returned.lapsed
+    assert len(await desk.work("h", at=NOW + 2 * MINUTE)) == 1
+
+
+async def test_a_polls_success_is_stored_with_its_result(desk: Desk) -> None:
+    """State, result and dispatches are one commit, and the row is gone."""
+    await desk.register("h")
+    one = await desk.submitted()
+    content = b"0123456789" * (CHUNK // 4)
+    move = await desk.look(at=NOW + MINUTE, seen=SUCCESS, held=held_in(content, 1), content=content)
+    assert move is not None
+    assert move.completed
+    record = await desk.store.record(one.id)
+    assert (record.job.state, record.job.settled_by) == (JobState.SUCCEEDED, Source.POLL)
+    assert len(record.dispatches) == 1
+    assert record.due == []
+    assert await desk.store.result(record.job) == content
+    assert record.job.held is not None
+    pieces = [piece async for piece in desk.store.result_chunks(one.id, record.job.held)]
+    assert b"".join(pieces) == content
+    assert max(map(len, pieces)) <= CHUNK
+
+
+async def test_an_inline_result_is_read_from_the_callback(desk: Desk) -> None:
+    """Not stored twice; large ones come in chunks as well, empty ones as nothing."""
+    one = await desk.submitted()
+    text = "x\u00e9" * CHUNK
+    await desk.call(one, {"status": "done", "result": text})
+    job = await desk.store.job(one.id)
+    whole = await desk.store.result(job)
+    assert len(whole) > 2 * CHUNK
+    assert job.held is not None
+    assert b"".join([piece async for piece in desk.store.result_chunks(one.id, job.held)]) == whole
+    assert desk.count("result_chunk") == 0
+
+
+async def test_a_fetch_arrives_in_pieces(desk: Desk) -> None:
+    """Chunks are stored as they come; only the settlement makes them the result."""
+    one = await desk.submitted()
+    await desk.call(one, {"status": "done", "result_url": "https://api.acme.example/r"})
+    (claimed,) = await desk.claim(at=NOW + 1)
+    for number in range(3):
+        await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=number, content=b"%d" % number)
+    held = held_in(b"012", claimed.due.attempt)
+    await desk.settle(claimed, Finding(seen=SUCCESS, held=held), at=NOW + 2)
+    job = await desk.store.job(one.id)
+    assert (job.state, job.settled_by) == (JobState.SUCCEEDED, Source.CALLBACK)
+    assert await desk.store.result(job) == b"012"
+
+
+async def test_failed_fetches_leave_nothing_behind(desk: Desk) -> None:
+    """Of twenty broken-off fetches no chunk is left, nor of one that a callback overtook."""
+    one = await desk.submitted()
+    await desk.call(one, {"status": "done", "result_url": "https://api.acme.example/r"})
+    for n in range(20):
+        at = NOW + n * HOUR
+        (claimed,) = await desk.claim(at=at)
+        await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=0, content=b"x" * 3 * CHUNK)
+        await desk.settle(claimed, Finding(failed=True), at=at)
+        assert desk.count("result_chunk") == 0
+    (claimed,) = await desk.claim(at=NOW + DAY)
+    await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=0, content=b"x" * CHUNK)
+    assert (await desk.call(one, DONE, at=NOW + DAY)).completed
+    assert desk.count("result_chunk") == 0
+    await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=1, content=b"y")
+    await desk.settle(claimed, Finding(seen=SUCCESS, held=held_in(b"xy", claimed.due.attempt)), at=NOW + DAY)
+    assert desk.count("result_chunk") == 0
+    assert await desk.store.result(await desk.store.job(one.id)) == b'{"a": 1}'
+
+
+async def test_the_use_of_a_single_use_address_is_committed_first(desk: Desk) -> None:
+    """Whoever takes over after a crash sees that it was begun; a surely unused one may be asked again."""
+    one = await desk.submitted()
+    url = "https://api.acme.example/once"
+    await desk.call(one, {"status": "done", "result_url": url})
+    (claimed,) = await desk.claim(at=NOW + 1)
+    assert await desk.store.spend(claimed.due, url)
+    (heir,) = await desk.claim(at=NOW + 1 + LEASE)
+    assert heir.due.spent_url == heir.due.result_url == url
+    await desk.settle(heir, Finding(stale_url=True), at=NOW + HOUR)
+    (due,) = (await desk.store.record(one.id)).due
+    assert (due.spent_url, due.result_url) == (url, None)
+    (claimed,) = await desk.claim(at=NOW + 2 * HOUR)
+    await desk.settle(claimed, Finding(failed=True, unspent=True), at=NOW + 2 * HOUR)
+    assert [d.spent_url for d in (await desk.store.record(one.id)).due] == [None]
+
+
+async def test_an_address_that_came_during_a_failing_fetch_is_tried_next(desk: Desk) -> None:
+    """The failed address is dropped, the one that a callback named meanwhile is not."""
+    one = await desk.submitted()
+    await desk.call(one, {"status": "done", "result_url": "https://api.acme.example/1"})
+    (claimed,) = await desk.claim(at=NOW + 1)
+    await desk.call(one, {"status": "done", "result_url": "https://api.acme.example/2"}, at=NOW + 2)
+    await desk.settle(claimed, Finding(failed=True, stale_url=True), at=NOW + 3)
+    (again,) = await desk.claim(at=NOW + 3)
+    assert again.due.result_url == "https://api.acme.example/2"
+
+
+async def test_a_lost_result_is_the_end(desk: Desk) -> None:
+    """A used single-use address without a fresh one: expired, with its own code."""
+    await desk.register(HandlerSpec(name="h", state="any"))
+    one = await desk.submitted()
+    move = await desk.look(at=NOW + MINUTE, lost=True)
+    assert move is not None
+    assert move.job.error is not None
+    assert (move.job.state, move.job.error.code) == (JobState.EXPIRED, "result_lost")
+    assert len((await desk.store.record(one.id)).dispatches) == 1
+
+
+async def test_a_404_ends_only_what_had_succeeded(desk: Desk) -> None:
+    """Before a success it means to look again later; after it, that the result is gone."""
+    one = await desk.submitted()
+    assert await desk.look(at=NOW + MINUTE, gone=True) is None
+    assert [d.run_at for d in (await desk.store.record(one.id)).due] == [NOW + 2 * MINUTE]
+    await desk.call(one, {"status": "done"}, at=NOW + 2 * MINUTE)
+    move = await desk.look(at=NOW + 2 * MINUTE, gone=True)
+    assert move is not None
+    assert move.job.state is JobState.EXPIRED
+
+
+async def test_failures_are_counted_in_a_row_and_do_not_fill_the_timeline(desk: Desk) -> None:
+    """A success sets the count back; of many failures the first three are told."""
+    one = await desk.submitted()
+    at = NOW + MINUTE
+    for n in range(10):
+        await desk.look(at=at + n * HOUR, failed=True)
+    assert [d.failures for d in (await desk.store.record(one.id)).due] == [10]
+    assert sum(a.outcome == "looked" for a in (await desk.store.record(one.id)).attempts) == 3
+    await desk.look(at=at + 10 * HOUR, seen=RUNNING)
+    for n in range(11, 200):
+        await desk.look(at=at + n * HOUR, seen=RUNNING)
+    record = await desk.store.record(one.id)
+    assert [d.failures for d in record.due] == [0]
+    assert sum(a.outcome == "looked" for a in record.attempts) == 4
+
+
+async def test_the_deadline_dispatches(desk: Desk) -> None:
+    """A job without a word is timed out, and handlers for that hear of it."""
+    await desk.register(HandlerSpec(name="h", state="timed_out"))
+    one = await desk.submitted()
+    assert await desk.look(at=NOW + MINUTE, overdue=True) is None
+    move = await desk.look(at=one.deadline_at, overdue=True)
+    assert move is not None
+    assert (move.job.state, move.job.settled_by) == (JobState.TIMED_OUT, Source.DEADLINE)
+    assert len((await desk.store.record(one.id)).dispatches) == 1
+    assert desk.count("due") == 0
+
+
+async def test_a_late_outcome_is_dispatched_once_more(desk: Desk) -> None:
+    """After a time-out one later outcome replaces it, with dispatches of its own; a second one does not."""
+    await desk.register(HandlerSpec(name="h", state="any"))
+    one = await desk.submitted()
+    await desk.look(at=one.deadline_at, overdue=True)
+    assert (await desk.call(one, DONE, at=one.deadline_at + 1)).completed
+    assert not (await desk.call(one, {"status": "error"}, at=one.deadline_at + 2)).completed
+    record = await desk.store.record(one.id)
+    assert record.job.state is JobState.SUCCEEDED
+    assert sorted(d.replay_id for d in record.dispatches) == ["", LATE]
+
+
+async def test_a_late_wake_up_leads_to_a_look_and_no_further(desk: Desk) -> None:
+    """The provider's answer decides; "still running" ends the looking, an unanswered question does not."""
+    await desk.register(HandlerSpec(name="h", state="any"))
+    one = await desk.submitted("waker")
+    late = one.deadline_at
+    await desk.look(at=late, provider="waker", overdue=True)
+    assert (await desk.call(one, {}, at=late + 1)).look
+    await desk.look(at=late + 1, provider="waker", failed=True)
+    assert desk.count("due") == 1
+    await desk.look(at=late + HOUR, provider="waker", seen=RUNNING)
+    record = await desk.store.record(one.id)
+    assert (record.due, record.job.woken_by, record.job.state) == ([], None, JobState.TIMED_OUT)
+    assert (await desk.call(one, {}, at=late + 2 * HOUR)).look
+    seen = Observation(state=JobState.SUCCEEDED, result_url="https://api.acme.example/r")
+    await desk.look(at=late + 2 * HOUR, provider="waker", seen=seen)
+    (claimed,) = await desk.claim(at=late + 2 * HOUR, provider="waker")
+    assert claimed.due.result_url == seen.result_url
+    move = await desk.settle(
+        claimed, Finding(seen=SUCCESS, held=held_in(b"1", claimed.due.attempt)), at=late + 3 * HOUR
+    )
+    assert move is not None
+    assert (move.completed, move.late, move.job.settled_by) == (True, True, Source.CALLBACK)
+    assert desk.count("dispatch") == 2
+
+
+async def test_a_provider_that_never_answers_a_late_look_is_given_up(desk: Desk) -> None:
+    """Past the retention nobody asks about a job that timed out."""
+    one = await desk.submitted("waker", keep_ms=DAY)
+    await desk.look(at=one.deadline_at, provider="waker", overdue=True)
+    await desk.call(one, {}, at=one.deadline_at + 1)
+    await desk.look(at=one.deadline_at + DAY - 1, provider="waker", failed=True)
+    assert desk.count("due") == 1
+    await desk.look(at=one.deadline_at + 2 * DAY, provider="waker", failed=True)
+    assert desk.count("due") == 0
+
+
+async def test_a_candidate_is_adopted_once_the_provider_confirms_it(desk: Desk) -> None:
+    """The submit answer was lost, a wake-up names an id, and the authenticated answer bears it."""
+    one = await desk.submit("waker")
+    await desk.answer(one)
+    await desk.call(one, {"id": "c1"}, at=NOW + 1)
+    (claimed,) = await desk.claim(at=NOW + 1, provider="waker")
+    assert (claimed.due.candidate_id, claimed.job.remote_id) == ("c1", None)
+    await desk.settle(claimed, Finding(seen=Observation(state=JobState.RUNNING, remote_id="c1")), at=NOW + 2)
+    record = await desk.store.record(one.id)
+    assert (record.job.remote_id, record.job.state) == ("c1", JobState.RUNNING)
+    assert [d.candidate_id for d in record.due] == [None]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_the_id_of_another_job_of_ours_is_not_adopted(desk: Desk, ended: bool) -> None:  # noqa: FBT001
+    """Whoever holds one job's token cannot give it another job's outcome."""
+    other = await desk.submitted("waker", remote_id="c1", created_at=NOW - MINUTE)
+    if ended:
+        await desk.look(at=NOW, provider="waker", seen=SUCCESS, held=held_in(b"1", 1), content=b"1")
+    one = await desk.submit("waker")
+    await desk.answer(one)
+    await desk.call(one, {"id": "c1"}, at=NOW + 1)
+    claimed = {c.job.id: c for c in await desk.claim(at=NOW + 1, provider="waker")}
+    finding = Finding(seen=Observation(state=JobState.FAILED, remote_id="c1"))
+    await desk.settle(claimed[one.id], finding, at=NOW + 2)
+    record = await desk.store.record(one.id)
+    assert (record.job.remote_id, record.job.state) == (None, JobState.SUBMITTING)
+    assert "answer_for_another_job" in [a.code for a in record.attempts]
+    assert (await desk.store.job(other.id)).remote_id == "c1"
+
+
+async def test_two_jobs_do_not_adopt_one_id_at_once(desk: Desk) -> None:
+    """Not even in the same group commit."""
+    jobs = []
+    for _ in range(10):
+        jobs.append(await desk.submit("waker"))
+        await desk.answer(jobs[-1])
+        await desk.call(jobs[-1], {"id": "c1"}, at=NOW + 1)
+    claimed = await desk.claim(at=NOW + 1, provider="waker")
+    finding = Finding(seen=Observation(state=JobState.RUNNING, remote_id="c1"))
+    await asyncio.gather(*(desk.settle(c, finding, at=NOW + 2) for c in claimed))
+    assert desk.count("job", "remote_id = 'c1'") == 1
+
+
+async def test_a_cancellation_is_repeated_observed_or_polled(desk: Desk) -> None:
+    """A failure comes back; an answer that confirms ends the job; any other is followed by a look."""
+    await desk.register(HandlerSpec(name="h", state="canceled"))
+    jobs = [await desk.submitted(remote_id=f"r{n}") for n in range(2)]
+    for one in jobs:
+        await desk.store.cancel(one.id, now=NOW + 1)
+    first, second = sorted(await desk.claim(at=NOW + 1), key=lambda c: c.job.id)
+    log = log_of(first.due, "failed", NOW)
+    await desk.store.settle_cancel(CancelSettled(due=first.due, retry_at=NOW + 9, log=log, now=NOW + 1))
+    (again,) = await desk.claim(at=NOW + 9)
+    assert (again.due.step, again.due.failures) == (Step.CANCEL, 1)
+    seen = Observation(state=JobState.CANCELED)
+    after = await desk.store.settle_cancel(
+        CancelSettled(due=again.due, seen=seen, log=log_of(again.due, "asked", NOW), now=NOW + 9)
+    )
+    assert (after.state, after.settled_by) == (JobState.CANCELED, Source.CANCEL)
+    assert desk.count("dispatch") == 1
+    await desk.store.settle_cancel(
+        CancelSettled(due=second.due, log=log_of(second.due, "asked", NOW), now=NOW + 9)
+    )
+    (look,) = await desk.claim(at=NOW + 9)
+    assert (look.due.step, look.job.id) == (Step.LOOK, second.job.id)

@@ -1,0 +1,350 @@
+"""SQLite: durable when it says so, and a clear no within two seconds when it cannot."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from receiver.core.errors import ConfigurationError, StoreUnavailableError
+from receiver.storage import writer
+from receiver.storage.sqlite import SQLite
+from receiver.storage.store import Store, open_driver
+from tests.storage.making import ACME, DONE, Desk, arrival, callback, new_job
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the database file is."""
+    return tmp_path / "receiver.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[Store]:
+    """A store on that file."""
+    opened = await Store.open(f"sqlite:///{path}")
+    yield opened
+    await opened.close()
+
+
+@contextmanager
+def child(code: str, *args: object) -> Iterator[subprocess.Popen[str]]:
+    """Another process that runs *code*; killed at the end if it still does."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+FLOCK = """
+import fcntl, os, sys
+handle = os.open(sys.argv[1] + "-lock", os.O_RDWR)
+fcntl.flock(handle, fcntl.LOCK_EX)
+print("locked", flush=True); sys.stdin.read()
+"""
+BEGIN = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True); sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("code", [FLOCK, BEGIN], ids=["lock file", "transaction"])
+async def test_a_locked_database_says_so_within_two_seconds(store: Store, path: Path, code: str) -> None:
+    """Another process holds it: nothing is acknowledged, reads go on, and later all is well again."""
+    one = (await store.submit(new_job()))[0]
+    with child(code, path) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailableError):
+            await store.submit(new_job())
+        assert time.monotonic() - began < 2
+        assert (await store.job(one.id)).id == one.id
+    await store.submit(new_job())
+    assert Desk(store).count("job") == 2
+
+
+INGEST = """
+import asyncio, os, sys
+from receiver.storage.store import Store
+from tests.storage.making import ACME, DONE, Desk, arrival, callback
+
+async def main():
+    store = await Store.open("sqlite:///" + sys.argv[1])
+    desk = Desk(store)
+    await desk.register("h")
+    async def one():
+        while True:
+            job = await desk.submitted(remote_id=None)
+            receipt = await desk.call(job, DONE)
+            assert receipt.completed
+            os.write(1, (job.id + "\\n").encode())
+    await asyncio.gather(*(one() for _ in range(20)))
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
+    """After kill -9 in full flight every completion that was reported is there, with its dispatch and its result."""
+    with child(INGEST, path) as process:
+        assert process.stdout is not None
+        acked = [process.stdout.readline().strip() for _ in range(300)]
+        os.kill(process.pid, signal.SIGKILL)
+        acked += [line.strip() for line in process.stdout if line.endswith("\n")]
+    store = await Store.open(f"sqlite:///{path}")
+    try:
+        desk = Desk(store)
+        ended = {row[0] for row in desk.rows("SELECT id FROM job WHERE state = 'succeeded'")}
+        assert set(acked) <= ended
+        assert {row[0] for row in desk.rows("SELECT job_id FROM dispatch")} == ended
+        assert await store.result(await store.job(acked[0])) == b'{"a": 1}'
+        assert desk.rows("PRAGMA integrity_check") == [("ok",)]
+    finally:
+        await store.close()
+
+
+FULL = """
+import asyncio, resource, sys
+from receiver.core.errors import StoreUnavailableError
+from receiver.storage.store import Store
+from tests.storage.making import ACME, arrival, callback, Desk
+
+async def main():
+    store = await Store.open("sqlite:///" + sys.argv[1])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512 * 1024, hard))
+    acked = []
+    for _ in range(100):
+        one = callback(ACME, b"x" * 20_000, rejected="x")
+        try:
+            await store.ingest(arrival(one))
+        except StoreUnavailableError:
+            break
+        acked.append(one.id)
+    else:
+        raise SystemExit("never full")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    desk = Desk(store)
+    assert {row[0] for row in desk.rows("SELECT id FROM callback")} == set(acked), "acked and stored differ"
+    await store.ingest(arrival(callback(ACME, b"x", rejected="x")))
+    assert desk.rows("PRAGMA integrity_check") == [("ok",)]
+    await store.close()
+    print(len(acked))
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_disk_is_a_no_and_nothing_more(path: Path) -> None:
+    """Nothing acknowledged is lost, nothing refused is stored, and with room again it goes on."""
+    with child(FULL, path) as process:
+        told, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert int(told) > 5
+
+
+READONLY = """
+import asyncio, os, sys
+from receiver.core.errors import StoreUnavailableError
+from receiver.storage.store import Store
+from tests.storage.making import new_job
+
+async def main():
+    store = await Store.open("sqlite:///" + sys.argv[1])
+    await store.submit(new_job())
+    await store.close()
+    store = await Store.open("sqlite:///" + sys.argv[1])
+    store.driver._drop_writer()
+    os.chmod(sys.argv[1], 0o444)
+    if os.getuid() == 0:
+        os.setuid(65534)
+    try:
+        await store.submit(new_job())
+    except StoreUnavailableError as error:
+        print(error)
+
+asyncio.run(main())
+"""
+
+
+def test_a_read_only_file_is_a_no() -> None:
+    """The database cannot be written: unavailable, not a crash."""
+    # The child gives root's rights up, so the way to the folder must be open to everybody.
+    with TemporaryDirectory(dir="/tmp" if os.getuid() == 0 else None) as folder:  # noqa: S108
+        if os.getuid() == 0:
+            os.chown(folder, 65534, 65534)
+        with child(READONLY, Path(folder) / "receiver.db") as process:
+            told, _ = process.communicate(timeout=30)
+    assert "readonly" in told
+
+
+def damage(path: Path) -> None:
+    """Overwrite everything but the first page."""
+    path.write_bytes(path.read_bytes()[:4096] + bytes(path.stat().st_size - 4096))
+
+
+async def test_a_damaged_file_is_a_no(store: Store, path: Path) -> None:
+    """What cannot be read as a database is unavailable; the sender tries again."""
+    await store.submit(new_job())
+    await store.close()
+    await asyncio.to_thread(damage, path)
+    damaged = Store(SQLite(path))
+    try:
+        with pytest.raises(StoreUnavailableError):
+            await damaged.submit(new_job())
+    finally:
+        await damaged.close()
+
+
+async def test_the_pragmas_hold_on_every_connection(store: Store) -> None:
+    """They belong to a connection, not to the file, so each one is asked."""
+    await asyncio.gather(*(store.submit(new_job()) for _ in range(3)))
+    driver = store.driver
+    assert isinstance(driver, SQLite)
+    readers = [driver._connect(readonly=True) for _ in range(3)]
+    assert driver._writer is not None
+    wanted = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "trusted_schema": 0,
+        "mmap_size": 0,
+        "wal_autocheckpoint": 0,
+        "busy_timeout": 1200,
+    }
+    for connection in [driver._writer, *readers]:
+        found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted}
+        assert found == wanted
+    for reader in readers:
+        with pytest.raises(sqlite3.OperationalError):
+            reader.execute("DELETE FROM job")
+        reader.close()
+
+
+SERVE = """
+import sys
+from pathlib import Path
+from receiver.core.errors import ConfigurationError
+from receiver.storage.sqlite import SQLite
+try:
+    SQLite(Path(sys.argv[1])).serve()
+except ConfigurationError as error:
+    raise SystemExit(7) from error
+"""
+
+
+async def test_one_process_serves_a_file(store: Store, path: Path) -> None:
+    """The second is refused with a sentence that names the way out; once the first is gone it may."""
+    store.driver.serve()
+    second = SQLite(path)
+    with pytest.raises(ConfigurationError, match="PostgreSQL") as refused:
+        second.serve()
+    assert refused.value.code == "already_served"
+    with child(SERVE, path) as other:
+        other.communicate(timeout=30)
+    assert other.returncode == 7
+    with second.write() as tx:  # the CLI may still write
+        tx.run("DELETE FROM handler")
+    second.close()
+
+
+async def test_the_right_to_serve_ends_with_its_owner(path: Path) -> None:
+    """After a close another may serve."""
+    for _ in range(2):
+        store = await Store.open(f"sqlite:///{path}")
+        store.driver.serve()
+        await store.close()
+
+
+async def test_a_newer_schema_is_refused(store: Store, path: Path) -> None:
+    """An older program does not touch what a newer one made."""
+    assert store.driver.migrate() == []
+    with store.driver.write() as tx:
+        tx.run("INSERT INTO migration (name) VALUES ('9999_future.sql')")
+    with pytest.raises(ConfigurationError, match=r"9999_future\.sql") as refused:
+        await Store.open(f"sqlite:///{path}")
+    assert refused.value.code == "schema_newer"
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "sqlite://", "sqlite:///", "sqlite:receiver.db", "receiver.db", ""]
+)
+def test_an_address_that_is_no_database_is_refused(url: str) -> None:
+    """With the setting's name."""
+    with pytest.raises(ConfigurationError, match="RECEIVER_DATABASE_URL"):
+        open_driver(url)
+
+
+async def test_a_closed_store_refuses_at_once(path: Path) -> None:
+    """What waits at the close is committed; what comes after it is refused, not forgotten."""
+    store = await Store.open(f"sqlite:///{path}")
+    wishes = [asyncio.ensure_future(store.submit(new_job())) for _ in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert all(created for _, created in await asyncio.gather(*wishes))
+    with pytest.raises(StoreUnavailableError):
+        await store.submit(new_job())
+    again = await Store.open(f"sqlite:///{path}")
+    assert Desk(again).count("job") == 50
+    await again.close()
+
+
+async def test_a_full_queue_refuses_at_once(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is gone, memory stays bounded."""
+    monkeypatch.setattr(writer, "MOST_WAITING", 10)
+    handle = os.open(f"{path}-lock", os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    wishes = [asyncio.ensure_future(store.submit(new_job())) for _ in range(40)]
+    done, waiting = await asyncio.wait(wishes, timeout=0.1)
+    assert len(done) >= 29
+    assert all(isinstance(one.exception(), StoreUnavailableError) for one in done)
+    os.close(handle)
+    await asyncio.gather(*waiting)
+
+
+async def test_a_caller_that_went_away_harms_nobody(store: Store) -> None:
+    """Its wish is committed all the same, and so are those of the others."""
+    wishes = [
+        asyncio.ensure_future(store.ingest(arrival(callback(ACME, DONE, rejected="x")))) for _ in range(20)
+    ]
+    await asyncio.sleep(0)
+    for one in wishes[::2]:
+        one.cancel()
+    await asyncio.gather(*wishes[1::2])
+    await asyncio.wait(wishes)
+    assert Desk(store).count("callback") == 20
+
+
+async def test_the_log_is_moved_into_the_file(store: Store, path: Path) -> None:
+    """It does not grow without end while the process runs, and is gone after a close."""
+    for _ in range(600):
+        await store.ingest(arrival(callback(ACME, b"x" * 4000, rejected="x")))
+    log = f"{path}-wal"
+    assert os.stat(log).st_size < 8 * 1024 * 1024  # noqa: PTH116
+    await store.close()
+    assert not os.path.exists(log)  # noqa: ASYNC240, PTH110
