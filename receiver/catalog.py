@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from receiver.core.errors import DescriptionError, RequestError, UnreadableError
-from receiver.core.provider import Provider, Sample, describe
+from receiver.core.provider import Provider, Sample, describe, is_reference
 from receiver.core.reading import Received, read
 from receiver.settings import Settings
 
@@ -42,7 +43,8 @@ class Catalog(Mapping[str, Provider]):
         for name, provider in found.items():
             base_url = settings.base_url(name)
             if base_url is not None:
-                found[name] = provider.at(base_url)
+                provider = found[name] = provider.at(base_url)  # noqa: PLW2901  (the same one, elsewhere)
+            found[name] = _for_audience(provider, settings)
         return cls(found)
 
     def __getitem__(self, name: str) -> Provider:
@@ -93,6 +95,15 @@ def load_file(file: _File) -> Provider:
     return provider
 
 
+def _for_audience(provider: Provider, settings: Settings) -> Provider:
+    """A jwt is made for an audience, which may be an account's own and so a setting."""
+    audience = provider.verify.audience if provider.verify is not None else None
+    if provider.verify is None or audience is None or not is_reference(audience):
+        return provider
+    verify = replace(provider.verify, audience=settings.resolve(audience) or audience)
+    return replace(provider, verify=verify)
+
+
 def check_samples(provider: Provider) -> list[str]:
     """Read a description's own samples; the sentences say what came out otherwise than described."""
     return [
@@ -103,7 +114,12 @@ def check_samples(provider: Provider) -> list[str]:
 
 
 def _check(provider: Provider, sample: Sample) -> Iterator[str]:
-    received = Received(body=sample.body.encode(), headers=((b"content-type", b"application/json"),))
+    received = Received(
+        body=sample.body.encode(),
+        headers=[(name.lower().encode(), value.encode()) for name, value in sample.headers.items()],
+        query=sample.query.encode(),
+        claims=sample.claims,
+    )
     try:
         seen = read(received, provider.shapes[sample.shape], largest=_LARGEST_SAMPLE)
     except UnreadableError as error:

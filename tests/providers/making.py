@@ -1,0 +1,79 @@
+"""The packaged descriptions, and a genuine message for each that signs."""
+
+import base64
+from functools import cache
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec.structs import replace
+
+from receiver.catalog import load_file, packaged
+from receiver.core.model import Delivery, Job
+from receiver.core.provider import Provider
+from receiver.core.scheme import Scheme
+from receiver.core.signature import Key, Message, load_key, sign
+from receiver.core.timestamp import write_timestamp
+
+NOW: Final = 1_795_000_000_000
+JOB_ID: Final = f"job_{NOW:012x}7000800000000000000a"
+SECRET: Final = b"5ec7e7" * 10
+URL: Final = "https://hooks.example/callbacks/p/token?id=a"
+LARGEST: Final = 1024 * 1024
+
+PROVIDERS: Final[dict[str, Provider]] = {one.name: one for one in map(load_file, packaged())}
+SIGNED: Final = sorted(name for name, one in PROVIDERS.items() if one.signed)
+SUBMITTING: Final = sorted(name for name, one in PROVIDERS.items() if one.submit is not None)
+
+
+def scheme_of(name: str) -> Scheme:
+    """How the provider signs."""
+    scheme = PROVIDERS[name].verify
+    assert scheme is not None
+    return scheme
+
+
+@cache
+def key_of(name: str) -> Key:
+    """A key of the form that the provider uses, able to sign."""
+    scheme = scheme_of(name)
+    if scheme.kind == "ed25519":
+        return Key(id="k", secret=bytes([7]) * 32, private=True)
+    if scheme.kind == "jwt":
+        private = generate_private_key(65537, 2048)
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        return load_key("k", pem, scheme=replace(scheme, key_encoding="pem"))
+    if scheme.key_encoding == "whsec":
+        return load_key("k", "whsec_" + base64.b64encode(bytes(range(24))).decode(), scheme=scheme)
+    return load_key("k", SECRET.decode(), scheme=scheme)
+
+
+def body_of(name: str, *, now: int = NOW) -> bytes:
+    """A callback's body, as the description's own sample shows one."""
+    provider = PROVIDERS[name]
+    if scheme_of(name).timestamp == "body:time":
+        return b'{"request_id":"r_1","time":"' + write_timestamp(now, "iso8601") + b'","data":{"n":1}}'
+    shapes = {id(provider.shape(delivery)) for delivery in provider.deliveries}
+    bodies = [one.body for one in provider.samples if id(provider.shapes[one.shape]) in shapes and one.body]
+    return (bodies or ['{"id": "a"}'])[0].encode()
+
+
+def genuine(name: str, *, now: int = NOW, body: bytes | None = None) -> Message:
+    """A message that the provider signed at *now*."""
+    body = body_of(name, now=now) if body is None else body
+    headers = sign(body, scheme=scheme_of(name), key=key_of(name), now=now, url=URL, delivery_id="msg_1")
+    return Message(body=body, headers=[(b"host", b"hooks.example"), *headers], url=URL)
+
+
+def job_of(name: str) -> Job:
+    """A job that is about to be submitted."""
+    provider = PROVIDERS[name]
+    return Job(
+        id=JOB_ID,
+        provider=name,
+        operation=next(iter(provider.operations), ""),
+        delivery=provider.deliveries[0] if provider.deliveries else Delivery.NONE,
+        key_id="00000000",
+        created_at=NOW,
+        deadline_at=NOW + provider.deadline,
+    )
