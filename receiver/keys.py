@@ -1,15 +1,18 @@
 """Keys: the receiver's own, the providers', and the credentials that go out."""
 
 import base64
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from receiver.core.admission import Examined, examine
-from receiver.core.errors import ConfigurationError, KeyUnavailableError, RejectionError
-from receiver.core.model import Callback
+from receiver.core.errors import ConfigurationError, KeyUnavailableError
 from receiver.core.provider import KeySource, Provider
+from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, load_key
-from receiver.core.token import MasterKey, check, job_secret, mint
+from receiver.core.token import MasterKey, check, job_secret, mint, sealing_key
 from receiver.settings import Settings
+
+_NONCE: Final = 12
 
 
 class Keys:
@@ -61,6 +64,8 @@ class Keys:
                 return ()
             secret = self.job_secret(job_id, provider, master=master)
             return (load_key(f"job:{master.id}", secret.decode(), scheme=provider.verify),)
+        if provider.key.source != "settings":
+            raise KeyUnavailableError(f"The keys of {provider.name} are not among the settings.")
         return self._configured(provider, provider.key)
 
     def _configured(self, provider: Provider, source: KeySource) -> tuple[Key, ...]:
@@ -87,54 +92,48 @@ class Keys:
             self._loaded[provider.name, text] = known
         return known
 
-    def examine(
-        self, callback: Callback, provider: Provider, *, master: MasterKey | None, now: int
-    ) -> Examined:
-        """Prove and read *callback* as of *now*; *master* is the key that its token was made with.
-
-        Raises:
-            RejectionError: it is not proved genuine.
-            KeyUnavailableError: the key that would prove it is missing.
-        """
-        return examine(
-            callback,
-            provider=provider,
-            keys=self.verifying(provider, job_id=callback.job_id, master=master),
-            url=self._signed_url(callback, master),
-            now=now,
-            largest=self._settings.max_body,
-        )
-
-    def examine_stored(self, callback: Callback, provider: Provider) -> tuple[Examined, str]:
-        """Prove and read a stored callback again, as of its arrival, with the keys now in force.
-
-        The token that it carried is not stored; it is made again from each master key that may have made it.
-
-        Returns:
-            What was read, and the id of the master key.
-
-        Raises:
-            RejectionError: it is not proved genuine under any of them.
-            KeyUnavailableError: the key that would prove it is missing.
-        """
-        if not self._masters:
-            raise ConfigurationError("RECEIVER_SECRET_KEY is not set.", code="secret_key_missing")
-        refusal: RejectionError | None = None
-        for master in self._masters:
+    def others(
+        self, providers: Mapping[str, Provider], *, but: str
+    ) -> dict[str, tuple[Scheme, Sequence[Key]]]:
+        """The configured keys of every provider but one: a diagnosis tries whether theirs was used by mistake."""
+        found: dict[str, tuple[Scheme, Sequence[Key]]] = {}
+        for name, other in providers.items():
+            if name == but or other.verify is None or other.key is None or other.key.source != "settings":
+                continue
             try:
-                examined = self.examine(callback, provider, master=master, now=callback.received_at)
-            except RejectionError as error:
-                refusal = refusal or error
-            else:
-                return examined, master.id
-        assert refusal is not None  # noqa: S101  (there is at least one key, and none of them passed)
-        raise refusal
+                keys = self.verifying(other, job_id=None, master=None)
+            except ConfigurationError:
+                continue
+            if keys:
+                found[name] = (other.verify, keys)
+        return found
 
-    def _signed_url(self, callback: Callback, master: MasterKey | None) -> str:
-        url = f"{(self._settings.public_url or '').rstrip('/')}/{callback.route}/{callback.provider}"
-        if callback.route == "callbacks" and callback.job_id is not None and master is not None:
-            url += "/" + mint(callback.job_id, provider=callback.provider, key=master)
-        return f"{url}?{callback.query.decode('latin-1')}" if callback.query else url
+    def seal(self, job_id: str, text: str) -> bytes:
+        """Encrypt a key that a provider handed out for one job, under the newest master key.
+
+        ``key id (4) ‖ nonce (12) ‖ AES-256-GCM``, bound to the job's id.
+        """
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  (few providers need it)
+
+        master, nonce = self.newest, secrets.token_bytes(_NONCE)
+        cipher = AESGCM(sealing_key(master)).encrypt(nonce, text.encode(), job_id.encode())
+        return bytes.fromhex(master.id) + nonce + cipher
+
+    def unseal(self, job_id: str, sealed: bytes) -> str:
+        """Decrypt what ``seal`` made; raises KeyUnavailableError where its master key is gone."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+        key_id, nonce, cipher = sealed[:4].hex(), sealed[4 : 4 + _NONCE], sealed[4 + _NONCE :]
+        for master in self._masters:
+            if master.id == key_id:
+                try:
+                    return AESGCM(sealing_key(master)).decrypt(nonce, cipher, job_id.encode()).decode()
+                except InvalidTag:
+                    break
+        raise KeyUnavailableError(
+            f"The key of {job_id} is sealed under the master key {key_id}, which is gone."
+        )
 
     def credentials(self, provider: Provider) -> dict[str, str]:
         """The headers that authenticate us to *provider*, and its fixed ones.

@@ -1,5 +1,6 @@
 """Replay: new dispatches for what is stored, or stored bytes read again; the old ones stay as they are."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -12,12 +13,14 @@ from receiver.core.errors import ConflictError, NotFoundError, ProviderError, Re
 from receiver.core.identity import CALLBACK, JOB, REPLAY, is_id, new_id
 from receiver.core.model import Callback, Job, Value, Verdict
 from receiver.core.provider import Provider
-from receiver.keys import Keys
+from receiver.proving import Proving
+from receiver.storage.queries import Page
 from receiver.storage.records import Readmission
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
+_PAGE: Final = 200
 #: Set by whatever carries the request anew, or about a connection that is gone.
 _CONNECTION_HEADERS: Final = {
     b"host",
@@ -48,6 +51,16 @@ class Replayed(Value, frozen=True, kw_only=True):
     handlers: list[str] = []
 
 
+class Reverified(Value, frozen=True, kw_only=True):
+    """What became of quarantined callbacks that were proved again."""
+
+    provider: str
+    dry_run: bool
+    admitted: list[Replayed]
+    #: How many are still not proved genuine, by code.
+    refused: dict[str, int]
+
+
 class Resent(Value, frozen=True, kw_only=True):
     """The answer of an address that a stored callback was sent to again."""
 
@@ -65,13 +78,13 @@ class Replay:
         *,
         store: Store,
         catalog: Catalog,
-        keys: Keys,
+        proving: Proving,
         clock: Callable[[], int],
         notify: Callable[[], None],
     ) -> None:
         self._store = store
         self._catalog = catalog
-        self._keys = keys
+        self._proving = proving
         self._clock = clock
         self._notify = notify
 
@@ -101,6 +114,51 @@ class Replay:
             self._notify()
             log.info("replayed", id=any_id, replay=replayed.replay_id, handlers=replayed.handlers)
         return replayed
+
+    async def reverify(self, provider: str, *, since: int | None = None, dry_run: bool = False) -> Reverified:
+        """Prove quarantined callbacks again, each as of its arrival, with the keys now in force.
+
+        What passes is admitted exactly as if it had just come; what does not stays in quarantine. This is the
+        way back after our own secret was wrong.
+
+        Args:
+            provider: Whose callbacks.
+            since: Only those that came at or after this time, in milliseconds since the Unix epoch.
+            dry_run: Say what would happen and touch nothing.
+
+        Raises:
+            RequestError: there is no such provider.
+            KeyUnavailableError: its key is missing.
+        """
+        described = self._catalog.named(provider)
+        admitted: list[Replayed] = []
+        refused: Counter[str] = Counter()
+        before: str | None = None
+        while True:
+            page = Page(
+                provider=provider, verdict=Verdict.REJECTED.value, since=since, before=before, limit=_PAGE
+            )
+            found = await self._store.callbacks(page)
+            for listed in found:
+                callback = await self._store.callback(listed.id)
+                try:
+                    examined, key_id = await self._proving.examine_stored(callback, described)
+                except RejectionError as error:
+                    refused[error.code] += 1
+                    continue
+                if dry_run:
+                    admitted.append(await self._foresee(callback, examined, None))
+                else:
+                    admitted.append(
+                        await self._readmit(callback, examined, described, key_id=key_id, handler=None)
+                    )
+            if len(found) < _PAGE:
+                break
+            before = found[-1].id
+        if admitted and not dry_run:
+            self._notify()
+            log.info("callbacks_reverified", provider=provider, admitted=len(admitted))
+        return Reverified(provider=provider, dry_run=dry_run, admitted=admitted, refused=dict(refused))
 
     async def resend(self, callback_id: str, *, url: str) -> Resent:
         """Send a stored callback, byte for byte, to *url*; the operator's own choice of address.
@@ -146,7 +204,7 @@ class Replay:
         callback = await self._store.callback(callback_id)
         provider = self._catalog.named(callback.provider)
         try:
-            examined, key_id = self._keys.examine_stored(callback, provider)
+            examined, key_id = await self._proving.examine_stored(callback, provider)
         except RejectionError as error:
             if not dry_run:
                 raise
