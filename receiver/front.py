@@ -6,11 +6,12 @@ Whatever is unknown here (provider, token, path) gets the same empty 404, so tha
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from receiver.core.provider import Provider
+from receiver.core.reading import Received, text_at
 from receiver.ingest import Answer, Ingest
 from receiver.ingest import Request as Arrived
 from receiver.settings import Settings
@@ -46,6 +47,8 @@ class Front:
             return Response(status_code=404, headers=PRIVATE)
         if request.method not in _methods(provider):
             return Response(status_code=405, headers=PRIVATE | {"allow": ", ".join(_methods(provider))})
+        if request.method == "OPTIONS":
+            return Response(headers=PRIVATE | {"allow": ", ".join(_methods(provider))})
         try:
             body = await read_body(request, largest=self._largest, patience=self._patience)
         except BodyRefused as refused:
@@ -60,7 +63,7 @@ class Front:
                 body=body,
             )
         )
-        return _response(answer)
+        return _response(answer, echo=_echo(provider, body, headers))
 
 
 class _AnyMethod:
@@ -78,9 +81,16 @@ def _methods(provider: Provider) -> tuple[str, ...]:
     return provider.callback.methods if provider.callback is not None else ()
 
 
-def _response(answer: Answer) -> Response:
+def _echo(provider: Provider, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> str | None:
+    path = provider.callback.echo if provider.callback is not None else None
+    return None if path is None else text_at(Received(body=body, headers=headers), path)
+
+
+def _response(answer: Answer, *, echo: str | None = None) -> Response:
     headers = PRIVATE | (_RETRY_AFTER if answer.status == 503 else {})  # noqa: PLR2004
     if answer.status in {401, 503} and answer.code is not None:
         body = f'{{"code":"{answer.code}"}}'.encode()
         return Response(body, status_code=answer.status, headers=headers, media_type="application/json")
+    if echo is not None and answer.status in range(200, 300):
+        return PlainTextResponse(echo, status_code=answer.status, headers=headers)
     return Response(status_code=answer.status, headers=headers)

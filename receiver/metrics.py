@@ -30,6 +30,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._key_used = Gauge(
+            "receiver_key_last_used_timestamp_seconds",
+            "When a key last proved a callback.",
+            ["provider", "key"],
+            registry=self._registry,
+        )
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"receiver_{name}", text, labels, registry=self._registry)
 
@@ -38,6 +45,10 @@ class Metrics:
         self._callbacks.labels(provider, verdict).inc()
         if verdict in {"accepted", "duplicate", "unreadable"}:
             self._last.labels(provider).set(now / SECOND)
+
+    def verified(self, provider: str, key_id: str, *, now: int) -> None:
+        """Note that a key proved a callback: once the old one of a rotation is silent, it can be retired."""
+        self._key_used.labels(provider, key_id).set(now / SECOND)
 
     def settled(self, provider: str, by: str, state: str) -> None:
         """Count the end of a job."""
@@ -79,6 +90,13 @@ class _Standing:
             late[one["provider"]] = late.get(one["provider"], 0) + one["overdue"]
         for provider, count in sorted(late.items()):
             overdue.add_metric([provider], count)
+        silent = GaugeMetricFamily(
+            "receiver_callbacks_overdue",
+            "Open jobs whose callback should have come and did not; they are polled.",
+            labels=["provider"],
+        )
+        for provider, count in sorted(counts["callbacks_overdue"].items()):
+            silent.add_metric([provider], count)
         plain = {
             "due": ("Steps that are due.", counts["due"]),
             "oldest_due_age_seconds": ("Age of the oldest due step.", self._age(counts["oldest_due"])),
@@ -89,7 +107,7 @@ class _Standing:
             ),
             "dispatches_dead": ("Dead letters.", counts["dispatches_dead"]),
         }
-        gauges = [jobs, overdue]
+        gauges = [jobs, overdue, silent]
         for name, (text, value) in plain.items():
             gauge = GaugeMetricFamily(f"receiver_{name}", text)
             gauge.add_metric([], value)

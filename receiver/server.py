@@ -5,13 +5,14 @@ megabyte are taken, and so are requests with no Host, two Hosts or a stacked Tra
 the application is decided here; how long a body may take, where it is read (``web.read_body``).
 """
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.types import ASGIApp
 
 _LARGEST_HEAD: Final = 64 * 1024
@@ -20,7 +21,7 @@ _MOST_HEADERS: Final = 128
 _FARE_WELL: Final = 4
 
 
-def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:
+def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  (one class, many short methods)
     """The connection class: a request's head must arrive whole, small and unambiguous in *receive_timeout*."""
 
     class BoundedProtocol(HttpToolsProtocol):

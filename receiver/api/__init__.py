@@ -1,0 +1,5 @@
+"""``/v1``: jobs, callbacks and dead letters as JSON; health and metrics beside it."""
+
+from receiver.api.routes import Api
+
+__all__ = ["Api"]

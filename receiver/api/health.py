@@ -1,0 +1,94 @@
+"""``/livez``, ``/readyz``, ``/metrics``: for the machines around us, without a token; keep them internal."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from receiver.api.resource import answer, refusal
+from receiver.core.errors import StoreUnavailableError
+from receiver.core.model import SECOND
+from receiver.keys import Keys
+from receiver.metrics import Metrics
+from receiver.storage.store import Store
+from receiver.web import PRIVATE
+
+#: Seconds that a read and a write together may take.
+_PATIENCE: Final = 2.0
+#: Milliseconds that a finding holds: whoever asks more often does not make the store work more.
+_FRESH: Final = SECOND
+_NOBODY: Final = "readiness"
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether callbacks can be taken, and why not."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class Health:
+    """Says how the receiver is."""
+
+    def __init__(
+        self, *, store: Store, keys: Keys, metrics: Metrics, clock: Callable[[], int], fresh: int = _FRESH
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._metrics = metrics
+        self._clock = clock
+        self._fresh = fresh
+        self._checking = asyncio.Lock()
+        self._found: tuple[int, Readiness] | None = None
+
+    @property
+    def routes(self) -> list[Route]:
+        """The addresses."""
+        return [
+            Route("/livez", self.live, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+            Route("/metrics", self.expose, methods=["GET"]),
+        ]
+
+    async def live(self, _request: Request) -> Response:
+        """Answer: whoever hears this knows that the event loop turns."""
+        return Response("ok\n", media_type="text/plain", headers=PRIVATE)
+
+    async def ready(self, _request: Request) -> Response:
+        """200 if the store can be read and written and there is a master key, else 503 with the reasons."""
+        async with self._checking:
+            now = self._clock()
+            if self._found is None or not 0 <= now - self._found[0] < self._fresh:
+                self._found = now, await self._check(now)
+            found = self._found[1]
+        return answer(found, status=200 if found.ready else 503)
+
+    async def expose(self, _request: Request) -> Response:
+        """The metrics in Prometheus' text format."""
+        now = self._clock()
+        try:
+            counts = await self._store.counts(now=now)
+        except StoreUnavailableError as error:
+            return refusal(error)
+        exposition = self._metrics.exposition(counts, now=now)
+        return Response(exposition, headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST})
+
+    async def _check(self, now: int) -> Readiness:
+        reasons = []
+        if not self._keys.masters:
+            reasons.append("RECEIVER_SECRET_KEY is not set, so no callback can be told from a forged one.")
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._store.handlers()
+                # A write that changes nothing: nobody of that name holds a lease.
+                await self._store.heartbeat(owner=_NOBODY, now=now, lease_ms=0, handlers=())
+        except StoreUnavailableError as error:
+            reasons.append(str(error))
+        except TimeoutError:
+            reasons.append(f"The store did not answer within {_PATIENCE:g} seconds.")
+        return Readiness(ready=not reasons, reasons=reasons)

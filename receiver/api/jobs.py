@@ -1,0 +1,231 @@
+"""``/v1/jobs``: submit, list, look at, take the result of, cancel and replay jobs."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from receiver.api.filters import cut, job_readers, read_page
+from receiver.api.resource import Operation, answer, read_document
+from receiver.cancel import Cancel
+from receiver.catalog import Catalog
+from receiver.core.errors import ConflictError, NotFoundError
+from receiver.core.identity import JOB, is_id
+from receiver.core.model import Job
+from receiver.documents import JobDocument, RecordDocument, job_document, record_document
+from receiver.replay import Replay, Replayed
+from receiver.settings import Settings
+from receiver.storage.store import Store
+from receiver.submit import Order, Submit
+from receiver.web import PRIVATE
+
+#: What the outside sent is handed on as a file to be saved: a browser must neither guess nor run it.
+AS_FILE: Final = PRIVATE | {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; sandbox",
+}
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a caller wants done."""
+
+    provider: str
+    #: What the provider's API takes, without callback URL and secret.
+    request: dict[str, Any]
+    operation: str = ""
+    #: The same key with the same request is the same job.
+    idempotency_key: str | None = None
+    metadata: dict[str, Any] | None = None
+    #: Seconds after which the job is given up.
+    deadline: float | None = None
+
+
+class ReplayOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which handler to replay for (all that want it if left out); ``dry_run`` only says what would happen."""
+
+    handler: str | None = None
+    dry_run: bool = False
+
+
+class JobList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of jobs, the newest first."""
+
+    jobs: list[JobDocument]
+    cursor: str | None
+
+
+class Jobs:
+    """The operations on jobs."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        settings: Settings,
+        submit: Submit,
+        cancel: Cancel,
+        replay: Replay,
+        clock: Callable[[], int],
+        notify: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._submit = submit
+        self._cancel = cancel
+        self._replay = replay
+        self._clock = clock
+        self._notify = notify
+        self._readers = job_readers(catalog)
+
+    @property
+    def operations(self) -> list[Operation]:
+        """What can be asked for."""
+        return [
+            Operation(
+                method="POST",
+                path="/v1/jobs",
+                summary="Submit a job; a repetition with the same idempotency key answers 200 with that job.",
+                endpoint=self.submit,
+                takes=Submission,
+                answers={202: JobDocument, 200: JobDocument},
+                problems=(400, 408, 409, 413),
+            ),
+            Operation(
+                method="GET",
+                path="/v1/jobs",
+                summary="List jobs, the newest first.",
+                endpoint=self.list,
+                query=tuple(self._readers),
+                answers={200: JobList},
+            ),
+            Operation(
+                method="GET",
+                path="/v1/jobs/{id}",
+                summary="One job and its timeline.",
+                endpoint=self.show,
+                answers={200: RecordDocument},
+                problems=(404,),
+            ),
+            Operation(
+                method="DELETE",
+                path="/v1/jobs/{id}",
+                summary="Ask the provider to cancel a job.",
+                endpoint=self.cancel,
+                answers={202: JobDocument},
+                problems=(404, 409),
+            ),
+            Operation(
+                method="GET",
+                path="/v1/jobs/{id}/result",
+                summary="The result's bytes, as the provider sent them.",
+                endpoint=self.result,
+                answers={200: "application/octet-stream", 304: None},
+                problems=(404,),
+            ),
+            Operation(
+                method="POST",
+                path="/v1/jobs/{id}/replay",
+                summary="Make new dispatches for an ended job.",
+                endpoint=self.replay,
+                takes=ReplayOrder,
+                may_be_empty=True,
+                answers={202: Replayed, 200: Replayed},
+                problems=(400, 404, 408, 409, 413),
+            ),
+        ]
+
+    async def submit(self, request: Request) -> Response:
+        """Record a job and submit it: 202 with its callback URL, or 200 where the key names one already."""
+        wanted = await read_document(request, Submission, settings=self._settings)
+        submitted = await self._submit(
+            Order(
+                provider=wanted.provider,
+                request=wanted.request,
+                operation=wanted.operation,
+                idempotency_key=wanted.idempotency_key,
+                metadata=wanted.metadata or {},
+                deadline=wanted.deadline,
+                local_files=False,
+            )
+        )
+        job, callback_url = submitted.job, submitted.callback_url
+        if not submitted.new:
+            return answer(job_document(await self._store.job(job.id)))
+        self._notify()
+        return answer(job_document(job, callback_url=callback_url), status=202)
+
+    async def list(self, request: Request) -> Response:
+        """List jobs."""
+        page = read_page(request, self._readers)
+        found, cursor = cut(await self._store.jobs(page), page, lambda job: job.id)
+        return answer(JobList(jobs=[job_document(one, listed=True) for one in found], cursor=cursor))
+
+    async def show(self, request: Request) -> Response:
+        """Show one job."""
+        return answer(record_document(await self._store.record(job_id(request))))
+
+    async def cancel(self, request: Request) -> Response:
+        """Record the wish to cancel."""
+        job = await self._cancel(job_id(request))
+        if job.state.ended:
+            raise ConflictError(f"{job.id} has ended already: {job.state}.", code="job_ended")
+        self._notify()
+        return answer(job_document(await self._store.job(job.id)), status=202)
+
+    async def result(self, request: Request) -> Response:
+        """Stream the result, a chunk at a time; nothing holds all of it."""
+        job = await self._store.job(job_id(request))
+        if job.held is None:
+            raise _missing(job)
+        etag = f'"{job.held.sha256}"'
+        headers = AS_FILE | {"etag": etag, "content-disposition": f'attachment; filename="{job.id}"'}
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        headers |= {
+            "content-length": str(job.held.size),
+            "content-type": _content_type(job.held.content_type),
+        }
+        chunks = self._store.result_chunks(job.id, job.held)
+        # Before the first byte leaves it can still be said that there is none.
+        first = await anext(chunks, b"")
+        if len(first) == 0 < job.held.size:
+            raise _missing(job)
+        return StreamingResponse(_joined(first, chunks), headers=headers)
+
+    async def replay(self, request: Request) -> Response:
+        """Replay one job."""
+        order = await read_document(request, ReplayOrder, settings=self._settings, empty=ReplayOrder())
+        replayed = await self._replay(job_id(request), handler=order.handler, dry_run=order.dry_run)
+        return answer(replayed, status=200 if order.dry_run else 202)
+
+
+def job_id(request: Request) -> str:
+    """The job that the address names, by its whole id; raises NotFoundError."""
+    named: str = request.path_params["id"]
+    if not is_id(named, JOB):
+        raise NotFoundError("No job has such an id; ids are whole here.", code="job_not_found")
+    return named
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+def _missing(job: Job) -> NotFoundError:
+    if not job.state.ended:
+        sentence = f"{job.id} is {job.state}; its result is not here yet."
+    elif job.held is None:
+        sentence = f"{job.id} ended as {job.state} and has no result."
+    else:
+        sentence = f"The result of {job.id} is no longer stored."
+    return NotFoundError(sentence, code="result_missing")
+
+
+def _content_type(text: str) -> str:
+    # It is the provider's own word; a header takes printable ASCII only.
+    return text if text.isascii() and text.isprintable() and text else "application/octet-stream"

@@ -1,0 +1,83 @@
+"""Health and metrics, for the machines around the receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from receiver import Receiver, Settings
+
+from .conftest import Site, refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_health_and_metrics_need_no_token(shared: Site) -> None:
+    """Whoever reaches them may ask; nothing is kept on the way."""
+    async with httpx.AsyncClient(base_url=shared.url, trust_env=False) as http:
+        for path in ("/livez", "/readyz", "/metrics"):
+            answer = await http.get(path)
+            assert answer.status_code == 200, path
+            assert answer.headers["cache-control"] == "no-store"
+        assert (await http.get("/readyz")).json() == {"ready": True, "reasons": []}
+        assert (await http.head("/livez")).status_code == 200
+        assert (await http.post("/livez")).status_code == 405
+
+
+async def test_metrics_say_what_happened(site: Site) -> None:
+    """They are Prometheus' text, with callbacks, jobs and dispatches in them."""
+    await site.ended("perplexity-webhook")
+    await site.submit("netnut")
+    answer = await site.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["receiver_callbacks_total", "perplexity-webhook", "accepted"] == 1
+    assert samples["receiver_jobs", "netnut", "submitted"] == 1
+    assert samples["receiver_dispatches_dead",] == 0
+
+
+async def test_a_store_that_cannot_be_written_is_not_ready(site: Site, tmp_path: Path) -> None:
+    """While another process holds the database: not ready within two seconds, and why; still alive."""
+    lock = os.open(tmp_path / "receiver.db-lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        began = asyncio.get_running_loop().time()
+        answer = await site.get("/readyz")
+        assert asyncio.get_running_loop().time() - began < 2.5
+        assert answer.status_code == 503
+        assert not answer.json()["ready"]
+        assert answer.json()["reasons"]
+        assert (await site.get("/livez")).status_code == 200
+        unanswered = await site.http.post("/v1/jobs", json={"provider": "netnut", "request": {"prompt": "?"}})
+        refused(unanswered, 503, "store_unavailable")
+        assert unanswered.headers["retry-after"]
+        assert site.sim.requests() == []
+    finally:
+        os.close(lock)
+    await site.until("/readyz", lambda found: found["ready"])
+
+
+async def test_without_a_master_key_it_is_not_ready(tmp_path: Path) -> None:
+    """No callback can be told from a forged one without it."""
+    receiver = Receiver(Settings.load({"RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/receiver.db"}))
+    await receiver.start(worker=False, serve=False)
+    try:
+        transport = httpx.ASGITransport(receiver.asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as http:
+            answer = await http.get("/readyz")
+        assert answer.status_code == 503
+        assert "RECEIVER_SECRET_KEY" in answer.json()["reasons"][0]
+    finally:
+        await receiver.stop()
