@@ -1,0 +1,47 @@
+"""The command line: ``receiver COMMAND``.
+
+Every command has a module of its own that is imported when the command is asked for. So ``receiver --help``
+needs neither asyncio nor a web framework, and its list of commands is the table below.
+"""
+
+from typing import Final
+
+import click
+
+from receiver.cli.command import CODES, LazyGroup
+
+#: Name → (module, what ``receiver --help`` says about it). In the order of a first day.
+COMMANDS: Final = {
+    "demo": ("demo", "Run five jobs against simulated providers and show what happened."),
+    "keygen": ("keygen", "Print a new key."),
+    "serve": ("serve", "Take callbacks, serve the API and do what is due."),
+    "worker": ("serve", "Do what is due, without HTTP."),
+    "simulate": ("simulate", "Simulate the providers on one port."),
+    "submit": ("submit", "Submit a job."),
+    "jobs": ("jobs", "List, show and steer jobs."),
+    "callbacks": ("callbacks", "List and show what arrived."),
+    "replay": ("replay", "Dispatch, read or send again what is stored."),
+    "dead": ("dead", "List, retry and discard dead letters."),
+    "tail": ("tail", "Follow callbacks, requests and handlers live."),
+    "verify": ("verify", "Say whether a message is a provider's, and if not, why."),
+    "sign": ("verify", "Print the headers with which a provider would sign a message."),
+    "send": ("send", "Send a callback as a provider would, or deliberately wrong."),
+    "providers": ("providers", "List, show and check provider descriptions."),
+    "config": ("config", "Show the settings and where they come from."),
+    "doctor": ("doctor", "Check the installation and say what to do next."),
+    "db": ("database", "Migrate, prune and export the database."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, epilog=CODES, context_settings={"max_content_width": 110})
+@click.version_option(package_name="receiver")
+def cli() -> None:
+    """Receive the callbacks of asynchronous job APIs.
+
+    Settings come from the environment: see 'receiver config show'. Ids may be shortened as long as they
+    stay unique. Data goes to standard output, messages to standard error.
+    """
+
+
+#: What ``receiver`` in the shell runs.
+main: Final = cli

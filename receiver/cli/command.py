@@ -1,0 +1,124 @@
+"""What all commands share: how they are found, run and how they fail. Imports nothing heavy."""
+
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from receiver.core.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    ReceiverError,
+    RejectionError,
+    RequestError,
+)
+
+FAILED: Final = 1
+USAGE: Final = 2
+NOT_FOUND: Final = 3
+REJECTED: Final = 4
+TIMED_OUT: Final = 124
+
+CODES: Final = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 signature rejected, "
+    "124 timed out."
+)
+
+#: The first that fits counts.
+_EXITS: Final = (
+    (NotFoundError, NOT_FOUND),
+    (RejectionError, REJECTED),
+    (ConflictError, FAILED),
+    (RequestError, USAGE),
+    (ConfigurationError, USAGE),
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for.
+
+    Args:
+        lazy: Name → (module in ``receiver.cli``, short help). The module's attribute is the name.
+        settings: Everything else, for ``click.Group``.
+    """
+
+    def __init__(self, *, lazy: Mapping[str, tuple[str, str]], **settings: Any) -> None:  # noqa: ANN401  (what click.Group takes)
+        super().__init__(**settings)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """The names, in the order of the table."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command called *cmd_name*."""
+        if cmd_name not in self._lazy:
+            return None
+        module = importlib.import_module(f"receiver.cli.{self._lazy[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+
+
+class Command(click.Command):
+    """A command that may be a coroutine function, and whose errors become one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  (click's signature)
+        """Run the command; raises click's Exit where it failed on purpose."""
+        try:
+            answer = super().invoke(ctx)
+            if inspect.iscoroutine(answer):
+                import asyncio  # noqa: PLC0415  (not needed for --help)
+
+                answer = asyncio.run(answer)
+        except ReceiverError as error:
+            report(error, as_json=bool(ctx.params.get("as_json")))
+            ctx.exit(exit_code(error))
+        return answer
+
+
+class Group(click.Group):
+    """A group of commands."""
+
+    command_class = Command
+
+
+def exit_code(error: ReceiverError) -> int:
+    """The exit code with which *error* leaves."""
+    return next((code for kind, code in _EXITS if isinstance(error, kind)), FAILED)
+
+
+def report(error: ReceiverError, *, as_json: bool) -> None:
+    """Say on standard error what went wrong."""
+    if not as_json:
+        click.echo(f"error: {str(error).removesuffix('.')} ({error.code})", err=True)
+        return
+    click.echo(json.dumps(problem(error)), err=True)
+
+
+def problem(error: ReceiverError) -> dict[str, Any]:
+    """*error* as RFC 9457 problem details, as ``/v1`` shows it."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": type(error).__name__.removesuffix("Error"),
+        "status": error.status,
+        "code": error.code,
+        "detail": str(error),
+    }
+    field = getattr(error, "field", None)
+    return document if field is None else document | {"field": field}
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal something that is not data."""
+    click.echo(text, err=True)
+    sys.stderr.flush()

@@ -1,0 +1,112 @@
+"""``receiver dead``: dispatches with no attempts left."""
+
+from collections.abc import AsyncIterator
+
+import click
+
+from receiver.app import Running
+from receiver.cli import options, output, session
+from receiver.cli.command import FAILED, Group, note
+from receiver.core.errors import NotFoundError, RequestError
+from receiver.core.model import Dispatch
+from receiver.documents import dispatch_document
+from receiver.storage.queries import MOST, Page
+
+
+@click.group(cls=Group)
+def dead() -> None:
+    """List, retry and discard dead letters: dispatches whose handler has failed for good.
+
+    An id is JOB:HANDLER, or JOB:HANDLER:REPLAY.
+    """
+
+
+@dead.command("list")
+@options.as_json
+async def list_dead(*, as_json: bool) -> None:
+    """List dead letters, those of the newest jobs first."""
+    async with session.opened() as running:
+        found = [one async for one in dead_letters(running)]
+    if as_json:
+        output.show_json({"dispatches": [dispatch_document(one) for one in found], "cursor": None})
+        return
+    output.show_table(
+        ("id", "attempts", "error"), [(one.id, one.attempt, output.failure(one.error)) for one in found]
+    )
+
+
+@dead.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@options.as_json
+async def retry(*, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Give dead letters a fresh row of attempts; the serving process makes them."""
+    async with session.opened() as running:
+        now = running.clock()
+        done = [
+            (one, await running.store.retry_dispatch(one, now=now))
+            for one in await _chosen(running, ids, everything=everything)
+        ]
+    _report(done, "retried", as_json=as_json)
+
+
+@dead.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@options.as_json
+async def discard(*, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Drop dead letters for good; the job's timeline keeps a line."""
+    async with session.opened() as running:
+        now = running.clock()
+        done = [
+            (one, await running.store.discard_dispatch(one, now=now))
+            for one in await _chosen(running, ids, everything=everything)
+        ]
+    _report(done, "discarded", as_json=as_json)
+
+
+async def dead_letters(running: Running) -> AsyncIterator[Dispatch]:
+    """Every dead letter, those of the newest jobs first."""
+    before = None
+    while True:
+        found = await running.store.dispatches(Page(state="dead", before=before, limit=MOST))
+        for one in found:
+            yield one
+        if len(found) < MOST:
+            return
+        before = found[-1].id
+
+
+async def _chosen(running: Running, ids: tuple[str, ...], *, everything: bool) -> list[Dispatch]:
+    if everything == bool(ids):
+        raise click.UsageError("Name dead letters, or give --all.")
+    found = [one async for one in dead_letters(running)]
+    return found if everything else [_named(found, prefix) for prefix in ids]
+
+
+def _named(found: list[Dispatch], prefix: str) -> Dispatch:
+    start = prefix if prefix.startswith("job_") else f"job_{prefix}"
+    # An id is itself a prefix of the ids of its replays.
+    matching = [one for one in found if one.id == start] or [one for one in found if one.id.startswith(start)]
+    if not matching:
+        raise NotFoundError(
+            f"There is no dead letter whose id begins with {prefix!r}.", code="dispatch_not_found"
+        )
+    if len(matching) > 1:
+        raise RequestError(
+            f"Several dead letters begin with {prefix!r}; write more of it.", code="id_ambiguous"
+        )
+    return matching[0]
+
+
+def _report(done: list[tuple[Dispatch, bool]], word: str, *, as_json: bool) -> None:
+    if as_json:
+        output.show_json(
+            {word: [one.id for one, ok in done if ok], "gone": [one.id for one, ok in done if not ok]}
+        )
+    else:
+        for one, ok in done:
+            click.echo(output.clean(f"{word if ok else 'gone already'} {one.id}"))
+        note(f"{sum(ok for _, ok in done)} {word}.")
+    if not all(ok for _, ok in done):
+        raise click.exceptions.Exit(FAILED)

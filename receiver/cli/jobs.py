@@ -1,0 +1,236 @@
+"""``receiver jobs``: look at jobs, wait for them, and steer those that need a person."""
+
+import asyncio
+import sys
+from typing import Final
+
+import click
+
+from receiver.api.filters import MOST, cut
+from receiver.app import Running
+from receiver.cli import options, output, session
+from receiver.cli.command import FAILED, TIMED_OUT, Group, note
+from receiver.cli.timeline import show_record
+from receiver.core.errors import NotFoundError
+from receiver.core.model import Job, JobState
+from receiver.documents import job_document, record_document
+from receiver.storage.claims import LookClaim
+from receiver.storage.queries import Page
+
+_STATES: Final = click.Choice(["open", *(state.value for state in JobState)])
+#: How often a wait looks at the record, in seconds.
+_EVERY: Final = 0.25
+#: A look that finds where the result is leads to another that fetches it; more are not a person's business.
+_MOST_LOOKS: Final = 3
+
+
+@click.group(cls=Group)
+def jobs() -> None:
+    """List, show and steer jobs."""
+
+
+@jobs.command("list")
+@options.provider
+@click.option("--state", type=_STATES, help="Only in this state; 'open' is every state before the end.")
+@options.since
+@options.paging(MOST)
+@options.as_json
+async def list_jobs(
+    *,
+    provider: str | None,
+    state: str | None,
+    since: int | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    """List jobs, the newest first."""
+    async with session.opened() as running:
+        before = None if cursor is None else await session.job_id(running, cursor)
+        after = None if since is None else running.clock() - since
+        page = Page(provider=provider, state=state, since=after, before=before, limit=limit + 1)
+        found, following = cut(await running.store.jobs(page), page, lambda job: job.id)
+    if as_json:
+        output.show_json({"jobs": [job_document(one, listed=True) for one in found], "cursor": following})
+        return
+    output.show_table(
+        ("id", "provider", "state", "settled by", "callbacks", "created", "error"),
+        [
+            (
+                job.id,
+                job.provider,
+                job.state,
+                job.settled_by if job.state.ended else None,
+                job.callbacks,
+                output.moment(job.created_at),
+                job.error and job.error.code,
+            )
+            for job in found
+        ],
+    )
+    if following is not None:
+        note(f"There are more: --cursor {following}")
+
+
+@jobs.command()
+@click.argument("id_", metavar="ID")
+@click.option("--result", is_flag=True, help="Write the result's bytes, and nothing else.")
+@options.as_json
+async def show(*, id_: str, result: bool, as_json: bool) -> None:
+    """Show a job and everything that happened to it."""
+    async with session.opened() as running:
+        job_id = await session.job_id(running, id_)
+        record = await running.store.record(job_id)
+        if result:
+            await _write_result(running, record.job)
+        elif as_json:
+            output.show_json(record_document(record))
+        else:
+            show_record(record)
+
+
+@jobs.command()
+@click.argument("id_", metavar="ID")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Give up after this long, with exit code 124.",
+)
+@options.as_json
+async def wait(*, id_: str, timeout: float | None, as_json: bool) -> None:  # noqa: ASYNC109  (an option's name)
+    """Wait until a job has ended.
+
+    Exits 0 if it succeeded, 1 if it ended otherwise, 124 after the timeout. It is the serving process that
+    moves jobs on.
+    """
+    async with session.opened() as running:
+        job_id = await session.job_id(running, id_)
+        await wait_for(running, job_id, timeout=timeout, as_json=as_json)
+
+
+async def wait_for(
+    running: Running,
+    job_id: str,
+    *,
+    timeout: float | None,  # noqa: ASYNC109
+    as_json: bool,
+) -> None:
+    """Wait until a job has ended and show it; raises click's Exit unless it succeeded."""
+    job = await running.store.job(job_id)
+    if not job.state.ended and not await asyncio.to_thread(session.is_served, running.settings):
+        note("Nothing serves this database, so the job stands still: start 'receiver serve'.")
+    try:
+        async with asyncio.timeout(timeout):
+            while not job.state.ended:
+                await asyncio.sleep(_EVERY)
+                job = await running.store.job(job_id)
+    except TimeoutError:
+        show_job(job, as_json=as_json)
+        note(f"{job_id} has not ended within {timeout:g} s; it is {job.state}.")
+        raise click.exceptions.Exit(TIMED_OUT) from None
+    show_job(job, as_json=as_json)
+    if job.state is not JobState.SUCCEEDED:
+        raise click.exceptions.Exit(FAILED)
+
+
+@jobs.command()
+@click.argument("id_", metavar="ID")
+@options.as_json
+async def poll(*, id_: str, as_json: bool) -> None:
+    """Ask the provider about a job now.
+
+    The question is asked by this process, whenever the next one is due; if it ended the job, the result is
+    fetched and the serving process runs the handlers.
+    """
+    async with session.opened() as running:
+        job_id = await session.job_id(running, id_)
+        if not await _look(running, job_id):
+            job = await running.store.job(job_id)
+            note(
+                f"{job_id} has ended, so there is nothing to ask."
+                if job.state.ended
+                else f"{job_id} cannot be asked about now: it is being submitted, or somebody asks already."
+            )
+        show_job(await running.store.job(job_id), as_json=as_json)
+
+
+@jobs.command()
+@click.argument("id_", metavar="ID")
+@options.as_json
+async def cancel(*, id_: str, as_json: bool) -> None:
+    """Ask the provider to cancel a job.
+
+    The wish is recorded here and sent by the serving process; the job ends when the provider says so.
+    """
+    async with session.opened() as running:
+        show_job(await running.cancel(await session.job_id(running, id_)), as_json=as_json)
+
+
+@jobs.command()
+@click.argument("id_", metavar="ID")
+@options.as_json
+async def resubmit(*, id_: str, as_json: bool) -> None:
+    """Send a job again whose submission's outcome is unknown.
+
+    If the provider did hear the first one, the job is billed twice. The serving process sends it.
+    """
+    async with session.opened() as running:
+        job_id = await session.job_id(running, id_)
+        show_job(await running.store.resubmit(job_id, now=running.clock()), as_json=as_json)
+
+
+@jobs.command()
+@click.argument("id_", metavar="ID")
+@options.as_json
+async def abandon(*, id_: str, as_json: bool) -> None:
+    """Give a job up: it ends now, as if its deadline had passed.
+
+    A later authenticated outcome is still taken.
+    """
+    async with session.opened() as running:
+        job_id = await session.job_id(running, id_)
+        show_job(await running.store.abandon(job_id, now=running.clock()), as_json=as_json)
+
+
+def show_job(job: Job, *, as_json: bool, callback_url: str | None = None) -> None:
+    """Print one job."""
+    if as_json:
+        output.show_json(job_document(job, callback_url=callback_url))
+        return
+    output.show_fields(
+        [
+            ("id", job.id),
+            ("provider", job.provider),
+            ("state", job.state.value),
+            ("settled by", job.settled_by.value if job.settled_by and job.state.ended else None),
+            ("remote id", job.remote_id),
+            ("error", output.failure(job.error)),
+        ]
+    )
+
+
+async def _look(running: Running, job_id: str) -> bool:
+    """Look as often as one look leads to the next; whether there was anything to look at."""
+    looked = False
+    for _ in range(_MOST_LOOKS):
+        wish = LookClaim(
+            job_id=job_id, owner=running.owner, lease_ms=running.settings.lease_ms, now=running.clock()
+        )
+        claimed = await running.store.claim_look(wish)
+        if claimed is None:
+            break
+        looked = True
+        await running.steps.take(claimed)
+        due = (await running.store.record(job_id)).due
+        if not any(one.run_at <= running.clock() and one.result_url for one in due):
+            break
+    return looked
+
+
+async def _write_result(running: Running, job: Job) -> None:
+    if job.held is None:
+        raise NotFoundError(f"{job.id} is {job.state} and has no result.", code="result_missing")
+    async for chunk in running.store.result_chunks(job.id, job.held):
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()

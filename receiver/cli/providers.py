@@ -1,0 +1,183 @@
+"""``receiver providers``: the descriptions, as they are in force."""
+
+from pathlib import Path
+from typing import Final, Protocol
+
+import click
+import msgspec
+
+from receiver.catalog import Catalog, check_samples, in_folder, load_file, packaged
+from receiver.cli import options, output
+from receiver.cli.command import FAILED, Group, note
+from receiver.core.errors import ConfigurationError
+from receiver.core.provider import Credential, Provider
+from receiver.keys import Keys
+from receiver.settings import Settings, from_environment
+
+_KEYS: Final = {
+    "per-job": "one for each job, derived from RECEIVER_SECRET_KEY",
+    "submit-answer": "one for each job, in the provider's answer to the submission",
+    "jwks": "published by the provider",
+}
+
+
+class DescriptionFile(Protocol):
+    """A path, or a resource of the package."""
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        ...
+
+    def read_bytes(self) -> bytes:
+        """The file's content."""
+        ...
+
+
+@click.group(cls=Group)
+def providers() -> None:
+    """List, show and check provider descriptions."""
+
+
+@providers.command("list")
+@options.as_json
+def list_providers(*, as_json: bool) -> None:
+    """List the providers, and whether their credentials are configured."""
+    settings = from_environment()
+    found = list(Catalog.load(settings).values())
+    if as_json:
+        output.show_json({"providers": [_summary(one, settings) for one in found]})
+        return
+    output.show_table(
+        ("name", "title", "submit", "callback", "signed", "poll", "cancel", "credentials"),
+        [
+            (
+                one.name,
+                one.title,
+                _yes(one.submit),
+                one.callback.delivers if one.callback else "no",
+                _yes(one.signed or None),
+                _yes(one.poll),
+                _yes(one.cancel),
+                "set" if _has_credentials(one, settings) else "missing",
+            )
+            for one in found
+        ],
+    )
+
+
+@providers.command()
+@click.argument("name")
+@options.as_json
+def show(*, name: str, as_json: bool) -> None:
+    """Show one provider's description, with its sources and what they leave open."""
+    settings = from_environment()
+    one = Catalog.load(settings).named(name)
+    if as_json:
+        output.show_json(msgspec.to_builtins(one, enc_hook=int))
+        return
+    public_url = (settings.public_url or "{RECEIVER_PUBLIC_URL}").rstrip("/")
+    registered = one.callback is not None and one.callback.where == "registered"
+    output.show_fields(
+        [
+            ("name", one.name),
+            ("title", one.title),
+            ("origins", ", ".join(one.origins)),
+            ("operations", ", ".join(one.operations)),
+            ("submit", one.submit and f"{one.submit.method} {one.submit.url}"),
+            ("callback", one.callback and f"{one.callback.delivers} at the {one.callback.where} address"),
+            (
+                "webhook",
+                f"{public_url}/webhooks/{one.name} (enter it at the provider)" if registered else None,
+            ),
+            ("expected", one.callback and f"within {output.span(one.callback.expected)}"),
+            ("signature", one.verify.kind if one.verify is not None else None),
+            ("key", one.key and _KEYS.get(one.key.source, one.key.secret)),
+            (
+                "poll",
+                one.poll
+                and f"every {output.span(one.poll.every)}, then up to {output.span(one.poll.longest)}",
+            ),
+            ("cancel", one.cancel and f"{one.cancel.method} {one.cancel.url}"),
+            (
+                "kept",
+                one.retention and f"{output.span(one.retention.keeps)} from {one.retention.counted_from}",
+            ),
+            ("deadline", output.span(one.deadline)),
+            ("credentials", " or ".join(map(_references, one.credentials))),
+            ("configured", "yes" if _has_credentials(one, settings) else "no"),
+            *(("source", f"{cited.url} (read {cited.read})") for cited in one.sources),
+            *(("unverified", sentence) for sentence in one.unverified),
+        ]
+    )
+
+
+@providers.command()
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
+@options.as_json
+def check(*, folder: Path | None, as_json: bool) -> None:
+    """Check descriptions and read their own samples.
+
+    Without DIR the packaged ones and those of RECEIVER_PROVIDERS_DIR. Exits 1 if one is wrong.
+    """
+    if folder is not None:
+        files = list(in_folder(folder))
+    else:
+        settings = from_environment()
+        own = in_folder(Path(settings.providers_dir)) if settings.providers_dir else []
+        files = [*packaged(), *own]
+    findings = {file.name: check_file(file) for file in sorted(files, key=lambda one: one.name)}
+    if as_json:
+        output.show_json(
+            {
+                "ok": not any(findings.values()),
+                "files": [{"file": f, "problems": p} for f, p in findings.items()],
+            }
+        )
+    else:
+        for name, problems in findings.items():
+            for sentence in problems or ["ok"]:
+                click.echo(output.clean(f"{name}: {sentence}" if not sentence.startswith(name) else sentence))
+        if not findings:
+            note(f"There are no descriptions in {folder}.")
+    if any(findings.values()):
+        raise click.exceptions.Exit(FAILED)
+
+
+def check_file(file: DescriptionFile) -> list[str]:
+    """What is wrong with one description file, in sentences."""
+    try:
+        return check_samples(load_file(file))
+    except ConfigurationError as error:
+        return [str(error)]
+
+
+def _summary(one: Provider, settings: Settings) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "title": one.title,
+        "operations": list(one.operations),
+        "submit": one.submit is not None,
+        "callback": one.callback.delivers if one.callback else None,
+        "signed": one.signed,
+        "poll": one.poll is not None,
+        "cancel": one.cancel is not None,
+        "credentials": _has_credentials(one, settings),
+        "relocated": one.relocated,
+    }
+
+
+def _has_credentials(one: Provider, settings: Settings) -> bool:
+    try:
+        Keys(settings).credentials(one)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _references(one: Credential) -> str:
+    return " and ".join(one.basic or (one.secret or "",))
+
+
+def _yes(value: object) -> str:
+    return "no" if value is None else "yes"

@@ -1,0 +1,124 @@
+"""``receiver serve`` and ``receiver worker``: the processes that stay."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from types import FrameType
+from typing import Final
+
+import click
+import structlog
+import uvicorn
+
+from receiver import logs
+from receiver.app import Receiver
+from receiver.cli.command import Command
+from receiver.cli.session import load_receiver, stop_signal
+from receiver.core.errors import ConfigurationError
+from receiver.server import server
+from receiver.settings import from_environment
+
+log = structlog.get_logger(__name__)
+
+_BACKLOG: Final = 2048
+
+
+@click.command(cls=Command)
+@click.option("--host", help="The address to listen at; RECEIVER_HOST if left out.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one. RECEIVER_PORT if left out."
+)
+@click.option(
+    "--no-worker", is_flag=True, help="Take callbacks and serve the API only; another node does what is due."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Report a failure to start as JSON; the log is JSON anyway."
+)
+def serve(*, host: str | None, port: int | None, no_worker: bool, as_json: bool) -> None:  # noqa: ARG001
+    """Take callbacks, serve the API and do what is due.
+
+    RECEIVER_HANDLERS=module:object names the Receiver that holds your handlers; the module is looked for in
+    the current folder too. SIGTERM ends it within 10 seconds: requests in flight are answered, leases given
+    back. The log line receiver_listening says where it listens.
+    """
+    receiver = _configured()
+    settings = receiver.settings
+    listener = _listen(host or settings.host, settings.port if port is None else port)
+    with contextlib.closing(listener):
+        http = server(
+            receiver.asgi,
+            host=host or settings.host,
+            port=listener.getsockname()[1],
+            receive_timeout=settings.receive_timeout,
+            backlog=_BACKLOG,
+        )
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            http.should_exit = True
+
+        # uvicorn raises the signal again once it has shut down; by then it must not end the process with it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        with asyncio.Runner(loop_factory=http.config.get_loop_factory()) as runner:
+            runner.run(_serve(receiver, http, listener, worker=not no_worker))
+
+
+async def _serve(receiver: Receiver, http: uvicorn.Server, listener: socket.socket, *, worker: bool) -> None:
+    try:
+        # Before the server, so that what is wrong is told in one sentence and not as a failed lifespan.
+        await receiver.start(worker=worker)
+        serving = asyncio.ensure_future(http.serve(sockets=[listener]))
+        while not http.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
+            await asyncio.sleep(0.01)
+        if http.started:
+            address, port = listener.getsockname()[:2]
+            log.info("receiver_listening", host=address, port=port, public_url=receiver.settings.public_url)
+        await serving
+    finally:
+        await receiver.stop()
+
+
+@click.command(cls=Command)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Report a failure to start as JSON; the log is JSON anyway."
+)
+async def worker(*, as_json: bool) -> None:  # noqa: ARG001  (Command reads it)
+    """Do what is due, without HTTP.
+
+    Polls, fetches and runs handlers, beside ingest-only nodes (serve --no-worker) on PostgreSQL. SQLite has
+    one serving process, so there it is refused beside a serve.
+    """
+    receiver = _configured()
+    stop = stop_signal()
+    try:
+        await receiver.start()
+        log.info("worker_started")
+        await stop.wait()
+    finally:
+        await receiver.stop()
+
+
+def _configured() -> Receiver:
+    settings = from_environment()
+    logs.configure(settings.log_level)
+    return load_receiver(settings)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it each answer takes 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or type(error).__name__
+        raise ConfigurationError(
+            f"{host} port {port} cannot be listened at: {reason}; choose another with --host and --port.",
+            code="address_unusable",
+        ) from error
+    return listener

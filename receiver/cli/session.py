@@ -1,0 +1,115 @@
+"""What a command works on: the parts of a receiver, opened for one command, and the user's own object."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import AsyncIterator
+from importlib import import_module
+from pathlib import Path
+
+from receiver import logs
+from receiver.app import Receiver, Running
+from receiver.core.errors import ConfigurationError, NotFoundError
+from receiver.settings import Settings, from_environment
+from receiver.storage.store import open_driver
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[Running]:
+    """Open the parts beside whatever process serves them: nothing due is done here."""
+    settings = from_environment()
+    quiet_logs()
+    receiver = Receiver(settings)
+    running = await receiver.start(worker=False, serve=False)
+    try:
+        yield running
+    finally:
+        await receiver.stop()
+
+
+def quiet_logs() -> None:
+    """Log warnings only, unless the environment asks for a level: a command's output is its own."""
+    logs.configure(os.environ.get("RECEIVER_LOG_LEVEL") or "warning")
+
+
+async def job_id(running: Running, prefix: str) -> str:
+    """The id of the one job that *prefix* names.
+
+    Raises:
+        NotFoundError: there is none.
+        RequestError: there are several.
+    """
+    return await _resolve(running, prefix, "job")
+
+
+async def callback_id(running: Running, prefix: str) -> str:
+    """The id of the one callback that *prefix* names; raises as ``job_id`` does."""
+    return await _resolve(running, prefix, "cb")
+
+
+async def _resolve(running: Running, prefix: str, kind: str) -> str:
+    # Both kinds begin with their time, so a bare prefix would often name one of each.
+    start = prefix if prefix.startswith(f"{kind}_") else f"{kind}_{prefix}"
+    try:
+        return await running.store.resolve(start)
+    except NotFoundError as error:
+        noun = {"job": "job", "cb": "callback"}[kind]
+        raise NotFoundError(
+            f"No {noun} is stored whose id begins with {prefix!r}.", code=error.code
+        ) from None
+
+
+def load_receiver(settings: Settings) -> Receiver:
+    """The object that RECEIVER_HANDLERS names, or a receiver without handlers.
+
+    Raises:
+        ConfigurationError: it cannot be imported, or is no Receiver.
+    """
+    if not settings.handlers:
+        return Receiver(settings)
+    module_name, _, path = settings.handlers.partition(":")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: object = import_module(module_name)
+        for name in (path or "receiver").split("."):
+            found = getattr(found, name)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigurationError(
+            f"RECEIVER_HANDLERS: {settings.handlers} cannot be loaded: {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno}).",
+            code="handlers_invalid",
+        ) from error
+    if not isinstance(found, Receiver):
+        raise ConfigurationError(
+            f"RECEIVER_HANDLERS: {settings.handlers} is a {type(found).__name__}, not a Receiver; "
+            "write module:object.",
+            code="handlers_invalid",
+        )
+    return found
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set, in place of ending the process."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def is_served(settings: Settings) -> bool:
+    """Whether some process serves the database, where that can be told."""
+    driver = open_driver(settings.database_url)
+    try:
+        driver.serve()
+    except ConfigurationError:
+        return True
+    else:
+        return not driver.exclusive
+    finally:
+        driver.close()

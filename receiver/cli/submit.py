@@ -1,0 +1,79 @@
+"""``receiver submit``."""
+
+from typing import Any, BinaryIO
+
+import click
+
+from receiver.cli import options, session
+from receiver.cli.command import FAILED, Command, note
+from receiver.cli.jobs import show_job, wait_for
+from receiver.core.errors import RequestError, UnreadableError
+from receiver.core.model import JobState
+from receiver.core.reading import parse_json
+from receiver.submit import Order
+
+
+@click.command(cls=Command)
+@click.argument("provider")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--operation",
+    default="",
+    metavar="NAME",
+    help="Which of the provider's operations; its first if left out.",
+)
+@click.option(
+    "--metadata", metavar="JSON", help="A JSON object of yours, kept with the job and given to the handlers."
+)
+@click.option("--idempotency-key", metavar="KEY", help="The same key with the same request is the same job.")
+@click.option("--deadline", type=float, metavar="SECONDS", help="Give the job up after this long.")
+@click.option("--wait", is_flag=True, help="Wait until the job has ended; exits 1 unless it succeeded.")
+@options.as_json
+async def submit(
+    *,
+    provider: str,
+    file: BinaryIO,
+    operation: str,
+    metadata: str | None,
+    idempotency_key: str | None,
+    deadline: float | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Submit a job.
+
+    FILE holds the request as a JSON object, without callback URL and secret; '-' reads standard input. It is
+    sent by this process; callback, polls and handlers are the serving process's business. Exits 1 if the
+    provider refused it.
+    """
+    order = Order(
+        provider=provider,
+        request=_read(file.read(), "FILE", "request"),
+        operation=operation,
+        idempotency_key=idempotency_key,
+        metadata=_read(metadata.encode("utf-8", "surrogateescape"), "--metadata", "metadata")
+        if metadata
+        else {},
+        deadline=deadline,
+        local_files=True,
+    )
+    async with session.opened() as running:
+        submitted = await running.submit(order)
+        job, callback_url = submitted.job, submitted.callback_url
+        if wait and not job.state.ended:
+            note(f"{job.id} is {job.state}.")
+            await wait_for(running, job.id, timeout=None, as_json=as_json)
+            return
+    show_job(job, as_json=as_json, callback_url=callback_url)
+    if job.state.ended and job.state is not JobState.SUCCEEDED:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _read(text: bytes, source: str, field: str) -> dict[str, Any]:
+    try:
+        found = parse_json(text)
+    except UnreadableError as error:
+        raise RequestError(f"{source} is not JSON: {error}", code="body_not_json", field=field) from error
+    if not isinstance(found, dict):
+        raise RequestError(f"{source} holds no JSON object.", field=field)
+    return found

@@ -1,0 +1,114 @@
+"""What happened, a line each: an arrow out of the receiver, into it, or to the handlers."""
+
+from typing import Final
+
+import click
+
+from receiver.cli import output
+from receiver.documents import (
+    AttemptEntry,
+    CallbackDetail,
+    CallbackEntry,
+    DispatchEntry,
+    DueEntry,
+    Entry,
+    SubmissionEntry,
+    timeline,
+)
+from receiver.storage.queries import Record
+
+OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
+_OUT_STEPS: Final = {"submit", "poll", "fetch", "cancel"}
+#: Where the time of day begins and ends in RFC 3339.
+_TIME_OF_DAY: Final = slice(11, 23)
+
+
+def show_record(record: Record) -> None:
+    """Print a job and its timeline."""
+    job = record.job
+    output.show_fields(
+        [
+            ("id", job.id),
+            ("provider", job.provider + (f" ({job.operation})" if job.operation else "")),
+            ("state", job.state.value),
+            ("settled by", job.settled_by.value if job.settled_by and job.state.ended else None),
+            ("remote id", job.remote_id),
+            ("submission", job.submission),
+            ("created", output.moment(job.created_at)),
+            ("deadline", None if job.state.ended else output.moment(job.deadline_at)),
+            ("ended", output.moment(job.ended_at)),
+            ("cancel asked", output.moment(job.cancel_requested_at)),
+            ("callbacks", job.callbacks),
+            ("result", None if job.held is None else f"{output.size(job.held.size)} {job.held.content_type}"),
+            ("error", output.failure(job.error)),
+            ("metadata", output.compact(job.metadata) if job.metadata else None),
+        ]
+    )
+    click.echo()
+    for entry in timeline(record):
+        click.echo(line(entry))
+
+
+def show_callback(detail: CallbackDetail) -> None:
+    """Print what arrived, all but the body; what could be a secret is masked."""
+    output.show_fields(
+        [
+            ("id", detail.id),
+            ("provider", detail.provider),
+            ("route", detail.route),
+            ("job", detail.job_id),
+            ("remote id", detail.remote_id),
+            ("received", detail.received_at),
+            ("verdict", detail.verdict.value),
+            ("code", detail.code),
+            ("because", detail.diagnosis and f"{detail.diagnosis.sentence} ({detail.diagnosis.code})"),
+            ("key", detail.key_id),
+            ("delivery", detail.delivery_id),
+            ("body", f"{output.size(detail.size)}, SHA-256 {detail.sha256}"),
+        ]
+    )
+    click.echo()
+    query = f"?{detail.query}" if detail.query else ""
+    click.echo(output.clean(f"{detail.method} /{detail.route}/{detail.provider}{query}"))
+    for name, value in detail.headers:
+        click.echo(output.clean(f"{name}: {value}"))
+
+
+def line(entry: Entry, *, about: str = "") -> str:
+    """One entry as a line; *about* says whose it is, where that is not plain."""
+    arrow, word, rest = _words(entry)
+    parts = [entry.at[_TIME_OF_DAY], arrow, about, *rest[:1], output.paint(output.clean(word)), *rest[1:]]
+    return " ".join(filter(None, parts))
+
+
+def _words(entry: Entry) -> tuple[str, str, list[str]]:
+    """The arrow, the word that counts, and what stands before (one) and after it."""
+    match entry:
+        case SubmissionEntry():
+            answered = f"answered {entry.answer_status}" if entry.answer_status else ""
+            return HERE, "recorded", ["job", answered]
+        case CallbackEntry(callback=one):
+            return IN, one.verdict.value, ["callback", output.clean(one.code or ""), one.id]
+        case DispatchEntry(dispatch=one):
+            waits = "running" if one.running else "dead" if one.state == "dead" else "waiting"
+            reason = f"{one.error.code}: {output.last_line(one.error.text)}" if one.error else ""
+            return (
+                HANDLERS,
+                waits,
+                [output.clean(one.handler), f"attempt {one.attempt}", output.clean(reason)],
+            )
+        case DueEntry():
+            failures = f"after {entry.failures} failures" if entry.failures else ""
+            day = f"on {entry.at[:10]}"
+            return LATER, "running" if entry.running else "due", [entry.step.value, day, failures]
+        case AttemptEntry():
+            return _attempt(entry)
+
+
+def _attempt(entry: AttemptEntry) -> tuple[str, str, list[str]]:
+    name, arrow = entry.step, OUT if entry.step in _OUT_STEPS else HERE
+    if entry.step == "dispatch":
+        name, arrow = entry.handler or "", HANDLERS
+    took = output.span(entry.duration_ms) if entry.duration_ms else ""
+    number = f"attempt {entry.number}" if entry.number > 1 else ""
+    return arrow, entry.outcome, [output.clean(name), output.clean(entry.code or ""), number, took]

@@ -1,0 +1,241 @@
+"""The real program as a process, with settings of its own, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Nothing may ever take longer, in seconds.
+PATIENCE = 15.0
+SECRETS = {
+    "RECEIVER_SECRET_KEY": "canary-master-key-5d1e9c07b2",
+    "RECEIVER_API_TOKEN": "canary-api-token-77aa",
+    "PERPLEXITY_API_KEY": "canary-pplx-key-31f0",
+    "PULSE_API_KEY": "canary-pulse-key-90bb",
+    "PULSE_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "YANDEX_API_KEY": "canary-yandex-key-cc18",
+    "NETNUT_USERNAME": "canary-netnut-user-4e",
+    "NETNUT_PASSWORD": "canary-netnut-password-8a",
+}
+HANDLERS = """
+from receiver import Job, Receiver
+
+receiver = Receiver()
+
+
+@receiver.on("perplexity-webhook")
+async def save(job: Job) -> None:
+    job.result.json()
+
+
+@receiver.on("netnut", state="any", attempts=1)
+def broken(job: Job) -> None:
+    raise RuntimeError("the handler's own \\x1b[31mwords")
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A process that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401
+        """What was printed, as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def problem(self) -> Any:  # noqa: ANN401
+        """The problem that was reported, as JSON."""
+        return json.loads(self.err)
+
+
+@dataclass(kw_only=True)
+class Started:
+    """A process that runs, with what it has printed so far."""
+
+    process: subprocess.Popen[str]
+    out: list[str] = field(default_factory=list)
+    err: list[str] = field(default_factory=list)
+
+    def wait_for(self, words: str, *, where: str = "err") -> str:
+        """Return the first line that holds *words*, once it is there."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            for one in list(getattr(self, where)):
+                if words in one:
+                    return str(one)
+            ended = self.process.poll()
+            if ended is not None and not any(words in one for one in getattr(self, where)):
+                raise AssertionError(f"ended with {ended} before {words!r}: {self.err}")
+            time.sleep(0.02)
+        raise AssertionError(f"{words!r} was never printed: {self.out} {self.err}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """``python -m receiver`` in a folder of its own; whatever it prints is searched for secrets."""
+
+    folder: Path
+    #: The socket of the warm process (``warm.py``).
+    warm: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, folder: Path, warm: str, **settings: str) -> Program:
+        """One that has handlers and every credential."""
+        (folder / "hooks.py").write_text(HANDLERS, encoding="utf-8")
+        own = {
+            "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
+            "RECEIVER_HANDLERS": "hooks:receiver",
+        }
+        return cls(folder=folder, warm=warm, settings=SECRETS | own | settings)
+
+    def but(self, **settings: str) -> Program:
+        """The same with other settings."""
+        return replace(self, settings=self.settings | settings)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment: nothing of the developer's own."""
+        kept = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ
+        }
+        return kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"} | self.settings
+
+    def run(self, *arguments: str, given: str = "") -> Finished:
+        """Run a command to its end, in a process forked from a warm one."""
+        with (
+            tempfile.TemporaryFile() as read,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
+            read.write(given.encode())
+            read.seek(0)
+            request = {"arguments": arguments, "environ": self.environ, "folder": str(self.folder)}
+            code = self._forked(json.dumps(request).encode(), [one.fileno() for one in (read, out, err)])
+            out.seek(0)
+            err.seek(0)
+            finished = Finished(code=code, out=out.read().decode(), err=err.read().decode())
+        assert_no_secret(finished.out + finished.err)
+        assert "Traceback" not in finished.err, finished.err
+        return finished
+
+    def _forked(self, request: bytes, descriptors: list[int]) -> int:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(self.warm)
+            socket.send_fds(connection, [request], descriptors)
+            with connection.makefile() as answers:
+                process = int(answers.readline())
+                try:
+                    return int(answers.readline())
+                except TimeoutError:
+                    os.kill(process, signal.SIGKILL)
+                    raise
+
+    def json(self, *arguments: str, given: str = "") -> Any:  # noqa: ANN401
+        """Run a command that succeeds, and return its JSON."""
+        finished = self.run(*arguments, "--json", given=given)
+        assert finished.code == 0, finished.err
+        return finished.json
+
+    def wait_for_dead_letter(self, job_id: str) -> None:
+        """Return once a dispatch of the job is dead."""
+        until = time.monotonic() + PATIENCE
+        while job_id not in [one["job_id"] for one in self.json("dead", "list")["dispatches"]]:
+            assert time.monotonic() < until, f"{job_id} has no dead letter"
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[Started]:
+        """Start a command that stays; it is gone when the block ends."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "receiver", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env=self.environ,
+            encoding="utf-8",
+        )
+        started = Started(process=process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        readers = [_reading(process.stdout, started.out), _reading(process.stderr, started.err)]
+        try:
+            yield started
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            for reader in readers:
+                reader.join()
+            process.stdout.close()
+            process.stderr.close()
+            assert_no_secret("".join(started.out + started.err))
+
+
+@contextlib.contextmanager
+def warmed(folder: Path) -> Iterator[str]:
+    """A warm process; the path of its socket."""
+    path = folder / "warm"
+    script = Path(__file__).parent / "warm.py"
+    with subprocess.Popen([sys.executable, str(script), str(path)]) as process:
+        try:
+            until = time.monotonic() + PATIENCE
+            while not path.exists():
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            yield str(path)
+        finally:
+            process.terminate()
+
+
+def _reading(stream: IO[str], lines: list[str]) -> threading.Thread:
+    def read() -> None:
+        for line in stream:
+            lines.append(line)  # noqa: PERF402  (each is there as soon as it is read)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    return thread
+
+
+def assert_no_secret(text: str) -> None:
+    """No configured secret is in *text*."""
+    for name, secret in SECRETS.items():
+        assert secret not in text, f"{name} was printed"
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,147 @@
+"""The processes that stay, and how they end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import CHAT
+
+if TYPE_CHECKING:
+    from .programs import Program
+
+
+def test_a_second_serve_is_refused(program: Program) -> None:
+    """SQLite has one serving process; the sentence names what takes several."""
+    done = program.run("serve", "--port", "0")
+    assert done.code == 2
+    assert "PostgreSQL" in done.err.splitlines()[-1]
+    done = program.run("worker", "--json")
+    assert (done.code, done.problem["code"]) == (2, "already_served")
+
+
+def test_serve_ends_on_sigterm(alone: Program) -> None:
+    """It says where it listens, without a worker too, and exits 0."""
+    with alone.started("serve", "--port", "0", "--no-worker") as serving:
+        said = json.loads(serving.wait_for("receiver_listening"))
+        assert said["host"] == "127.0.0.1"
+        assert said["port"] > 0
+        assert serving.stop() == 0
+
+
+def test_worker_ends_on_sigterm(alone: Program) -> None:
+    """It serves the database without HTTP."""
+    with alone.started("worker") as worker:
+        worker.wait_for("worker_started")
+        assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"RECEIVER_SECRET_KEY": ""}, "secret_key_missing"),
+        ({"RECEIVER_SECRET_KEY": "short"}, "secret_key_too_short"),
+        ({"RECEIVER_PUBLIC_URL": "http://example.com"}, "public_url_invalid"),
+        ({"RECEIVER_HANDLERS": "nowhere:receiver"}, "handlers_invalid"),
+        ({"RECEIVER_HANDLERS": "json:dumps"}, "handlers_invalid"),
+        ({"RECEIVER_PROVIDERS_DIR": "/nonexistent"}, "description_invalid"),
+    ],
+)
+def test_serve_refuses_a_wrong_configuration(alone: Program, settings: dict[str, str], code: str) -> None:
+    """One sentence on standard error, and exit code 2."""
+    done = alone.but(**settings).run("serve", "--port", "0", "--json")
+    assert (done.code, done.out, done.problem["code"]) == (2, "", code)
+
+
+def test_a_taken_port_is_named(alone: Program, program: Program) -> None:
+    """Both serve and simulate say which address is taken."""
+    port = program.settings["RECEIVER_PUBLIC_URL"].rpartition(":")[2]
+    for command in ("serve", "simulate"):
+        done = alone.run(command, "--port", port)
+        assert done.code == 2
+        assert f"127.0.0.1 port {port}" in done.err
+
+
+def test_simulate_needs_the_secret_it_signs_with(alone: Program) -> None:
+    """A webhook that nobody could verify is not sent."""
+    done = alone.but(PULSE_WEBHOOK_SECRET="").run(
+        "simulate", "--port", "0", "--pulse-webhook", "http://127.0.0.1:1/"
+    )
+    assert done.code == 2
+    assert "PULSE_WEBHOOK_SECRET" in done.err
+
+
+def test_tail_follows(program: Program) -> None:
+    """A job passes by: out to the provider, in again, to the handler; and Ctrl-C ends it with 0."""
+    with (
+        program.started("tail", "--provider", "perplexity-webhook") as lines,
+        program.started("tail", "--json") as documents,
+    ):
+        lines.wait_for("Following")
+        documents.wait_for("Following")
+        job_id = program.json("submit", "perplexity-webhook", "-", "--wait", given=CHAT)["id"]
+        for arrow in (
+            "→ perplexity-webhook submit accepted",
+            "← perplexity-webhook callback accepted",
+            "⇒ perplexity-webhook save succeeded",
+        ):
+            lines.wait_for(arrow, where="out")
+        found = json.loads(documents.wait_for('"dispatch"', where="out"))
+        assert found["provider"] == "perplexity-webhook"
+        assert (found["kind"], found["handler"]) == ("attempt", "save")
+        assert lines.stop(signal.SIGINT) == 0
+        assert documents.stop(signal.SIGINT) == 0
+    about = [line for line in lines.out if job_id in line]
+    assert len(about) == len(set(about)) == 3
+
+
+def test_a_closed_pipe_is_quiet(program: Program) -> None:
+    """``receiver jobs list | head`` leaves no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "receiver", "jobs", "list"],
+        cwd=program.folder,
+        env=program.environ,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=15,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == b""
+
+
+@pytest.mark.usefixtures("succeeded")
+@pytest.mark.parametrize("colours", [True, False])
+def test_colours_are_for_terminals_that_want_them(program: Program, *, colours: bool) -> None:
+    """On a terminal states are coloured, unless NO_COLOR is set."""
+    master, terminal = pty.openpty()
+    wish = {} if colours else {"NO_COLOR": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "receiver", "jobs", "list", "--state", "succeeded"],
+        cwd=program.folder,
+        env=program.environ | wish | {"TERM": "xterm-256color", "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        try:
+            while piece := os.read(master, 65536):
+                shown += piece
+        except OSError as error:
+            assert error.errno == errno.EIO  # noqa: PT017  (how a terminal says that nobody writes any more)
+        os.close(master)
+        assert process.wait(15) == 0
+    assert b"succeeded" in shown
+    assert (b"\x1b[32m" in shown) is colours
