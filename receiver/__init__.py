@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from receiver.app import Receiver
-    from receiver.app import verify_message as verify
     from receiver.core.errors import ReceiverError, RejectionError
     from receiver.core.model import Job, JobState, Result
     from receiver.dispatch import idempotency_key
     from receiver.handlers import Discard, Retry
+    from receiver.offline import verify_message as verify
     from receiver.settings import Settings
 
 __all__ = [
@@ -40,7 +40,7 @@ _HOMES: Final = {
     "Retry": ("receiver.handlers", "Retry"),
     "Settings": ("receiver.settings", "Settings"),
     "idempotency_key": ("receiver.dispatch", "idempotency_key"),
-    "verify": ("receiver.app", "verify_message"),
+    "verify": ("receiver.offline", "verify_message"),
 }
 
 

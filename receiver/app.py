@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -21,16 +21,17 @@ from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.core.errors import ConfigurationError, ReceiverError, StoreUnavailableError
 from receiver.core.model import Job
-from receiver.core.signature import Message, Verified, load_key, verify
 from receiver.dispatch import RunDispatch
 from receiver.fetch import Fetch
 from receiver.front import Front
 from receiver.handlers import Handlers
 from receiver.ingest import Ingest
 from receiver.keys import Keys
+from receiver.keysets import KeySets
 from receiver.metrics import Metrics
 from receiver.outbound import Outbound
 from receiver.poll import Poll
+from receiver.proving import Proving
 from receiver.replay import Replay, Replayed
 from receiver.settings import Settings, from_environment
 from receiver.storage.arrivals import Quota
@@ -74,6 +75,14 @@ class Running:
         self.outbound = Outbound(
             keys=self.keys, providers=self.catalog.values(), max_result=settings.max_result
         )
+        self.key_sets = KeySets(outbound=self.outbound, clock=clock)
+        self.proving = Proving(
+            keys=self.keys,
+            key_sets=self.key_sets,
+            store=store,
+            public_url=settings.public_url,
+            largest=settings.max_body,
+        )
         asking: dict[str, Any] = {
             "store": store,
             "catalog": self.catalog,
@@ -89,29 +98,28 @@ class Running:
             lease_ms=settings.lease_ms,
             largest=settings.max_result,
         )
-        self.cancel = Cancel(**asking)
+        self.cancel = Cancel(**asking, notify=self.notify)
         self.worker: Worker | None = None
-        self._steps = Steps(
+        self.steps = Steps(
             submit=self.submit,
             poll=Poll(**asking, largest=settings.max_result),
             fetch=Fetch(**asking),
             cancel=self.cancel,
-            dispatch=RunDispatch(
-                store=store, handlers=handlers, clock=clock, metrics=self.metrics, owner=self.owner
-            ),
+            dispatch=RunDispatch(store=store, handlers=handlers, clock=clock, metrics=self.metrics),
         )
         self._handlers = handlers
         self.ingest = Ingest(
             store=store,
             catalog=self.catalog,
             keys=self.keys,
+            proving=self.proving,
             clock=clock,
             quota=Quota(entries=settings.quarantine),
             notify=self.notify,
             metrics=self.metrics,
         )
         self.replay = Replay(
-            store=store, catalog=self.catalog, keys=self.keys, clock=clock, notify=self.notify
+            store=store, catalog=self.catalog, proving=self.proving, clock=clock, notify=self.notify
         )
 
     def notify(self) -> None:
@@ -125,7 +133,7 @@ class Running:
             store=self.store,
             catalog=self.catalog,
             handlers=self._handlers,
-            steps=self._steps,
+            steps=self.steps,
             clock=self.clock,
             owner=self.owner,
             key_id=self.keys.newest.id,
@@ -134,8 +142,21 @@ class Running:
         )
         await self.worker.start()
 
-    async def check_keys(self) -> None:
-        """Raise ConfigurationError where an open job needs a master key that is gone."""
+    async def check(self) -> None:
+        """Raise ConfigurationError where something stored, or a handler, needs what is not there."""
+        unknown = sorted({one.spec.provider or "" for one in self._handlers} - {"", *self.catalog})
+        if unknown:
+            raise ConfigurationError(
+                f"A handler wants jobs of {unknown[0]!r}, but no provider has that name.",
+                code="handler_invalid",
+            )
+        undescribed = sorted(set(await self.store.open_providers()) - set(self.catalog))
+        if undescribed:
+            raise ConfigurationError(
+                f"Open jobs need the description of {undescribed[0]!r}, which is gone; bring it back until they have "
+                "ended.",
+                code="description_gone",
+            )
         gone = sorted(set(await self.store.open_key_ids()) - {key.id for key in self.keys.masters} - {""})
         if gone:
             raise ConfigurationError(
@@ -149,6 +170,7 @@ class Running:
         if self.worker is not None:
             await self.worker.drain(patience=PATIENCE)
             self.worker = None
+        await self.key_sets.close()
         await self.outbound.close()
         await self.store.close()
 
@@ -184,6 +206,7 @@ class Application:
             store=running.store,
             catalog=running.catalog,
             keys=running.keys,
+            proving=running.proving,
             settings=running.settings,
             submit=running.submit,
             cancel=running.cancel,
@@ -275,7 +298,7 @@ class Receiver:
             running = Running(self.settings, store, self.handlers, self._clock)
             if serve:
                 _ = running.keys.newest
-                await running.check_keys()
+                await running.check()
             if worker:
                 await running.start_worker()
         except BaseException:
@@ -329,7 +352,7 @@ class Receiver:
             ConfigurationError: a key or credential is missing; nothing was sent.
             StoreUnavailableError: it could not be recorded; nothing was sent.
         """
-        job, _ = await self.running.submit(
+        submitted = await self.running.submit(
             Order(
                 provider=provider,
                 request=dict(request),
@@ -340,7 +363,7 @@ class Receiver:
                 local_files=True,
             )
         )
-        return job
+        return submitted.job
 
     async def job(self, job_id: str) -> Job:
         """A job as it is now; raises NotFoundError."""
@@ -353,41 +376,3 @@ class Receiver:
     async def replay(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> Replayed:
         """Replay a job or a callback; see ``replay.Replay``."""
         return await self.running.replay(any_id, handler=handler, dry_run=dry_run)
-
-
-def verify_message(
-    provider: str,
-    *,
-    body: bytes,
-    headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]],
-    url: str = "",
-    keys: Sequence[str] | None = None,
-    at: int | None = None,
-    settings: Settings | None = None,
-) -> Verified:
-    """Verify one message by a provider's scheme, with *keys* as configured text or those of the settings.
-
-    Raises:
-        RejectionError: it is not proved genuine; ``code`` says which proof failed.
-        KeyUnavailableError: there is no key to prove it with.
-        RequestError: there is no such provider, or it signs nothing.
-    """
-    settings = settings or from_environment()
-    described = Catalog.load(settings).named(provider)
-    if described.verify is None or not described.signed:
-        raise ConfigurationError(
-            f"{provider} signs nothing that could be verified.", code="unsigned_provider"
-        )
-    pairs = (
-        [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        if isinstance(headers, Mapping)
-        else list(headers)
-    )
-    loaded = (
-        [load_key(f"key#{n}", text, scheme=described.verify) for n, text in enumerate(keys, start=1)]
-        if keys is not None
-        else Keys(settings).verifying(described, job_id=None, master=None)
-    )
-    query = url.partition("?")[2].encode()
-    message = Message(body=body, headers=tuple(pairs), url=url, query=query, method="POST")
-    return verify(message, scheme=described.verify, keys=loaded, now=read_clock() if at is None else at)

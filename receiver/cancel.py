@@ -34,12 +34,14 @@ class Cancel:
         outbound: Outbound,
         clock: Callable[[], int],
         metrics: Metrics,
+        notify: Callable[[], None],
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._outbound = outbound
         self._clock = clock
         self._metrics = metrics
+        self._notify = notify
 
     async def __call__(self, job_id: str) -> Job:
         """Record the wish to cancel; it is sent once the submission has been answered.
@@ -56,7 +58,9 @@ class Cancel:
             )
         if job.state.ended:
             raise ConflictError(f"{job_id} has ended already: {job.state}.", code="job_ended")
-        return await self._store.cancel(job_id, now=self._clock())
+        wished = await self._store.cancel(job_id, now=self._clock())
+        self._notify()
+        return wished
 
     async def send(self, claimed: Claimed) -> Job:
         """Send the wish to the provider, once."""
@@ -76,7 +80,7 @@ class Cancel:
                 backoff=RETRIES,
                 jitter=random.random(),
                 now=now,
-                at_least=outcome.wait,  # noqa: S311
+                at_least=outcome.wait,
             )
             retry_at = decision.when if isinstance(decision, RetryAt) else None
         elif isinstance(outcome, Gone):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import random
 import threading
 import traceback
@@ -31,13 +32,12 @@ class RunDispatch:
     """Runs handlers. A handler runs at least once for a completion, and one attempt at a time."""
 
     def __init__(
-        self, *, store: Store, handlers: Handlers, clock: Callable[[], int], metrics: Metrics, owner: str
+        self, *, store: Store, handlers: Handlers, clock: Callable[[], int], metrics: Metrics
     ) -> None:
         self._store = store
         self._handlers = handlers
         self._clock = clock
         self._metrics = metrics
-        self._owner = owner
 
     async def __call__(self, dispatch: Dispatch, job: Job) -> str:
         """Run one attempt and settle it; its outcome: succeeded, failed, timed_out, retry_requested, discarded."""
@@ -66,18 +66,18 @@ class RunDispatch:
             if handler.plain:
                 await _in_thread(handler.function, job, handler.timeout)
             else:
-                async with asyncio.timeout(handler.timeout):
-                    await handler.function(job)  # type: ignore[misc]
-        except TimeoutError:
+                await _in_time(handler.function, job, handler.timeout)
+        except _LateError:
             text = f"The handler did not return within {handler.timeout} seconds."
             return "timed_out", Failure(code="handler_timeout", text=text), None
         except Retry as error:
             return "retry_requested", Failure(code=error.code, text=str(error)), error.after_ms
         except Discard as error:
             return "discarded", Failure(code=error.code, text=str(error)), None
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001  (whatever a handler raises is its outcome)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # we are to stop; what a handler raises by itself is its outcome, whatever it is
             text = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
             return "failed", Failure(code=type(error).__name__, text=text), None
         finally:
@@ -101,7 +101,7 @@ class RunDispatch:
                 backoff=handler.backoff,
                 jitter=random.random(),
                 now=now,
-                at_least=asked,  # noqa: S311
+                at_least=asked,
             )
             retry_at = decision.when if isinstance(decision, RetryAt) else None
         detail: dict[str, Any] = {} if error is None else {"error": error.text}
@@ -110,7 +110,7 @@ class RunDispatch:
                 job_id=dispatch.job_id,
                 handler=dispatch.handler,
                 replay_id=dispatch.replay_id,
-                owner=self._owner,
+                owner=dispatch.owner or "",
                 attempt=dispatch.attempt,
                 outcome=outcome,
                 retry_at=retry_at,
@@ -142,6 +142,20 @@ class RunDispatch:
         return outcome
 
 
+class _LateError(Exception):
+    """The handler's time is up; a TimeoutError may be the handler's own."""
+
+
+async def _in_time(function: Callable[[Job], Any], job: Job, timeout: float) -> None:  # noqa: ASYNC109
+    try:
+        async with asyncio.timeout(timeout) as scope:
+            await function(job)
+    except TimeoutError as error:
+        if scope.expired():
+            raise _LateError from error
+        raise
+
+
 async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float) -> None:  # noqa: ASYNC109
     """Run a plain function in a thread of its own.
 
@@ -155,7 +169,7 @@ async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float
     def run() -> None:
         failure: BaseException | None = None
         try:
-            context.run(function, job)
+            _refuse_coroutine(context.run(function, job))
         except BaseException as error:  # noqa: BLE001  (SystemExit in a handler must not pass for success)
             failure = error
         try:
@@ -169,11 +183,17 @@ async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float
     late = not done
     failure = await ended
     if late:
-        raise TimeoutError
+        raise _LateError
     if isinstance(failure, Exception):
         raise failure
     if failure is not None:
         raise RuntimeError(f"The handler raised {type(failure).__name__}.") from failure
+
+
+def _refuse_coroutine(returned: object) -> None:
+    if inspect.iscoroutine(returned):
+        returned.close()
+        raise TypeError("The handler is a plain function that returned a coroutine; write it as async def.")
 
 
 def _resolve(ended: "asyncio.Future[BaseException | None]", failure: BaseException | None) -> None:

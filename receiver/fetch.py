@@ -8,7 +8,7 @@ import structlog
 from receiver.catalog import Catalog
 from receiver.core import exchange
 from receiver.core.cadence import next_look
-from receiver.core.errors import ConfigurationError, FetchRefusedError, NoAnswerError, ProviderError
+from receiver.core.errors import ConfigurationError, FetchRefusedError, NeverConnectedError, ProviderError
 from receiver.core.exchange import Gone, TryLater
 from receiver.core.model import Held, JobState, Observation
 from receiver.core.transition import Move
@@ -62,14 +62,14 @@ class Fetch:
             )
         except FetchRefusedError as error:
             return await self._settle(
-                claimed, Finding(failed=True, stale_url=True), started, "refused", error.code
+                claimed, Finding(failed=True, stale_url=True, unspent=True), started, "refused", error.code
             )
-        except NoAnswerError as error:
-            # It may have been given away with the answer that we did not get whole.
+        except (NeverConnectedError, ConfigurationError) as error:
+            outcome = TryLater(code=error.code)
+        except ProviderError as error:
+            # It may have been given away with the answer that we did not get, or did not take, whole.
             finding = Finding(failed=True, stale_url=True)
             return await self._settle(claimed, finding, started, "failed", error.code)
-        except (ProviderError, ConfigurationError) as error:
-            outcome = TryLater(code=error.code)
         match outcome:
             case Held():
                 seen = Observation(state=JobState.SUCCEEDED)
@@ -125,7 +125,7 @@ class Fetch:
                     now=now,
                     jitter=random.random(),
                     wait=wait,
-                    failed=finding.failed,  # noqa: S311
+                    failed=finding.failed,
                 ),
                 now=now,
             )

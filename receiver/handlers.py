@@ -17,7 +17,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _STATES: Final = {"any", *(state.value for state in JobState if state.ended)}
 
 
-class Retry(ReceiverError):
+class Retry(ReceiverError):  # noqa: N818  (a handler raises it to say what to do, not what went wrong)
     """Raised by a handler that wants to be called again later; it uses up an attempt.
 
     Args:
@@ -28,13 +28,13 @@ class Retry(ReceiverError):
 
     def __init__(
         self, message: str = "The handler asked for another try.", *, after: float | timedelta | None = None
-    ):
+    ) -> None:
         super().__init__(message)
         seconds = after.total_seconds() if isinstance(after, timedelta) else after
         self.after_ms = None if seconds is None else max(int(seconds * SECOND), 0)
 
 
-class Discard(ReceiverError):
+class Discard(ReceiverError):  # noqa: N818  (as above)
     """Raised by a handler that does not want this completion at all; it is not called again."""
 
     code = "discarded"
@@ -57,7 +57,8 @@ class Handler(Value, frozen=True, kw_only=True):
     @property
     def plain(self) -> bool:
         """Whether it is a plain function, which runs in a thread."""
-        return not inspect.iscoroutinefunction(self.function)
+        called = getattr(self.function, "__call__", None)  # noqa: B004  (an object with an async __call__)
+        return not (inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called))
 
 
 class Handlers:

@@ -19,6 +19,7 @@ from receiver.core.provider import Provider
 from receiver.core.token import MasterKey
 from receiver.keys import Keys
 from receiver.metrics import Metrics
+from receiver.proving import Proving
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.store import Store
 
@@ -63,6 +64,7 @@ class Ingest:
         store: Store,
         catalog: Catalog,
         keys: Keys,
+        proving: Proving,
         clock: Callable[[], int],
         quota: Quota,
         notify: Callable[[], None],
@@ -71,6 +73,7 @@ class Ingest:
         self._store = store
         self._catalog = catalog
         self._keys = keys
+        self._proving = proving
         self._clock = clock
         self._quota = quota
         self._notify = notify
@@ -82,9 +85,8 @@ class Ingest:
         if found is None or found.callback is None:
             return None
         if token is None:
-            return (
-                found if found.signed and found.key is not None and found.key.source == "settings" else None
-            )
+            shared = found.key is not None and found.key.source in {"settings", "jwks"}
+            return found if found.signed and shared else None
         return found if self._keys.check(token, provider=provider) is not None else None
 
     async def __call__(self, request: Request) -> Answer:
@@ -118,7 +120,9 @@ class Ingest:
         examined: Examined | None = None
         status, told = provider.callback.ack if provider.callback else 200, None
         try:
-            examined = self._keys.examine(callback, provider, master=master, now=callback.received_at)
+            examined = await self._proving.examine(
+                callback, provider, master=master, now=callback.received_at
+            )
         except RejectionError as error:
             callback = replace(callback, verdict=Verdict.REJECTED, code=error.code)
             status, told = error.status, error.code
@@ -134,6 +138,8 @@ class Ingest:
         except (StoreUnavailableError, TimeoutError) as error:
             log.error("callback_not_stored", provider=provider.name, reason=type(error).__name__)
             return Answer(status=503, verdict="unavailable", code="store_unavailable")
+        if examined is not None and examined.key_id is not None:
+            self._metrics.verified(provider.name, examined.key_id, now=callback.received_at)
         return self._answer(callback, receipt, status, told)
 
     def _answer(self, callback: Callback, receipt: Receipt, status: int, told: str | None) -> Answer:

@@ -142,10 +142,12 @@ class Outbound:
         async with client.stream(
             request.method, url, headers=headers, content=request.body, **multipart
         ) as answer:
-            if answer.status_code in _REDIRECTS:
+            # To a submission it is an answer like another: the job may have been made.
+            if answer.status_code in _REDIRECTS and request.purpose != "submit":
                 raise FetchRefusedError("The provider answered with a redirect, which is not followed.")
             if answer.headers.get("content-encoding", "identity").lower() != "identity":
-                raise FetchRefusedError("The provider compressed an answer that was asked for uncompressed.")
+                # Not a refused address: what the answer says, of a submission above all, stays unknown.
+                raise NoAnswerError("The provider compressed an answer that was asked for uncompressed.")
             arriving = self._bounded(answer.aiter_raw(PIECE))
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
             if sink is not None and answer.status_code == _OK:

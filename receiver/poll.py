@@ -71,10 +71,10 @@ class Poll:
             case TryLater():
                 return Finding(failed=True)
             case Seen(seen=seen):
-                if provider.fetch.single_use and seen.result_url is not None:
-                    if seen.result_url == claimed.due.spent_url:
-                        # That address was asked once already, and what it gave is not here.
-                        return Finding(lost=True)
+                again = seen.result_url is not None and seen.result_url == claimed.due.spent_url
+                if provider.fetch.single_use and again:
+                    # That address was asked once already, and what it gave is not here.
+                    return Finding(lost=True)
                 return self._with_result(claimed, seen)
             case Pending():
                 return Finding()
@@ -117,7 +117,7 @@ class Poll:
                     job,
                     due,
                     now=now,
-                    jitter=random.random(),  # noqa: S311
+                    jitter=random.random(),
                     wait=wait,
                     failed=finding.failed,
                 ),

@@ -67,7 +67,7 @@ class Settings:
                 continue
             values[one.name] = _number(one.metadata["env"], text) if isinstance(one.default, int) else text
         settings = cls(**values)
-        settings._check()  # noqa: SLF001
+        settings._check()
         return settings
 
     def _check(self) -> None:

@@ -19,6 +19,7 @@ from receiver.core.errors import (
     NeverConnectedError,
     ProviderError,
     RequestError,
+    StoreUnavailableError,
 )
 from receiver.core.exchange import Accepted, FilePart, Refused, Submission, TryLater, Unknown
 from receiver.core.identity import JOB, new_id
@@ -37,9 +38,13 @@ log = structlog.get_logger(__name__)
 
 #: A submission that surely did not arrive is tried this often before the job fails.
 RETRIES: Final = Backoff(first=1_000, longest=60_000, attempts=10)
+#: Longer than any request lasts (outbound gives up before), so that the lease outlives the sending.
+_LONGEST_SUBMISSION: Final = 90_000
 _LARGEST_ANSWER: Final = 64 * 1024
 _LARGEST_FILE: Final = 256 * 1024 * 1024
 _LONGEST_KEY: Final = 255
+#: Seconds between attempts to record an answer while the database cannot be written.
+_STORE_WAITS: Final = (0.5, 1, 2, 4, 8, 16)
 
 
 class Order(Value, frozen=True, kw_only=True):
@@ -54,6 +59,16 @@ class Order(Value, frozen=True, kw_only=True):
     deadline: float | None = None
     #: Whether ``file`` in the request may name a file of this machine: never for a remote caller.
     local_files: bool = False
+
+
+class Submitted(Value, frozen=True, kw_only=True):
+    """What became of an order."""
+
+    job: Job
+    #: Whether this order made the job, rather than its idempotency key naming one that was there.
+    new: bool
+    #: The address that was minted for it: a capability, so it is told once.
+    callback_url: str | None
 
 
 class Submit:
@@ -79,13 +94,15 @@ class Submit:
         self._outbound = outbound
         self._clock = clock
         self._metrics = metrics
-        self._owner = owner
+        # A name of its own: nothing keeps this lease alive, so a submission whose answer could not be
+        # recorded comes back by itself.
+        self._owner = f"{owner}/submit"
         self._public_url = public_url.rstrip("/") if public_url else None
-        self._lease_ms = lease_ms
+        self._lease_ms = max(lease_ms, _LONGEST_SUBMISSION)
         self._largest = largest
 
-    async def __call__(self, order: Order) -> tuple[Job, str | None]:
-        """Record and submit a job; the job as it is then, and its callback URL if this call minted one.
+    async def __call__(self, order: Order) -> Submitted:
+        """Record and submit a job; returns once the provider's answer, or its absence, is recorded.
 
         Raises:
             RequestError: the order cannot be carried out as it stands; nothing was recorded.
@@ -98,10 +115,12 @@ class Submit:
         # Everything that can be wrong with the request is found before it is recorded.
         exchange.submission_request(provider, new.job, order.request, callback_url=callback_url, secret=b"-")
         self._keys.credentials(provider)
-        files = await asyncio.to_thread(_open_files, order.request, order.local_files)
+        files: dict[str, FilePart] = {}
+        if _takes_files(provider, new.job):
+            files = await asyncio.to_thread(_open_files, order.request, order.local_files)
         job, created = await self._store.submit(new)
         if not created:
-            return job, None
+            return Submitted(job=job, new=False, callback_url=None)
         due = Due(
             job_id=job.id,
             step=Step.SUBMIT,
@@ -114,7 +133,7 @@ class Submit:
         sent = await asyncio.shield(
             asyncio.ensure_future(self._send(provider, job, due, order.request, files))
         )
-        return sent, callback_url
+        return Submitted(job=sent, new=True, callback_url=callback_url)
 
     async def resume(self, claimed: Claimed) -> Job:
         """Go on with a submission that is due again: a retry, or one whose sender is gone."""
@@ -127,8 +146,10 @@ class Submit:
             # Whoever sent it may have been heard: sending it again could bill the job twice.
             return await self._settle(provider, job, due, Unknown(code="sender_gone"), started)
         request = msgspec.json.decode(submission.request)
+        files: dict[str, FilePart] = {}
         try:
-            files = await asyncio.to_thread(_open_files, request, True)  # noqa: FBT003
+            if _takes_files(provider, job):
+                files = await asyncio.to_thread(_open_files, request, True)
         except RequestError as error:
             refused = Refused(error=Failure(code=error.code, text=str(error)))
             return await self._settle(provider, job, due, refused, started)
@@ -144,7 +165,7 @@ class Submit:
                 code="operation_unknown",
                 field="operation",
             )
-        if order.deadline is not None and not 0 < order.deadline <= 365 * 86_400:  # noqa: PLR2004  (a year)
+        if order.deadline is not None and not 0 < order.deadline <= 365 * 86_400:
             raise RequestError("deadline is a number of seconds, at most a year.", field="deadline")
         if order.idempotency_key is not None and not _is_key(order.idempotency_key):
             raise RequestError(
@@ -158,9 +179,12 @@ class Submit:
             )
         try:
             request = msgspec.json.encode(order.request)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise RequestError("The request is not JSON.", field="request") from error
+        try:
             metadata = msgspec.json.encode(order.metadata)
         except (TypeError, ValueError, RecursionError) as error:
-            raise RequestError("The request or its metadata is not JSON.", field="request") from error
+            raise RequestError("The metadata is not JSON.", field="metadata") from error
         retention = provider.retention
         job = Job(
             id=new_id(JOB, now),
@@ -215,6 +239,7 @@ class Submit:
             secret=secret,
             files=files,
             largest=self._largest,
+            now=started,
         )
         outcome: Submission
         try:
@@ -245,6 +270,8 @@ class Submit:
                 code = outcome.code
                 word, retry_at, refused = self._again(due, code, outcome.wait, now)
         held, content = _inline(seen)
+        # What was accepted is in the job; any other answer is kept in the provider's own words.
+        answer = None if isinstance(outcome, Accepted) else outcome.answer
         settled = SubmitSettled(
             due=due,
             seen=seen,
@@ -252,6 +279,9 @@ class Submit:
             content=content,
             refused=refused,
             retry_at=retry_at,
+            answer_status=None if answer is None else answer.status,
+            sealed_key=self._seal(job, outcome),
+            answer_body=None if answer is None else answer.body[:_LARGEST_ANSWER],
             first_look_at=first_look(provider, job, now=now),
             log=timeline(
                 job.id,
@@ -264,11 +294,28 @@ class Submit:
             ),
             now=now,
         )
-        after = await self._store.settle_submit(settled)
+        after = await self._record_answer(settled)
+        self._metrics.step("submit", job.provider, word)
+        if after.settled_by is Source.SUBMIT:
+            self._metrics.settled(job.provider, Source.SUBMIT, after.state)
         log.info(
             f"submission_{word}", job=job.id, provider=job.provider, remote_id=after.remote_id, code=code
         )
         return msgspec.structs.replace(after, metadata=job.metadata)
+
+    def _seal(self, job: Job, outcome: Submission) -> bytes | None:
+        key = outcome.key if isinstance(outcome, Accepted) else None
+        return None if key is None else self._keys.seal(job.id, key)
+
+    async def _record_answer(self, settled: SubmitSettled) -> Job:
+        # What was answered may be all that is known of a job that is paid for: a busy database is waited for.
+        for wait in _STORE_WAITS:
+            try:
+                return await self._store.settle_submit(settled)
+            except StoreUnavailableError as error:
+                log.warning("answer_waits_for_store", job=settled.due.job_id, reason=str(error))
+                await asyncio.sleep(wait)
+        return await self._store.settle_submit(settled)
 
     def _again(
         self, due: Due, code: str, wait: int | None, now: int
@@ -278,7 +325,7 @@ class Submit:
             backoff=RETRIES,
             jitter=random.random(),
             now=now,
-            at_least=wait,  # noqa: S311
+            at_least=wait,
         )
         if isinstance(decision, GiveUp):
             text = f"The submission was tried {due.attempt} times."
@@ -296,6 +343,12 @@ def _inline(seen: Any) -> tuple[Held | None, bytes | None]:  # noqa: ANN401
         content_type=seen.result.content_type,
     )
     return held, content
+
+
+def _takes_files(provider: Provider, job: Job) -> bool:
+    operation = provider.operations.get(job.operation)
+    content = operation.content if operation is not None else None
+    return (content or (provider.submit.content if provider.submit else None)) == "multipart"
 
 
 def _open_files(request: Mapping[str, Any], allowed: bool) -> dict[str, FilePart]:  # noqa: FBT001

@@ -96,6 +96,11 @@ class Worker:
         self._steps = steps
         self._clock = clock
         self._owner = owner
+        #: The name that claims are made under. A name's leases are kept alive while something runs under it; once
+        #: something has left its row unsettled, a new name lets that row's lease lapse.
+        self._claimant = f"{owner}.1"
+        self._names = 1
+        self._running: Counter[str] = Counter()
         self._key_id = key_id
         self._lease_ms = lease_ms
         self._keep_days = keep_days
@@ -128,11 +133,13 @@ class Worker:
         self._news.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
+        owners = {self._owner, *self._running}
         for task in [*self._tasks, *self._main]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._main, return_exceptions=True)
         try:
-            await self._store.release(owner=self._owner, now=self._clock())
+            for owner in owners:
+                await self._store.release(owner=owner, now=self._clock())
         except StoreUnavailableError:
             log.warning("leases_not_released", owner=self._owner)
 
@@ -150,7 +157,7 @@ class Worker:
                 log.exception("worker_failed")
                 more = False
             if not more:
-                nap = _LONGEST_NAP * (0.5 + random.random() / 2)  # noqa: S311
+                nap = _LONGEST_NAP * (0.5 + random.random() / 2)
                 try:
                     async with asyncio.timeout(nap):
                         await self._news.wait()
@@ -161,12 +168,14 @@ class Worker:
         while True:
             await asyncio.sleep(self._lease_ms / SECOND / 3)
             try:
-                await self._store.heartbeat(
-                    owner=self._owner,
-                    now=self._clock(),
-                    lease_ms=self._lease_ms,
-                    handlers=[spec.name for spec in self._handlers.specs],
-                )
+                # Submissions under way run under our own name; the worker knows nothing of them.
+                for owner in {self._owner, *self._running}:
+                    await self._store.heartbeat(
+                        owner=owner,
+                        now=self._clock(),
+                        lease_ms=self._lease_ms,
+                        handlers=[spec.name for spec in self._handlers.specs],
+                    )
             except StoreUnavailableError as error:
                 log.warning("heartbeat_missed", reason=str(error))
 
@@ -183,11 +192,11 @@ class Worker:
             if limit == 0:
                 continue
             claimed = await self._store.claim(
-                Claim(owner=self._owner, provider=name, limit=limit, lease_ms=self._lease_ms, now=now)
+                Claim(owner=self._claimant, provider=name, limit=limit, lease_ms=self._lease_ms, now=now)
             )
             allowance.give_back(limit - len(claimed))
             for one in claimed:
-                self._spawn(f"provider {name}", self._steps.take(one))
+                self._spawn(f"provider {name}", one.due.owner, self._steps.take(one))
             more = more or len(claimed) == limit
         return more
 
@@ -198,7 +207,7 @@ class Worker:
             if free > 0:
                 wishes.append(
                     HandlerClaim(
-                        owner=self._owner,
+                        owner=self._claimant,
                         handler=handler.spec.name,
                         limit=free,
                         lease_ms=self._lease_ms,
@@ -210,31 +219,40 @@ class Worker:
         more = False
         for wish, claimed in zip(wishes, found, strict=True):
             for dispatch, job in claimed:
-                self._spawn(f"handler {wish.handler}", self._dispatch(dispatch, job))
+                self._spawn(f"handler {wish.handler}", wish.owner, self._dispatch(dispatch, job))
             more = more or len(claimed) == wish.limit
         return more
 
     async def _dispatch(self, dispatch: Dispatch, job: Job) -> None:
         await self._steps.dispatch(dispatch, job)
 
-    def _spawn(self, slot: str, work: Coroutine[Any, Any, object]) -> None:
+    def _spawn(self, slot: str, owner: str | None, work: Coroutine[Any, Any, object]) -> None:
         self._busy[slot] += 1
+        self._running[owner or self._owner] += 1
 
         async def run() -> None:
             try:
                 await work
             except StoreUnavailableError as error:
                 log.warning("work_not_settled", slot=slot, reason=str(error))
+                self._rename()
             except Exception:
                 # The lease lapses and the work comes back; what failed is ours to read.
                 log.exception("work_failed", slot=slot)
+                self._rename()
             finally:
                 self._busy[slot] -= 1
+                self._running[owner or self._owner] -= 1
+                self._running = +self._running
                 self._news.set()
 
         task = asyncio.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _rename(self) -> None:
+        self._names += 1
+        self._claimant = f"{self._owner}.{self._names}"
 
     async def _chores(self) -> None:
         now = self._clock()

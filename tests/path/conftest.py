@@ -11,6 +11,6 @@ from .world import World
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """The providers' simulator and room for receivers."""
-    settings = SimulatorSettings(run_seconds=0.2, callback_attempts=3, callback_backoff=0.1)
+    settings = SimulatorSettings(run_seconds=0.2, callback_attempts=6, callback_backoff=0.1)
     async with Simulator(settings=settings) as simulator:
         yield World(tmp_path, simulator)

@@ -5,17 +5,18 @@ import hmac
 import json
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from standardwebhooks.webhooks import Webhook
 
 from receiver import Job, Receiver
 from receiver.core.model import Verdict
 from receiver.storage.queries import Page
 
-from .world import REQUESTS, World
+from .world import PULSE_SECRET, REQUESTS, World
 
 SIGNED = "perplexity-webhook"
 
@@ -34,23 +35,33 @@ class Target:
         self.secret = keys.job_secret(job.id, receiver.running.catalog[SIGNED], master=keys.newest)
 
     def signature(self, body: bytes) -> str:
+        """What the provider would sign *body* with."""
         return hmac.new(self.secret, body, "sha256").hexdigest()
 
-    async def post(self, body: bytes, headers: Any = None, url: str | None = None) -> httpx.Response:
+    async def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str] | list[tuple[bytes, bytes]] | None = None,
+        url: str | None = None,
+    ) -> httpx.Response:
+        """Send a callback, genuine unless *headers* say otherwise."""
         if headers is None:
             headers = {"x-perplexity-signature": self.signature(body)}
         return await self.client.post(url or self.url, content=body, headers=headers)
 
     async def kept(self) -> list[tuple[Verdict, str | None]]:
+        """What became of every callback that is stored."""
         found = await self.receiver.running.store.callbacks(Page())
         return [(one.verdict, one.code) for one in found]
 
     async def state(self) -> str:
+        """The job's state."""
         return (await self.receiver.job(self.job.id)).state.value
 
 
 @pytest.fixture
 async def target(world: World) -> AsyncIterator[Target]:
+    """A receiver with its signed job."""
     world.simulator.faults(SIGNED, "never", count=None)
     async with world.receiver() as receiver, httpx.AsyncClient(trust_env=False, timeout=20) as client:
         job = await receiver.submit(SIGNED, REQUESTS[SIGNED])
@@ -144,11 +155,6 @@ async def test_bad_signatures_get_401_with_a_code_and_go_to_quarantine(target: T
 
 async def test_a_stale_or_future_timestamp_gets_401(target: Target, world: World) -> None:
     """Genuine, but signed too long ago or too far ahead: rejected by the scheme's tolerance."""
-    from standardwebhooks.webhooks import Webhook
-    from datetime import UTC, datetime, timedelta
-
-    from .world import PULSE_SECRET
-
     body = b'{"type": "job.completed", "data": {"job_id": "unheard of"}}'
     for shift, code in ((-86_400, "timestamp_stale"), (86_400, "timestamp_future")):
         when = datetime.now(UTC) + timedelta(seconds=shift)
@@ -173,7 +179,9 @@ async def test_a_body_over_the_limit_gets_413_and_the_connection_closes(
         path = world.callback_url(SIGNED).removeprefix(world.url).encode()
         head = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\n"
         if chunked:
-            request = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n"
+            request = (
+                head + b"Transfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n"
+            )
         else:
             request = head + b"Content-Length: 1001\r\n\r\n" + b"x" * 1001
         answer = await raw(world, request)
@@ -193,7 +201,7 @@ async def test_a_request_that_takes_too_long_gets_408_and_closes(world: World) -
         half = b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf"
         answers = await asyncio.gather(raw(world, half), raw(world, half[:40]), raw(world, b""))
         assert answers[0].startswith(b"HTTP/1.1 408 ")
-        assert answers[1:] == [b"", b""]
+        assert list(answers[1:]) == [b"", b""]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,9 @@ async def test_a_request_that_takes_too_long_gets_408_and_closes(world: World) -
         (b'{"job_id": "another", "status": "COMPLETED", "response": {}}', "job_id_mismatch"),
     ],
 )
-async def test_genuine_but_unreadable_is_acknowledged_and_kept(target: Target, body: bytes, code: str) -> None:
+async def test_genuine_but_unreadable_is_acknowledged_and_kept(
+    target: Target, body: bytes, code: str
+) -> None:
     """200, `unreadable`, kept for a later replay; the job is not touched."""
     answer = await target.post(body)
     assert answer.status_code == 200
@@ -217,7 +227,9 @@ async def test_genuine_but_unreadable_is_acknowledged_and_kept(target: Target, b
     assert await target.state() == "submitted"
 
 
-async def test_a_locked_database_gets_503_within_two_seconds_and_recovers(target: Target, world: World) -> None:
+async def test_a_locked_database_gets_503_within_two_seconds_and_recovers(
+    target: Target, world: World
+) -> None:
     """While another process holds the database nothing is acknowledged; afterwards the retry is taken."""
     body = json.dumps({"job_id": target.remote_id, "status": "COMPLETED", "response": {}}).encode()
     holder = sqlite3.connect(world.folder / "receiver.db", isolation_level=None)
@@ -257,9 +269,14 @@ async def test_a_trailer_is_no_header(target: Target, world: World) -> None:
     body = json.dumps({"job_id": target.remote_id, "status": "COMPLETED", "response": {}}).encode()
     path = target.url.removeprefix(world.url).encode()
     request = (
-        b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-        + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\nX-Perplexity-Signature: "
-        + target.signature(body).encode() + b"\r\n\r\n"
+        b"POST "
+        + path
+        + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + f"{len(body):x}\r\n".encode()
+        + body
+        + b"\r\n0\r\nX-Perplexity-Signature: "
+        + target.signature(body).encode()
+        + b"\r\n\r\n"
     )
     assert (await raw(world, request)).startswith(b"HTTP/1.1 401 ")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -22,9 +22,11 @@ SETTLED_BY = {
 }
 
 
-def collecting(seen: list[Job], **options: Any) -> Any:
+def collecting(seen: list[Job]) -> Callable[[Receiver], None]:
+    """Register a handler for every end, which collects."""
+
     def prepare(receiver: Receiver) -> None:
-        @receiver.on(name="collect", state="any", **options)
+        @receiver.on(name="collect", state="any")
         async def collect(job: Job) -> None:
             seen.append(job)
 
@@ -96,7 +98,9 @@ async def test_a_forged_callback_changes_nothing(world: World) -> None:
         done = await ended(receiver, job)
         assert (done.state, done.settled_by) == (JobState.SUCCEEDED, Source.POLL)
         record = await world.record(receiver, job)
-        assert {(one.verdict, one.code) for one in record.callbacks} == {(Verdict.REJECTED, "signature_mismatch")}
+        assert {(one.verdict, one.code) for one in record.callbacks} == {
+            (Verdict.REJECTED, "signature_mismatch")
+        }
         assert {one.status for one in world.simulator.callbacks("perplexity-webhook")} == {401}
 
 
@@ -207,7 +211,9 @@ async def test_an_expired_result_ends_the_job_as_expired(world: World) -> None:
         await world.simulator.idle()
         async with httpx.AsyncClient(trust_env=False) as client:
             headers = {"x-perplexity-signature": signature}
-            answer = await client.post(world.callback_url("perplexity-webhook"), content=body, headers=headers)
+            answer = await client.post(
+                world.callback_url("perplexity-webhook"), content=body, headers=headers
+            )
         assert answer.status_code == 200
         done = await ended(receiver, job)
         assert (done.state, done.error and done.error.code) == (JobState.EXPIRED, "result_expired")

@@ -26,7 +26,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "pulse": {"file_url": "https://example.com/invoice.pdf"},
     "yandex": {"modelUri": "gpt://folder/yandexgpt", "messages": [{"role": "user", "text": "Hello"}]},
     "perplexity": {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "Hello"}]},
-    "perplexity-webhook": {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "Hello"}]},
+    "perplexity-webhook": {
+        "model": "sonar-deep-research",
+        "messages": [{"role": "user", "content": "Hello"}],
+    },
 }
 PULSE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MASTER_KEY = "a master key for tests that is long enough"
@@ -101,7 +104,10 @@ class World:
             yield receiver
         finally:
             serving.should_exit = True
-            await task
+            try:
+                await task
+            except SystemExit as refusal:
+                raise AssertionError("the receiver did not start; the log says why") from refusal
 
     @asynccontextmanager
     async def process(self, handlers: str) -> AsyncIterator["Process"]:
@@ -141,7 +147,7 @@ class Process:
             "RUNS": str(self.world.runs),
         }
         with (self.world.folder / "serve.log").open("ab") as output:
-            self.running = subprocess.Popen(
+            self.running = subprocess.Popen(  # noqa: ASYNC220  (it is waited for nowhere on the loop)
                 [sys.executable, "-m", "receiver", "serve"],
                 env=environ,
                 cwd=self.world.folder,
@@ -167,7 +173,7 @@ class Process:
             self.running.send_signal(signal.SIGKILL)
             self.running.wait()
 
-    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  (httpx's options)
         """One request to its API."""
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
             headers = {"authorization": f"Bearer {API_TOKEN}"}

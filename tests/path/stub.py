@@ -1,0 +1,117 @@
+"""A provider of a test's own making: a socket that answers what the test says, where the simulator would not."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    #: In order, names as sent.
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name."""
+        return next((v.decode("latin-1") for k, v in self.headers if k.lower() == name.encode()), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What it is answered."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    #: Send the body in chunks, without saying how long it is.
+    chunked: bool = False
+
+
+Answerer = Callable[[Asked], Awaitable[Reply]]
+
+
+class Stub:
+    """The server; ``asked`` is what arrived so far."""
+
+    def __init__(self, answer: Answerer) -> None:
+        self._answer = answer
+        self.asked: list[Asked] = []
+        self.port = 0
+        self.url = ""
+
+    def gets(self) -> list[Asked]:
+        """The GET requests."""
+        return [one for one in self.asked if one.method == "GET"]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection's one request."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            first, *lines = head[:-4].split(b"\r\n")
+            method, path, _ = first.decode().split(" ")
+            headers = tuple(
+                (name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)
+            )
+            asked = Asked(method=method, path=path, headers=headers, body=b"")
+            body = await reader.readexactly(int(asked.header("content-length") or 0))
+            asked = Asked(method=method, path=path, headers=headers, body=body)
+            self.asked.append(asked)
+            writer.write(_written(await self._answer(asked)))
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+
+def _written(reply: Reply) -> bytes:
+    lines = [f"HTTP/1.1 {reply.status} -", "connection: close"]
+    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+    lines.append("transfer-encoding: chunked" if reply.chunked else f"content-length: {len(reply.body)}")
+    body = reply.body
+    if reply.chunked:
+        body = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@contextlib.asynccontextmanager
+async def stub(answer: Answerer, *, context: ssl.SSLContext | None = None) -> AsyncIterator[Stub]:
+    """Serve *answer* at a free port of loopback, over TLS with *context*."""
+    serving = Stub(answer)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(serving.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    serving.port = server.sockets[0].getsockname()[1]
+    serving.url = (
+        f"http://127.0.0.1:{serving.port}" if context is None else f"https://localhost:{serving.port}"
+    )
+    try:
+        yield serving
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def always(reply: Reply) -> AsyncIterator[Stub]:
+    """Serve the same reply to everybody."""
+
+    async def answer(_asked: Asked) -> Reply:
+        return reply
+
+    async with stub(answer) as serving:
+        yield serving
