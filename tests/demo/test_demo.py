@@ -8,7 +8,7 @@ import pytest
 from receiver.demo import run
 
 #: A receiver that forgets that a job has ended, and whose dispatches have no unique name.
-FORGETFUL = '''
+FORGETFUL = """
 import secrets
 
 from msgspec.structs import replace
@@ -30,7 +30,7 @@ def nameless(self, job, *, now, replay_id, handler=None):
 
 
 admission.observe, Ledger.dispatch = forgetful, nameless
-'''
+"""
 
 
 def test_the_demo_ends_well(capfd: pytest.CaptureFixture[str]) -> None:
