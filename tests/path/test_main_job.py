@@ -3,12 +3,15 @@
 import asyncio
 import hmac
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
 
 from receiver import Job, JobState, Receiver
 from receiver.core.model import Source, Verdict
+from receiver.simulator import Simulator, SimulatorSettings
 from receiver.storage.queries import Page
 
 from .world import REQUESTS, World, ended, until
@@ -217,3 +220,25 @@ async def test_an_expired_result_ends_the_job_as_expired(world: World) -> None:
         assert answer.status_code == 200
         done = await ended(receiver, job)
         assert (done.state, done.error and done.error.code) == (JobState.EXPIRED, "result_expired")
+
+
+@pytest.mark.parametrize(
+    ("sent", "described"),
+    [("base64", 'encoding = "base64"'), ("sha256=", 'encoding = "hex"\nprefix = "sha256="')],
+)
+async def test_the_encoding_of_perplexitys_signature_is_a_setting(
+    tmp_path: Path, sent: Literal["base64", "sha256="], described: str
+) -> None:
+    """The source does not say how it is written: hex by default, and a copy of the description says otherwise."""
+    settings = SimulatorSettings(run_seconds=0.2, perplexity_signature=sent)
+    async with Simulator(settings=settings) as simulator:
+        world = World(tmp_path, simulator)
+        file = tmp_path / "providers" / "perplexity-webhook.toml"
+        file.write_text(
+            file.read_text(encoding="utf-8").replace('\nencoding = "hex"', "\n" + described), encoding="utf-8"
+        )
+        async with world.receiver() as receiver:
+            done = await ended(
+                receiver, await receiver.submit("perplexity-webhook", REQUESTS["perplexity-webhook"])
+            )
+            assert (done.state, done.settled_by) == (JobState.SUCCEEDED, Source.CALLBACK)
