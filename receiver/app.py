@@ -3,6 +3,7 @@
 ``Receiver`` is the library's face; its ``asgi`` is the deployed application.
 """
 
+import asyncio
 import contextlib
 import secrets
 import socket
@@ -167,9 +168,11 @@ class Running:
 
     async def stop(self) -> None:
         """Stop doing things and give everything back."""
+        submitting = asyncio.ensure_future(self.submit.finish(patience=PATIENCE))
         if self.worker is not None:
             await self.worker.drain(patience=PATIENCE)
             self.worker = None
+        await submitting
         await self.key_sets.close()
         await self.outbound.close()
         await self.store.close()
@@ -312,9 +315,13 @@ class Receiver:
 
     async def stop(self) -> None:
         """Drain and give everything back; harmless if it was not started."""
-        running, self._running = self._running, None
+        running = self._running
         if running is not None:
-            await running.stop()
+            try:
+                await running.stop()
+            finally:
+                # Until then its handlers may still ask it for something.
+                self._running = None
             log.info("receiver_stopped")
 
     @contextlib.asynccontextmanager

@@ -46,7 +46,10 @@ class RunDispatch:
         started = self._clock()
         if dispatch.attempt > handler.backoff.attempts:
             # Every attempt was counted before it ran, so a handler that ends the process ends here.
-            spent = Failure(code="attempts_exhausted", text="Earlier attempts ended with their process.")
+            spent = Failure(
+                code="attempts_exhausted",
+                text="All attempts are used up; the timeline says how the earlier ones ended, if they could.",
+            )
             return await self._settle(dispatch, "attempts_exhausted", spent, None, started)
         content = await self._store.result(job)
         if job.held is not None:

@@ -15,9 +15,13 @@ from receiver.core.reading import Received, text_at
 from receiver.ingest import Answer, Ingest
 from receiver.ingest import Request as Arrived
 from receiver.settings import Settings
-from receiver.web import PRIVATE, BodyRefused, read_body
+from receiver.web import PRIVATE, BodyRefused, Budget, read_body
 
 _RETRY_AFTER: Final = {"retry-after": "5"}
+
+
+#: Bytes of bodies that may be under way at once.
+_IN_FLIGHT: Final = 128 * 1024 * 1024
 
 
 class Front:
@@ -27,6 +31,7 @@ class Front:
         self._ingest = ingest
         self._largest = settings.max_body
         self._patience = settings.receive_timeout
+        self._budget = Budget(max(_IN_FLIGHT, 4 * settings.max_body))
 
     @property
     def routes(self) -> list[Route]:
@@ -50,19 +55,24 @@ class Front:
         if request.method == "OPTIONS":
             return Response(headers=PRIVATE | {"allow": ", ".join(_methods(provider))})
         try:
-            body = await read_body(request, largest=self._largest, patience=self._patience)
+            body = await read_body(
+                request, largest=self._largest, patience=self._patience, budget=self._budget
+            )
         except BodyRefused as refused:
             return refused.response
-        answer = await self._ingest(
-            Arrived(
-                provider=name,
-                token=token,
-                method=request.method,
-                query=request.scope["query_string"],
-                headers=headers,
-                body=body,
+        try:
+            answer = await self._ingest(
+                Arrived(
+                    provider=name,
+                    token=token,
+                    method=request.method,
+                    query=request.scope["query_string"],
+                    headers=headers,
+                    body=body,
+                )
             )
-        )
+        finally:
+            self._budget.give(len(body))
         return _response(answer, echo=_echo(provider, body, headers))
 
 

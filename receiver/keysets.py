@@ -25,6 +25,8 @@ _STALE: Final = 7 * DAY
 _AFTER_FAILURE: Final = 5 * SECOND
 #: How often, at most, an unknown key id makes us ask again.
 _FOR_UNKNOWN: Final = MINUTE
+#: Seconds for one fetch: a callback waits for it.
+_PATIENCE: Final = 3.0
 _OK: Final = 200
 
 
@@ -64,7 +66,7 @@ class KeySets:
         now = self._clock()
         age = None if entry.fetched_at is None else now - entry.fetched_at
         if age is None or age > source.cache + _STALE or (unknown and _may_ask(entry, now)):
-            await self._fetch(provider, source, entry, seen_at=entry.fetched_at)
+            await self._fetch(provider, source, entry, seen_at=entry.tried_at)
         elif age > source.cache and entry.refreshing is None:
             entry.refreshing = asyncio.create_task(self._refresh(provider, source, entry))
         return entry.keys
@@ -78,7 +80,7 @@ class KeySets:
 
     async def _refresh(self, provider: Provider, source: KeySource, entry: _Entry) -> None:
         try:
-            await self._fetch(provider, source, entry, seen_at=entry.fetched_at)
+            await self._fetch(provider, source, entry, seen_at=entry.tried_at)
         except KeyUnavailableError as error:
             log.warning("key_set_stale", provider=provider.name, reason=str(error))
         finally:
@@ -88,18 +90,21 @@ class KeySets:
         self, provider: Provider, source: KeySource, entry: _Entry, *, seen_at: int | None
     ) -> None:
         async with entry.asking:
-            if entry.fetched_at != seen_at:
-                return  # somebody fetched it while we waited
             now = self._clock()
+            if entry.keys and entry.tried_at != seen_at:
+                return  # somebody asked while we waited, and what they got will do
             if not entry.keys and entry.tried_at is not None and now < entry.tried_at + _AFTER_FAILURE:
                 raise KeyUnavailableError(
                     f"The key set of {provider.name} could not be fetched a moment ago."
                 )
-            entry.tried_at = now
             try:
-                document = await self._outbound.converse(provider, _ask(source.url or ""))
-            except ProviderError as error:
+                async with asyncio.timeout(_PATIENCE):
+                    document = await self._outbound.converse(provider, _ask(source.url or ""))
+            except (ProviderError, TimeoutError) as error:
                 raise KeyUnavailableError(f"The key set of {provider.name} cannot be fetched.") from error
+            finally:
+                # Counted from its end: those who waited for a slow failure must not each wait for another.
+                entry.tried_at = self._clock()
             assert provider.verify is not None  # noqa: S101  (a provider with keys verifies)
             entry.keys = load_key_set(document, scheme=provider.verify)
             entry.fetched_at = self._clock()

@@ -9,7 +9,7 @@ import hashlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import httpcore
 import httpx
@@ -25,6 +25,8 @@ T = TypeVar("T")
 #: Takes a stored result's next bytes: (number of the first chunk, content).
 Sink = Callable[[int, bytes], Awaitable[None]]
 
+#: From this many bytes on, an answer is read off the event loop.
+_LARGE: Final = 64 * 1024
 _CONNECT: Final = 5.0
 _LONGEST_URL: Final = 2048
 _OK: Final = 200
@@ -77,6 +79,7 @@ class Outbound:
         self._patience = patience
         self._providers = tuple(providers)
         self._client: httpx.AsyncClient | None = None
+        self._reading = asyncio.Semaphore(1)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -102,12 +105,20 @@ class Outbound:
         """
         try:
             request = next(conversation)
-            while True:
-                response = await self.send(provider, request, sink=sink, part=part)
-                request = conversation.send(response)
         except StopIteration as end:
             outcome: T = end.value
             return outcome
+        while True:
+            response = await self.send(provider, request, sink=sink, part=part)
+            if len(response.body) < _LARGE:
+                step = _advance(conversation, response)
+            else:
+                # Reading megabytes of JSON must not hold up callbacks; one at a time, for memory's sake.
+                async with self._reading:
+                    step = await asyncio.to_thread(_advance, conversation, response)
+            if isinstance(step, _Returned):
+                return step.value
+            request = step
 
     async def send(
         self, provider: Provider, request: HttpRequest, *, sink: Sink | None = None, part: int = 0
@@ -202,6 +213,22 @@ class Outbound:
                 transport=transport, timeout=timeout, trust_env=False, follow_redirects=False
             )
         return self._client
+
+
+class _Returned(Generic[T]):
+    """What a conversation came to; a StopIteration cannot cross from a thread."""
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+def _advance(
+    conversation: Generator[HttpRequest, HttpResponse, T], response: HttpResponse
+) -> HttpRequest | _Returned[T]:
+    try:
+        return conversation.send(response)
+    except StopIteration as end:
+        return _Returned(end.value)
 
 
 async def _store(arriving: AsyncIterator[bytes], sink: Sink, part: int, content_type: str | None) -> Held:

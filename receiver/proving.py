@@ -5,6 +5,7 @@ They may be configured, derived for one job, published by the provider, or hande
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from receiver.core.admission import Examined, examine
 from receiver.core.diagnosis import Diagnosis, diagnose
@@ -16,6 +17,9 @@ from receiver.core.token import MasterKey, mint
 from receiver.keys import Keys
 from receiver.keysets import KeySets
 from receiver.storage.store import Store
+
+#: From this many bytes on, a body is read off the event loop.
+_LARGE: Final = 64 * 1024
 
 
 class Proving:
@@ -29,6 +33,7 @@ class Proving:
         self._store = store
         self._public_url = (public_url or "").rstrip("/")
         self._largest = largest
+        self._reading = asyncio.Semaphore(1)
 
     async def examine(
         self, callback: Callback, provider: Provider, *, master: MasterKey | None, now: int
@@ -42,12 +47,26 @@ class Proving:
         keys = await self.keys_for(provider, job_id=callback.job_id, master=master)
         url = self._signed_url(callback, master)
         try:
-            return examine(callback, provider=provider, keys=keys, url=url, now=now, largest=self._largest)
+            return await self._examine(callback, provider, keys, url, now)
         except KeyUnknownError:
             fresh = await self._key_sets.keys(provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return examine(callback, provider=provider, keys=fresh, url=url, now=now, largest=self._largest)
+            return await self._examine(callback, provider, fresh, url, now)
+
+    async def _examine(
+        self, callback: Callback, provider: Provider, keys: Sequence[Key], url: str, now: int
+    ) -> Examined:
+        def run() -> Examined:
+            return examine(callback, provider=provider, keys=keys, url=url, now=now, largest=self._largest)
+
+        compressed = any(name.lower() == b"content-encoding" for name, _ in callback.headers)
+        if len(callback.body) < _LARGE and not compressed:
+            return run()
+        # Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time,
+        # because each takes many times its size in memory.
+        async with self._reading:
+            return await asyncio.to_thread(run)
 
     async def examine_stored(self, callback: Callback, provider: Provider) -> tuple[Examined, str]:
         """Prove and read a stored callback again, as of its arrival, with the keys now in force.
@@ -144,7 +163,7 @@ class Proving:
             if job_id is None or sealed is None or provider.verify is None:
                 # The callback may have overtaken the answer that brings its key: the sender tries again.
                 raise KeyUnavailableError(f"The key for this callback of {provider.name} is not here (yet).")
-            return (load_key(f"answer:{job_id}", self._keys.unseal(job_id, sealed), scheme=provider.verify),)
+            return (load_key("answer", self._keys.unseal(job_id, sealed), scheme=provider.verify),)
         return self._keys.verifying(provider, job_id=job_id, master=master)
 
     def _signed_url(self, callback: Callback, master: MasterKey | None) -> str:

@@ -31,9 +31,26 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             super().connection_made(transport)
             self._head_size = 0
             self._head_complete = False
+            self._body_complete = True
             self._names: list[bytes] = []
             self._late: asyncio.TimerHandle | None = None
             self._arm()
+
+        def data_received(self, data: bytes) -> None:
+            if self.cycle is None or self.cycle.response_complete:
+                # Whatever this is the beginning of, uvicorn has just stopped its own clock for it.
+                self._arm()
+            super().data_received(data)
+
+        def on_message_complete(self) -> None:
+            self._body_complete = True
+            super().on_message_complete()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if not self._body_complete and not self.transport.is_closing():
+                # Answered before the body was here: nobody will read the rest of it.
+                self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
@@ -62,6 +79,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
         def on_headers_complete(self) -> None:
             self._disarm()
             self._head_complete = True
+            self._body_complete = False
             if self._names.count(b"host") != 1 or self._names.count(b"content-length") > 1:
                 raise ValueError("no host, or more than one")
             if b"transfer-encoding" in self._names and b"content-length" in self._names:

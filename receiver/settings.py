@@ -76,6 +76,10 @@ class Settings:
                 "RECEIVER_PUBLIC_URL must be https (http only to a loopback address): callback URLs are secrets.",
                 code="public_url_invalid",
             )
+        if self.log_level.lower() not in {"debug", "info", "warning", "error"}:
+            raise ConfigurationError(
+                "RECEIVER_LOG_LEVEL must be debug, info, warning or error.", code="setting_invalid"
+            )
         for name in ("max_body", "max_result", "receive_timeout", "lease"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RECEIVER_{name.upper()} must be positive.", code="setting_invalid")

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -33,6 +32,7 @@ from receiver.storage.claims import Claimed
 from receiver.storage.records import NewJob
 from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.store import Store
+from receiver.uploads import open_files
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,8 @@ RETRIES: Final = Backoff(first=1_000, longest=60_000, attempts=10)
 #: Longer than any request lasts (outbound gives up before), so that the lease outlives the sending.
 _LONGEST_SUBMISSION: Final = 90_000
 _LARGEST_ANSWER: Final = 64 * 1024
-_LARGEST_FILE: Final = 256 * 1024 * 1024
+#: What a job's ``submission`` says while it is tried again after an attempt whose outcome nobody knows.
+_UNSURE: Final = "unsure"
 _LONGEST_KEY: Final = 255
 #: Seconds between attempts to record an answer while the database cannot be written.
 _STORE_WAITS: Final = (0.5, 1, 2, 4, 8, 16)
@@ -93,6 +94,7 @@ class Submit:
         self._keys = keys
         self._outbound = outbound
         self._clock = clock
+        self._sending: set[asyncio.Future[Job]] = set()
         self._metrics = metrics
         # A name of its own: nothing keeps this lease alive, so a submission whose answer could not be
         # recorded comes back by itself.
@@ -117,7 +119,7 @@ class Submit:
         self._keys.credentials(provider)
         files: dict[str, FilePart] = {}
         if _takes_files(provider, new.job):
-            files = await asyncio.to_thread(_open_files, order.request, order.local_files)
+            files = await asyncio.to_thread(open_files, order.request, allowed=order.local_files)
         job, created = await self._store.submit(new)
         if not created:
             return Submitted(job=job, new=False, callback_url=None)
@@ -130,10 +132,16 @@ class Submit:
             owner=self._owner,
         )
         # The caller may go away; the job is recorded and its answer must be too.
-        sent = await asyncio.shield(
-            asyncio.ensure_future(self._send(provider, job, due, order.request, files))
-        )
+        sending = asyncio.ensure_future(self._send(provider, job, due, order.request, files))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        sent = await asyncio.shield(sending)
         return Submitted(job=sent, new=True, callback_url=callback_url)
+
+    async def finish(self, *, patience: float) -> None:
+        """Wait up to *patience* seconds for submissions under way: an answer that is not recorded is lost."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=patience)
 
     async def resume(self, claimed: Claimed) -> Job:
         """Go on with a submission that is due again: a retry, or one whose sender is gone."""
@@ -144,12 +152,17 @@ class Submit:
         idempotent = provider.submit is not None and provider.submit.idempotency is not None
         if submission is None or (claimed.lapsed and not idempotent):
             # Whoever sent it may have been heard: sending it again could bill the job twice.
-            return await self._settle(provider, job, due, Unknown(code="sender_gone"), started)
+            return await self._settle(provider, job, due, Unknown(code="sender_gone"), started, last=True)
+        if started >= job.deadline_at:
+            # Nobody waits for it any more: it is not bought now.
+            return await self._settle(provider, job, due, Unknown(code="deadline_passed"), started, last=True)
+        if claimed.lapsed:
+            job = msgspec.structs.replace(job, submission=_UNSURE)
         request = msgspec.json.decode(submission.request)
         files: dict[str, FilePart] = {}
         try:
             if _takes_files(provider, job):
-                files = await asyncio.to_thread(_open_files, request, True)
+                files = await asyncio.to_thread(open_files, request, allowed=True)
         except RequestError as error:
             refused = Refused(error=Failure(code=error.code, text=str(error)))
             return await self._settle(provider, job, due, refused, started)
@@ -246,15 +259,25 @@ class Submit:
             outcome = await self._outbound.converse(provider, conversation)
         except NeverConnectedError as error:
             outcome = TryLater(code=error.code)
-        except (FetchRefusedError, ConfigurationError) as error:
+        except (FetchRefusedError, ConfigurationError, RequestError) as error:
             outcome = Refused(error=Failure(code=error.code, text=str(error)))
         except ProviderError as error:
             outcome = Unknown(code=error.code)
         return await self._settle(provider, job, due, outcome, started)
 
-    async def _settle(self, provider: Provider, job: Job, due: Due, outcome: Submission, started: int) -> Job:
+    async def _settle(
+        self,
+        provider: Provider,
+        job: Job,
+        due: Due,
+        outcome: Submission,
+        started: int,
+        *,
+        last: bool = False,
+    ) -> Job:
         now = self._clock()
         word, code, refused, retry_at, seen = "unknown", None, None, None, None
+        unsure = job.submission == _UNSURE or isinstance(outcome, Unknown)
         match outcome:
             case Accepted():
                 word, seen = "accepted", outcome.seen
@@ -262,13 +285,18 @@ class Submit:
                 word, code, refused = "refused", outcome.error.code, outcome.error
             case Unknown():
                 word, code = "unknown", outcome.code
-                if provider.submit is not None and provider.submit.idempotency is not None:
+                if not last and provider.submit is not None and provider.submit.idempotency is not None:
                     # The provider recognises the repetition, so asking again cannot bill twice.
                     word, retry_at, refused = self._again(due, code, None, now)
                     refused = None
             case TryLater():
                 code = outcome.code
                 word, retry_at, refused = self._again(due, code, outcome.wait, now)
+        if unsure and refused is not None:
+            # An earlier attempt may have been taken: what refuses this one does not end the job.
+            word, refused = "unknown", None
+        if retry_at is not None:
+            retry_at = min(retry_at, max(job.deadline_at, now))
         held, content = _inline(seen)
         # What was accepted is in the job; any other answer is kept in the provider's own words.
         answer = None if isinstance(outcome, Accepted) else outcome.answer
@@ -279,6 +307,7 @@ class Submit:
             content=content,
             refused=refused,
             retry_at=retry_at,
+            unsure=unsure,
             answer_status=None if answer is None else answer.status,
             sealed_key=self._seal(job, outcome),
             answer_body=None if answer is None else answer.body[:_LARGEST_ANSWER],
@@ -349,28 +378,6 @@ def _takes_files(provider: Provider, job: Job) -> bool:
     operation = provider.operations.get(job.operation)
     content = operation.content if operation is not None else None
     return (content or (provider.submit.content if provider.submit else None)) == "multipart"
-
-
-def _open_files(request: Mapping[str, Any], allowed: bool) -> dict[str, FilePart]:  # noqa: FBT001
-    path = request.get("file")
-    if not isinstance(path, str):
-        return {}
-    if not allowed:
-        raise RequestError(
-            "A file of the server's own cannot be submitted through the API; use file_url, or submit from the "
-            "library or the command line.",
-            code="file_not_allowed",
-            field="request.file",
-        )
-    file = Path(path)
-    try:
-        if file.stat().st_size > _LARGEST_FILE:
-            raise RequestError(f"{file.name} is larger than {_LARGEST_FILE} bytes.", field="request.file")
-        return {"file": FilePart(name=file.name, content=file.read_bytes())}
-    except OSError as error:
-        raise RequestError(
-            f"The file {path} cannot be read: {error.strerror}.", code="file_unreadable", field="request.file"
-        ) from error
 
 
 def _is_key(key: str) -> bool:

@@ -13,6 +13,7 @@ from receiver.core.errors import ReceiverError, RequestError
 
 #: Headers of every answer about a capability URL: nothing keeps it, nothing passes it on.
 PRIVATE: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+_BUSY: Final = 503
 _CLOSE: Final = {"connection": "close"}
 
 
@@ -21,32 +22,70 @@ class BodyRefused(Exception):  # noqa: N818  (it is an answer, raised)
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
-        self.response = Response(status_code=status, headers=PRIVATE | _CLOSE)
+        retry = {"retry-after": "5"} if status == _BUSY else {}
+        self.response = Response(status_code=status, headers=PRIVATE | _CLOSE | retry)
 
 
-async def read_body(request: Request, *, largest: int, patience: float) -> bytes:
+class Budget:
+    """Bytes that all requests under way may hold together: nobody fills the memory with halves of bodies."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Take *size* bytes if that many are left."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give bytes back."""
+        self._left += size
+
+
+async def read_body(
+    request: Request, *, largest: int, patience: float, budget: Budget | None = None
+) -> bytes:
     """Read a request's body, at most *largest* bytes within *patience* seconds.
 
+    What is taken from *budget* for the body that is returned is the caller's to give back.
+
     Raises:
-        BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left.
+        BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left, 503 if the budget
+            is spent.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > largest:
         raise BodyRefused(413)
     pieces: list[bytes] = []
-    size = 0
+    size = taken = 0
     try:
         async with asyncio.timeout(patience):
             async for piece in request.stream():
                 size += len(piece)
                 if size > largest:
-                    raise BodyRefused(413)
+                    raise BodyRefused(413)  # noqa: TRY301  (what was taken is given back below)
+                if budget is not None:
+                    if not budget.take(len(piece)):
+                        raise BodyRefused(_BUSY)  # noqa: TRY301  (as above)
+                    taken += len(piece)
                 pieces.append(piece)
     except TimeoutError:
+        _give_back(budget, taken)
         raise BodyRefused(408) from None
     except ClientDisconnect:
+        _give_back(budget, taken)
         raise BodyRefused(400) from None
+    except BaseException:
+        _give_back(budget, taken)
+        raise
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _give_back(budget: Budget | None, size: int) -> None:
+    if budget is not None:
+        budget.give(size)
 
 
 def problem(error: ReceiverError, *, headers: Mapping[str, str] | None = None) -> Response:

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 #: Without news the worker looks again after at most this many seconds, jittered.
 _LONGEST_NAP: Final = 1.0
+#: Seconds for what is being cancelled, or claimed, when the worker stops.
+_LAST_CLAIM: Final = 1.0
 _CHORES_EVERY: Final = 30 * SECOND
 _PRUNE_EVERY: Final = 3600 * SECOND
 
@@ -131,12 +133,18 @@ class Worker:
         """Claim nothing more, let what runs finish for *patience* seconds, give the leases back."""
         self._draining = True
         self._news.set()
+        if self._main:
+            # A claim that is being committed must reach us, or nobody would know whose it is.
+            await asyncio.wait(self._main[:1], timeout=_LAST_CLAIM)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
-        owners = {self._owner, *self._running}
-        for task in [*self._tasks, *self._main]:
+        owners = {self._owner, self._claimant, *self._running}
+        left = [*self._tasks, *self._main]
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._main, return_exceptions=True)
+        if left:
+            # A handler may refuse to be cancelled; the process does not wait for it.
+            await asyncio.wait(left, timeout=_LAST_CLAIM)
         try:
             for owner in owners:
                 await self._store.release(owner=owner, now=self._clock())

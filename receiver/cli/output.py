@@ -55,7 +55,8 @@ def _show_rich(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        table.add_column(name, overflow="fold")
+        # An id that is broken over lines cannot be copied.
+        table.add_column(name, overflow="fold", no_wrap=name in {"id", "job"})
     for row in cells:
         table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     Console(soft_wrap=False).print(table)

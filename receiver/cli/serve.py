@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
+import threading
 from types import FrameType
 from typing import Final
 
@@ -23,6 +25,8 @@ from receiver.settings import from_environment
 log = structlog.get_logger(__name__)
 
 _BACKLOG: Final = 2048
+#: Seconds after which a process that was told to stop is gone, whatever still runs in it.
+_LONGEST_FAREWELL: Final = 9.5
 
 
 @click.command(cls=Command)
@@ -57,12 +61,20 @@ def serve(*, host: str | None, port: int | None, no_worker: bool, as_json: bool)
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             http.should_exit = True
+            _leave_in_time()
 
         # uvicorn raises the signal again once it has shut down; by then it must not end the process with it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
         with asyncio.Runner(loop_factory=http.config.get_loop_factory()) as runner:
             runner.run(_serve(receiver, http, listener, worker=not no_worker))
+
+
+def _leave_in_time() -> None:
+    """End the process even if a handler's thread will not: what it was doing comes back with its lease."""
+    watchdog = threading.Timer(_LONGEST_FAREWELL, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
 
 
 async def _serve(receiver: Receiver, http: uvicorn.Server, listener: socket.socket, *, worker: bool) -> None:

@@ -172,7 +172,7 @@ class Job(Value, frozen=True, kw_only=True):
     #: How long the provider keeps the result, and whether that counts from submission or completion.
     keep_ms: int | None = None
     keep_from: str = "completion"
-    #: sending, sent, refused, unknown (no answer came), or none (the job was not submitted here).
+    #: sending, unsure (sent, and tried again), sent, refused, unknown (no answer came), or none (not from here).
     submission: str = "sending"
     cancel_requested_at: int | None = None
     #: The wake-up that the next look answers.

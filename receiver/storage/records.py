@@ -90,10 +90,12 @@ def cancel(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
         job = ledger.jobs[job_id]
-        if job.state.ended or job.cancel_requested_at is not None:
+        if job.state.ended:
             continue
-        ledger.put(replace(job, cancel_requested_at=now))
+        if job.cancel_requested_at is None:
+            ledger.put(replace(job, cancel_requested_at=now))
         if job.remote_id is not None:
+            # Also a second wish: the first one may have been sent, refused, and forgotten.
             request_cancel(tx, job, now=now)
     ledger.flush()
     return [ledger.jobs[job_id] for job_id, _ in items]

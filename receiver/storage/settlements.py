@@ -30,12 +30,11 @@ _LOGGED_FAILURES = 3
 
 
 class Finding(Value, frozen=True, kw_only=True):
-    """What a look at the provider found. Exactly one of its forms is set; none means "not yet"."""
+    """What a look at the provider found; nothing set means "not yet"."""
 
     seen: Observation | None = None
-    #: Where the result is stored, if ``seen`` came with it.
+    #: Where the result is stored if it came along, and the result itself, to be stored in this commit.
     held: Held | None = None
-    #: The result itself, to be stored in this commit.
     content: bytes | None = None
     gone: bool = False
     lost: bool = False
@@ -68,6 +67,7 @@ class SubmitSettled(Value, frozen=True, kw_only=True):
     content: bytes | None = None
     refused: Failure | None = None
     retry_at: int | None = None
+    unsure: bool = False  # some attempt may have been taken by the provider
     answer_status: int | None = None
     answer_body: bytes | None = None
     sealed_key: bytes | None = None
@@ -337,6 +337,8 @@ def _settle_submit(tx: Transaction, ledger: Ledger, item: SubmitSettled) -> None
     ledger.log(item.log)
     if item.retry_at is not None:
         _reschedule(tx, replace(due, run_at=item.retry_at, failures=due.failures + 1))
+        if item.unsure:
+            ledger.put(replace(job, submission="unsure"))
         return
     tx.run(_FORGET, {"job_id": job.id, "step": Step.SUBMIT.value})
     if item.refused is not None:

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,8 @@ MACROS: Final = {
 }
 #: How long a write waits for another process, in seconds: below the two seconds in which ingest answers.
 _PATIENCE: Final = 1.2
+#: A log of this many bytes is moved at once: large bodies fill it in few commits.
+_LARGEST_LOG: Final = 32 * 1024 * 1024
 _CHECKPOINT_PAGES: Final = 1000
 
 
@@ -149,11 +151,19 @@ class SQLite:
 
     def relax(self) -> None:
         """Move the log into the database file once it has grown."""
-        if self._commits * 4 < _CHECKPOINT_PAGES or self._writer is None:
+        if self._writer is None or (
+            self._commits * 4 < _CHECKPOINT_PAGES and self._log_size() < _LARGEST_LOG
+        ):
             return
         self._commits = 0
         with self._writing, self._locked():
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _log_size(self) -> int:
+        try:
+            return Path(f"{self._path}-wal").stat().st_size
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Close every connection and give the locks back; a second time does nothing."""
@@ -174,6 +184,10 @@ class SQLite:
             os.close(self._serve_file)
 
     def _connect(self, *, readonly: bool = False) -> sqlite3.Connection:
+        if not readonly and not self._path.exists():
+            # Requests, callbacks and results are nobody else's to read; the log files get the same mode.
+            with suppress(OSError):  # SQLite says what is wrong with the path
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}{'?mode=ro' if readonly else ''}",
             uri=True,

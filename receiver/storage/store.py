@@ -39,7 +39,8 @@ def open_driver(url: str) -> Driver:
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return SQLite(Path(rest[1:]))
     raise ConfigurationError(
-        f"RECEIVER_DATABASE_URL begins with {scheme!r}; use sqlite:///file.db.", code="database_url_invalid"
+        f"RECEIVER_DATABASE_URL begins with {scheme!r}; this version knows sqlite:///file.db only.",
+        code="database_url_invalid",
     )
 
 

@@ -95,7 +95,9 @@ class World:
         receiver = Receiver(Settings.load(self.environ))
         if prepare is not None:
             prepare(receiver)
-        serving = server(receiver.asgi, host="127.0.0.1", port=self.port, receive_timeout=5)
+        serving = server(
+            receiver.asgi, host="127.0.0.1", port=self.port, receive_timeout=receiver.settings.receive_timeout
+        )
         task = asyncio.create_task(serving.serve())
         try:
             await until(lambda: serving.started or task.done())
