@@ -14,8 +14,9 @@ from receiver.catalog import Catalog
 from receiver.core.admission import Examined, terms_for
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
-from receiver.core.model import Callback, Source, Value, Verdict
+from receiver.core.model import Callback, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
+from receiver.core.reading import knows
 from receiver.core.token import MasterKey
 from receiver.keys import Keys
 from receiver.metrics import Metrics
@@ -131,6 +132,7 @@ class Ingest:
             log.error("callback_not_verifiable", provider=provider.name, code=error.code, reason=str(error))
             return Answer(status=503, verdict="unverifiable", code=error.code)
         terms = terms_for(provider, key_id=(master or self._keys.newest).id)
+        self._warn_of_unknown_words(examined, provider, callback)
         arrival = Arrival(callback=callback, examined=examined, terms=terms, quota=self._quota)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -141,6 +143,12 @@ class Ingest:
         if examined is not None and examined.key_id is not None:
             self._metrics.verified(provider.name, examined.key_id, now=callback.received_at)
         return self._answer(callback, receipt, status, told)
+
+    @staticmethod
+    def _warn_of_unknown_words(examined: Examined | None, provider: Provider, callback: Callback) -> None:
+        for delivery, seen in examined.readings.items() if examined is not None else ():
+            if isinstance(seen, Observation) and not knows(provider.shape(delivery), seen.word):
+                log.warning("status_unknown", callback=callback.id, provider=provider.name, word=seen.word)
 
     def _answer(self, callback: Callback, receipt: Receipt, status: int, told: str | None) -> Answer:
         if receipt.verdict is None:

@@ -31,7 +31,7 @@ _CONNECT: Final = 5.0
 _LONGEST_URL: Final = 2048
 _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
-#: Stored in pieces of this many chunks, so that a large result costs few commits and little memory.
+#: Stored in pieces of this many bytes, each a chunk, so that a large result never is in memory whole.
 PIECE: Final = 256 * 1024
 
 

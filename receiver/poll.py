@@ -13,6 +13,7 @@ from receiver.core.errors import ConfigurationError, ProviderError
 from receiver.core.exchange import Gone, Look, Pending, Seen, TryLater
 from receiver.core.model import Held, JobState, Observation
 from receiver.core.provider import Provider
+from receiver.core.reading import knows
 from receiver.core.transition import Move, overdue
 from receiver.metrics import Metrics
 from receiver.outbound import Outbound
@@ -71,6 +72,8 @@ class Poll:
             case TryLater():
                 return Finding(failed=True)
             case Seen(seen=seen):
+                if provider.poll is not None and not knows(provider.shapes[provider.poll.answer], seen.word):
+                    log.warning("status_unknown", job=claimed.job.id, provider=provider.name, word=seen.word)
                 again = seen.result_url is not None and seen.result_url == claimed.due.spent_url
                 if provider.fetch.single_use and again:
                     # That address was asked once already, and what it gave is not here.

@@ -148,7 +148,6 @@ def submit(
     response = yield submission_request(
         provider, job, request, callback_url=callback_url, secret=secret, files=files
     )
-    # No clock here: a date is taken as if the job had just been made, so the wait is never too short.
     wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
     if response.status == _TRY_LATER:
         return TryLater(code="too_many_requests", wait=wait, answer=response)

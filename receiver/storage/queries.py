@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
@@ -298,6 +297,3 @@ def _where(page: Page, columns: dict[str, str], kind: str, column: str = "id") -
         terms.append(f"{column} > :after")
         params["after"] = page.after
     return ("WHERE " + " AND ".join(terms) if terms else ""), params
-
-
-decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode

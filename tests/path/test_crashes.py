@@ -5,6 +5,7 @@ import hmac
 from typing import Any
 
 import httpx
+import pytest
 
 from receiver.core.token import job_secret, master_key
 
@@ -105,32 +106,20 @@ async def test_a_callback_while_nobody_listens_is_taken_at_the_next_try(world: W
         await until(lambda: runs(world, job["id"]) == 1)
 
 
-async def test_a_crash_between_post_and_answer_bills_once_without_idempotency(world: World) -> None:
-    """NetNut takes no idempotency key: a submission whose outcome is unknown is not sent again."""
-    world.simulator.faults("netnut", {"name": "submit_slow", "seconds": 3})
+@pytest.mark.parametrize(("provider", "sent"), [("netnut", 1), ("perplexity", 2)])
+async def test_a_crash_between_post_and_answer_bills_once(world: World, provider: str, sent: int) -> None:
+    """NetNut takes no idempotency key, so nothing is sent again; Perplexity does, and knows the repetition.
+
+    Without an answer NetNut's job goes on by its callback: the token in its URL is all that is needed.
+    """
+    world.simulator.faults(provider, {"name": "submit_slow", "seconds": 3})
+
+    def posts() -> int:
+        return sum(one.method == "POST" for one in world.simulator.requests(provider))
+
     async with world.process(COUNTING) as process:
-        sending = asyncio.create_task(submit(process, "netnut"))
-        await until(lambda: any(one.method == "POST" for one in world.simulator.requests("netnut")))
-        process.kill()
-        await asyncio.wait({sending})
-        sending.exception()
-        await process.start()
-
-        async def settled() -> bool:
-            listed = (await process.request("GET", "/v1/jobs")).json()["jobs"]
-            return bool(listed) and listed[0]["state"] == "succeeded"
-
-        # The job goes on by its callback: the token in its URL is all that is needed.
-        await until(settled, patience=15)
-        assert len(world.simulator.jobs("netnut")) == 1
-
-
-async def test_a_crash_between_post_and_answer_bills_once_with_idempotency(world: World) -> None:
-    """Perplexity takes an idempotency key: the submission is sent again, and it is the same job there."""
-    world.simulator.faults("perplexity", {"name": "submit_slow", "seconds": 3})
-    async with world.process(COUNTING) as process:
-        sending = asyncio.create_task(submit(process, "perplexity"))
-        await until(lambda: any(one.method == "POST" for one in world.simulator.requests("perplexity")))
+        sending = asyncio.create_task(submit(process, provider))
+        await until(lambda: posts() > 0)
         process.kill()
         await asyncio.wait({sending})
         sending.exception()
@@ -141,9 +130,8 @@ async def test_a_crash_between_post_and_answer_bills_once_with_idempotency(world
             return bool(listed) and listed[0]["state"] == "succeeded"
 
         await until(settled, patience=20)
-        assert len(world.simulator.jobs("perplexity")) == 1
-        posts = [one for one in world.simulator.requests("perplexity") if one.method == "POST"]
-        assert len(posts) == 2
+        assert len(world.simulator.jobs(provider)) == 1
+        assert posts() == sent
 
 
 async def test_an_answer_that_never_came_bills_once(world: World) -> None:

@@ -5,6 +5,7 @@ import hmac
 import json
 
 import httpx
+from structlog.testing import capture_logs
 
 from receiver import JobState
 from receiver.core.model import Source
@@ -84,3 +85,27 @@ async def test_a_connection_that_says_nothing_new_is_closed(world: World) -> Non
         async with asyncio.timeout(4):
             assert await reader.read(65536) == b""
         writer.close()
+
+
+async def test_a_word_that_the_description_does_not_know_is_warned_of(world: World) -> None:
+    """It means running, by poll and by callback, and the log names it: the provider may have changed its API."""
+    name = "perplexity-webhook"
+
+    async def perplexity(_asked: Asked) -> Reply:
+        return Reply(body=b'{"id": "r1", "status": "PONDERING"}')
+
+    async with stub(perplexity) as provider, httpx.AsyncClient(trust_env=False) as client:
+        world.cadence(expected="1s")
+        world.environ["RECEIVER_PERPLEXITY_WEBHOOK_BASE_URL"] = provider.url
+        with capture_logs() as lines:
+            async with hurried(world) as receiver:
+                job = await receiver.submit(name, REQUESTS[name])
+                await until(lambda: any("job" in one and one["event"] == "status_unknown" for one in lines))
+                webhook = json.loads(provider.asked[0].body)["webhook"]
+                body = b'{"job_id": "r1", "status": "DREAMING"}'
+                signature = hmac.new(webhook["secret"].encode(), body, "sha256").hexdigest()
+                headers = {"x-perplexity-signature": signature}
+                assert (await client.post(webhook["url"], content=body, headers=headers)).status_code == 200
+                assert (await receiver.job(job.id)).state is JobState.RUNNING
+        words = {one["word"] for one in lines if one["event"] == "status_unknown"}
+        assert words == {"PONDERING", "DREAMING"}
