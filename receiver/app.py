@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import secrets
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -20,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from receiver.api import Api
 from receiver.cancel import Cancel
 from receiver.catalog import Catalog
+from receiver.clock import DatabaseClock, StepWatch, read_clock
 from receiver.core.errors import ConfigurationError, ReceiverError, StoreUnavailableError
 from receiver.core.model import Job
 from receiver.dispatch import RunDispatch
@@ -32,10 +32,13 @@ from receiver.keysets import KeySets
 from receiver.metrics import Metrics
 from receiver.outbound import Outbound
 from receiver.poll import Poll
+from receiver.presence import Presence
 from receiver.proving import Proving
 from receiver.replay import Replay, Replayed
 from receiver.settings import Settings, from_environment
 from receiver.storage.arrivals import Quota
+from receiver.storage.claims import Leases
+from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.submit import Order, Submit
 from receiver.web import PRIVATE, problem
@@ -46,11 +49,6 @@ log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 #: Seconds that running steps and handlers get when the process is told to stop.
 PATIENCE: Final = 4.0
-
-
-def read_clock() -> int:
-    """The time: milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class NotStartedError(ReceiverError):
@@ -64,12 +62,13 @@ class Running:
     """The parts of a receiver that is started."""
 
     def __init__(
-        self, settings: Settings, store: Store, handlers: Handlers, clock: Callable[[], int]
+        self, settings: Settings, store: Store, handlers: Handlers, clock: Callable[[], int], role: str
     ) -> None:
         self.settings = settings
         self.store = store
         self.clock = clock
-        self.owner = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self.node = Node(name=name, role=role, handlers=tuple(handlers.specs))
         self.keys = Keys(settings)
         self.catalog = Catalog.load(settings)
         self.metrics = Metrics()
@@ -94,13 +93,16 @@ class Running:
         self.submit = Submit(
             **asking,
             keys=self.keys,
-            owner=self.owner,
+            owner=self.node.name,
             public_url=settings.public_url,
             lease_ms=settings.lease_ms,
             largest=settings.max_result,
         )
         self.cancel = Cancel(**asking, notify=self.notify)
         self.worker: Worker | None = None
+        self.presence = Presence(
+            store=store, node=self.node, clock=clock, leases=self._leases, lease_ms=settings.lease_ms
+        )
         self.steps = Steps(
             submit=self.submit,
             poll=Poll(**asking, largest=settings.max_result),
@@ -128,20 +130,37 @@ class Running:
         if self.worker is not None:
             self.worker.notify()
 
-    async def start_worker(self) -> None:
+    def drift(self) -> int:
+        """By how many milliseconds this machine's clock is ahead of the database's, where that one counts."""
+        return read_clock() - self.clock() if isinstance(self.clock, DatabaseClock) else 0
+
+    def _leases(self) -> Leases:
+        return Leases() if self.worker is None else self.worker.leases()
+
+    def start_worker(self) -> None:
         """Begin to do what is due."""
+        # Where the database tells the time, it does not matter what this machine's clock is set to.
+        watch = StepWatch() if self.clock is read_clock else None
         self.worker = Worker(
             store=self.store,
             catalog=self.catalog,
             handlers=self._handlers,
             steps=self.steps,
             clock=self.clock,
-            owner=self.owner,
+            owner=self.node.name,
             key_id=self.keys.newest.id,
             lease_ms=self.settings.lease_ms,
             keep_days=self.settings.keep_days,
+            watch=watch,
         )
-        await self.worker.start()
+        self.worker.start()
+        if self.settings.listen:
+            loop = asyncio.get_running_loop()
+
+            def heard() -> None:
+                loop.call_soon_threadsafe(self.notify)
+
+            self.store.driver.listen(heard)
 
     async def check(self) -> None:
         """Raise ConfigurationError where something stored, or a handler, needs what is not there."""
@@ -171,8 +190,9 @@ class Running:
         submitting = asyncio.ensure_future(self.submit.finish(patience=PATIENCE))
         if self.worker is not None:
             await self.worker.drain(patience=PATIENCE)
-            self.worker = None
         await submitting
+        await self.presence.leave()
+        self.worker = None
         await self.key_sets.close()
         await self.outbound.close()
         await self.store.close()
@@ -217,6 +237,8 @@ class Application:
             metrics=running.metrics,
             clock=running.clock,
             notify=running.notify,
+            node=running.node,
+            drift=running.drift,
         )
         application = Starlette(
             routes=[*front.routes, *api.routes],
@@ -251,10 +273,11 @@ class Receiver:
 
     Args:
         settings: How it is set up; read from the environment, when it starts, if left out.
-        clock: Tells the time in milliseconds since the Unix epoch.
+        clock: Tells the time in milliseconds since the Unix epoch; if left out, the database does where several
+            nodes share it, and else this machine.
     """
 
-    def __init__(self, settings: Settings | None = None, *, clock: Callable[[], int] = read_clock) -> None:
+    def __init__(self, settings: Settings | None = None, *, clock: Callable[[], int] | None = None) -> None:
         self._settings = settings
         self._clock = clock
         self._running: Running | None = None
@@ -280,38 +303,57 @@ class Receiver:
         """Register a handler; see ``handlers.Handlers.on`` for the options."""
         return self.handlers.on(provider, **options)
 
-    async def start(self, *, worker: bool = True, serve: bool = True) -> Running:
+    async def start(
+        self, *, worker: bool = True, serve: bool = True, http: bool = True, migrate: bool = True
+    ) -> Running:
         """Open the store and begin.
 
         Args:
             worker: Whether to do what is due here.
-            serve: Whether this is the process that serves the database (SQLite takes one), rather than a
+            serve: Whether this is a process that serves the database (SQLite takes one), rather than a
                 command that only reads or records something.
+            http: Whether callbacks are taken here.
+            migrate: Whether the schema may be brought up to this code's (RECEIVER_MIGRATE must not forbid it).
 
         Raises:
             ConfigurationError: a setting, a key or a description is wrong, or SQLite is served already.
+            NotFoundError: there is no database, and none may be made.
             StoreUnavailableError: the database cannot be opened.
         """
         if self._running is not None:
             return self._running
-        store = await Store.open(self.settings.database_url)
+        settings = self.settings
+        store = await Store.open(settings.database_url, serve=serve, migrate=migrate and settings.migrate)
         try:
-            if serve:
-                store.driver.serve()
-            running = Running(self.settings, store, self.handlers, self._clock)
+            role = "worker" if not http else "serve" if worker else "ingest"
+            running = Running(settings, store, self.handlers, await self._read_clock(store), role)
             if serve:
                 _ = running.keys.newest
                 await running.check()
+                await running.presence.join()
             if worker:
-                await running.start_worker()
+                running.start_worker()
         except BaseException:
             await store.close()
             raise
         self._running = running
         log.info(
-            "receiver_started", worker=worker, providers=len(running.catalog), handlers=len(self.handlers)
+            "receiver_started",
+            role=role if serve else "command",
+            node=running.node.name,
+            providers=len(running.catalog),
+            handlers=len(self.handlers),
         )
         return running
+
+    async def _read_clock(self, store: Store) -> Callable[[], int]:
+        if self._clock is not None:
+            return self._clock
+        if store.driver.exclusive:
+            return read_clock
+        clock = DatabaseClock()
+        await clock.adjust(store.time)
+        return clock
 
     async def stop(self) -> None:
         """Drain and give everything back; harmless if it was not started."""

@@ -1,11 +1,12 @@
 """Metrics for Prometheus: what happened in this process, and how the record stands when it is asked."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
-from receiver.core.model import SECOND
+from receiver.core.model import SECOND, TableSize
 
 
 class Metrics:
@@ -62,18 +63,19 @@ class Metrics:
         """Count an attempt of a handler."""
         self._dispatches.labels(handler, outcome).inc()
 
-    def exposition(self, counts: dict[str, Any], *, now: int) -> bytes:
-        """Everything in Prometheus' text format; *counts* is what the store says."""
+    def exposition(self, counts: dict[str, Any], sizes: Sequence[TableSize], *, now: int) -> bytes:
+        """Everything in Prometheus' text format; *counts* and *sizes* are what the store says."""
         snapshot = CollectorRegistry()
-        snapshot.register(_Standing(counts, now))
+        snapshot.register(_Standing(counts, sizes, now))
         return generate_latest(self._registry) + generate_latest(snapshot)
 
 
 class _Standing:
     """How the record stands."""
 
-    def __init__(self, counts: dict[str, Any], now: int) -> None:
+    def __init__(self, counts: dict[str, Any], sizes: Sequence[TableSize], now: int) -> None:
         self._counts = counts
+        self._sizes = sizes
         self._now = now
 
     def collect(self) -> list[GaugeMetricFamily]:
@@ -107,12 +109,27 @@ class _Standing:
             ),
             "dispatches_dead": ("Dead letters.", counts["dispatches_dead"]),
         }
-        gauges = [jobs, overdue, silent]
+        gauges = [jobs, overdue, silent, *self._room()]
         for name, (text, value) in plain.items():
             gauge = GaugeMetricFamily(f"receiver_{name}", text)
             gauge.add_metric([], value)
             gauges.append(gauge)
         return gauges
+
+    def _room(self) -> list[GaugeMetricFamily]:
+        size = GaugeMetricFamily(
+            "receiver_table_bytes",
+            "What a table takes with its indexes; on SQLite the file and its log.",
+            labels=["table"],
+        )
+        dead = GaugeMetricFamily(
+            "receiver_table_dead_rows", "Rows that the database has not cleaned up yet.", labels=["table"]
+        )
+        for one in self._sizes:
+            size.add_metric([one.table], one.size)
+            if one.dead_rows is not None:
+                dead.add_metric([one.table], one.dead_rows)
+        return [size, dead]
 
     def _age(self, since: int | None) -> float:
         return 0.0 if since is None else max(self._now - since, 0) / SECOND

@@ -47,6 +47,10 @@ class Settings:
     lease: int = _setting("RECEIVER_LEASE", 60)
     #: Days after their end that jobs are kept by ``serve``; 0 keeps them until ``receiver db prune``.
     keep_days: int = _setting("RECEIVER_KEEP_DAYS", 0)
+    #: Whether ``serve`` and ``worker`` bring the schema up to date; without, ``receiver db migrate`` does.
+    migrate: bool = _setting("RECEIVER_MIGRATE", True)
+    #: Whether PostgreSQL tells workers of new work; not behind a transaction-mode pooler.
+    listen: bool = _setting("RECEIVER_LISTEN", True)
     #: Rejected callbacks kept per provider, with and without a valid token each.
     quarantine: int = _setting("RECEIVER_QUARANTINE", 1000)
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "info")
@@ -65,7 +69,7 @@ class Settings:
                 text = environ.get("PORT")
             if text is None or text == "":
                 continue
-            values[one.name] = _number(one.metadata["env"], text) if isinstance(one.default, int) else text
+            values[one.name] = _value(one.metadata["env"], text, type(one.default))
         settings = cls(**values)
         settings._check()
         return settings
@@ -150,6 +154,18 @@ def _read_file(path: str, *, setting: str) -> str:
             f"{setting} points to a file that cannot be read: {error.__class__.__name__}.",
             code="secret_unreadable",
         ) from error
+
+
+def _value(env: str, text: str, kind: type) -> str | int:
+    if kind is bool:
+        return _switch(env, text)
+    return _number(env, text) if kind is int else text
+
+
+def _switch(env: str, text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise ConfigurationError(f"{env} must be 1 or 0.", code="setting_invalid")
+    return text == "1"
 
 
 def _number(env: str, text: str) -> int:

@@ -1,4 +1,4 @@
-"""The worker: claims what is due, hands it to the step that does it, and keeps the leases alive."""
+"""The worker: claims what is due and hands it to the step that does it."""
 
 import asyncio
 import random
@@ -10,14 +10,15 @@ import structlog
 
 from receiver.cancel import Cancel
 from receiver.catalog import Catalog
+from receiver.clock import StepWatch
 from receiver.core.admission import terms_for
 from receiver.core.errors import StoreUnavailableError
-from receiver.core.model import DAY, SECOND, Dispatch, Job, Step
+from receiver.core.model import DAY, SECOND, Dispatch, Due, Step
 from receiver.dispatch import RunDispatch
 from receiver.fetch import Fetch
 from receiver.handlers import Handlers
 from receiver.poll import Poll
-from receiver.storage.claims import Claim, Claimed, HandlerClaim
+from receiver.storage.claims import Claim, Claimed, ClockStep, HandlerClaim, Leases
 from receiver.storage.retention import Prune
 from receiver.storage.store import Store
 from receiver.submit import Submit
@@ -91,6 +92,7 @@ class Worker:
         key_id: str,
         lease_ms: int,
         keep_days: int,
+        watch: StepWatch | None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -98,11 +100,9 @@ class Worker:
         self._steps = steps
         self._clock = clock
         self._owner = owner
-        #: The name that claims are made under. A name's leases are kept alive while something runs under it; once
-        #: something has left its row unsettled, a new name lets that row's lease lapse.
-        self._claimant = f"{owner}.1"
-        self._names = 1
-        self._running: Counter[str] = Counter()
+        self._watch = watch
+        #: What runs here, as it was claimed: just these leases are kept alive, and given back at the end.
+        self._held: dict[object, Due | Dispatch] = {}
         self._key_id = key_id
         self._lease_ms = lease_ms
         self._keep_days = keep_days
@@ -110,8 +110,8 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()
         self._allowances: dict[str, _Allowance] = {}
-        self._main: list[asyncio.Task[None]] = []
-        self._draining = False
+        self._main: asyncio.Task[None] | None = None
+        self._draining = self._stopping = False
         self._chores_at = 0
         self._prune_at = 0
 
@@ -119,42 +119,41 @@ class Worker:
         """Say that there may be work; safe to call from the event loop only."""
         self._news.set()
 
-    async def start(self) -> None:
-        """Register the handlers and begin."""
-        now = self._clock()
-        only = self._store.driver.exclusive
-        if only:
-            # No other process serves this database, so whoever held a lease is gone.
-            await self._store.release(owner=None, now=now)
-        await self._store.register(self._handlers.specs, only=only, now=now)
-        self._main = [asyncio.create_task(self._run()), asyncio.create_task(self._beat())]
+    def leases(self) -> Leases:
+        """What is being worked on here."""
+        held = self._held.values()
+        return Leases(
+            dues=tuple(one for one in held if isinstance(one, Due)),
+            dispatches=tuple(one for one in held if isinstance(one, Dispatch)),
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._main = asyncio.create_task(self._run())
 
     async def drain(self, *, patience: float) -> None:
-        """Claim nothing more, let what runs finish for *patience* seconds, give the leases back."""
+        """Claim nothing more, and let what runs finish for *patience* seconds; what does not keeps its lease."""
         self._draining = True
         self._news.set()
-        if self._main:
+        if self._main is not None:
             # A claim that is being committed must reach us, or nobody would know whose it is.
-            await asyncio.wait(self._main[:1], timeout=_LAST_CLAIM)
+            await asyncio.wait([self._main], timeout=_LAST_CLAIM)
+            self._main.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
-        owners = {self._owner, self._claimant, *self._running}
-        left = [*self._tasks, *self._main]
+        left = list(self._tasks)
+        self._stopping = True
         for task in left:
             task.cancel()
         if left:
             # A handler may refuse to be cancelled; the process does not wait for it.
             await asyncio.wait(left, timeout=_LAST_CLAIM)
-        try:
-            for owner in owners:
-                await self._store.release(owner=owner, now=self._clock())
-        except StoreUnavailableError:
-            log.warning("leases_not_released", owner=self._owner)
 
     async def _run(self) -> None:
         while not self._draining:
             self._news.clear()
             try:
+                await self._follow_clock()
                 more = await self._claim_due()
                 more = await self._claim_dispatches() or more
                 await self._chores()
@@ -172,21 +171,6 @@ class Worker:
                 except TimeoutError:
                     continue
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease_ms / SECOND / 3)
-            try:
-                # Submissions under way run under our own name; the worker knows nothing of them.
-                for owner in {self._owner, *self._running}:
-                    await self._store.heartbeat(
-                        owner=owner,
-                        now=self._clock(),
-                        lease_ms=self._lease_ms,
-                        handlers=[spec.name for spec in self._handlers.specs],
-                    )
-            except StoreUnavailableError as error:
-                log.warning("heartbeat_missed", reason=str(error))
-
     async def _claim_due(self) -> bool:
         more = False
         now = self._clock()
@@ -200,11 +184,11 @@ class Worker:
             if limit == 0:
                 continue
             claimed = await self._store.claim(
-                Claim(owner=self._claimant, provider=name, limit=limit, lease_ms=self._lease_ms, now=now)
+                Claim(owner=self._owner, provider=name, limit=limit, lease_ms=self._lease_ms, now=now)
             )
             allowance.give_back(limit - len(claimed))
             for one in claimed:
-                self._spawn(f"provider {name}", one.due.owner, self._steps.take(one))
+                self._spawn(f"provider {name}", one.due, self._steps.take(one))
             more = more or len(claimed) == limit
         return more
 
@@ -215,7 +199,7 @@ class Worker:
             if free > 0:
                 wishes.append(
                     HandlerClaim(
-                        owner=self._claimant,
+                        owner=self._owner,
                         handler=handler.spec.name,
                         limit=free,
                         lease_ms=self._lease_ms,
@@ -227,40 +211,42 @@ class Worker:
         more = False
         for wish, claimed in zip(wishes, found, strict=True):
             for dispatch, job in claimed:
-                self._spawn(f"handler {wish.handler}", wish.owner, self._dispatch(dispatch, job))
+                self._spawn(f"handler {wish.handler}", dispatch, self._steps.dispatch(dispatch, job))
             more = more or len(claimed) == wish.limit
         return more
 
-    async def _dispatch(self, dispatch: Dispatch, job: Job) -> None:
-        await self._steps.dispatch(dispatch, job)
-
-    def _spawn(self, slot: str, owner: str | None, work: Coroutine[Any, Any, object]) -> None:
+    def _spawn(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
         self._busy[slot] += 1
-        self._running[owner or self._owner] += 1
+        key = object()
+        self._held[key] = lease
 
         async def run() -> None:
             try:
                 await work
             except StoreUnavailableError as error:
                 log.warning("work_not_settled", slot=slot, reason=str(error))
-                self._rename()
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
+                # Given back with the others when this node leaves.
+                return
             except Exception:
                 # The lease lapses and the work comes back; what failed is ours to read.
                 log.exception("work_failed", slot=slot)
-                self._rename()
-            finally:
-                self._busy[slot] -= 1
-                self._running[owner or self._owner] -= 1
-                self._running = +self._running
-                self._news.set()
+            self._held.pop(key)
+            self._busy[slot] -= 1
+            self._news.set()
 
         task = asyncio.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _rename(self) -> None:
-        self._names += 1
-        self._claimant = f"{self._owner}.{self._names}"
+    async def _follow_clock(self) -> None:
+        found = self._watch.look() if self._watch is not None else None
+        if found is not None:
+            before, now = found
+            log.warning("clock_set", by_seconds=(now - before) // SECOND)
+            await self._store.shift(ClockStep(before=before, now=now))
 
     async def _chores(self) -> None:
         now = self._clock()

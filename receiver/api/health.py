@@ -15,6 +15,8 @@ from receiver.core.errors import StoreUnavailableError
 from receiver.core.model import SECOND
 from receiver.keys import Keys
 from receiver.metrics import Metrics
+from receiver.storage.claims import Beat
+from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.web import PRIVATE
 
@@ -22,7 +24,8 @@ from receiver.web import PRIVATE
 _PATIENCE: Final = 2.0
 #: Milliseconds that a finding holds: whoever asks more often does not make the store work more.
 _FRESH: Final = SECOND
-_NOBODY: Final = "readiness"
+#: Milliseconds by which this machine's clock may be off. Ours is the database's, but what else runs here is not.
+_MOST_DRIFT: Final = 30 * SECOND
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,12 +39,22 @@ class Health:
     """Says how the receiver is."""
 
     def __init__(
-        self, *, store: Store, keys: Keys, metrics: Metrics, clock: Callable[[], int], fresh: int = _FRESH
+        self,
+        *,
+        store: Store,
+        keys: Keys,
+        metrics: Metrics,
+        clock: Callable[[], int],
+        node: Node,
+        drift: Callable[[], int],
+        fresh: int = _FRESH,
     ) -> None:
         self._store = store
         self._keys = keys
         self._metrics = metrics
         self._clock = clock
+        self._node = node
+        self._drift = drift
         self._fresh = fresh
         self._checking = asyncio.Lock()
         self._found: tuple[int, Readiness] | None = None
@@ -60,7 +73,7 @@ class Health:
         return Response("ok\n", media_type="text/plain", headers=PRIVATE)
 
     async def ready(self, _request: Request) -> Response:
-        """200 if the store can be read and written and there is a master key, else 503 with the reasons."""
+        """200 if the store can be read and written, there is a master key and the clock is right; else 503 and why."""
         async with self._checking:
             now = self._clock()
             if self._found is None or not 0 <= now - self._found[0] < self._fresh:
@@ -73,9 +86,10 @@ class Health:
         now = self._clock()
         try:
             counts = await self._store.counts(now=now)
+            sizes = await self._store.sizes()
         except StoreUnavailableError as error:
             return refusal(error)
-        exposition = self._metrics.exposition(counts, now=now)
+        exposition = self._metrics.exposition(counts, sizes, now=now)
         return Response(exposition, headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST})
 
     async def _check(self, now: int) -> Readiness:
@@ -85,10 +99,15 @@ class Health:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._store.handlers()
-                # A write that changes nothing: nobody of that name holds a lease.
-                await self._store.heartbeat(owner=_NOBODY, now=now, lease_ms=0, handlers=())
+                # A write that is one: a disk that is full is seen by nothing less.
+                await self._store.heartbeat(Beat(node=self._node, until=now, now=now))
         except StoreUnavailableError as error:
             reasons.append(str(error))
         except TimeoutError:
             reasons.append(f"The store did not answer within {_PATIENCE:g} seconds.")
+        if abs(off := self._drift()) > _MOST_DRIFT:
+            reasons.append(
+                f"This machine's clock is {abs(off) // SECOND} s {'ahead of' if off > 0 else 'behind'} the database's; "
+                "correct it."
+            )
         return Readiness(ready=not reasons, reasons=reasons)

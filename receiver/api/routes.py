@@ -21,6 +21,7 @@ from receiver.metrics import Metrics
 from receiver.proving import Proving
 from receiver.replay import Replay
 from receiver.settings import Settings
+from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.submit import Submit
 
@@ -45,9 +46,11 @@ class Api:
         metrics: Metrics,
         clock: Callable[[], int],
         notify: Callable[[], None],
+        node: Node,
+        drift: Callable[[], int],
     ) -> None:
         self._settings = settings
-        self._health = Health(store=store, keys=keys, metrics=metrics, clock=clock)
+        self._health = Health(store=store, keys=keys, metrics=metrics, clock=clock, node=node, drift=drift)
         jobs = Jobs(
             store=store,
             catalog=catalog,

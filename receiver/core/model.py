@@ -303,3 +303,11 @@ class HandlerSpec(Value, frozen=True, kw_only=True):
     def wants(self, provider: str, state: JobState) -> bool:
         """Say whether a completion of *provider* in *state* goes to this handler."""
         return self.provider in {None, provider} and self.state in {"any", state}
+
+
+class TableSize(Value, frozen=True, kw_only=True):
+    """How much room a table takes, in bytes, and how many of its rows are dead; ``None`` where nobody counts."""
+
+    table: str
+    size: int
+    dead_rows: int | None = None

@@ -21,11 +21,7 @@ from receiver.storage.results import write_chunks
 TOKEN_LIFE: Final = 4 * DAY
 HOLD: Final = MINUTE
 _FIRST_LOOK: Final = 10 * MINUTE
-_INSERT = rows.insert("callback", rows.CALLBACK)
-_INSERT_HELD = (
-    "INSERT INTO held (callback_id, provider, remote_id, until, examined) "
-    "VALUES (:callback_id, :provider, :remote_id, :until, :examined)"
-)
+_HELD: Final = "callback_id, provider, remote_id, until, examined"
 _SUBMITTING = "SELECT 1 FROM due WHERE provider = :provider AND step = 'submit' LIMIT 1"
 _QUARANTINE_ADD = """
     INSERT INTO quarantine (provider, named, entries, bytes) VALUES (:provider, :named, :entries, :bytes)
@@ -77,11 +73,18 @@ class Receipt(Value, frozen=True, kw_only=True):
 def ingest(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
     """Record callbacks; each gets a receipt, in the same order."""
     ledger = Ledger(tx)
-    ledger.load(one.callback.job_id for one in arrivals if one.callback.job_id is not None)
+    ledger.open(
+        (one.callback.job_id for one in arrivals if one.callback.job_id is not None),
+        named=(
+            (one.callback.provider, one.examined.remote_id)
+            for one in arrivals
+            if one.callback.job_id is None and one.examined is not None
+        ),
+    )
     kept: list[Callback] = []
     receipts = [_take(tx, ledger, one, kept) for one in arrivals]
     ledger.flush()
-    tx.many(_INSERT, [rows.callback_params(one) for one in kept])
+    tx.insert("callback", rows.CALLBACK, [rows.callback_params(one) for one in kept])
     _bound_quarantine(tx, arrivals, kept)
     return receipts
 
@@ -96,18 +99,25 @@ def admit_held(tx: Transaction, ledger: Ledger, job: Job, *, now: int) -> Job:
     for callback_id, packed in found:
         admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
         job = ledger.jobs[job.id]
-        tx.run(
-            "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
-            {"job_id": job.id, "verdict": admission.verdict.value, "code": admission.code, "id": callback_id},
-        )
+        _file(tx, callback_id, job, admission)
         tx.run("DELETE FROM held WHERE callback_id = :id", {"id": callback_id})
     return job
+
+
+def _file(tx: Transaction, callback_id: str, job: Job, admission: Admission) -> None:
+    """Put a callback that was held to the job that it turned out to be about."""
+    tx.run(
+        "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
+        {"job_id": job.id, "verdict": admission.verdict.value, "code": admission.code, "id": callback_id},
+    )
 
 
 def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> list[Receipt]:
     """Give callbacks that no submission claimed in time a job of their own: (callback id, terms, now)."""
     receipts = []
     ledger = Ledger(tx)
+    where, params = tx.among("callback_id", [callback_id for callback_id, _, _ in items])
+    ledger.open(named=tx.run(f"SELECT provider, remote_id FROM held WHERE {where}", params))
     for callback_id, terms, now in items:
         found = tx.run(
             "DELETE FROM held WHERE callback_id = :id RETURNING provider, remote_id, examined",
@@ -121,10 +131,7 @@ def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> li
             ledger, provider, terms, now=now, remote_id=remote_id
         )
         admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
-        tx.run(
-            "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
-            {"job_id": job.id, "verdict": admission.verdict.value, "code": admission.code, "id": callback_id},
-        )
+        _file(tx, callback_id, job, admission)
         receipts.append(receipt(admission, ledger.jobs[job.id]))
     ledger.flush()
     return receipts
@@ -204,7 +211,8 @@ def _find(
     if tx.run(_SUBMITTING, {"provider": callback.provider}):
         kept.append(replace(callback, verdict=Verdict.ACCEPTED, code="held"))
         packed = encode_examined(arrival.examined)
-        tx.run(_INSERT_HELD, named | {"callback_id": callback.id, "until": now + HOLD, "examined": packed})
+        held = {"callback_id": callback.id, "until": now + HOLD, "examined": packed}
+        tx.insert("held", _HELD, [named | held])
         return Receipt(verdict=Verdict.ACCEPTED, code="held")
     return adopt(ledger, callback.provider, arrival.terms, now=now, remote_id=callback.remote_id)
 
@@ -300,7 +308,7 @@ def _bound_quarantine(tx: Transaction, arrivals: Sequence[Arrival], kept: Sequen
             oldest = tx.run(_OLDEST_REJECTED, where | {"many": max(quota.entries // 10, 1)})
             if not oldest:
                 break
-            tx.many("DELETE FROM callback WHERE id = :id", [{"id": row[0]} for row in oldest])
+            tx.delete("callback", [{"id": row[0]} for row in oldest], key="id")
             (total, volume), *_ = tx.run(
                 _QUARANTINE_ADD, where | {"entries": -len(oldest), "bytes": -sum(row[1] for row in oldest)}
             )

@@ -3,18 +3,16 @@
 There is no state "claimed" to clean up: a row is due when ``run_at`` has passed, whoever owned it before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.model import HOUR, Dispatch, Due, HandlerSpec, Job, Value
+from receiver.core.model import Dispatch, Due, Job, Step, Value
 from receiver.storage import rows
-from receiver.storage.driver import Params, Transaction, names
-
-#: A dispatch that no node has claimed for this long, for a handler that no node has, is dead.
-MISSING_AFTER: Final = HOUR
+from receiver.storage.driver import Transaction, split
+from receiver.storage.nodes import Node, alive
 
 _DUE = (
     f"SELECT {rows.DUE} FROM due WHERE run_at <= :now AND provider = :provider "
@@ -22,23 +20,16 @@ _DUE = (
     "ORDER BY CASE WHEN expires_at IS NULL THEN 1 ELSE 0 END, expires_at, run_at, job_id LIMIT :limit "
     "{for_update} {skip_locked}"
 )
-_LEASE_DUE = (
-    "UPDATE due SET owner = :owner, attempt = attempt + 1, run_at = :until "
-    "WHERE job_id = :job_id AND step = :step"
-)
 _CLAIM_LOOK = (
     "UPDATE due SET owner = :owner, attempt = attempt + 1, run_at = :until "
     "WHERE job_id = :job_id AND step = 'look' AND (owner IS NULL OR run_at <= :now) "
     f"RETURNING {rows.DUE}"
 )
-_CLAIM_DISPATCH = (
-    "UPDATE dispatch SET owner = :owner, attempt = attempt + 1, run_at = :until "
-    "WHERE (job_id, handler, replay_id) IN ("
-    "SELECT job_id, handler, replay_id FROM dispatch "
-    "WHERE state = 'ready' AND handler = :handler AND run_at <= :now ORDER BY run_at, job_id LIMIT :limit "
-    "{for_update} {skip_locked}) "
-    f"RETURNING {rows.DISPATCH}"
+_READY = (
+    f"SELECT {rows.DISPATCH} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
+    "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
 )
+_LEASE: Final = "owner, attempt, run_at"
 _decode = msgspec.json.decode
 
 
@@ -80,6 +71,29 @@ class HandlerClaim(Value, frozen=True, kw_only=True):
     now: int
 
 
+class Leases(Value, frozen=True, kw_only=True):
+    """What a process is working on, as it was claimed."""
+
+    dues: tuple[Due, ...] = ()
+    dispatches: tuple[Dispatch, ...] = ()
+
+
+class Beat(Value, frozen=True, kw_only=True):
+    """A node's sign of life, with what it is still working on."""
+
+    node: Node
+    leases: Leases = Leases()
+    until: int
+    now: int
+
+
+class ClockStep(Value, frozen=True, kw_only=True):
+    """A clock that was set: what it said, and what it says now (milliseconds since the Unix epoch)."""
+
+    before: int
+    now: int
+
+
 def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
     """Claim due steps; for each wish a list, the most urgent first."""
     answers = []
@@ -88,23 +102,16 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
             rows.due_of(row)
             for row in tx.run(_DUE, {"now": item.now, "provider": item.provider, "limit": item.limit})
         ]
-        until = item.now + item.lease_ms
-        tx.many(
-            _LEASE_DUE,
-            [
-                {"owner": item.owner, "until": until, "job_id": one.job_id, "step": one.step.value}
-                for one in found
-            ],
-        )
-        jobs = load_jobs(tx, [one.job_id for one in found])
+        leased = [
+            replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=item.now + item.lease_ms)
+            for one in found
+        ]
+        tx.update("due", _LEASE, [rows.due_params(one) for one in leased], key=rows.DUE_KEY)
+        jobs = load_jobs(tx, [one.job_id for one in leased])
         answers.append(
             [
-                Claimed(
-                    due=replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=until),
-                    job=jobs[one.job_id],
-                    lapsed=one.owner is not None,
-                )
-                for one in found
+                Claimed(due=one, job=jobs[one.job_id], lapsed=before.owner is not None)
+                for before, one in zip(found, leased, strict=True)
                 if one.job_id in jobs
             ]
         )
@@ -127,16 +134,14 @@ def claim_dispatches(tx: Transaction, items: Sequence[HandlerClaim]) -> list[lis
     """Claim dispatches; for each wish a list of dispatches with their jobs, metadata included."""
     answers = []
     for item in items:
-        params = {
-            "owner": item.owner,
-            "until": item.now + item.lease_ms,
-            "handler": item.handler,
-            "now": item.now,
-            "limit": item.limit,
-        }
-        found = [rows.dispatch_of(row) for row in tx.run(_CLAIM_DISPATCH, params)]
-        jobs = load_jobs(tx, [one.job_id for one in found], metadata=True)
-        answers.append([(one, jobs[one.job_id]) for one in found if one.job_id in jobs])
+        found = tx.run(_READY, {"handler": item.handler, "now": item.now, "limit": item.limit})
+        leased = [
+            replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=item.now + item.lease_ms)
+            for one in map(rows.dispatch_of, found)
+        ]
+        tx.update("dispatch", _LEASE, [rows.dispatch_params(one) for one in leased], key=rows.DISPATCH_KEY)
+        jobs = load_jobs(tx, [one.job_id for one in leased], metadata=True)
+        answers.append([(one, jobs[one.job_id]) for one in leased if one.job_id in jobs])
     return answers
 
 
@@ -144,68 +149,106 @@ def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) ->
     """Read jobs by id, without locking them; unknown ids are absent."""
     if not ids:
         return {}
-    where, params = names("id", sorted(set(ids)))
-    found = tx.run(f"SELECT {rows.JOB} FROM job WHERE id IN ({where})", params)
+    wanted = sorted(set(ids))
+    where, params = tx.among("id", wanted)
+    found = tx.run(f"SELECT {rows.JOB} FROM job WHERE {where}", params)
     jobs = {row[0]: rows.job_of(row) for row in found}
     if metadata:
-        sql = f"SELECT job_id, metadata FROM submission WHERE job_id IN ({where})"
-        for job_id, text in tx.run(sql, params):
+        where, params = tx.among("job_id", wanted)
+        for job_id, text in tx.run(f"SELECT job_id, metadata FROM submission WHERE {where}", params):
             jobs[job_id] = replace(jobs[job_id], metadata=_decode(text))
     return jobs
 
 
-def heartbeat(tx: Transaction, items: Sequence[Params]) -> list[None]:
-    """Extend every lease of an owner: ``{owner, now, until, handlers}``; the handlers are marked as alive."""
+def heartbeat(tx: Transaction, items: Sequence[Beat]) -> list[None]:
+    """Extend the leases that are still held by whoever claimed them, and mark their node as alive.
+
+    It never waits: a row that is locked is being settled, or extended at the next beat.
+    """
     for item in items:
-        lease = {"owner": item["owner"], "until": item["until"]}
-        tx.run("UPDATE due SET run_at = :until WHERE owner = :owner", lease)
-        tx.run("UPDATE dispatch SET run_at = :until WHERE owner = :owner", lease)
-        tx.many(
-            "UPDATE handler SET seen_at = :now WHERE name = :name",
-            [{"now": item["now"], "name": name} for name in item["handlers"]],
-        )
+        _extend(tx, item.leases, run_at=item.until)
+        alive(tx, item.node, now=item.now)
     return [None] * len(items)
 
 
-def release(tx: Transaction, items: Sequence[Params]) -> list[None]:
-    """Give leases back at once: ``{owner, now}``; with owner ``None``, everybody's (the only process starts).
+def release(tx: Transaction, items: Sequence[tuple[Leases, int]]) -> list[None]:
+    """Give leases back at once: (leases, now).
 
     A submission keeps its owner, so that it is still known that somebody may have sent it.
     """
-    for item in items:
-        sql = "owner IS NOT NULL" if item["owner"] is None else "owner = :owner"
-        tx.run(f"UPDATE due SET run_at = :now WHERE step = 'submit' AND {sql}", item)
-        tx.run(f"UPDATE due SET run_at = :now, owner = NULL WHERE step <> 'submit' AND {sql}", item)
-        tx.run(f"UPDATE dispatch SET run_at = :now, owner = NULL WHERE {sql}", item)
+    for leases, now in items:
+        dues, dispatches = _extend(tx, leases, run_at=now)
+        free = [{"owner": None} | key for key in dues if key["step"] != Step.SUBMIT]
+        tx.update("due", "owner", free, key=rows.DUE_KEY)
+        tx.update("dispatch", "owner", [{"owner": None} | key for key in dispatches], key=rows.DISPATCH_KEY)
+        tx.announce()
     return [None] * len(items)
 
 
-def register(tx: Transaction, items: Sequence[tuple[Sequence[HandlerSpec], bool, int]]) -> list[None]:
-    """Register the handlers of a node: (handlers, whether they are the only ones, now)."""
-    for specs, only, now in items:
-        if only:
-            tx.run("DELETE FROM handler")
-        tx.many(
-            "INSERT INTO handler (name, provider, state, seen_at) VALUES (:name, :provider, :state, :now) "
-            "ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, state = excluded.state, "
-            "seen_at = excluded.seen_at",
-            [{"name": s.name, "provider": s.provider, "state": s.state, "now": now} for s in specs],
-        )
-    return [None] * len(items)
-
-
-def reap(tx: Transaction, items: Sequence[int]) -> list[int]:
-    """Bury the dispatches of handlers that no node has had for an hour; return how many."""
-    answers = []
+def release_all(tx: Transaction, items: Sequence[int]) -> list[None]:
+    """Give everybody's leases back; each item is the time. Whoever held them is gone."""
     for now in items:
-        found = tx.run(
-            "UPDATE dispatch SET state = 'dead', owner = NULL, error_code = 'handler_missing', error_text = :text "
-            "WHERE state = 'ready' AND run_at < :before AND handler NOT IN "
-            "(SELECT name FROM handler WHERE seen_at >= :before) RETURNING job_id",
-            {
-                "before": now - MISSING_AFTER,
-                "text": "No node has had this handler for an hour; deploy it again, then retry this dispatch.",
-            },
+        tx.run("UPDATE due SET run_at = :now WHERE step = 'submit' AND owner IS NOT NULL", {"now": now})
+        tx.run(
+            "UPDATE due SET run_at = :now, owner = NULL WHERE step <> 'submit' AND owner IS NOT NULL",
+            {"now": now},
         )
-        answers.append(len(found))
-    return answers
+        tx.run("UPDATE dispatch SET run_at = :now, owner = NULL WHERE owner IS NOT NULL", {"now": now})
+    return [None] * len(items)
+
+
+def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
+    """Move what is planned along with a clock that was set, so that nothing waits for hours or lapses at once.
+
+    Set back, everything that lies ahead comes as soon as it would have. Set forward, leases and deadlines move too;
+    the next attempts of what waits may come early, which harms nobody.
+    """
+    for item in items:
+        step = item.now - item.before
+        params = {"step": step, "now": item.now, "before": item.before}
+        if step < 0:
+            for table in ("due", "dispatch"):
+                tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE run_at > :now", params)
+            continue
+        for table in ("due", "dispatch"):
+            tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE owner IS NOT NULL", params)
+        tx.run(
+            "UPDATE job SET deadline_at = deadline_at + :step "
+            "WHERE state <> 'succeeded' AND ended_at IS NULL AND created_at <= :before",
+            params,
+        )
+    return [None] * len(items)
+
+
+def _extend(
+    tx: Transaction, leases: Leases, *, run_at: int
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Move the end of the leases that are still whose they were; return the keys of those."""
+    dues = _still(tx, "due", rows.DUE_KEY, {(one.job_id, one.step.value): one for one in leases.dues})
+    dispatches = _still(
+        tx,
+        "dispatch",
+        rows.DISPATCH_KEY,
+        {(one.job_id, one.handler, one.replay_id): one for one in leases.dispatches},
+    )
+    tx.update("due", "run_at", [{"run_at": run_at} | key for key in dues], key=rows.DUE_KEY)
+    tx.update("dispatch", "run_at", [{"run_at": run_at} | key for key in dispatches], key=rows.DISPATCH_KEY)
+    return dues, dispatches
+
+
+def _still(
+    tx: Transaction, table: str, key: str, leases: Mapping[tuple[str, ...], Due | Dispatch]
+) -> list[dict[str, object]]:
+    if not leases:
+        return []
+    where, params = tx.among("job_id", sorted({one.job_id for one in leases.values()}))
+    found = tx.run(
+        f"SELECT {key}, owner, attempt FROM {table} WHERE {where} ORDER BY {key} {{for_update}} {{skip_locked}}",
+        params,
+    )
+    kept = []
+    for *names, owner, attempt in found:
+        lease = leases.get(tuple(names))
+        if lease is not None and (lease.owner, lease.attempt) == (owner, attempt):
+            kept.append(dict(zip(split(key), names, strict=True)))
+    return kept

@@ -1,25 +1,57 @@
-"""What a database must do for the store: a few text macros, transactions, and two ways to run SQL.
+"""What a database must do for the store: a few text macros, transactions, and rows by the batch.
 
-SQL is written once, with ``:name`` parameters and ``{macro}`` words. A row is a tuple.
+SQL is written once, with ``:name`` parameters and ``{macro}`` words. A row that is read is a tuple; rows that
+are written are mappings from column to value, many at a time, because on a database across a network the
+number of statements is what a commit costs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from receiver.core.model import TableSize
+
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+
+
+class ContendedError(Exception):
+    """Another transaction was in the way (a deadlock, the same new key): nothing was changed, try again."""
 
 
 class Transaction(Protocol):
-    """A transaction that is open."""
+    """A transaction that is open. Columns are named as in SQL: ``"job_id, step"``."""
 
     def run(self, sql: str, params: Params = ...) -> list[Row]:
         """Run one statement; return its rows."""
         ...
 
-    def many(self, sql: str, rows: Sequence[Params]) -> None:
-        """Run one statement for each of *rows*."""
+    def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
+        """Insert *rows*, in their order; *conflict* is an ``ON CONFLICT`` clause."""
+        ...
+
+    def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
+        """Set *columns* of the rows of *table* whose *key* columns are those of each of *rows*."""
+        ...
+
+    def delete(self, table: str, rows: Rows, *, key: str) -> None:
+        """Delete the rows of *table* whose *key* columns are those of one of *rows*."""
+        ...
+
+    def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+        """A condition, with its parameters, that *column* is one of *values*."""
+        ...
+
+    def guard(self, names: Sequence[str]) -> None:
+        """Hold *names* until the transaction ends: whoever guards one of them too waits until then.
+
+        For what is not there yet and must not be made twice. Guard before any row is locked.
+        """
+        ...
+
+    def announce(self) -> None:
+        """Have every process that listens told, once this is committed, that there is new work."""
         ...
 
 
@@ -29,11 +61,15 @@ class Driver(Protocol):
     #: Whether a single process serves this database at a time.
     exclusive: bool
 
-    def write(self) -> AbstractContextManager[Transaction]:
+    def write(self, *, patient: bool = False) -> AbstractContextManager[Transaction]:
         """Open a transaction that may write; durable when the block ends, undone if it raises.
 
+        Args:
+            patient: Whether it may take, and wait for others, as long as it likes (migrations).
+
         Raises:
-            StoreUnavailableError: the database is locked, full, read-only or gone; nothing was changed.
+            ContendedError: another transaction was in the way; nothing was changed.
+            StoreUnavailableError: the database is locked, full, read-only or gone; nothing was acknowledged.
         """
         ...
 
@@ -41,12 +77,24 @@ class Driver(Protocol):
         """Open a transaction that sees one state of the database and writes nothing."""
         ...
 
-    def migrate(self) -> list[str]:
-        """Bring the schema up to this code's; return the names of the migrations carried out."""
+    def tables(self) -> set[str]:
+        """The names of the tables that are there."""
         ...
 
     def serve(self) -> None:
         """Claim the right to serve this database; raises ConfigurationError where another process has it."""
+        ...
+
+    def time(self) -> int | None:
+        """The database's clock, in milliseconds since the Unix epoch; ``None`` where it has only ours."""
+        ...
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call *heard*, from a thread of its own, whenever another process may have announced work."""
+        ...
+
+    def sizes(self) -> list[TableSize]:
+        """How much room the tables take."""
         ...
 
     def relax(self) -> None:
@@ -58,16 +106,9 @@ class Driver(Protocol):
         ...
 
 
-def names(prefix: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """Placeholders for ``IN (…)`` and their parameters.
-
-    Their number is padded to a power of two by repeating the last value, so that ten statements, not five
-    hundred, fill a driver's cache of prepared ones.
-    """
-    size = 1 << (len(values) - 1).bit_length() if values else 0
-    padded = list(values) + [values[-1]] * (size - len(values)) if values else []
-    params = {f"{prefix}{number}": value for number, value in enumerate(padded)}
-    return ", ".join(f":{name}" for name in params), params
+def split(columns: str) -> list[str]:
+    """The names in a list of columns."""
+    return columns.split(", ")
 
 
 def statements(script: str) -> Iterator[str]:

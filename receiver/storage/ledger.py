@@ -4,7 +4,9 @@ Everything that changes a job goes through here, so there is one place where a c
 Rows are locked and written in the order of their keys: unsorted overlapping batches deadlock on PostgreSQL.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
@@ -15,30 +17,20 @@ from receiver.core.identity import new_id
 from receiver.core.model import Attempt, Dispatch, Due, HandlerSpec, Job, Step
 from receiver.core.transition import Move, expires_at
 from receiver.storage import rows
-from receiver.storage.driver import Transaction, names
+from receiver.storage.driver import Transaction
 
 #: The replay id of the one late completion that may follow ``timed_out``: it keeps its dispatches apart from
 #: those that the time-out already made.
 LATE: Final = "late"
 
-_INSERT_JOB = rows.insert("job", rows.JOB)
-_UPDATE_JOB = rows.update_job()
-_FIND_REMOTE = """
-    SELECT id FROM job WHERE provider = :provider AND remote_id = :remote_id
-    ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, id DESC LIMIT 1"""
 _DROP_PARTS = "DELETE FROM result_chunk WHERE job_id = :id AND part <> :part"
-_INSERT_ATTEMPT = rows.insert("attempt", rows.ATTEMPT)
-_INSERT_DISPATCH = rows.insert("dispatch", rows.DISPATCH) + " ON CONFLICT DO NOTHING"
 # A row that is being worked on keeps its lease; what it is told meanwhile is looked at when it is settled.
-_LOOK = (
-    rows.insert("due", rows.DUE)
-    + """ ON CONFLICT (job_id, step) DO UPDATE SET
+_SOONER = """ON CONFLICT (job_id, step) DO UPDATE SET
     run_at = CASE WHEN due.owner IS NULL AND excluded.run_at < due.run_at THEN excluded.run_at
                   ELSE due.run_at END,
     expires_at = coalesce(excluded.expires_at, due.expires_at),
     result_url = coalesce(excluded.result_url, due.result_url),
     candidate_id = coalesce(excluded.candidate_id, due.candidate_id)"""
-)
 
 
 class Ledger:
@@ -47,6 +39,9 @@ class Ledger:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self.jobs: dict[str, Job] = {}
+        #: Ids by name, for every job that is in the working set; and the names that were looked up.
+        self._called: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._found: set[tuple[str, str]] = set()
         self._handlers: list[HandlerSpec] | None = None
         self._new: set[str] = set()
         self._changed: set[str] = set()
@@ -56,32 +51,62 @@ class Ledger:
         self._dispatches: list[Dispatch] = []
         self._attempts: list[Attempt] = []
 
-    def load(self, ids: Iterable[str]) -> None:
-        """Lock and read the jobs that are not in the working set yet; unknown ids are simply absent."""
-        missing = sorted(set(ids) - self.jobs.keys())
-        if not missing:
-            return
-        where, params = names("id", missing)
-        sql = f"SELECT {rows.JOB} FROM job WHERE id IN ({where}) ORDER BY id {{for_update}}"
-        for row in self._tx.run(sql, params):
-            self.jobs[row[0]] = rows.job_of(row)
+    def open(self, ids: Iterable[str] = (), *, named: Iterable[tuple[str, str | None]] = ()) -> None:
+        """Lock and read jobs, by id and by (provider, remote id); unknown ones are simply absent.
+
+        All at once and in one order, so that two transactions never wait for each other; and whoever decides about
+        a name is alone with it, or two nodes would both find nobody of that name and each make a job of it.
+        """
+        called = sorted({(provider, remote_id) for provider, remote_id in named if remote_id is not None})
+        self._tx.guard([f"{provider}\0{remote_id}" for provider, remote_id in called])
+        self._load({*ids, *self._find(called)})
 
     def named(self, provider: str, remote_id: str) -> Job | None:
         """The job that the provider calls *remote_id*: the newest open one, where it uses an id again."""
-        found = self._tx.run(_FIND_REMOTE, {"provider": provider, "remote_id": remote_id})
-        self.load(row[0] for row in found)
+        if (provider, remote_id) not in self._found:
+            self._load(self._find([(provider, remote_id)]))
         # Among them are jobs of this very transaction, which are not in the table yet.
-        known = [job for job in self.jobs.values() if (job.provider, job.remote_id) == (provider, remote_id)]
-        return max(known, key=lambda job: (not job.state.ended, job.id), default=None)
+        known = [self.jobs[one] for one in self._called[provider, remote_id]]
+        return max(
+            (job for job in known if job.remote_id == remote_id),
+            key=lambda job: (not job.state.ended, job.id),
+            default=None,
+        )
+
+    def _load(self, ids: Iterable[str]) -> None:
+        missing = sorted(set(ids) - self.jobs.keys())
+        if not missing:
+            return
+        where, params = self._tx.among("id", missing)
+        sql = f"SELECT {rows.JOB} FROM job WHERE {where} ORDER BY id {{for_update}}"
+        for row in self._tx.run(sql, params):
+            self._keep(rows.job_of(row))
+
+    def _find(self, called: Sequence[tuple[str, str]]) -> list[str]:
+        """The id of the newest open job of each name, or of the newest."""
+        best: dict[tuple[str, str], tuple[bool, str]] = {}
+        for provider, names in groupby(called, key=itemgetter(0)):
+            where, params = self._tx.among("remote_id", [remote_id for _, remote_id in names])
+            sql = f"SELECT remote_id, ended_at IS NULL, id FROM job WHERE provider = :provider AND {where}"
+            for remote_id, is_open, job_id in self._tx.run(sql, {"provider": provider} | params):
+                name, one = (provider, remote_id), (bool(is_open), job_id)
+                best[name] = max(best.get(name, one), one)
+        self._found.update(called)
+        return [job_id for _, job_id in best.values()]
+
+    def _keep(self, job: Job) -> None:
+        self.jobs[job.id] = job
+        if job.remote_id is not None:
+            self._called[job.provider, job.remote_id].add(job.id)
 
     def add(self, job: Job) -> None:
         """Record a new job."""
-        self.jobs[job.id] = job
+        self._keep(job)
         self._new.add(job.id)
 
     def put(self, job: Job) -> None:
         """Record a change of a job that is no move (a count, an intent)."""
-        self.jobs[job.id] = job
+        self._keep(job)
         self._changed.add(job.id)
 
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
@@ -154,18 +179,38 @@ class Ledger:
     def flush(self) -> None:
         """Write everything, each table in the order of its keys."""
         tx = self._tx
-        tx.many(_INSERT_JOB, [rows.job_params(self.jobs[one]) for one in sorted(self._new)])
-        changed = sorted(self._changed - self._new)
-        tx.many(_UPDATE_JOB, [rows.job_params(self.jobs[one]) for one in changed])
-        tx.many(
-            "DELETE FROM due WHERE job_id = :id", [{"id": one} for one in sorted(self._ended - self._new)]
+        tx.insert("job", rows.JOB, [rows.job_params(self.jobs[one]) for one in sorted(self._new)])
+        changed = [rows.job_params(self.jobs[one]) for one in sorted(self._changed - self._new)]
+        tx.update("job", rows.JOB_CHANGES, changed, key="id")
+        self._end(sorted(self._ended - self._new))
+        tx.insert(
+            "due",
+            rows.DUE,
+            [rows.due_params(self._looks[one]) for one in sorted(self._looks)],
+            conflict=_SOONER,
         )
-        # What earlier looks began to store and did not finish.
-        tx.many(_DROP_PARTS, [{"id": one, "part": self._kept_parts[one]} for one in sorted(self._kept_parts)])
-        tx.many(_LOOK, [rows.due_params(self._looks[one]) for one in sorted(self._looks)])
         dispatches = [rows.dispatch_params(one) for one in self._dispatches]
-        tx.many(_INSERT_DISPATCH, sorted(dispatches, key=itemgetter("job_id", "handler", "replay_id")))
-        tx.many(_INSERT_ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
+        tx.insert(
+            "dispatch",
+            rows.DISPATCH,
+            sorted(dispatches, key=itemgetter("job_id", "handler", "replay_id")),
+            conflict="ON CONFLICT DO NOTHING",
+        )
+        tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
+        if self._looks or self._dispatches:
+            tx.announce()
+
+    def _end(self, ids: Sequence[str]) -> None:
+        """Forget what was still to be done for jobs that have ended, and what looks left unfinished."""
+        if not ids:
+            return
+        where, params = self._tx.among("job_id", ids)
+        found = self._tx.run(f"DELETE FROM due WHERE {where} RETURNING job_id, step, attempt", params)
+        # A job that waited for its first look has no parts of a result to be dropped.
+        untouched = {job_id for job_id, step, attempt in found if step == Step.LOOK and attempt == 0}
+        for one in ids:
+            if one not in untouched:
+                self._tx.run(_DROP_PARTS, {"id": one, "part": self._kept_parts[one]})
 
     def count(self, job: Job) -> Job:
         """Count one more callback of *job*; return the job as it is then."""

@@ -16,11 +16,7 @@ from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
 from receiver.storage.settlements import request_cancel
 
-_INSERT_DUE = rows.insert("due", rows.DUE)
-_INSERT_SUBMISSION = (
-    "INSERT INTO submission (job_id, request, request_sha256, metadata, idempotency_key) "
-    "VALUES (:job_id, :request, :request_sha256, :metadata, :idempotency_key)"
-)
+_SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key"
 
 
 class NewJob(Value, frozen=True, kw_only=True):
@@ -68,8 +64,9 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
         answers.append((item.job, True))
     ledger.flush()
     new = list(submissions.values())
-    tx.many(
-        _INSERT_SUBMISSION,
+    tx.insert(
+        "submission",
+        _SUBMISSION,
         [
             {
                 "job_id": one.job.id,
@@ -81,7 +78,7 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
             for one in new
         ],
     )
-    tx.many(_INSERT_DUE, [rows.due_params(_sending(one)) for one in new])
+    tx.insert("due", rows.DUE, [rows.due_params(_sending(one)) for one in new])
     return answers
 
 
@@ -126,7 +123,8 @@ def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
             )
         ledger.put(replace(job, submission="sending"))
         due = Due(job_id=job_id, step=Step.SUBMIT, provider=job.provider, run_at=now)
-        tx.run(_INSERT_DUE + " ON CONFLICT DO NOTHING", rows.due_params(due))
+        tx.insert("due", rows.DUE, [rows.due_params(due)], conflict="ON CONFLICT DO NOTHING")
+        tx.announce()
         ledger.note(job_id, step="submit", outcome="resubmitted", code="by_hand", now=now)
     ledger.flush()
     return [ledger.jobs[job_id] for job_id, _ in items]
@@ -152,7 +150,12 @@ def replay(tx: Transaction, items: Sequence[tuple[str, str | None, str, int]]) -
 def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt, list[str]]]:
     """Admit stored callbacks anew; where a job had ended already, its completion is dispatched again."""
     ledger = Ledger(tx)
-    ledger.load(one.callback.job_id for one in items if one.callback.job_id is not None)
+    ledger.open(
+        (one.callback.job_id for one in items if one.callback.job_id is not None),
+        named=(
+            (one.callback.provider, one.examined.remote_id) for one in items if one.callback.job_id is None
+        ),
+    )
     answers = []
     for item in items:
         job = _job_of(tx, ledger, item)
@@ -269,7 +272,7 @@ def _reused(key: str | None) -> ConflictError:
 
 def _load(tx: Transaction, ids: Sequence[str]) -> Ledger:
     ledger = Ledger(tx)
-    ledger.load(ids)
+    ledger.open(ids)
     for one in ids:
         if one not in ledger.jobs:
             raise NotFoundError(f"No job {one} is stored.", code="job_not_found")

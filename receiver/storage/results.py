@@ -6,7 +6,6 @@ from receiver.core.model import Held
 from receiver.storage.driver import Transaction
 
 CHUNK = 256 * 1024
-_INSERT = "INSERT INTO result_chunk (job_id, part, number, data) VALUES (:job_id, :part, :number, :data)"
 
 
 def cut(content: bytes) -> Iterable[bytes]:
@@ -18,8 +17,9 @@ def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, fir
     """Write *content* as chunks of one part, from number *first*; a part is what one look wrote."""
     if first == 0:
         drop_part(tx, job_id, part=part)
-    tx.many(
-        _INSERT,
+    tx.insert(
+        "result_chunk",
+        "job_id, part, number, data",
         [
             {"job_id": job_id, "part": part, "number": number, "data": data}
             for number, data in enumerate(cut(content), start=first)

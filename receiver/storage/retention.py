@@ -1,17 +1,20 @@
 """Keeping and deleting: by the end of a job, in small transactions, and a digest outlives the row."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from receiver.core.identity import JOB
 from receiver.core.model import DAY, Value
 from receiver.storage.arrivals import remote_digest
-from receiver.storage.driver import Params, Transaction, names
+from receiver.storage.driver import Row, Transaction
 
 #: Nothing of a job is deleted before this long after its end: senders retry for 76 hours.
 SHORTEST: Final = 4 * DAY
 #: How long the digest of a pruned job outlives it: senders retry for days, not for months.
 _DIGESTS: Final = 90 * DAY
 BATCH: Final = 200
+_NAMELESS: Final = 1000
 
 _TABLES: Final = {
     "attempt": "job_id",
@@ -34,11 +37,20 @@ class Prune(Value, frozen=True, kw_only=True):
 
 
 class Pruned(Value, frozen=True, kw_only=True):
-    """What a batch deleted; ``after`` begins the next one, ``None`` when there is none."""
+    """What a batch deleted: rows by table, as the database counted them; ``after`` begins the next one."""
 
-    jobs: int
-    callbacks: int
-    after: str | None
+    deleted: dict[str, int] = {}
+    after: str | None = None
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs."""
+        return self.deleted.get("job", 0)
+
+    @property
+    def callbacks(self) -> int:
+        """How many callbacks."""
+        return self.deleted.get("callback", 0)
 
 
 def prune(tx: Transaction, items: Sequence[Prune]) -> list[Pruned]:
@@ -47,60 +59,73 @@ def prune(tx: Transaction, items: Sequence[Prune]) -> list[Pruned]:
 
 
 def _prune(tx: Transaction, item: Prune) -> Pruned:
+    before = min(item.before, item.now - SHORTEST)
+    # An id begins with the time of its making, and a job ends after that: nothing beyond can be old enough.
     scanned = tx.run(
-        "SELECT id, provider, remote_id, ended_at FROM job WHERE id > :after ORDER BY id LIMIT :limit",
-        {"after": item.after, "limit": BATCH},
+        "SELECT id, provider, remote_id, ended_at FROM job WHERE id > :after AND id < :end "
+        "ORDER BY id LIMIT :limit {for_update} {skip_locked}",
+        {"after": item.after, "end": f"{JOB}_{max(before, 0):012x}", "limit": BATCH},
     )
     after = scanned[-1][0] if len(scanned) == BATCH else None
-    before = min(item.before, item.now - SHORTEST)
-    old = [row for row in scanned if row[3] is not None and row[3] < before]
-    nameless = _prune_nameless(tx, before, dry_run=item.dry_run) if not item.after else 0
-    ids = [row[0] for row in old]
-    if ids:
-        where, params = names("id", ids)
-        kept = {row[0] for row in tx.run(f"SELECT job_id FROM dispatch WHERE job_id IN ({where})", params)}
-        old = [row for row in old if row[0] not in kept]
-        ids = [row[0] for row in old]
-    if not ids:
-        return Pruned(jobs=0, callbacks=nameless, after=after)
-    where, params = names("id", ids)
-    count = tx.run(f"SELECT count(*) FROM callback WHERE job_id IN ({where})", params)[0][0]
-    if not item.dry_run:
-        tx.run("DELETE FROM pruned WHERE pruned_at < :before", {"before": item.now - _DIGESTS})
-        digests = [
-            {"digest": remote_digest(row[1], row[2]), "now": item.now} for row in old if row[2] is not None
-        ]
-        tx.many(
-            "INSERT INTO pruned (digest, pruned_at) VALUES (:digest, :now) ON CONFLICT DO NOTHING",
-            sorted(digests, key=lambda one: bytes(one["digest"])),
-        )
-        _release_quarantine(tx, where, params)
+    deleted = Counter[str]()
+    if not item.after:
+        deleted["callback"] += _prune_nameless(tx, before, dry_run=item.dry_run)
+    old = {row[0]: row for row in scanned if row[3] is not None and row[3] < before}
+    if old:
+        where, params = tx.among("job_id", list(old))
+        for (job_id,) in tx.run(f"SELECT DISTINCT job_id FROM dispatch WHERE {where}", params):
+            del old[job_id]
+    if old:
+        ids = list(old)
+        if not item.dry_run:
+            _remember(tx, old.values(), now=item.now)
+            _release_quarantine(tx, ids)
         for table, column in _TABLES.items():
-            tx.run(f"DELETE FROM {table} WHERE {column} IN ({where})", params)
-    return Pruned(jobs=len(ids), callbacks=count + nameless, after=after)
+            where, params = tx.among(column, ids)
+            if item.dry_run:
+                deleted[table] += tx.run(f"SELECT count(*) FROM {table} WHERE {where}", params)[0][0]
+            else:
+                deleted[table] += len(tx.run(f"DELETE FROM {table} WHERE {where} RETURNING {column}", params))
+    return Pruned(deleted=dict(+deleted), after=after)
+
+
+def _remember(tx: Transaction, old: Iterable[Row], *, now: int) -> None:
+    """Keep the digests of what is deleted, and drop those that no retry can ask for any more."""
+    tx.run("DELETE FROM pruned WHERE pruned_at < :before", {"before": now - _DIGESTS})
+    digests = [
+        {"digest": remote_digest(row[1], row[2]), "pruned_at": now} for row in old if row[2] is not None
+    ]
+    tx.insert(
+        "pruned",
+        "digest, pruned_at",
+        sorted(digests, key=lambda one: bytes(one["digest"])),
+        conflict="ON CONFLICT DO NOTHING",
+    )
 
 
 def _prune_nameless(tx: Transaction, before: int, *, dry_run: bool) -> int:
     """Delete old unreadable callbacks that named no job: with none to follow, their own age decides."""
     found = tx.run(
         "SELECT id FROM callback WHERE verdict = 'unreadable' AND job_id IS NULL AND received_at < :before "
-        "ORDER BY id",
-        {"before": before},
+        "ORDER BY id LIMIT :limit {for_update} {skip_locked}",
+        {"before": before, "limit": _NAMELESS},
     )
     if not dry_run:
-        tx.many("DELETE FROM callback WHERE id = :id", [{"id": row[0]} for row in found])
+        tx.delete("callback", [{"id": row[0]} for row in found], key="id")
     return len(found)
 
 
-def _release_quarantine(tx: Transaction, where: str, params: Params) -> None:
+def _release_quarantine(tx: Transaction, ids: Sequence[str]) -> None:
     """Take the rejected callbacks that go with their jobs off quarantine's tally."""
+    where, params = tx.among("job_id", ids)
     found = tx.run(
         "SELECT provider, count(*), sum(length(body) + length(headers)) FROM callback "
-        f"WHERE verdict = 'rejected' AND job_id IN ({where}) GROUP BY provider ORDER BY provider",
+        f"WHERE verdict = 'rejected' AND {where} GROUP BY provider ORDER BY provider",
         params,
     )
-    tx.many(
-        "UPDATE quarantine SET entries = entries - :entries, bytes = bytes - :bytes "
-        "WHERE provider = :provider AND named = 1",
-        [{"provider": provider, "entries": entries, "bytes": size} for provider, entries, size in found],
-    )
+    for provider, entries, size in found:
+        tx.run(
+            "UPDATE quarantine SET entries = entries - :entries, bytes = bytes - :bytes "
+            "WHERE provider = :provider AND named = 1",
+            {"provider": provider, "entries": entries, "bytes": size},
+        )

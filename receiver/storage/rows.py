@@ -34,24 +34,16 @@ DUE: Final = "job_id, step, provider, run_at, expires_at, attempt, owner, failur
 DISPATCH: Final = (
     "job_id, handler, replay_id, state, run_at, attempt, owner, created_at, error_code, error_text"
 )
+#: What may change of a job once it is recorded, of a due row once it is claimed, of a dispatch.
+JOB_CHANGES: Final = JOB.removeprefix("id, ")
+DUE_KEY: Final = "job_id, step"
+DISPATCH_KEY: Final = "job_id, handler, replay_id"
 ATTEMPT: Final = (
     "job_id, id, step, handler, replay_id, number, started_at, duration_ms, outcome, code, detail"
 )
 
 _encode = msgspec.json.encode
 _headers = msgspec.json.Decoder(list[tuple[str, str]])
-
-
-def insert(table: str, columns: str) -> str:
-    """An INSERT of every column of *columns*."""
-    values = ", ".join(f":{name}" for name in columns.split(", "))
-    return f"INSERT INTO {table} ({columns}) VALUES ({values})"
-
-
-def update_job() -> str:
-    """An UPDATE of every column of a job but its id."""
-    settings = ", ".join(f"{name} = :{name}" for name in JOB.split(", ")[1:])
-    return f"UPDATE job SET {settings} WHERE id = :id"
 
 
 def job_params(job: Job) -> dict[str, Any]:

@@ -103,7 +103,15 @@ class DispatchSettled(Value, frozen=True, kw_only=True):
 def settle_looks(tx: Transaction, items: Sequence[LookSettled]) -> list[Move | None]:
     """Settle polls and fetches; the move each one made, or ``None`` where it came too late."""
     ledger = Ledger(tx)
-    ledger.load(item.due.job_id for item in items)
+    # A wake-up may have named another job's id, so whoever has that name is looked up as well.
+    ledger.open(
+        (item.due.job_id for item in items),
+        named=(
+            (item.due.provider, item.finding.seen.remote_id)
+            for item in items
+            if item.due.candidate_id is not None and item.finding.seen is not None
+        ),
+    )
     answers = [_settle_look(tx, ledger, item) for item in items]
     ledger.flush()
     return answers
@@ -112,7 +120,11 @@ def settle_looks(tx: Transaction, items: Sequence[LookSettled]) -> list[Move | N
 def settle_submits(tx: Transaction, items: Sequence[SubmitSettled]) -> list[Job]:
     """Settle submissions; the jobs as they are then."""
     ledger = Ledger(tx)
-    ledger.load(item.due.job_id for item in items)
+    # Callbacks that came before this answer wait for the name that it brings.
+    ledger.open(
+        (item.due.job_id for item in items),
+        named=((item.due.provider, item.seen.remote_id) for item in items if item.seen is not None),
+    )
     for item in items:
         _settle_submit(tx, ledger, item)
     ledger.flush()
@@ -122,7 +134,7 @@ def settle_submits(tx: Transaction, items: Sequence[SubmitSettled]) -> list[Job]
 def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]:
     """Settle cancellations; the jobs as they are then."""
     ledger = Ledger(tx)
-    ledger.load(item.due.job_id for item in items)
+    ledger.open(item.due.job_id for item in items)
     for item in items:
         if _fenced(tx, item.due) is None:
             continue
@@ -145,43 +157,49 @@ def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]
 def settle_dispatches(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     """Settle attempts of dispatches; whether each one still was its owner's."""
     ledger = Ledger(tx)
+    stored = _stored(tx, [item.job_id for item in items])
     finished: list[dict[str, Any]] = []
     again: list[dict[str, Any]] = []
     answers = []
-    for item in sorted(items, key=lambda one: (one.job_id, one.handler, one.replay_id)):
-        key = {"job_id": item.job_id, "handler": item.handler, "replay_id": item.replay_id}
-        found = tx.run(
-            "SELECT owner, attempt FROM dispatch WHERE job_id = :job_id AND handler = :handler "
-            "AND replay_id = :replay_id {for_update}",
-            key,
-        )
-        answers.append((item, found == [(item.owner, item.attempt)]))
-        if not answers[-1][1]:
+    for item in items:
+        key = (item.job_id, item.handler, item.replay_id)
+        # Settled once, it is nobody's: whoever settles it again in the same transaction comes too late.
+        ours = stored.get(key) == (item.owner, item.attempt)
+        answers.append(ours)
+        if not ours:
             continue
+        del stored[key]
         ledger.log(item.log)
+        named = {"job_id": item.job_id, "handler": item.handler, "replay_id": item.replay_id}
         if item.outcome in {"succeeded", "discarded"}:
-            finished.append(key)
-        else:
-            error = item.error or Failure(code=item.outcome)
-            again.append(
-                key
-                | {
-                    "state": "dead" if item.retry_at is None else "ready",
-                    "run_at": item.log.started_at if item.retry_at is None else item.retry_at,
-                    "error_code": error.code,
-                    "error_text": error.text,
-                }
-            )
-    where = "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id"
-    tx.many(f"DELETE FROM dispatch {where}", finished)
-    tx.many(
-        "UPDATE dispatch SET owner = NULL, state = :state, run_at = :run_at, error_code = :error_code, "
-        f"error_text = :error_text {where}",
-        again,
-    )
+            finished.append(named)
+            continue
+        error = item.error or Failure(code=item.outcome)
+        again.append(
+            named
+            | {
+                "owner": None,
+                "state": "dead" if item.retry_at is None else "ready",
+                "run_at": item.log.started_at if item.retry_at is None else item.retry_at,
+                "error_code": error.code,
+                "error_text": error.text,
+            }
+        )
+    tx.delete("dispatch", finished, key=rows.DISPATCH_KEY)
+    tx.update("dispatch", "owner, state, run_at, error_code, error_text", again, key=rows.DISPATCH_KEY)
     ledger.flush()
-    fenced = {id(item): still_ours for item, still_ours in answers}
-    return [fenced[id(item)] for item in items]
+    return answers
+
+
+def _stored(tx: Transaction, ids: Sequence[str]) -> dict[tuple[str, str, str], tuple[str | None, int]]:
+    """Lock the dispatches of jobs; whose each one is, and which attempt it is at."""
+    where, params = tx.among("job_id", sorted(set(ids)))
+    found = tx.run(
+        f"SELECT {rows.DISPATCH_KEY}, owner, attempt FROM dispatch WHERE {where} "
+        f"ORDER BY {rows.DISPATCH_KEY} {{for_update}}",
+        params,
+    )
+    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in found}
 
 
 def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
@@ -372,7 +390,8 @@ def _accept(tx: Transaction, ledger: Ledger, job: Job, item: SubmitSettled) -> N
 def request_cancel(tx: Transaction, job: Job, *, now: int) -> None:
     """Have the worker ask the provider to cancel *job*."""
     due = Due(job_id=job.id, step=Step.CANCEL, provider=job.provider, run_at=now)
-    tx.run(rows.insert("due", rows.DUE) + " ON CONFLICT DO NOTHING", rows.due_params(due))
+    tx.insert("due", rows.DUE, [rows.due_params(due)], conflict="ON CONFLICT DO NOTHING")
+    tx.announce()
 
 
 def _fenced(tx: Transaction, due: Due) -> Due | None:

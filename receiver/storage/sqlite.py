@@ -11,20 +11,22 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.resources import files
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
-from receiver.storage.driver import Params, Row, statements
+from receiver.core.model import TableSize
+from receiver.storage.driver import Params, Row, Rows, split
 
 MACROS: Final = {
     "text": "TEXT",
     "integer": "INTEGER",
     "blob": "BLOB",
     "clustered": "WITHOUT ROWID",
+    "hot": "",
     "for_update": "",
     "skip_locked": "",
 }
@@ -43,12 +45,39 @@ class SQLiteTransaction:
 
     def run(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006  (never changed)
         """Run one statement; return its rows."""
-        return self._connection.execute(_expand(sql), params).fetchall()
+        return self._connection.execute(_expand(sql) if "{" in sql else sql, params).fetchall()
 
-    def many(self, sql: str, rows: Sequence[Params]) -> None:
-        """Run one statement for each of *rows*."""
+    def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
+        """Insert *rows*."""
         if rows:
-            self._connection.executemany(_expand(sql), rows)
+            self._connection.executemany(_insert(table, columns, conflict), rows)
+
+    def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
+        """Set *columns* of the rows that *key* names."""
+        if rows:
+            self._connection.executemany(_update(table, columns, key), rows)
+
+    def delete(self, table: str, rows: Rows, *, key: str) -> None:
+        """Delete the rows that *key* names."""
+        if rows:
+            self._connection.executemany(_delete(table, key), rows)
+
+    def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+        """A condition that *column* is one of *values*.
+
+        Their number is padded to a power of two by repeating the last one, so that ten statements, not five
+        hundred, fill the cache of prepared ones.
+        """
+        size = 1 << (len(values) - 1).bit_length() if values else 0
+        padded = list(values) + [values[-1]] * (size - len(values)) if values else []
+        params = {f"{column}_{number}": value for number, value in enumerate(padded)}
+        return f"{column} IN ({', '.join(f':{name}' for name in params)})", params
+
+    def guard(self, names: Sequence[str]) -> None:
+        """Nothing to do: whoever writes is alone."""
+
+    def announce(self) -> None:
+        """Nothing to do: the one process that serves the file tells its worker itself."""
 
 
 class SQLite:
@@ -68,7 +97,7 @@ class SQLite:
         self._closed = False
 
     @contextmanager
-    def write(self) -> Iterator[SQLiteTransaction]:
+    def write(self, *, patient: bool = False) -> Iterator[SQLiteTransaction]:  # noqa: ARG002  (nothing hurries it)
         """Open a transaction that may write."""
         with self._writing, self._locked():
             try:
@@ -112,28 +141,12 @@ class SQLite:
             raise
         self._readers.append(connection)
 
-    def migrate(self) -> list[str]:
-        """Bring the schema up to this code's."""
-        known = sorted(
-            entry.name
-            for entry in files("receiver.storage.migrations").iterdir()
-            if entry.name.endswith(".sql")
-        )
-        with self.write() as tx:
-            tx.run("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY)")
-            done = {row[0] for row in tx.run("SELECT name FROM migration")}
-            if newer := sorted(done - set(known)):
-                raise ConfigurationError(
-                    f"The database {self._path} has the migration {newer[0]}, which this version of receiver "
-                    "does not know; upgrade receiver.",
-                    code="schema_newer",
-                )
-            carried_out = [name for name in known if name not in done]
-            for name in carried_out:
-                for statement in statements((files("receiver.storage.migrations") / name).read_text()):
-                    tx.run(statement)
-                tx.run("INSERT INTO migration (name) VALUES (:name)", {"name": name})
-        return carried_out
+    def tables(self) -> set[str]:
+        """The names of the tables."""
+        if not self._path.exists():
+            return set()
+        with self.read() as tx:
+            return {row[0] for row in tx.run("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     def serve(self) -> None:
         """Claim the right to serve this file."""
@@ -149,21 +162,26 @@ class SQLite:
                 code="already_served",
             ) from error
 
+    def time(self) -> None:
+        """SQLite has the clock of whoever asks."""
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Nobody else announces anything."""
+
+    def sizes(self) -> list[TableSize]:
+        """The size of the file and of its log: what each table takes is not counted."""
+        files = {"database": self._path, "log": Path(f"{self._path}-wal")}
+        return [TableSize(table=name, size=_size(path)) for name, path in files.items()]
+
     def relax(self) -> None:
         """Move the log into the database file once it has grown."""
         if self._writer is None or (
-            self._commits * 4 < _CHECKPOINT_PAGES and self._log_size() < _LARGEST_LOG
+            self._commits * 4 < _CHECKPOINT_PAGES and _size(Path(f"{self._path}-wal")) < _LARGEST_LOG
         ):
             return
         self._commits = 0
         with self._writing, self._locked():
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-    def _log_size(self) -> int:
-        try:
-            return Path(f"{self._path}-wal").stat().st_size
-        except OSError:
-            return 0
 
     def close(self) -> None:
         """Close every connection and give the locks back; a second time does nothing."""
@@ -253,16 +271,37 @@ class SQLite:
             self._writer = None
 
 
-_expanded: dict[str, str] = {}
-
-
+@cache
 def _expand(sql: str) -> str:
-    if "{" not in sql:
-        return sql
-    found = _expanded.get(sql)
-    if found is None:
-        found = _expanded[sql] = sql.format_map(MACROS)
-    return found
+    return sql.format_map(MACROS)
+
+
+@cache
+def _insert(table: str, columns: str, conflict: str) -> str:
+    values = ", ".join(f":{name}" for name in split(columns))
+    return f"INSERT INTO {table} ({columns}) VALUES ({values}) {conflict}"
+
+
+@cache
+def _update(table: str, columns: str, key: str) -> str:
+    settings = ", ".join(f"{name} = :{name}" for name in split(columns))
+    return f"UPDATE {table} SET {settings} WHERE {_named(key)}"
+
+
+@cache
+def _delete(table: str, key: str) -> str:
+    return f"DELETE FROM {table} WHERE {_named(key)}"
+
+
+def _named(key: str) -> str:
+    return " AND ".join(f"{name} = :{name}" for name in split(key))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _unavailable(error: sqlite3.Error) -> StoreUnavailableError:

@@ -8,20 +8,23 @@ from typing import Any, Self, TypeVar
 
 from receiver.core.admission import Terms
 from receiver.core.errors import ConfigurationError, ConflictError
-from receiver.core.model import Attempt, Callback, Dispatch, Due, HandlerSpec, Held, Job
+from receiver.core.model import Attempt, Callback, Dispatch, Due, Held, Job, TableSize
 from receiver.core.transition import Move
 from receiver.storage import (
     arrivals,
     claims,
+    nodes,
     queries,
     records,
     results,
     retention,
+    schema,
     settlements,
 )
 from receiver.storage.arrivals import Arrival, Receipt
-from receiver.storage.claims import Claim, Claimed, HandlerClaim, LookClaim
+from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, HandlerClaim, Leases, LookClaim
 from receiver.storage.driver import Driver, Transaction
+from receiver.storage.nodes import Node, Seen
 from receiver.storage.queries import Page, Record
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.retention import Prune, Pruned
@@ -34,12 +37,23 @@ _READERS = 4
 
 
 def open_driver(url: str) -> Driver:
-    """Choose the database for *url* (``sqlite:///relative.db``, ``sqlite:////absolute.db``)."""
+    """Choose the database for *url*: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://…``."""
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return SQLite(Path(rest[1:]))
+    if scheme in {"postgresql", "postgres"}:
+        try:
+            # Only where it is used: SQLite needs neither the package nor the time that it takes to import.
+            from receiver.storage.postgres import Postgres  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                f"PostgreSQL needs the extra package ({error}); install it with: pip install 'receiver[postgres]'.",
+                code="postgres_missing",
+            ) from error
+        return Postgres(url)
     raise ConfigurationError(
-        f"RECEIVER_DATABASE_URL begins with {scheme!r}; this version knows sqlite:///file.db only.",
+        f"RECEIVER_DATABASE_URL begins with {scheme!r}; write sqlite:///file.db or "
+        "postgresql://user:password@host:5432/database.",
         code="database_url_invalid",
     )
 
@@ -57,11 +71,29 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="receiver-reader")
 
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """Open the database, bringing its schema up to this code's."""
+    async def open(cls, url: str, *, serve: bool = False, migrate: bool = True) -> Self:
+        """Open the database.
+
+        Args:
+            url: Where it is.
+            serve: Whether this process is to serve it (SQLite takes one).
+            migrate: Whether to bring its schema up to this code's, rather than to refuse one that is not.
+
+        Raises:
+            ConfigurationError: the address is wrong, the schema is not ours, or another process serves it.
+            NotFoundError: with ``migrate=False``, there is no database yet.
+            StoreUnavailableError: it cannot be opened.
+        """
         driver = open_driver(url)
+
+        def prepare() -> None:
+            # First, so that a second process changes nothing before it is refused.
+            if serve:
+                driver.serve()
+            (schema.migrate if migrate else schema.check)(driver)
+
         try:
-            await asyncio.to_thread(driver.migrate)
+            await asyncio.to_thread(prepare)
         except BaseException:
             driver.close()
             raise
@@ -119,7 +151,7 @@ class Store:
 
     async def ingest(self, arrival: Arrival) -> Receipt:
         """Record a callback, its job's new state and the dispatches, in one commit."""
-        receipt: Receipt = await self._writer.call(arrivals.ingest, arrival)
+        receipt: Receipt = await self._writer.call(arrivals.ingest, arrival, withdraw=True)
         return receipt
 
     async def release_held(self, callback_id: str, *, terms: Terms, now: int) -> Receipt:
@@ -169,22 +201,33 @@ class Store:
         """Write chunks of a result that is still arriving."""
         await self._writer.call(settlements.chunks, (job_id, part, first, content))
 
-    async def heartbeat(self, *, owner: str, now: int, lease_ms: int, handlers: Sequence[str]) -> None:
-        """Extend every lease of *owner*."""
-        item = {"owner": owner, "now": now, "until": now + lease_ms, "handlers": handlers}
-        await self._writer.call(claims.heartbeat, item)
+    async def heartbeat(self, beat: Beat) -> None:
+        """Extend the leases of what is still being worked on; see ``claims.heartbeat``."""
+        await self._writer.call(claims.heartbeat, beat)
 
-    async def release(self, *, owner: str | None, now: int) -> None:
-        """Give leases back at once; with ``None``, everybody's."""
-        await self._writer.call(claims.release, {"owner": owner, "now": now})
+    async def release(self, leases: Leases, *, now: int) -> None:
+        """Give leases back at once."""
+        await self._writer.call(claims.release, (leases, now))
 
-    async def register(self, specs: Sequence[HandlerSpec], *, only: bool, now: int) -> None:
-        """Register a node's handlers."""
-        await self._writer.call(claims.register, (specs, only, now))
+    async def release_all(self, *, now: int) -> None:
+        """Give everybody's leases back: for the only process that serves a database, when it starts."""
+        await self._writer.call(claims.release_all, now)
+
+    async def shift(self, step: ClockStep) -> None:
+        """Move what is planned along with a clock that was set."""
+        await self._writer.call(claims.shift, step)
+
+    async def join(self, node: Node, *, only: bool, now: int) -> None:
+        """Register a node and its handlers."""
+        await self._writer.call(nodes.join, (node, only, now))
+
+    async def leave(self, node: Node) -> None:
+        """Forget a node that ends."""
+        await self._writer.call(nodes.leave, node.name)
 
     async def reap(self, *, now: int) -> int:
         """Bury the dispatches of handlers that are gone; how many."""
-        buried: int = await self._writer.call(claims.reap, now)
+        buried: int = await self._writer.call(nodes.reap, now)
         return buried
 
     async def prune(self, item: Prune) -> Pruned:
@@ -238,6 +281,10 @@ class Store:
         """The registered handlers."""
         return await self._read(queries.handlers)
 
+    async def nodes(self) -> list[Seen]:
+        """The processes that serve this database."""
+        return await self._read(nodes.nodes)
+
     async def due_providers(self, *, now: int) -> list[str]:
         """The providers for which something is due."""
         return await self._read(queries.due_providers, now)
@@ -245,6 +292,14 @@ class Store:
     async def held_due(self, *, now: int) -> list[tuple[str, str]]:
         """Held callbacks whose time is up."""
         return await self._read(queries.held_due, now)
+
+    async def time(self) -> int | None:
+        """The database's clock, in milliseconds since the Unix epoch; ``None`` where it has only ours."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.driver.time)
+
+    async def sizes(self) -> list[TableSize]:
+        """How much room the tables take."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.driver.sizes)
 
     async def counts(self, *, now: int) -> dict[str, Any]:
         """Figures for the metrics."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from receiver.core.errors import ReceiverError, StoreUnavailableError
-from receiver.storage.driver import Driver, Transaction
+from receiver.storage.driver import ContendedError, Driver, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -21,18 +21,23 @@ Method = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
 CAP: Final = 512
 #: Past this many waiting, the next is refused at once: memory stays bounded while the database is gone.
 MOST_WAITING: Final = 20_000
+#: How often a transaction is tried that others are in the way of.
+_TRIES: Final = 3
 
 
 class _Wish:
     """One member of a transaction to come."""
 
-    __slots__ = ("future", "item", "loop", "method")
+    __slots__ = ("future", "item", "loop", "method", "outcome", "taken", "withdrawn")
 
     def __init__(self, method: Method, item: object, loop: asyncio.AbstractEventLoop) -> None:
         self.method = method
         self.item = item
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
+        self.outcome: Any = None
+        self.taken = False
+        self.withdrawn = False
 
 
 class Writer:
@@ -46,8 +51,14 @@ class Writer:
         self._thread = threading.Thread(target=self._serve, name="receiver-writer", daemon=True)
         self._thread.start()
 
-    async def call(self, method: Method, item: Any) -> Any:  # noqa: ANN401
+    async def call(self, method: Method, item: Any, *, withdraw: bool = False) -> Any:  # noqa: ANN401
         """Run *method* for *item* in the next transaction; return its answer once it is committed.
+
+        Args:
+            method: What is run, for all items of one transaction at once.
+            item: What it is run for.
+            withdraw: Whether a caller that is cancelled no longer wants it: what has not begun by then is dropped,
+                so that callbacks whose senders have been told to try again do not pile up.
 
         Raises:
             StoreUnavailableError: it was not committed.
@@ -58,7 +69,12 @@ class Writer:
                 raise StoreUnavailableError("Too much waits for the database already; try again.")
             self._waiting.append(wish)
             self._news.notify()
-        return await wish.future
+        try:
+            return await wish.future
+        except asyncio.CancelledError:
+            if withdraw:
+                self._withdraw(wish)
+            raise
 
     def close(self) -> None:
         """Commit what waits, then stop."""
@@ -67,43 +83,78 @@ class Writer:
             self._news.notify()
         self._thread.join()
 
+    def _withdraw(self, wish: _Wish) -> None:
+        with self._news:
+            if not wish.taken:
+                # Its place in the row stays; what it holds, which may be large, does not.
+                wish.item, wish.withdrawn = None, True
+
     def _serve(self) -> None:
-        while True:
-            with self._news:
-                while not self._waiting and not self._closing:
-                    self._news.wait()
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), CAP))]
-            if not batch:
-                return
-            self._settle(batch, self._together(batch))
+        while groups := self._take():
+            # Where several nodes write, a transaction holds the rows of one method, locked in the order of their
+            # keys; with two methods in it two nodes could each wait for the other.
+            gone: StoreUnavailableError | None = None
+            for part in [groups] if self._driver.exclusive else [[group] for group in groups]:
+                if gone is None:
+                    gone = self._write(part)
+                else:
+                    _give_up(part, gone)
+                self._settle([wish for group in part for wish in group])
             try:
                 self._driver.relax()
             except Exception as error:  # noqa: BLE001  (the next one tries again; commits are unharmed)
                 log.warning("checkpoint_failed", error=str(error))
 
-    def _together(self, batch: Sequence[_Wish]) -> list[Any]:
-        groups: dict[Method, list[int]] = {}
-        for place, wish in enumerate(batch):
-            groups.setdefault(wish.method, []).append(place)
-        outcomes: list[Any] = [None] * len(batch)
-        try:
-            with self._driver.write() as tx:
-                for method, places in groups.items():
-                    answers = method(tx, [batch[place].item for place in places])
-                    for place, answer in zip(places, answers, strict=True):
-                        outcomes[place] = answer
-        except StoreUnavailableError as error:
-            return [error] * len(batch)
-        except Exception as error:  # noqa: BLE001  (one bad row must not take the others with it)
-            if len(batch) == 1:
-                return [error]
-            return [outcome for wish in batch for outcome in self._together([wish])]
-        return outcomes
+    def _take(self) -> list[list[_Wish]]:
+        """Wait for the next wishes, by method; none once everything is done and we are to stop."""
+        groups: dict[Method, list[_Wish]] = {}
+        with self._news:
+            while not groups:
+                while not self._waiting and not self._closing:
+                    self._news.wait()
+                if not self._waiting:
+                    break
+                for _ in range(min(len(self._waiting), CAP)):
+                    wish = self._waiting.popleft()
+                    wish.taken = True
+                    if not wish.withdrawn:
+                        groups.setdefault(wish.method, []).append(wish)
+        return list(groups.values())
+
+    def _write(self, groups: Sequence[Sequence[_Wish]]) -> StoreUnavailableError | None:
+        """Carry out *groups*, each the wishes of one method, as one transaction; why not, if the database is gone."""
+        wishes = [wish for group in groups for wish in group]
+        for _ in range(_TRIES):
+            try:
+                outcomes: list[Any] = []
+                with self._driver.write() as tx:
+                    for group in groups:
+                        outcomes += group[0].method(tx, [wish.item for wish in group])
+            except ContendedError as contended:
+                log.info("write_contended", reason=str(contended))
+                failure: Exception = StoreUnavailableError("Others were in the way each time; try again.")
+            except StoreUnavailableError as error:
+                _give_up(groups, error)
+                return error
+            except Exception as error:  # noqa: BLE001  (one bad row must not take the others with it)
+                failure = error
+                break
+            else:
+                for wish, outcome in zip(wishes, outcomes, strict=True):
+                    wish.outcome = outcome
+                return None
+        if len(wishes) == 1:
+            _give_up(groups, failure)
+            return None
+        for wish in wishes:
+            self._write([[wish]])
+        return None
 
     @staticmethod
-    def _settle(batch: Sequence[_Wish], outcomes: Sequence[Any]) -> None:
+    def _settle(batch: Sequence[_Wish]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-        for wish, outcome in zip(batch, outcomes, strict=True):
+        for wish in batch:
+            outcome = wish.outcome
             by_loop.setdefault(wish.loop, []).append((wish.future, outcome))
             if isinstance(outcome, Exception) and not isinstance(outcome, ReceiverError):
                 log.error("write_failed", error=repr(outcome), exc_info=outcome)
@@ -112,6 +163,12 @@ class Writer:
                 loop.call_soon_threadsafe(_answer, answers)
             except RuntimeError:
                 log.warning("answer_undeliverable", waiting=len(answers))
+
+
+def _give_up(groups: Sequence[Sequence[_Wish]], error: Exception) -> None:
+    for group in groups:
+        for wish in group:
+            wish.outcome = error
 
 
 def _answer(answers: list[tuple[asyncio.Future[Any], Any]]) -> None:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from receiver import Receiver
-from receiver.app import read_clock
+from receiver.clock import read_clock
 
 from .world import World
 

@@ -9,10 +9,13 @@ from receiver.storage.store import Store
 from tests.storage.making import Desk
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database."""
-    return {"sqlite": f"sqlite:///{tmp_path}/receiver.db"}[request.param]
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/receiver.db"
+    made: str = request.getfixturevalue("postgres_url")
+    return made
 
 
 @pytest.fixture

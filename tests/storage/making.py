@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeAlias
 
 from receiver.core.admission import examine, terms_for
@@ -28,7 +28,8 @@ from receiver.core.model import (
 from receiver.core.provider import Provider
 from receiver.core.transition import Move
 from receiver.storage.arrivals import Arrival, Quota, Receipt
-from receiver.storage.claims import Claim, Claimed, HandlerClaim
+from receiver.storage.claims import Beat, Claim, Claimed, HandlerClaim, Leases
+from receiver.storage.nodes import Node
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.settlements import DispatchSettled, Finding, LookSettled, SubmitSettled, timeline
 from receiver.storage.store import Store
@@ -129,6 +130,14 @@ def held_in(content: bytes, part: int) -> Held:
     return Held(offset=part, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
+def leases(*claimed: Claimed | tuple[Dispatch, Job]) -> Leases:
+    """What was claimed, as leases."""
+    return Leases(
+        dues=tuple(one.due for one in claimed if isinstance(one, Claimed)),
+        dispatches=tuple(one[0] for one in claimed if not isinstance(one, Claimed)),
+    )
+
+
 class Desk:
     """Does to one store what the steps do."""
 
@@ -138,7 +147,7 @@ class Desk:
     async def register(self, *specs: HandlerSpec | str, now: int = NOW, only: bool = True) -> None:
         """Have handlers; a name alone wants every success."""
         handlers = [HandlerSpec(name=one) if isinstance(one, str) else one for one in specs]
-        await self.store.register(handlers, only=only, now=now)
+        await self.store.join(Node(name="n", role="serve", handlers=tuple(handlers)), only=only, now=now)
 
     async def submit(self, provider: str = "acme", **changes: Any) -> Job:  # noqa: ANN401
         """Record a job that is being submitted."""
@@ -230,6 +239,17 @@ class Desk:
         return await self.store.claim_dispatches(
             HandlerClaim(owner=owner, handler=handler, limit=limit, lease_ms=LEASE, now=at)
         )
+
+    async def beat(
+        self,
+        *claimed: Claimed | tuple[Dispatch, Job],
+        at: int,
+        node: str = "n",
+        handlers: Sequence[str] = (),
+    ) -> None:
+        """Give a sign of life for what was claimed."""
+        alive = Node(name=node, role="serve", handlers=tuple(HandlerSpec(name=one) for one in handlers))
+        await self.store.heartbeat(Beat(node=alive, leases=leases(*claimed), until=at + LEASE, now=at))
 
     async def finish(
         self, dispatch: Dispatch, outcome: str = "succeeded", *, at: int, retry_at: int | None = None

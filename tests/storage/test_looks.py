@@ -3,13 +3,15 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step
+from receiver.storage.claims import Claimed
 from receiver.storage.ledger import LATE
 from receiver.storage.results import CHUNK
 from receiver.storage.settlements import CancelSettled, Finding
 from tests.core.making import NOW
-from tests.storage.making import DONE, LEASE, Desk, held_in, log_of
+from tests.storage.making import DONE, LEASE, Desk, held_in, leases, log_of
 
 SUCCESS = Observation(state=JobState.SUCCEEDED)
 RUNNING = Observation(state=JobState.RUNNING, remote_id="r1")
@@ -67,21 +69,24 @@ async def test_what_is_deleted_first_is_fetched_first(desk: Desk) -> None:
 
 
 async def test_a_heartbeat_extends_and_a_release_returns(desk: Desk) -> None:
-    """Leases of one owner, and no other's, of every kind of work."""
+    """Just the leases that are named, of every kind of work, and only while they are whose they were."""
     await desk.register("h")
     for n in range(2):
         await desk.submitted(remote_id=f"r{n}")
     done = await desk.submitted(remote_id="r3")
     await desk.call(done, DONE)
-    await desk.claim(at=NOW + MINUTE, owner="a", limit=1)
+    ours = await desk.claim(at=NOW + MINUTE, owner="a", limit=1)
     await desk.claim(at=NOW + MINUTE, owner="b", limit=1)
-    await desk.work("h", at=NOW + MINUTE, owner="a")
-    await desk.store.heartbeat(owner="a", now=NOW + 2 * MINUTE, lease_ms=LEASE, handlers=["h"])
-    assert [c.job.remote_id for c in await desk.claim(at=NOW + 2 * MINUTE + 1, owner="c")] != []
+    running = await desk.work("h", at=NOW + MINUTE, owner="a")
+    await desk.beat(*ours, *running, at=NOW + 2 * MINUTE, handlers=["h"])
+    (taken,) = await desk.claim(at=NOW + 2 * MINUTE + 1, owner="c")
+    late = Claimed(due=replace(taken.due, owner="b", attempt=1), job=taken.job, lapsed=False)
+    await desk.beat(late, at=NOW + 5 * MINUTE)
+    assert desk.count("due", f"run_at > {NOW + 4 * MINUTE}") == 0
     assert await desk.claim(at=NOW + 3 * MINUTE - 1, owner="c") == []
     assert await desk.work("h", at=NOW + 3 * MINUTE - 1) == []
     assert (await desk.store.handlers())[0]["seen_at"] == NOW + 2 * MINUTE
-    await desk.store.release(owner="a", now=NOW + 2 * MINUTE)
+    await desk.store.release(leases(*ours, *running), now=NOW + 2 * MINUTE)
     (returned,) = await desk.claim(at=NOW + 2 * MINUTE, owner="d")
     assert not returned.lapsed
     assert len(await desk.work("h", at=NOW + 2 * MINUTE)) == 1

@@ -115,7 +115,7 @@ async def test_a_submission_that_did_not_arrive_is_tried_again(desk: Desk) -> No
 async def test_a_lapsed_submission_says_so(desk: Desk) -> None:
     """Whoever takes over learns that it may have been sent, also after a restart that gives leases back."""
     one = await desk.submit()
-    await desk.store.release(owner=None, now=NOW + 1)
+    await desk.store.release_all(now=NOW + 1)
     (claimed,) = await desk.claim(at=NOW + 1, owner="other")
     assert (claimed.job.id, claimed.lapsed) == (one.id, True)
     (again,) = await desk.claim(at=NOW + 1 + LEASE, owner="third")

@@ -30,7 +30,7 @@ CREATE TABLE job (
     error_code {text},
     error_text {text},
     callbacks {integer} NOT NULL
-) {clustered};
+) {clustered} {hot};
 
 CREATE INDEX job_unsettled ON job (state, id) WHERE state <> 'succeeded';
 CREATE INDEX job_provider ON job (provider, id);
@@ -47,7 +47,7 @@ CREATE TABLE submission (
     answer_body {blob},
     -- The key for this job's callbacks, where the provider's answer brought one; encrypted.
     sealed_key {blob}
-) {clustered};
+) {clustered} {hot};
 
 CREATE TABLE callback (
     id {text} PRIMARY KEY,
@@ -76,7 +76,7 @@ CREATE TABLE held (
     remote_id {text} NOT NULL,
     until {integer} NOT NULL,
     examined {blob} NOT NULL
-);
+) {hot};
 
 -- What quarantine holds, per provider, with and without a valid token.
 CREATE TABLE quarantine (
@@ -85,7 +85,7 @@ CREATE TABLE quarantine (
     entries {integer} NOT NULL,
     bytes {integer} NOT NULL,
     PRIMARY KEY (provider, named)
-);
+) {hot};
 
 CREATE TABLE due (
     job_id {text} NOT NULL,
@@ -100,7 +100,7 @@ CREATE TABLE due (
     result_url {text},
     candidate_id {text},
     PRIMARY KEY (job_id, step)
-) {clustered};
+) {clustered} {hot};
 
 CREATE INDEX due_when ON due (run_at, provider);
 
@@ -116,7 +116,7 @@ CREATE TABLE dispatch (
     error_code {text},
     error_text {text},
     PRIMARY KEY (job_id, handler, replay_id)
-) {clustered};
+) {clustered} {hot};
 
 CREATE INDEX dispatch_ready ON dispatch (handler, run_at, job_id) WHERE state = 'ready';
 CREATE INDEX dispatch_dead ON dispatch (job_id) WHERE state = 'dead';

@@ -1,0 +1,7 @@
+-- The processes that serve this database, each with its last sign of life.
+CREATE TABLE node (
+    name {text} PRIMARY KEY,
+    role {text} NOT NULL,
+    started_at {integer} NOT NULL,
+    seen_at {integer} NOT NULL
+) {clustered} {hot};

@@ -1,0 +1,74 @@
+"""The schema: numbered migrations, carried out by one process while the others wait, and never backwards."""
+
+from importlib.resources import files
+from typing import Final
+
+from receiver.core.errors import ConfigurationError, NotFoundError
+from receiver.storage.driver import Driver, statements
+
+_FOLDER: Final = files("receiver.storage.migrations")
+
+
+def known() -> list[str]:
+    """The migrations that this code brings, in their order."""
+    return sorted(entry.name for entry in _FOLDER.iterdir() if entry.name.endswith(".sql"))
+
+
+def pending(driver: Driver) -> list[str]:
+    """The migrations that the database still lacks; raises ConfigurationError where it is newer than this code."""
+    done: set[str] = set()
+    if "migration" in driver.tables():
+        with driver.read() as tx:
+            done = {row[0] for row in tx.run("SELECT name FROM migration")}
+    return _lacking(done)
+
+
+def migrate(driver: Driver) -> list[str]:
+    """Bring the schema up to this code's; return the names of the migrations carried out.
+
+    Processes that start together agree: one migrates, the others wait for it and find nothing left to do.
+    """
+    if not pending(driver):
+        return []
+    with driver.write(patient=True) as tx:
+        tx.guard(["migration"])
+        tx.run("CREATE TABLE IF NOT EXISTS migration (name {text} PRIMARY KEY)")
+        carried_out = _lacking({row[0] for row in tx.run("SELECT name FROM migration")})
+        for name in carried_out:
+            for statement in statements((_FOLDER / name).read_text(encoding="utf-8")):
+                tx.run(statement)
+            tx.run("INSERT INTO migration (name) VALUES (:name)", {"name": name})
+    return carried_out
+
+
+def check(driver: Driver) -> None:
+    """Raise unless the schema is this code's, without changing anything.
+
+    Raises:
+        NotFoundError: nothing of ours is there.
+        ConfigurationError: the schema is older, or newer.
+    """
+    lacking = pending(driver)
+    if lacking == known():
+        raise NotFoundError(
+            "There is no receiver database yet where RECEIVER_DATABASE_URL points; 'receiver serve' and "
+            "'receiver db migrate' make one.",
+            code="database_missing",
+        )
+    if lacking:
+        raise ConfigurationError(
+            f"The database lacks the migration {lacking[0]}, which this version of receiver needs; run "
+            "'receiver db migrate'.",
+            code="schema_older",
+        )
+
+
+def _lacking(done: set[str]) -> list[str]:
+    ours = known()
+    if newer := sorted(done - set(ours)):
+        raise ConfigurationError(
+            f"The database has the migration {newer[0]}, which this version of receiver does not know; "
+            "upgrade receiver.",
+            code="schema_newer",
+        )
+    return [name for name in ours if name not in done]
