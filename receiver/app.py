@@ -24,7 +24,7 @@ from receiver.core.errors import ConfigurationError, ReceiverError, StoreUnavail
 from receiver.core.model import Job
 from receiver.dispatch import RunDispatch
 from receiver.fetch import Fetch
-from receiver.front import Front
+from receiver.front import Front, address_of
 from receiver.handlers import Handlers
 from receiver.ingest import Ingest
 from receiver.keys import Keys
@@ -205,7 +205,7 @@ class Application:
         self._receiver = receiver
         # Starlette speaks the lifespan protocol for us; what it serves is built when the receiver has started.
         self._lifespan = Starlette(lifespan=receiver.lifespan)
-        self._built: tuple[Running, Starlette] | None = None
+        self._built: tuple[Running, Front, Starlette] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -219,12 +219,14 @@ class Application:
             await problem(error)(scope, receive, send)
             return
         if self._built is None or self._built[0] is not running:
-            self._built = running, self._build(running)
-        await self._built[1](scope, receive, send)
+            front = Front(ingest=running.ingest, settings=running.settings)
+            self._built = running, front, self._build(running)
+        _, front, api = self._built
+        address = address_of(scope) if scope["type"] == "http" else None
+        await (api(scope, receive, send) if address is None else front(address, scope, receive, send))
 
     @staticmethod
     def _build(running: Running) -> Starlette:
-        front = Front(ingest=running.ingest, settings=running.settings)
         api = Api(
             store=running.store,
             catalog=running.catalog,
@@ -241,7 +243,7 @@ class Application:
             drift=running.drift,
         )
         application = Starlette(
-            routes=[*front.routes, *api.routes],
+            routes=api.routes,
             exception_handlers={404: _unknown, ReceiverError: _refused, Exception: _broken},
         )
         # A redirect would repeat a token in its Location.

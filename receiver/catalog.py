@@ -126,8 +126,12 @@ def _check(provider: Provider, sample: Sample) -> Iterator[str]:
         yield f"{error} ({error.code})"
         return
     if seen.remote_id != sample.id:
-        yield f"the id reads as {seen.remote_id!r}, not {sample.id!r}"
+        yield f"the id reads as {_said(seen.remote_id)}, not {_said(sample.id)}"
     if seen.state != sample.state:
-        yield f"the state reads as {seen.state!r}, not {sample.state!r}"
+        yield f"the state reads as {_said(seen.state)}, not {_said(sample.state)}"
     if (seen.result is not None) != sample.result:
         yield f"a result is {'found' if seen.result else 'not found'}"
+
+
+def _said(value: str | None) -> str:
+    return "nothing" if value is None else f'"{value}"'

@@ -1,27 +1,54 @@
-"""The front: the addresses that providers call.
+"""The front: the addresses that providers call, ahead of every router.
 
-Whatever is unknown here (provider, token, path) gets the same empty 404, so that nobody learns which.
+It is ASGI without a framework, because what a framework does for a request costs more than all that is done here:
+deployed as it is, or mounted into another application, a callback takes this one way. Whatever is unknown
+(provider, token, path) gets the same empty 404, so that nobody learns which.
 """
 
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+import structlog
 from starlette.types import Receive, Scope, Send
 
+from receiver.core.errors import StoreUnavailableError
 from receiver.core.provider import Provider
 from receiver.core.reading import Received, text_at
 from receiver.ingest import Answer, Ingest
-from receiver.ingest import Request as Arrived
 from receiver.settings import Settings
-from receiver.web import PRIVATE, BodyRefused, Budget, read_body
+from receiver.web import PRIVATE, BodyRefused, Budget, problem, read_body
 
-_RETRY_AFTER: Final = {"retry-after": "5"}
-
+log = structlog.get_logger(__name__)
 
 #: Bytes of bodies that may be under way at once.
 _IN_FLIGHT: Final = 128 * 1024 * 1024
+_UNAVAILABLE: Final = 503
+_PRIVATE: Final = [(name.encode(), value.encode()) for name, value in PRIVATE.items()]
+_RETRY_AFTER: Final = (b"retry-after", b"5")
+
+
+class Address:
+    """What a path names, before anybody has looked whether there is such a provider or token."""
+
+    __slots__ = ("provider", "token")
+
+    def __init__(self, provider: str, token: str | None) -> None:
+        self.provider = provider
+        self.token = token
+
+
+def address_of(scope: Scope) -> Address | None:
+    """The address that a request is for: ``/callbacks/{provider}/{token}`` or ``/webhooks/{provider}``."""
+    path: str = scope["path"]
+    if root := scope.get("root_path"):
+        # Mounted: the path begins with where, or does not, by the age of the framework that mounted us.
+        path = path.removeprefix(root)
+    if path.startswith("/callbacks/"):
+        provider, found, token = path[11:].partition("/")
+        return Address(provider, token) if found and provider and token and "/" not in token else None
+    if path.startswith("/webhooks/"):
+        provider = path[10:]
+        return Address(provider, None) if provider and "/" not in provider else None
+    return None
 
 
 class Front:
@@ -33,58 +60,44 @@ class Front:
         self._patience = settings.receive_timeout
         self._budget = Budget(max(_IN_FLIGHT, 4 * settings.max_body))
 
-    @property
-    def routes(self) -> list[Route]:
-        """The callback URLs and the webhook endpoints; methods are each provider's own."""
-        return [
-            Route("/callbacks/{provider}/{token}", _AnyMethod(self)),
-            Route("/webhooks/{provider}", _AnyMethod(self)),
-        ]
-
-    async def take(self, request: Request) -> Response:
+    async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: 2xx only after the commit, 503 if there was none, 404 for all that is unknown."""
-        # Before the body: a trailer must not become a header after the fact.
-        headers = tuple(request.scope["headers"])
-        name = request.path_params["provider"]
-        token = request.path_params.get("token")
-        provider = self._ingest.route(name, token)
-        if provider is None or not request.scope["path"].isascii():
-            return Response(status_code=404, headers=PRIVATE)
-        if request.method not in _methods(provider):
-            return Response(status_code=405, headers=PRIVATE | {"allow": ", ".join(_methods(provider))})
-        if request.method == "OPTIONS":
-            return Response(headers=PRIVATE | {"allow": ", ".join(_methods(provider))})
         try:
-            body = await read_body(
-                request, largest=self._largest, patience=self._patience, budget=self._budget
-            )
+            await self._take(address, scope, receive, send)
         except BodyRefused as refused:
-            return refused.response
+            await refused.response(scope, receive, send)
+        except Exception:
+            # Never a 4xx: a sender takes that for its own fault and does not try again.
+            log.exception("request_failed", route="callbacks" if address.token is not None else "webhooks")
+            broken = StoreUnavailableError(
+                "Something broke in the receiver; it is logged. Try again.", code="internal_error"
+            )
+            await problem(broken, headers={"retry-after": "5"})(scope, receive, send)
+
+    async def _take(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
+        # Before the body: a trailer must not become a header after the fact.
+        headers = tuple(scope["headers"])
+        way = self._ingest.way(address.provider, address.token)
+        if way is None or not scope["path"].isascii():
+            await _answer(send, 404)
+            return
+        methods, method = _methods(way.provider), scope["method"]
+        if method not in methods:
+            await _answer(send, 405, (b"allow", ", ".join(methods).encode()))
+            return
+        if method == "OPTIONS":
+            await _answer(send, 200, (b"allow", ", ".join(methods).encode()))
+            return
+        body = await read_body(
+            receive, headers, largest=self._largest, patience=self._patience, budget=self._budget
+        )
         try:
             answer = await self._ingest(
-                Arrived(
-                    provider=name,
-                    token=token,
-                    method=request.method,
-                    query=request.scope["query_string"],
-                    headers=headers,
-                    body=body,
-                )
+                way, method=method, query=scope["query_string"], headers=headers, body=body
             )
         finally:
             self._budget.give(len(body))
-        return _response(answer, echo=_echo(provider, body, headers))
-
-
-class _AnyMethod:
-    """An ASGI endpoint: Starlette would answer a wrong method before the token was looked at."""
-
-    def __init__(self, front: Front) -> None:
-        self._front = front
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._front.take(Request(scope, receive, send))
-        await response(scope, receive, send)
+        await _tell(send, answer, echo=_echo(way.provider, body, headers))
 
 
 def _methods(provider: Provider) -> tuple[str, ...]:
@@ -96,11 +109,19 @@ def _echo(provider: Provider, body: bytes, headers: tuple[tuple[bytes, bytes], .
     return None if path is None else text_at(Received(body=body, headers=headers), path)
 
 
-def _response(answer: Answer, *, echo: str | None = None) -> Response:
-    headers = PRIVATE | (_RETRY_AFTER if answer.status == 503 else {})  # noqa: PLR2004
-    if answer.status in {401, 503} and answer.code is not None:
+async def _tell(send: Send, answer: Answer, *, echo: str | None) -> None:
+    retry = (_RETRY_AFTER,) if answer.status == _UNAVAILABLE else ()
+    if answer.status in {401, _UNAVAILABLE} and answer.code is not None:
         body = f'{{"code":"{answer.code}"}}'.encode()
-        return Response(body, status_code=answer.status, headers=headers, media_type="application/json")
-    if echo is not None and answer.status in range(200, 300):
-        return PlainTextResponse(echo, status_code=answer.status, headers=headers)
-    return Response(status_code=answer.status, headers=headers)
+        await _answer(send, answer.status, *retry, (b"content-type", b"application/json"), body=body)
+    elif echo is not None and answer.status in range(200, 300):
+        plain = (b"content-type", b"text/plain; charset=utf-8")
+        await _answer(send, answer.status, plain, body=echo.encode())
+    else:
+        await _answer(send, answer.status, *retry)
+
+
+async def _answer(send: Send, status: int, *headers: tuple[bytes, bytes], body: bytes = b"") -> None:
+    length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)  # noqa: PLR2004  (RFC 9110, 8.6)
+    await send({"type": "http.response.start", "status": status, "headers": [*_PRIVATE, *headers, *length]})
+    await send({"type": "http.response.body", "body": body})

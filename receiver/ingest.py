@@ -3,7 +3,6 @@
 The order is that of the invariants: size (before this file), token, signature, timestamp, JSON, commit, 2xx.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -11,7 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core.admission import Examined, terms_for
+from receiver.core.admission import Examined, Terms, terms_for
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
 from receiver.core.model import Callback, Observation, Source, Value, Verdict
@@ -31,16 +30,13 @@ log = structlog.get_logger(__name__)
 PATIENCE: Final = 1.8
 
 
-class Request(Value, frozen=True, kw_only=True):
-    """What arrived over HTTP."""
+class Way(Value, frozen=True, kw_only=True):
+    """An address that is ours: whose it is, and what its token proved; ``job_id`` is ``None`` account-wide."""
 
-    provider: str
-    #: ``None`` at the account-wide address.
-    token: str | None
-    method: str
-    query: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
+    provider: Provider
+    job_id: str | None = None
+    #: The master key that the token was made with.
+    master: MasterKey | None = None
 
 
 class Answer(Value, frozen=True, kw_only=True):
@@ -79,42 +75,37 @@ class Ingest:
         self._quota = quota
         self._notify = notify
         self._metrics = metrics
+        self._terms: dict[tuple[str, str], Terms] = {}
 
-    def route(self, provider: str, token: str | None) -> Provider | None:
-        """The provider that an address belongs to, or ``None``; needs no body and no database."""
+    def way(self, provider: str, token: str | None) -> Way | None:
+        """Where an address leads, or ``None`` if it is not ours; needs no body and no database."""
         found = self._catalog.get(provider)
         if found is None or found.callback is None:
             return None
         if token is None:
             shared = found.key is not None and found.key.source in {"settings", "jwks"}
-            return found if found.signed and shared else None
-        return found if self._keys.check(token, provider=provider) is not None else None
+            return Way(provider=found) if found.signed and shared else None
+        named = self._keys.check(token, provider=provider)
+        return None if named is None else Way(provider=found, job_id=named[0], master=named[1])
 
-    async def __call__(self, request: Request) -> Answer:
+    async def __call__(
+        self, way: Way, *, method: str, query: bytes, headers: tuple[tuple[bytes, bytes], ...], body: bytes
+    ) -> Answer:
         """Take one callback; a 2xx answer means that it is stored, its job moved on and its dispatches made."""
-        provider = self._catalog.get(request.provider)
-        if provider is None or provider.callback is None:
-            return NOT_FOUND
-        job_id, master = None, None
-        if request.token is not None:
-            named = self._keys.check(request.token, provider=provider.name)
-            if named is None:
-                return NOT_FOUND
-            job_id, master = named
         now = self._clock()
         callback = Callback(
             id=new_id(CALLBACK, now),
-            provider=provider.name,
-            route="webhooks" if request.token is None else "callbacks",
-            job_id=job_id,
+            provider=way.provider.name,
+            route="webhooks" if way.job_id is None else "callbacks",
+            job_id=way.job_id,
             received_at=now,
-            method=request.method,
-            query=request.query,
-            headers=request.headers,
-            body=request.body,
+            method=method,
+            query=query,
+            headers=headers,
+            body=body,
         )
-        answer = await self._take(callback, provider, master)
-        self._metrics.callback(provider.name, answer.verdict, now=now)
+        answer = await self._take(callback, way.provider, way.master)
+        self._metrics.callback(way.provider.name, answer.verdict, now=now)
         return answer
 
     async def _take(self, callback: Callback, provider: Provider, master: MasterKey | None) -> Answer:
@@ -131,18 +122,22 @@ class Ingest:
             # Our key is missing: the sender must try again, not be told that it is wrong.
             log.error("callback_not_verifiable", provider=provider.name, code=error.code, reason=str(error))
             return Answer(status=503, verdict="unverifiable", code=error.code)
-        terms = terms_for(provider, key_id=(master or self._keys.newest).id)
+        terms = self._terms_for(provider, (master or self._keys.newest).id)
         self._warn_of_unknown_words(examined, provider, callback)
         arrival = Arrival(callback=callback, examined=examined, terms=terms, quota=self._quota)
         try:
-            async with asyncio.timeout(PATIENCE):
-                receipt = await self._store.ingest(arrival)
-        except (StoreUnavailableError, TimeoutError) as error:
-            log.error("callback_not_stored", provider=provider.name, reason=type(error).__name__)
+            receipt = await self._store.ingest(arrival, patience=PATIENCE)
+        except StoreUnavailableError as error:
+            log.error("callback_not_stored", provider=provider.name, reason=str(error))
             return Answer(status=503, verdict="unavailable", code="store_unavailable")
         if examined is not None and examined.key_id is not None:
             self._metrics.verified(provider.name, examined.key_id, now=callback.received_at)
         return self._answer(callback, receipt, status, told)
+
+    def _terms_for(self, provider: Provider, key_id: str) -> Terms:
+        if (provider.name, key_id) not in self._terms:
+            self._terms[provider.name, key_id] = terms_for(provider, key_id=key_id)
+        return self._terms[provider.name, key_id]
 
     @staticmethod
     def _warn_of_unknown_words(examined: Examined | None, provider: Provider, callback: Callback) -> None:

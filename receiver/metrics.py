@@ -1,6 +1,7 @@
 """Metrics for Prometheus: what happened in this process, and how the record stands when it is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -24,44 +25,41 @@ class Metrics:
             "steps", "Submissions, polls, fetches and cancellations.", "step", "provider", "outcome"
         )
         self._dispatches = self._counter("dispatches", "Attempts of handlers.", "handler", "outcome")
-        self._last = Gauge(
-            "receiver_last_callback_timestamp_seconds",
-            "When the last genuine callback of a provider came.",
-            ["provider"],
-            registry=self._registry,
+        self._last = self._moment(
+            "last_callback", "When the last genuine callback of a provider came.", "provider"
+        )
+        self._key_used = self._moment(
+            "key_last_used", "When a key last proved a callback.", "provider", "key"
         )
 
-        self._key_used = Gauge(
-            "receiver_key_last_used_timestamp_seconds",
-            "When a key last proved a callback.",
-            ["provider", "key"],
-            registry=self._registry,
-        )
+    def _moment(self, name: str, text: str, *labels: str) -> Callable[..., Gauge]:
+        gauge = Gauge(f"receiver_{name}_timestamp_seconds", text, labels, registry=self._registry)
+        return cache(gauge.labels)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"receiver_{name}", text, labels, registry=self._registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
+        return cache(Counter(f"receiver_{name}", text, labels, registry=self._registry).labels)
 
     def callback(self, provider: str, verdict: str, *, now: int) -> None:
         """Count a callback."""
-        self._callbacks.labels(provider, verdict).inc()
+        self._callbacks(provider, verdict).inc()
         if verdict in {"accepted", "duplicate", "unreadable"}:
-            self._last.labels(provider).set(now / SECOND)
+            self._last(provider).set(now / SECOND)
 
     def verified(self, provider: str, key_id: str, *, now: int) -> None:
         """Note that a key proved a callback: once the old one of a rotation is silent, it can be retired."""
-        self._key_used.labels(provider, key_id).set(now / SECOND)
+        self._key_used(provider, key_id).set(now / SECOND)
 
     def settled(self, provider: str, by: str, state: str) -> None:
         """Count the end of a job."""
-        self._settled.labels(provider, by, state).inc()
+        self._settled(provider, by, state).inc()
 
     def step(self, step: str, provider: str, outcome: str) -> None:
         """Count a request to a provider."""
-        self._steps.labels(step, provider, outcome).inc()
+        self._steps(step, provider, outcome).inc()
 
     def dispatch(self, handler: str, outcome: str) -> None:
         """Count an attempt of a handler."""
-        self._dispatches.labels(handler, outcome).inc()
+        self._dispatches(handler, outcome).inc()
 
     def exposition(self, counts: dict[str, Any], sizes: Sequence[TableSize], *, now: int) -> bytes:
         """Everything in Prometheus' text format; *counts* and *sizes* are what the store says."""

@@ -5,7 +5,7 @@ megabyte are taken, and so are requests with no Host, two Hosts or a stacked Tra
 the application is decided here; how long a body may take, where it is read (``web.read_body``).
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -21,8 +21,54 @@ _MOST_HEADERS: Final = 128
 _FARE_WELL: Final = 4
 
 
+class _Impatience:
+    """Closes connections on which nothing whole arrives in time.
+
+    One timer looks after all of them: one for each request would be a tenth of what a small request costs.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._connections: set[_Waiting] = set()
+        self._looking = False
+
+    def watch(self, connection: "_Waiting") -> None:
+        self._connections.add(connection)
+        if not self._looking:
+            self._looking = True
+            self._again(connection.loop)
+
+    def forget(self, connection: "_Waiting") -> None:
+        self._connections.discard(connection)
+
+    def _again(self, loop: "asyncio.AbstractEventLoop") -> None:
+        loop.call_later(min(self._patience / 10, 1.0), self._look, loop)
+
+    def _look(self, loop: "asyncio.AbstractEventLoop") -> None:
+        before = loop.time() - self._patience
+        for one in list(self._connections):
+            if (
+                one.waiting_since is not None
+                and one.waiting_since < before
+                and not one.transport.is_closing()
+            ):
+                one.transport.close()
+        self._looking = bool(self._connections)
+        if self._looking:
+            self._again(loop)
+
+
+class _Waiting(Protocol):
+    """A connection that may be waiting for the rest of a head."""
+
+    loop: "asyncio.AbstractEventLoop"
+    transport: "asyncio.Transport"
+    waiting_since: float | None
+
+
 def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  (one class, many short methods)
     """The connection class: a request's head must arrive whole, small and unambiguous in *receive_timeout*."""
+    impatience = _Impatience(receive_timeout)
 
     class BoundedProtocol(HttpToolsProtocol):
         """One connection."""
@@ -33,8 +79,9 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             self._head_complete = False
             self._body_complete = True
             self._names: list[bytes] = []
-            self._late: asyncio.TimerHandle | None = None
+            self.waiting_since: float | None = None
             self._arm()
+            impatience.watch(self)
 
         def data_received(self, data: bytes) -> None:
             if self.cycle is None or self.cycle.response_complete:
@@ -53,7 +100,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
                 self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._disarm()
+            impatience.forget(self)
             super().connection_lost(exc)
 
         def on_message_begin(self) -> None:
@@ -77,7 +124,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            self._disarm()
+            self.waiting_since = None
             self._head_complete = True
             self._body_complete = False
             if self._names.count(b"host") != 1 or self._names.count(b"content-length") > 1:
@@ -92,17 +139,8 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
                 raise ValueError("the head is too large")
 
         def _arm(self) -> None:
-            if self._late is None:
-                self._late = self.loop.call_later(receive_timeout, self._close_late)
-
-        def _disarm(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-
-        def _close_late(self) -> None:
-            if not self.transport.is_closing():
-                self.transport.close()
+            if self.waiting_since is None:
+                self.waiting_since = self.loop.time()
 
     return BoundedProtocol
 

@@ -17,6 +17,8 @@ from receiver.core.model import SECOND
 from receiver.core.token import MasterKey, master_key
 
 _MIB: Final = 1024 * 1024
+#: What storage/retention.py keeps to, whatever is asked of it.
+_SHORTEST_DAYS: Final = 4
 
 
 def _setting(env: str, default: Any, *, secret: bool = False) -> Any:  # noqa: ANN401
@@ -87,6 +89,12 @@ class Settings:
         for name in ("max_body", "max_result", "receive_timeout", "lease"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RECEIVER_{name.upper()} must be positive.", code="setting_invalid")
+        if 0 < self.keep_days < _SHORTEST_DAYS:
+            raise ConfigurationError(
+                f"RECEIVER_KEEP_DAYS must be 0 or at least {_SHORTEST_DAYS}: nothing is deleted before that, because "
+                "senders retry for 76 hours.",
+                code="setting_invalid",
+            )
 
     @property
     def master_keys(self) -> tuple[MasterKey, ...]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Message, Receive
 
 from receiver.core.errors import ReceiverError, RequestError
 
@@ -45,7 +45,12 @@ class Budget:
 
 
 async def read_body(
-    request: Request, *, largest: int, patience: float, budget: Budget | None = None
+    receive: Receive,
+    headers: Sequence[tuple[bytes, bytes]],
+    *,
+    largest: int,
+    patience: float,
+    budget: Budget | None = None,
 ) -> bytes:
     """Read a request's body, at most *largest* bytes within *patience* seconds.
 
@@ -55,37 +60,68 @@ async def read_body(
         BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left, 503 if the budget
             is spent.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > largest:
-        raise BodyRefused(413)
-    pieces: list[bytes] = []
-    size = taken = 0
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value[:20]) > largest:
+            raise BodyRefused(413)
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (a server runs each request in a task)
+    reading = _Reading(task, largest, budget)
+    # asyncio.timeout does this too, for five times the price: a third of what a small callback costs in all.
+    late = asyncio.get_running_loop().call_later(patience, reading.interrupt)
     try:
-        async with asyncio.timeout(patience):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > largest:
-                    raise BodyRefused(413)  # noqa: TRY301  (what was taken is given back below)
-                if budget is not None:
-                    if not budget.take(len(piece)):
-                        raise BodyRefused(_BUSY)  # noqa: TRY301  (as above)
-                    taken += len(piece)
-                pieces.append(piece)
-    except TimeoutError:
-        _give_back(budget, taken)
-        raise BodyRefused(408) from None
-    except ClientDisconnect:
-        _give_back(budget, taken)
-        raise BodyRefused(400) from None
-    except BaseException:
-        _give_back(budget, taken)
+        while reading.more:
+            reading.take(await receive())
+    except asyncio.CancelledError:
+        reading.give_back()
+        if reading.interrupted and reading.task.uncancel() == 0:
+            raise BodyRefused(408) from None
         raise
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    except BaseException:
+        reading.give_back()
+        raise
+    finally:
+        late.cancel()
+    return reading.body()
 
 
-def _give_back(budget: Budget | None, size: int) -> None:
-    if budget is not None:
-        budget.give(size)
+class _Reading:
+    """A body that is arriving."""
+
+    __slots__ = ("_budget", "_largest", "_pieces", "_size", "_taken", "interrupted", "more", "task")
+
+    def __init__(self, task: asyncio.Task[Any], largest: int, budget: Budget | None) -> None:
+        self.task = task
+        self._largest = largest
+        self._budget = budget
+        self._pieces: list[bytes] = []
+        self._size = self._taken = 0
+        self.more = True
+        self.interrupted = False
+
+    def take(self, message: Message) -> None:
+        if message["type"] == "http.disconnect":
+            raise BodyRefused(400)
+        self.more = message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        self._size += len(piece)
+        if self._size > self._largest:
+            raise BodyRefused(413)
+        if self._budget is not None:
+            if not self._budget.take(len(piece)):
+                raise BodyRefused(_BUSY)
+            self._taken += len(piece)
+        self._pieces.append(piece)
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+        self.task.cancel()
+
+    def give_back(self) -> None:
+        if self._budget is not None:
+            self._budget.give(self._taken)
+
+    def body(self) -> bytes:
+        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
 
 def problem(error: ReceiverError, *, headers: Mapping[str, str] | None = None) -> Response:

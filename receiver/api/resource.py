@@ -179,7 +179,12 @@ async def read_document(request: Request, kind: type[T], *, settings: Settings, 
         MalformedError: it is not JSON.
         RequestError: it is not of *kind*; ``field`` names the part that is not.
     """
-    body = await read_body(request, largest=settings.max_body, patience=settings.receive_timeout)
+    body = await read_body(
+        request.receive,
+        request.scope["headers"],
+        largest=settings.max_body,
+        patience=settings.receive_timeout,
+    )
     if not body and empty is not None:
         return empty
     try:

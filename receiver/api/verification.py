@@ -92,7 +92,10 @@ class Verification:
             KeyUnavailableError: the key that would prove it is missing: our fault, so 503 and never 401.
         """
         body = await read_body(
-            request, largest=self._settings.max_body, patience=self._settings.receive_timeout
+            request.receive,
+            request.scope["headers"],
+            largest=self._settings.max_body,
+            patience=self._settings.receive_timeout,
         )
         provider, scheme = self._described(request.path_params["provider"])
         now = self._moment(request)

@@ -96,13 +96,7 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
         UnreadableError: with a code that says which of these it is.
     """
     try:
-        value = json.loads(
-            data.decode(),
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_integer,
-        )
+        value = _STRICT.decode(data.decode())
     except UnicodeDecodeError as error:
         raise UnreadableError("The body is not UTF-8.", code="body_not_utf8") from error
     except RecursionError as error:
@@ -140,6 +134,12 @@ def _integer(text: str) -> int:
     if len(text) > _LONGEST_INTEGER:
         raise UnreadableError("The JSON contains a number beyond a double.", code="json_number_range")
     return int(text)
+
+
+# json.loads makes one for each document.
+_STRICT: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
+)
 
 
 def _refuse_depth(value: object) -> None:

@@ -149,9 +149,12 @@ class Store:
 
     # -- what arrives --------------------------------------------------------------------------------------
 
-    async def ingest(self, arrival: Arrival) -> Receipt:
-        """Record a callback, its job's new state and the dispatches, in one commit."""
-        receipt: Receipt = await self._writer.call(arrivals.ingest, arrival, withdraw=True)
+    async def ingest(self, arrival: Arrival, *, patience: float | None = None) -> Receipt:
+        """Record a callback, its job's new state and the dispatches, in one commit.
+
+        After *patience* seconds it is unavailable; the commit may still come, and a retry is then a duplicate.
+        """
+        receipt: Receipt = await self._writer.call(arrivals.ingest, arrival, patience=patience)
         return receipt
 
     async def release_held(self, callback_id: str, *, terms: Terms, now: int) -> Receipt:

@@ -51,30 +51,32 @@ class Writer:
         self._thread = threading.Thread(target=self._serve, name="receiver-writer", daemon=True)
         self._thread.start()
 
-    async def call(self, method: Method, item: Any, *, withdraw: bool = False) -> Any:  # noqa: ANN401
+    async def call(self, method: Method, item: Any, *, patience: float | None = None) -> Any:  # noqa: ANN401
         """Run *method* for *item* in the next transaction; return its answer once it is committed.
 
         Args:
             method: What is run, for all items of one transaction at once.
             item: What it is run for.
-            withdraw: Whether a caller that is cancelled no longer wants it: what has not begun by then is dropped,
-                so that callbacks whose senders have been told to try again do not pile up.
+            patience: How many seconds to wait. What has not begun by then is dropped, so that callbacks whose
+                senders have been told to try again do not pile up while the database is gone.
 
         Raises:
-            StoreUnavailableError: it was not committed.
+            StoreUnavailableError: it was not committed, or not in time.
         """
-        wish = _Wish(method, item, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        wish = _Wish(method, item, loop)
         with self._news:
             if len(self._waiting) >= MOST_WAITING or self._closing:
                 raise StoreUnavailableError("Too much waits for the database already; try again.")
             self._waiting.append(wish)
             self._news.notify()
+        if patience is None:
+            return await wish.future
+        late = loop.call_later(patience, self._withdraw, wish)
         try:
             return await wish.future
-        except asyncio.CancelledError:
-            if withdraw:
-                self._withdraw(wish)
-            raise
+        finally:
+            late.cancel()
 
     def close(self) -> None:
         """Commit what waits, then stop."""
@@ -88,6 +90,10 @@ class Writer:
             if not wish.taken:
                 # Its place in the row stays; what it holds, which may be large, does not.
                 wish.item, wish.withdrawn = None, True
+        if not wish.future.done():
+            wish.future.set_exception(
+                StoreUnavailableError("The database did not answer in time; try again.")
+            )
 
     def _serve(self) -> None:
         while groups := self._take():

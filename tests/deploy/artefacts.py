@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple, NotRequired, TypedDict, cast
@@ -41,7 +42,7 @@ def dockerfile_stages() -> list[list[Instruction]]:
 
 
 class Service(TypedDict):
-    """Of a service in compose.yaml, what the tests look at."""
+    """Of a service in a compose file, what the tests look at."""
 
     image: str
     read_only: bool
@@ -50,24 +51,30 @@ class Service(TypedDict):
     security_opt: list[str]
     logging: dict[str, dict[str, str]]
     environment: dict[str, str]
-    ports: list[str]
-    volumes: list[str]
+    ports: NotRequired[list[str]]
+    volumes: NotRequired[list[str]]
     secrets: list[str]
+    networks: NotRequired[list[str]]
+    tmpfs: list[str]
+    command: NotRequired[list[str]]
+    depends_on: NotRequired[dict[str, dict[str, str]]]
     stop_grace_period: str
     healthcheck: dict[str, list[str]]
 
 
 class Compose(TypedDict):
-    """Of compose.yaml, what the tests look at."""
+    """Of a compose file, what the tests look at."""
 
+    name: str
     services: dict[str, Service]
-    secrets: dict[str, object]
+    networks: NotRequired[dict[str, dict[str, bool] | None]]
+    secrets: dict[str, dict[str, str]]
     volumes: dict[str, object]
 
 
-def compose() -> Compose:
-    """Read compose.yaml."""
-    return cast("Compose", yaml.safe_load((DEPLOY / "compose.yaml").read_text()))
+def compose(name: str = "compose.yaml") -> Compose:
+    """Read a compose file."""
+    return cast("Compose", yaml.safe_load((DEPLOY / name).read_text()))
 
 
 def unit_section(name: str) -> dict[str, list[str]]:
@@ -82,6 +89,14 @@ def unit_section(name: str) -> dict[str, list[str]]:
             assert separator, line
             found.setdefault(key, []).append(value)
     return found
+
+
+def run(module: str, *arguments: str) -> tuple[int, str]:
+    """Run a checker that is a Python module; return its status and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
 def program(name: str) -> str | None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -57,6 +58,14 @@ def test_both_stages_have_one_python() -> None:
     """The installed package runs on the Python it was installed with."""
     bases = {only(stage, "FROM").removesuffix(" AS build") for stage in dockerfile_stages()}
     assert bases == {"python:${PYTHON_VERSION}-slim"}
+
+
+def test_the_image_can_use_either_database() -> None:
+    """The extra that the image installs is the one for PostgreSQL, and the package has it."""
+    extras = next(i.rest for i in dockerfile_stages()[0] if i.word == "ARG" and i.rest.startswith("EXTRAS="))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert extras == 'EXTRAS="postgres"'
+    assert "postgres" in project["optional-dependencies"]
 
 
 def test_the_program_gets_the_signal(final: list[Instruction]) -> None:

@@ -21,8 +21,9 @@ from receiver.core.errors import KeyUnavailableError
 from receiver.core.signature import Key, sign
 from receiver.keys import Keys
 from receiver.server import server
+from tests.ports import free_port
 
-from .world import MASTER_KEY, World, free_port, until
+from .world import MASTER_KEY, World, until
 
 DESCRIPTION = """
 name = "acme"

@@ -16,10 +16,11 @@ from receiver.core.exchange import HttpRequest
 from receiver.core.provider import Provider, describe
 from receiver.keys import Keys
 from receiver.outbound import Outbound
+from tests.ports import free_port
 
 from .hurry import hurried
 from .stub import Asked, Reply, Stub, always, stub
-from .world import REQUESTS, World, ended, free_port, until
+from .world import REQUESTS, World, ended, until
 
 SECRET = "a credential that is nobody else's"
 

@@ -10,10 +10,11 @@ from receiver import Job, JobState, Receiver
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, RejectionError, RequestError
 from receiver.core.model import Callback, Source, Verdict
 from receiver.storage.queries import Page
+from tests.ports import free_port
 
 from .hurry import hurried
 from .stub import Reply, always
-from .world import PULSE_SECRET, REQUESTS, World, ended, free_port, until
+from .world import PULSE_SECRET, REQUESTS, World, ended, until
 
 SIGNED = "perplexity-webhook"
 

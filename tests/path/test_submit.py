@@ -15,9 +15,10 @@ from receiver.core.model import Source
 from receiver.simulator import Simulator, SimulatorSettings
 from receiver.simulator.front import ReceivedRequest
 from receiver.storage.queries import Page
+from tests.ports import free_port
 
 from .hurry import PACE, hurried
-from .world import API_TOKEN, REQUESTS, World, ended, free_port, until
+from .world import API_TOKEN, REQUESTS, World, ended, until
 
 
 def posts(world: World, provider: str) -> list[ReceivedRequest]:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from receiver import Job, Receiver, Settings
 from receiver.server import server
 from receiver.simulator import PROVIDERS, Simulator
 from receiver.storage.queries import Record
+from tests.ports import free_port
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "netnut": {"engine": "perplexity", "prompt": "What are the latest trends in the coffee industry?"},
@@ -34,14 +34,6 @@ REQUESTS: dict[str, dict[str, Any]] = {
 PULSE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MASTER_KEY = "a master key for tests that is long enough"
 API_TOKEN = "the API token of the tests"
-
-
-def free_port() -> int:
-    """A port on loopback that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_descriptions(folder: Path, *, every: str, expected: str) -> None:

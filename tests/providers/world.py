@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from receiver import Job, Receiver, Settings
 from receiver.server import server
 from receiver.storage.queries import Page
-from tests.path.world import ended, free_port, until
+from tests.path.world import ended, until
+from tests.ports import free_port
 
 from .making import PROVIDERS
 
