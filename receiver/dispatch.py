@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from msgspec.structs import replace
 
 from receiver.core.identity import ATTEMPT, new_id
-from receiver.core.model import Attempt, Dispatch, Failure, Job, Result
+from receiver.core.model import Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
 from receiver.handlers import Discard, Handler, Handlers, Retry
 from receiver.metrics import Metrics
+from receiver.storage.results import with_result
 from receiver.storage.settlements import DispatchSettled
 from receiver.storage.store import Store
 
@@ -51,13 +51,8 @@ class RunDispatch:
                 text="All attempts are used up; the timeline says how the earlier ones ended, if they could.",
             )
             return await self._settle(dispatch, "attempts_exhausted", spent, None, started)
-        content = await self._store.result(job)
-        if job.held is not None:
-            held = job.held
-            result = Result(
-                content=content, content_type=held.content_type, size=held.size, sha256=held.sha256
-            )
-            job = replace(job, result=result)
+        if job.held is not None and job.result is None:
+            job = with_result(job, await self._store.result(job))
         outcome, error, asked = await self._run(handler, dispatch, job)
         return await self._settle(dispatch, outcome, error, asked, started, handler)
 

@@ -1,133 +1,138 @@
 """Metrics for Prometheus: what happened in this process, and how the record stands when it is asked."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from receiver.core.model import SECOND, TableSize
 
+_COUNTERS: Final = {
+    "callbacks": ("Callbacks by what became of them.", ("provider", "verdict")),
+    "jobs_settled": ("Ended jobs by what settled them.", ("provider", "by", "state")),
+    "steps": ("Submissions, polls, fetches and cancellations.", ("step", "provider", "outcome")),
+    "dispatches": ("Attempts of handlers.", ("handler", "outcome")),
+}
+_MOMENTS: Final = {
+    "last_callback": ("When the last genuine callback of a provider came.", ("provider",)),
+    "key_last_used": ("When a key last proved a callback.", ("provider", "key")),
+}
+_GENUINE: Final = {"accepted", "duplicate", "unreadable"}
+
 
 class Metrics:
-    """Counters of one process, and gauges read from the store at each scrape."""
+    """Counters of one process, and gauges read from the store at each scrape.
+
+    Counted here in plain numbers, on the event loop alone, and put into Prometheus' form only when somebody asks.
+    """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._callbacks = self._counter(
-            "callbacks", "Callbacks by what became of them.", "provider", "verdict"
-        )
-        self._settled = self._counter(
-            "jobs_settled", "Ended jobs by what settled them.", "provider", "by", "state"
-        )
-        self._steps = self._counter(
-            "steps", "Submissions, polls, fetches and cancellations.", "step", "provider", "outcome"
-        )
-        self._dispatches = self._counter("dispatches", "Attempts of handlers.", "handler", "outcome")
-        self._last = self._moment(
-            "last_callback", "When the last genuine callback of a provider came.", "provider"
-        )
-        self._key_used = self._moment(
-            "key_last_used", "When a key last proved a callback.", "provider", "key"
-        )
-
-    def _moment(self, name: str, text: str, *labels: str) -> Callable[..., Gauge]:
-        gauge = Gauge(f"receiver_{name}_timestamp_seconds", text, labels, registry=self._registry)
-        return cache(gauge.labels)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
-        return cache(Counter(f"receiver_{name}", text, labels, registry=self._registry).labels)
+        self._counts: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _COUNTERS}
+        self._moments: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _MOMENTS}
 
     def callback(self, provider: str, verdict: str, *, now: int) -> None:
         """Count a callback."""
-        self._callbacks(provider, verdict).inc()
-        if verdict in {"accepted", "duplicate", "unreadable"}:
-            self._last(provider).set(now / SECOND)
+        self._counts["callbacks"][provider, verdict] += 1
+        if verdict in _GENUINE:
+            self._moments["last_callback"][provider,] = now
 
     def verified(self, provider: str, key_id: str, *, now: int) -> None:
         """Note that a key proved a callback: once the old one of a rotation is silent, it can be retired."""
-        self._key_used(provider, key_id).set(now / SECOND)
+        self._moments["key_last_used"][provider, key_id] = now
 
     def settled(self, provider: str, by: str, state: str) -> None:
         """Count the end of a job."""
-        self._settled(provider, by, state).inc()
+        self._counts["jobs_settled"][provider, by, state] += 1
 
     def step(self, step: str, provider: str, outcome: str) -> None:
         """Count a request to a provider."""
-        self._steps(step, provider, outcome).inc()
+        self._counts["steps"][step, provider, outcome] += 1
 
     def dispatch(self, handler: str, outcome: str) -> None:
         """Count an attempt of a handler."""
-        self._dispatches(handler, outcome).inc()
+        self._counts["dispatches"][handler, outcome] += 1
 
     def exposition(self, counts: dict[str, Any], sizes: Sequence[TableSize], *, now: int) -> bytes:
         """Everything in Prometheus' text format; *counts* and *sizes* are what the store says."""
-        snapshot = CollectorRegistry()
-        snapshot.register(_Standing(counts, sizes, now))
-        return generate_latest(self._registry) + generate_latest(snapshot)
+        registry = CollectorRegistry()
+        registry.register(_Given([*self._families(), *_standing(counts, now), *_room(sizes)]))
+        return generate_latest(registry)
+
+    def _families(self) -> Iterable[Metric]:
+        for name, (text, labels) in _COUNTERS.items():
+            counter = CounterMetricFamily(f"receiver_{name}", text, labels=labels)
+            for values, count in self._counts[name].items():
+                counter.add_metric(values, count)
+            yield counter
+        for name, (text, labels) in _MOMENTS.items():
+            moment = GaugeMetricFamily(f"receiver_{name}_timestamp_seconds", text, labels=labels)
+            for values, at in self._moments[name].items():
+                moment.add_metric(values, at / SECOND)
+            yield moment
 
 
-class _Standing:
+class _Given:
+    """Metrics as they are."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Sequence[Metric]:
+        return self._metrics
+
+
+def _standing(counts: Mapping[str, Any], now: int) -> Iterable[Metric]:
     """How the record stands."""
+    jobs = GaugeMetricFamily("receiver_jobs", "Jobs that have not succeeded.", labels=["provider", "state"])
+    overdue = GaugeMetricFamily(
+        "receiver_jobs_overdue", "Open jobs past their deadline.", labels=["provider"]
+    )
+    late = Counter[str]()
+    for one in counts["jobs"]:
+        jobs.add_metric([one["provider"], one["state"]], one["count"])
+        late[one["provider"]] += one["overdue"]
+    for provider, count in sorted(late.items()):
+        overdue.add_metric([provider], count)
+    silent = GaugeMetricFamily(
+        "receiver_callbacks_overdue",
+        "Open jobs whose callback should have come and did not; they are polled.",
+        labels=["provider"],
+    )
+    for provider, count in sorted(counts["callbacks_overdue"].items()):
+        silent.add_metric([provider], count)
+    yield from (jobs, overdue, silent)
+    plain = {
+        "due": ("Steps that are due.", counts["due"]),
+        "oldest_due_age_seconds": ("Age of the oldest due step.", _age(counts["oldest_due"], now)),
+        "dispatches_ready": ("Dispatches that wait.", counts["dispatches_ready"]),
+        "oldest_dispatch_age_seconds": (
+            "Age of the oldest waiting dispatch.",
+            _age(counts["oldest_dispatch"], now),
+        ),
+        "dispatches_dead": ("Dead letters.", counts["dispatches_dead"]),
+    }
+    for name, (text, value) in plain.items():
+        yield GaugeMetricFamily(f"receiver_{name}", text, value=value)
 
-    def __init__(self, counts: dict[str, Any], sizes: Sequence[TableSize], now: int) -> None:
-        self._counts = counts
-        self._sizes = sizes
-        self._now = now
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        counts = self._counts
-        jobs = GaugeMetricFamily(
-            "receiver_jobs", "Jobs that have not succeeded.", labels=["provider", "state"]
-        )
-        overdue = GaugeMetricFamily(
-            "receiver_jobs_overdue", "Open jobs past their deadline.", labels=["provider"]
-        )
-        late: dict[str, int] = {}
-        for one in counts["jobs"]:
-            jobs.add_metric([one["provider"], one["state"]], one["count"])
-            late[one["provider"]] = late.get(one["provider"], 0) + one["overdue"]
-        for provider, count in sorted(late.items()):
-            overdue.add_metric([provider], count)
-        silent = GaugeMetricFamily(
-            "receiver_callbacks_overdue",
-            "Open jobs whose callback should have come and did not; they are polled.",
-            labels=["provider"],
-        )
-        for provider, count in sorted(counts["callbacks_overdue"].items()):
-            silent.add_metric([provider], count)
-        plain = {
-            "due": ("Steps that are due.", counts["due"]),
-            "oldest_due_age_seconds": ("Age of the oldest due step.", self._age(counts["oldest_due"])),
-            "dispatches_ready": ("Dispatches that wait.", counts["dispatches_ready"]),
-            "oldest_dispatch_age_seconds": (
-                "Age of the oldest waiting dispatch.",
-                self._age(counts["oldest_dispatch"]),
-            ),
-            "dispatches_dead": ("Dead letters.", counts["dispatches_dead"]),
-        }
-        gauges = [jobs, overdue, silent, *self._room()]
-        for name, (text, value) in plain.items():
-            gauge = GaugeMetricFamily(f"receiver_{name}", text)
-            gauge.add_metric([], value)
-            gauges.append(gauge)
-        return gauges
+def _room(sizes: Sequence[TableSize]) -> Iterable[Metric]:
+    """What the tables take."""
+    size = GaugeMetricFamily(
+        "receiver_table_bytes",
+        "What a table takes with its indexes; on SQLite the file and its log.",
+        labels=["table"],
+    )
+    dead = GaugeMetricFamily(
+        "receiver_table_dead_rows", "Rows that the database has not cleaned up yet.", labels=["table"]
+    )
+    for one in sizes:
+        size.add_metric([one.table], one.size)
+        if one.dead_rows is not None:
+            dead.add_metric([one.table], one.dead_rows)
+    return (size, dead)
 
-    def _room(self) -> list[GaugeMetricFamily]:
-        size = GaugeMetricFamily(
-            "receiver_table_bytes",
-            "What a table takes with its indexes; on SQLite the file and its log.",
-            labels=["table"],
-        )
-        dead = GaugeMetricFamily(
-            "receiver_table_dead_rows", "Rows that the database has not cleaned up yet.", labels=["table"]
-        )
-        for one in self._sizes:
-            size.add_metric([one.table], one.size)
-            if one.dead_rows is not None:
-                dead.add_metric([one.table], one.dead_rows)
-        return [size, dead]
 
-    def _age(self, since: int | None) -> float:
-        return 0.0 if since is None else max(self._now - since, 0) / SECOND
+def _age(since: int | None, now: int) -> float:
+    return 0.0 if since is None else max(now - since, 0) / SECOND

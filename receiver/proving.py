@@ -4,7 +4,8 @@ They may be configured, derived for one job, published by the provider, or hande
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from receiver.core.admission import Examined, examine
@@ -45,28 +46,25 @@ class Proving:
             KeyUnavailableError: the key that would prove it is missing or out of reach.
         """
         keys = await self.keys_for(provider, job_id=callback.job_id, master=master)
-        url = self._signed_url(callback, master)
+        signs_url = provider.verify is not None and provider.verify.covers_url
+        url = self._signed_url(callback, master) if signs_url else ""
+        work = partial(examine, callback, provider=provider, url=url, now=now, largest=self._largest)
+        small = len(callback.body) < _LARGE and not any(
+            name.lower() == b"content-encoding" for name, _ in callback.headers
+        )
         try:
-            return await self._examine(callback, provider, keys, url, now)
+            return work(keys=keys) if small else await self._apart(partial(work, keys=keys))
         except KeyUnknownError:
             fresh = await self._key_sets.keys(provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return await self._examine(callback, provider, fresh, url, now)
+            return await self._apart(partial(work, keys=fresh))
 
-    async def _examine(
-        self, callback: Callback, provider: Provider, keys: Sequence[Key], url: str, now: int
-    ) -> Examined:
-        def run() -> Examined:
-            return examine(callback, provider=provider, keys=keys, url=url, now=now, largest=self._largest)
-
-        compressed = any(name.lower() == b"content-encoding" for name, _ in callback.headers)
-        if len(callback.body) < _LARGE and not compressed:
-            return run()
+    async def _apart(self, work: Callable[[], Examined]) -> Examined:
         # Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time,
         # because each takes many times its size in memory.
         async with self._reading:
-            return await asyncio.to_thread(run)
+            return await asyncio.to_thread(work)
 
     async def examine_stored(self, callback: Callback, provider: Provider) -> tuple[Examined, str]:
         """Prove and read a stored callback again, as of its arrival, with the keys now in force.

@@ -6,24 +6,21 @@ The layout of a UUIDv7 is RFC 9562, section 5.7 (https://www.rfc-editor.org/rfc/
 
 import re
 import secrets
+from typing import Final
 
 JOB, CALLBACK, ATTEMPT, REPLAY = "job", "cb", "att", "rpl"
 
 _ID = re.compile(r"[a-z]{2,3}_[0-9a-f]{32}")
-_VERSION_7 = 0x7 << 76
-_VARIANT = 0x2 << 62
+_MILLISECONDS: Final = 0xFFFF_FFFF_FFFF
+_VERSION: Final = 7
+_VARIANTS: Final = {f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)}
 
 
 def new_id(prefix: str, now: int) -> str:
     """Make an id for something that began at *now* (milliseconds since the Unix epoch)."""
-    number = (
-        (now & 0xFFFF_FFFF_FFFF) << 80
-        | _VERSION_7
-        | secrets.randbits(12) << 64
-        | _VARIANT
-        | secrets.randbits(62)
-    )
-    return f"{prefix}_{number:032x}"
+    chance = secrets.token_hex(10)
+    # The digit after the version's twelve random bits holds the variant in its upper two.
+    return f"{prefix}_{now & _MILLISECONDS:012x}{_VERSION}{chance[:3]}{_VARIANTS[chance[3]]}{chance[4:19]}"
 
 
 def is_id(text: str, prefix: str) -> bool:

@@ -142,6 +142,11 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.kind not in {"url_token", "none"}
 
     @property
+    def covers_url(self) -> bool:
+        """Whether the address that was called is among what was signed."""
+        return "{url}" in self.signed or self.plugin is not None
+
+    @property
     def headers(self) -> tuple[str, ...]:
         """The headers that may carry the proof, as written in the description."""
         return listed(self.header) or (("Authorization",) if self.kind == "basic" else ())

@@ -13,6 +13,7 @@ from receiver.core.model import Dispatch, Due, Job, Step, Value
 from receiver.storage import rows
 from receiver.storage.driver import Transaction, split
 from receiver.storage.nodes import Node, alive
+from receiver.storage.results import with_result
 
 _DUE = (
     f"SELECT {rows.DUE} FROM due WHERE run_at <= :now AND provider = :provider "
@@ -28,6 +29,13 @@ _CLAIM_LOOK = (
 _READY = (
     f"SELECT {rows.DISPATCH} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
     "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
+)
+#: Bytes up to which a result comes along with the claim of a dispatch.
+_SMALL_RESULT: Final = 64 * 1024
+_SMALL: Final = (
+    "SELECT wanted.id, substr(callback.body, CAST(held_offset AS INTEGER) + 1, CAST(held_size AS INTEGER)) "
+    "FROM (SELECT id, held_callback, held_offset, held_size FROM job WHERE held_size <= :most AND {ids}) AS wanted "
+    "JOIN callback ON callback.id = wanted.held_callback"
 )
 _LEASE: Final = "owner, attempt, run_at"
 _decode = msgspec.json.decode
@@ -131,7 +139,7 @@ def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | N
 
 
 def claim_dispatches(tx: Transaction, items: Sequence[HandlerClaim]) -> list[list[tuple[Dispatch, Job]]]:
-    """Claim dispatches; for each wish a list of dispatches with their jobs, metadata included."""
+    """Claim dispatches; for each wish a list of dispatches with their jobs, metadata and small results included."""
     answers = []
     for item in items:
         found = tx.run(_READY, {"handler": item.handler, "now": item.now, "limit": item.limit})
@@ -140,7 +148,7 @@ def claim_dispatches(tx: Transaction, items: Sequence[HandlerClaim]) -> list[lis
             for one in map(rows.dispatch_of, found)
         ]
         tx.update("dispatch", _LEASE, [rows.dispatch_params(one) for one in leased], key=rows.DISPATCH_KEY)
-        jobs = load_jobs(tx, [one.job_id for one in leased], metadata=True)
+        jobs = _with_results(tx, load_jobs(tx, [one.job_id for one in leased], metadata=True))
         answers.append([(one, jobs[one.job_id]) for one in leased if one.job_id in jobs])
     return answers
 
@@ -157,6 +165,17 @@ def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) ->
         where, params = tx.among("job_id", wanted)
         for job_id, text in tx.run(f"SELECT job_id, metadata FROM submission WHERE {where}", params):
             jobs[job_id] = replace(jobs[job_id], metadata=_decode(text))
+    return jobs
+
+
+def _with_results(tx: Transaction, jobs: dict[str, Job]) -> dict[str, Job]:
+    """Give the jobs their results, where these are small and lie in a callback: they cost no read of their own."""
+    inside = [job.id for job in jobs.values() if job.held is not None and job.held.callback_id is not None]
+    if not inside:
+        return jobs
+    where, params = tx.among("id", inside)
+    for job_id, content in tx.run(_SMALL.format(ids=where), params | {"most": _SMALL_RESULT}):
+        jobs[job_id] = with_result(jobs[job_id], bytes(content or b""))
     return jobs
 
 

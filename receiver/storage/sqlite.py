@@ -11,9 +11,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,17 +51,18 @@ class SQLiteTransaction:
     def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
         """Insert *rows*."""
         if rows:
-            self._connection.executemany(_insert(table, columns, conflict), rows)
+            self._connection.executemany(_insert(table, columns, conflict), map(_values(columns), rows))
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
         """Set *columns* of the rows that *key* names."""
         if rows:
-            self._connection.executemany(_update(table, columns, key), rows)
+            given = map(_values(f"{columns}, {key}"), rows)
+            self._connection.executemany(_update(table, columns, key), given)
 
     def delete(self, table: str, rows: Rows, *, key: str) -> None:
         """Delete the rows that *key* names."""
         if rows:
-            self._connection.executemany(_delete(table, key), rows)
+            self._connection.executemany(_delete(table, key), map(_values(key), rows))
 
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
         """A condition that *column* is one of *values*.
@@ -278,13 +280,13 @@ def _expand(sql: str) -> str:
 
 @cache
 def _insert(table: str, columns: str, conflict: str) -> str:
-    values = ", ".join(f":{name}" for name in split(columns))
+    values = ", ".join("?" for _ in split(columns))
     return f"INSERT INTO {table} ({columns}) VALUES ({values}) {conflict}"
 
 
 @cache
 def _update(table: str, columns: str, key: str) -> str:
-    settings = ", ".join(f"{name} = :{name}" for name in split(columns))
+    settings = ", ".join(f"{name} = ?" for name in split(columns))
     return f"UPDATE {table} SET {settings} WHERE {_named(key)}"
 
 
@@ -294,7 +296,16 @@ def _delete(table: str, key: str) -> str:
 
 
 def _named(key: str) -> str:
-    return " AND ".join(f"{name} = :{name}" for name in split(key))
+    return " AND ".join(f"{name} = ?" for name in split(key))
+
+
+@cache
+def _values(columns: str) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Takes the values out of a row: parameters by place are bound faster than parameters by name."""
+    names = split(columns)
+    if len(names) == 1:
+        return lambda row: (row[names[0]],)
+    return itemgetter(*names)
 
 
 def _size(path: Path) -> int:
