@@ -69,15 +69,15 @@ class RunDispatch:
             text = f"The handler did not return within {handler.timeout} seconds."
             return "timed_out", Failure(code="handler_timeout", text=text), None
         except Retry as error:
-            return "retry_requested", Failure(code=error.code, text=str(error)), error.after_ms
+            return "retry_requested", _failure(error.code, str(error)), error.after_ms
         except Discard as error:
-            return "discarded", Failure(code=error.code, text=str(error)), None
+            return "discarded", _failure(error.code, str(error)), None
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # we are to stop; what a handler raises by itself is its outcome, whatever it is
             text = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
-            return "failed", Failure(code=type(error).__name__, text=text), None
+            return "failed", _failure(type(error).__name__, text), None
         finally:
             idempotency_key.reset(token)
         return "succeeded", None, None
@@ -138,6 +138,15 @@ class RunDispatch:
         else:
             log.info(f"dispatch_{outcome}", code=error.code if error else None, **facts)
         return outcome
+
+
+def _failure(code: str, text: str) -> Failure:
+    """A handler's own words, without what no database takes: a text that cannot be stored would never be settled."""
+    plain = (
+        one.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+        for one in (code, text)
+    )
+    return Failure(code=next(plain), text=next(plain))
 
 
 class _LateError(Exception):

@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "providers": ("providers", "List, show and check provider descriptions."),
     "config": ("config", "Show the settings and where they come from."),
     "doctor": ("doctor", "Check the installation and say what to do next."),
-    "db": ("database", "Migrate, prune and export the database."),
+    "db": ("database", "Migrate, prune, export and copy the database."),
 }
 
 

@@ -3,77 +3,72 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
-from receiver.app import Running
 from receiver.catalog import Catalog, in_folder, packaged
-from receiver.cli import output, session
-from receiver.cli.database import database_path, open_readonly
+from receiver.cli import session
+from receiver.cli.database_checks import check_database
+from receiver.cli.finding import FAIL, OK, WARN, Check, failed, plain
 from receiver.cli.providers import check_file
-from receiver.core.errors import ConfigurationError, NotFoundError, ReceiverError
-from receiver.core.model import Value
+from receiver.cli.record_checks import check_record
+from receiver.cli.spelling import unknown_settings
+from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.provider import Provider
 from receiver.keys import Keys
 from receiver.settings import Settings, is_loopback
 
-OK, WARN, FAIL = "ok", "warn", "fail"
-#: File systems on which SQLite's locks cannot be trusted (https://www.sqlite.org/wal.html, read 2026-11-20).
-_REMOTE: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "ceph", "glusterfs"}
-_ENDED: Final = {"succeeded", "failed", "canceled", "expired", "timed_out"}
-
-
-class Check(Value, frozen=True, kw_only=True):
-    """What was found: ok, warn or fail, and what to do next."""
-
-    name: str
-    status: str
-    text: str
-    next: str = ""
-
 
 async def check_all() -> AsyncIterator[Check]:
     """Carry out every check that those before it allow."""
+    session.quiet_logs()
     try:
         settings = Settings.load(dict(os.environ))
     except ConfigurationError as error:
-        yield _failed("settings", error, "Correct it; 'receiver config show' lists all settings.")
+        yield failed("settings", error, "Correct it; 'receiver config show' lists all settings.")
         return
     yield Check(name="settings", status=OK, text="every setting can be read")
-    usable = True
-    for one in (*_check_keys(settings), *_check_reach(settings)):
-        usable = usable and one.status != FAIL
+    found, catalog = _check_settings(settings)
+    for one in found:
         yield one
-    try:
-        catalog = Catalog.load(settings)
-    except ConfigurationError as error:
-        yield _failed("providers", error, "Correct it; 'receiver providers check' tries all descriptions.")
-    else:
-        for one in _check_providers(settings, catalog):
-            usable = usable and one.status != FAIL
-            yield one
     current = False
-    for one in _check_file(settings):
+    for one in check_database(settings):
         current = one.name == "migrations" and one.status == OK
         yield one
-    if not (usable and current):
-        # Opening the database would make it, or migrate it.
+    names, handlers = _load_handlers(settings, catalog)
+    readable = current and all(one.status != FAIL for one in found)
+    if names is None or not readable:
+        yield handlers
+    if not readable:
+        # There is no record yet, or the receiver could not read it.
         return
     try:
         async with session.opened() as running:
-            async for one in _check_record(running):
+            async for one in check_record(running, names):
                 yield one
     except ReceiverError as error:
-        yield _failed("database", error, "Correct what it says, then run 'receiver doctor' again.")
+        yield failed("database", error, "Correct what it says, then run 'receiver doctor' again.")
+
+
+def _check_settings(settings: Settings) -> tuple[list[Check], Catalog | None]:
+    found = []
+    for unknown in unknown_settings(settings.environ):
+        text = f"{unknown.name} is set, and nobody reads it"
+        found.append(Check(name="setting unknown", status=WARN, text=text, next=unknown.advice))
+    found += [*_check_keys(settings), *_check_reach(settings)]
+    try:
+        catalog = Catalog.load(settings)
+    except ConfigurationError as error:
+        following = "Correct it; 'receiver providers check' tries all descriptions."
+        return [*found, failed("providers", error, following)], None
+    return [*found, *_check_providers(settings, catalog)], catalog
 
 
 def _check_keys(settings: Settings) -> Iterator[Check]:
     try:
         keys = settings.master_keys
     except ConfigurationError as error:
-        yield _failed("secret key", error, "Make one with 'receiver keygen' and put it first.")
+        yield failed("secret key", error, "Make one with 'receiver keygen' and put it first.")
         return
     if not keys:
         yield Check(
@@ -146,7 +141,7 @@ def _check_provider(keys: Keys, provider: Provider) -> Check | None:
     except ConfigurationError as error:
         if error.code == "credentials_missing":
             return None
-        return _failed(name, error, "They are needed to submit jobs there.")
+        return failed(name, error, "They are needed to submit jobs there.")
     try:
         if provider.key is not None and provider.key.source == "settings":
             keys.verifying(provider, job_id=None, master=None)
@@ -156,189 +151,32 @@ def _check_provider(keys: Keys, provider: Provider) -> Check | None:
             return None
         status = WARN if unset else FAIL
         following = "Until it is, they are answered 503 and jobs are polled."
-        return Check(name=name, status=status, text=_plain(error), next=following)
+        return Check(name=name, status=status, text=plain(error), next=following)
     return Check(name=name, status=OK, text="credentials are set")
 
 
-def _check_file(settings: Settings) -> Iterator[Check]:
-    """The database as a file, without changing it."""
-    known = sorted(
-        one.name for one in files("receiver.storage.migrations").iterdir() if one.name.endswith(".sql")
-    )
-    try:
-        path = database_path(settings.database_url)
-        kind = file_system(path.absolute().parent)
-        if kind in _REMOTE:
-            yield Check(
-                name="file system",
-                status=FAIL,
-                text=f"{path} lies on {kind}, where SQLite's locks cannot be trusted",
-                next="Move it to a local disk.",
-            )
-        with open_readonly(settings.database_url) as database:
-            mode = database.journal_mode
-            tables = database.table_names()
-            done = (
-                {row["name"] for row in database.query("SELECT name FROM migration")}
-                if "migration" in tables
-                else set()
-            )
-    except NotFoundError as error:
-        folder = _existing(path.absolute().parent)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            text = f"{path} cannot be made: {folder} is not writable"
-            yield Check(
-                name="database", status=FAIL, text=text, next="Correct the path, its owner or its mode."
-            )
-        else:
-            yield Check(name="database", status=OK, text=_plain(error))
-        return
-    except ReceiverError as error:
-        yield _failed("database", error, "Check the path, its owner and its mode.")
-        return
-    if mode != "wal":
-        yield Check(
-            name="database",
-            status=WARN,
-            text=f"{path} is in mode {mode}, not wal",
-            next="It is switched at the next start.",
-        )
-    else:
-        yield Check(name="database", status=OK, text=f"{path}, write-ahead log")
-    pending = [name for name in known if name not in done]
-    if newer := sorted(done - set(known)):
-        yield Check(
-            name="migrations",
-            status=FAIL,
-            text=f"{newer[0]} is newer than this version",
-            next="Upgrade receiver.",
-        )
-    elif pending:
-        yield Check(
-            name="migrations",
-            status=WARN,
-            text=f"{len(pending)} pending: {', '.join(pending)}",
-            next="Stop 'serve', run 'receiver db migrate', start it again.",
-        )
-    else:
-        yield Check(name="migrations", status=OK, text="the schema is up to date")
-
-
-async def _check_record(running: Running) -> AsyncIterator[Check]:
-    if running.keys.masters:
-        try:
-            await running.check()
-        except ConfigurationError as error:
-            yield _failed("open jobs", error, "Until then 'serve' refuses to start.")
-        else:
-            yield Check(name="open jobs", status=OK, text="their keys and descriptions are there")
-    if session.is_served(running.settings):
-        yield Check(name="serving", status=OK, text="a process serves this database")
-    else:
-        yield Check(
-            name="serving",
-            status=WARN,
-            text="no process serves this database",
-            next="Start 'receiver serve'.",
-        )
-    async for one in _check_handlers(running):
-        yield one
-    counts = await running.store.counts(now=running.clock())
-    dead = counts["dispatches_dead"]
-    yield Check(
-        name="dead letters",
-        status=WARN if dead else OK,
-        text=f"{dead} dispatches have no attempts left" if dead else "none",
-        next="See 'receiver dead list'; after a fix 'receiver replay --failed' or 'receiver dead retry'."
-        if dead
-        else "",
-    )
-    late = sum(one["overdue"] for one in counts["jobs"] if one["state"] not in _ENDED)
-    yield Check(
-        name="overdue jobs",
-        status=WARN if late else OK,
-        text=f"{late} open jobs are past their deadline" if late else "none",
-        next="'receiver serve' ends them; if it runs, read its log." if late else "",
-    )
-    for provider, key, count, last in await running.store.keys_used():
-        yield Check(
-            name=f"key {provider}",
-            status=OK,
-            text=f"{key} proved {count} callbacks, the last at {output.moment(last)}",
-        )
-    for provider, code, count in await running.store.quarantine():
-        yield Check(
-            name=f"quarantine {provider}",
-            status=WARN,
-            text=f"{count} rejected: {code}",
-            next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {provider}",
-        )
-
-
-async def _check_handlers(running: Running) -> AsyncIterator[Check]:
-    if running.settings.handlers is None:
-        yield Check(
+def _load_handlers(settings: Settings, catalog: Catalog | None) -> tuple[list[str] | None, Check]:
+    """The names of the handlers, unless there are none to be had, and what is to be said of them."""
+    if settings.handlers is None:
+        return None, Check(
             name="handlers",
             status=WARN,
             text="RECEIVER_HANDLERS is not set: jobs end without anyone being told",
             next="Set it to module:object.",
         )
-        return
     try:
-        specs = session.load_receiver(running.settings).handlers.specs
+        specs = session.load_receiver(settings).handlers.specs
     except ConfigurationError as error:
-        yield _failed("handlers", error, "Correct it; the module must be importable from here.")
-        return
-    loaded = {spec.name for spec in specs}
-    if unknown := sorted({spec.provider for spec in specs if spec.provider} - set(running.catalog)):
-        yield Check(
+        return None, failed("handlers", error, "Correct it; the module must be importable from here.")
+    known = None if catalog is None else {None, "", *catalog}
+    if known is not None and (
+        unknown := sorted({str(one.provider) for one in specs if one.provider not in known})
+    ):
+        return None, Check(
             name="handlers",
             status=FAIL,
             text=f"one wants jobs of {unknown[0]!r}, and no provider has that name",
             next="'receiver providers list' names them.",
         )
-        return
-    registered = {one["name"] for one in await running.store.handlers()}
-    if missing := sorted(loaded - registered):
-        yield Check(
-            name="handlers",
-            status=WARN,
-            text=f"not registered yet: {', '.join(missing)}",
-            next="They get completions once 'receiver serve' has started with them.",
-        )
-    elif gone := sorted(registered - loaded):
-        yield Check(
-            name="handlers",
-            status=WARN,
-            text=f"registered, but not in {running.settings.handlers}: {', '.join(gone)}",
-            next="Their dispatches are dead after an hour; restart 'receiver serve' if you removed them.",
-        )
-    else:
-        yield Check(name="handlers", status=OK, text=", ".join(sorted(loaded)) or "none")
-
-
-def file_system(folder: Path) -> str:
-    """The kind of file system that *folder* is on; empty where it cannot be told."""
-    folder = _existing(folder)
-    found = ("", "")
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    for line in mounts.splitlines():
-        _, point, kind, *_ = line.split(" ")
-        if folder.resolve().is_relative_to(point) and len(point) >= len(found[0]):
-            found = (point, kind)
-    return found[1]
-
-
-def _existing(folder: Path) -> Path:
-    return next(one for one in (folder, *folder.parents) if one.exists())
-
-
-def _failed(name: str, error: ReceiverError, following: str) -> Check:
-    return Check(name=name, status=FAIL, text=_plain(error), next=following)
-
-
-def _plain(error: ReceiverError) -> str:
-    return str(error).rstrip(".")
+    names = [one.name for one in specs]
+    return names, Check(name="handlers", status=OK, text=", ".join(sorted(names)) or "none")

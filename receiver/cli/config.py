@@ -1,23 +1,18 @@
 """``receiver config show``."""
 
 import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import Field, fields
-from typing import Final
+from collections.abc import Mapping
 
 import click
 
 from receiver.catalog import Catalog
 from receiver.cli import options, output
-from receiver.cli.command import Group, exit_code, report
+from receiver.cli.command import Group, exit_code, note, report
+from receiver.cli.spelling import base_url_name, referenced, setting_fields, unknown_settings
 from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.model import Value
 from receiver.documents import MASK
 from receiver.settings import Settings, read_secret
-
-_PASSWORD: Final = re.compile(r"(?<=:)[^:@/]*(?=@)")
-_REFERENCE: Final = "env:"
 
 
 class Shown(Value, frozen=True, kw_only=True):
@@ -38,14 +33,17 @@ def config() -> None:
 def show(*, as_json: bool) -> None:
     """Show every setting: its value, masked if it is secret, and where it came from.
 
-    Of the providers' credentials, those that are set; 'receiver providers show' names what one takes.
-    Exits 2 if a setting is wrong.
+    Of the providers' credentials, those that are set; 'receiver providers show' names what one takes. What is
+    named like a setting and is none is said on standard error. Exits 2 if a setting is wrong.
     """
     shown, wrong = settings_shown(os.environ)
+    unknown = unknown_settings(os.environ)
     if as_json:
-        output.show_json({"settings": shown})
+        output.show_json({"settings": shown, "unknown": unknown})
     else:
         output.show_table(("name", "value", "from"), [(one.name, one.value, one.source) for one in shown])
+        for one in unknown:
+            note(f"warning: {one.name} is set, and nobody reads it. {one.advice}")
     if wrong is not None:
         report(wrong, as_json=as_json)
         raise click.exceptions.Exit(exit_code(wrong))
@@ -54,25 +52,24 @@ def show(*, as_json: bool) -> None:
 def settings_shown(environ: Mapping[str, str]) -> tuple[list[Shown], ReceiverError | None]:
     """The settings in *environ* for showing, and what is wrong with them."""
     shown = [
-        _own(environ, one.metadata["env"], one.default, secret=one.metadata["secret"]) for one in _settings()
+        _own(environ, one.metadata["env"], one.default, secret=one.metadata["secret"])
+        for one in setting_fields()
     ]
     try:
         settings = Settings.load(dict(environ))
         catalog = Catalog.load(settings)
     except ConfigurationError as error:
         return shown, error
-    credentials = [_own(environ, name, None, secret=True) for name in sorted(set(_referenced(catalog)))]
+    credentials = [
+        _own(environ, name, None, secret=True) for name in sorted(set(referenced(catalog.values())))
+    ]
     # What providers nobody uses would need is a page of its own: receiver providers show.
     shown += [one for one in credentials if one.source != "not set"]
     for provider in catalog:
-        name = f"RECEIVER_{provider.upper().replace('-', '_')}_BASE_URL"
+        name = base_url_name(provider)
         if environ.get(name):
             shown.append(Shown(name=name, value=environ[name], source="environment"))
     return shown, None
-
-
-def _settings() -> Iterator[Field[object]]:
-    return (one for one in fields(Settings) if "env" in one.metadata)
 
 
 def _own(environ: Mapping[str, str], name: str, default: object, *, secret: bool) -> Shown:
@@ -84,17 +81,8 @@ def _own(environ: Mapping[str, str], name: str, default: object, *, secret: bool
     if text is None and name == "RECEIVER_PORT" and environ.get("PORT"):
         text, source = environ["PORT"], "environment, PORT"
     if not text:
-        value = None if default in {None, ""} else str(default)
+        value = None if default in {None, ""} else str(int(default) if isinstance(default, bool) else default)
         return Shown(name=name, value=value, source="default" if value is not None else "not set")
-    return Shown(name=name, value=MASK if secret else _PASSWORD.sub(MASK, text), source=source)
-
-
-def _referenced(catalog: Catalog) -> Iterator[str]:
-    for provider in catalog.values():
-        references = [one.secret for one in provider.credentials] + [
-            reference for one in provider.credentials for reference in one.basic or ()
-        ]
-        references += [provider.key.secret if provider.key else None, *provider.headers.values()]
-        for reference in references:
-            if reference and reference.startswith(_REFERENCE):
-                yield reference.removeprefix(_REFERENCE)
+    if name == "RECEIVER_DATABASE_URL" or "://" in text:
+        text = output.address(text)
+    return Shown(name=name, value=MASK if secret else text, source=source)

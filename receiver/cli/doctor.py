@@ -3,8 +3,9 @@
 import click
 
 from receiver.cli import options, output
-from receiver.cli.checks import FAIL, OK, check_all
+from receiver.cli.checks import check_all
 from receiver.cli.command import FAILED, Command
+from receiver.cli.finding import FAIL, OK
 
 
 @click.command(cls=Command)

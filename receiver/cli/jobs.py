@@ -215,7 +215,7 @@ async def _look(running: Running, job_id: str) -> bool:
     looked = False
     for _ in range(_MOST_LOOKS):
         wish = LookClaim(
-            job_id=job_id, owner=running.owner, lease_ms=running.settings.lease_ms, now=running.clock()
+            job_id=job_id, owner=running.node.name, lease_ms=running.settings.lease_ms, now=running.clock()
         )
         claimed = await running.store.claim_look(wish)
         if claimed is None:

@@ -4,6 +4,7 @@ What providers and senders wrote is shown with its control characters escaped: a
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,8 +14,10 @@ import click
 import msgspec
 
 from receiver.core.model import Failure
-from receiver.documents import masked
+from receiver.documents import MASK, masked
 
+#: Where a URL's query brings a password, even a misspelled one.
+_PASSWORD: Final = re.compile(r"(?i)([?&]\w*(?:pas|pw)\w*=)[^&]*")
 #: Words that stand out on a terminal.
 _COLOURS: Final = {
     **dict.fromkeys(("succeeded", "accepted", "ok", "verified", "made", "read"), "green"),
@@ -88,6 +91,20 @@ def coloured() -> bool:
 def clean(text: str) -> str:
     """*text* with what a terminal would obey written as escapes; line breaks too."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def address(url: str) -> str:
+    """A database's URL as it may be shown: without its password, wherever that stands and however it is written."""
+    scheme, mark, rest = url.partition("://")
+    if scheme == "sqlite":
+        return url
+    if not mark:
+        return MASK
+    # A password may hold an '@' that should have been encoded, so the last one counts.
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    place = _PASSWORD.sub(lambda found: f"{found[1]}{MASK}", place)
+    return f"{scheme}://{user}{colon}{MASK if colon else ''}{at}{place}"
 
 
 def last_line(text: str) -> str:

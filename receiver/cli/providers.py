@@ -42,7 +42,7 @@ def providers() -> None:
 @providers.command("list")
 @options.as_json
 def list_providers(*, as_json: bool) -> None:
-    """List the providers, and whether their credentials are configured."""
+    """List the providers, and which of their credentials and signing secrets are missing."""
     settings = from_environment()
     found = list(Catalog.load(settings).values())
     if as_json:
@@ -59,7 +59,7 @@ def list_providers(*, as_json: bool) -> None:
                 _yes(one.signed or None),
                 _yes(one.poll),
                 _yes(one.cancel),
-                "set" if _has_credentials(one, settings) else "missing",
+                _configured(one, settings),
             )
             for one in found
         ],
@@ -105,7 +105,7 @@ def show(*, name: str, as_json: bool) -> None:
             ),
             ("deadline", output.span(one.deadline)),
             ("credentials", " or ".join(map(_references, one.credentials))),
-            ("configured", "yes" if _has_credentials(one, settings) else "no"),
+            ("configured", _configured(one, settings)),
             *(("source", f"{cited.url} (read {cited.read})") for cited in one.sources),
             *(("unverified", sentence) for sentence in one.unverified),
         ]
@@ -163,8 +163,26 @@ def _summary(one: Provider, settings: Settings) -> dict[str, object]:
         "poll": one.poll is not None,
         "cancel": one.cancel is not None,
         "credentials": _has_credentials(one, settings),
+        "missing": missing(one, settings),
         "relocated": one.relocated,
     }
+
+
+def missing(one: Provider, settings: Settings) -> list[str]:
+    """What is not set and should be: ways to authenticate us, and the secret that its callbacks are signed with."""
+    found = []
+    if not _has_credentials(one, settings):
+        found.append(" or ".join(_references(credential) for credential in one.credentials))
+    secret = one.key.secret if one.key is not None and one.key.source == "settings" else None
+    if one.signed and secret and not settings.resolve(secret):
+        found.append(_plain(secret))
+    return found
+
+
+def _configured(one: Provider, settings: Settings) -> str:
+    if without := missing(one, settings):
+        return f"missing: {', '.join(without)}"
+    return "set" if one.credentials or (one.signed and one.key is not None) else "none needed"
 
 
 def _has_credentials(one: Provider, settings: Settings) -> bool:
@@ -176,7 +194,12 @@ def _has_credentials(one: Provider, settings: Settings) -> bool:
 
 
 def _references(one: Credential) -> str:
-    return " and ".join(one.basic or (one.secret or "",))
+    return " and ".join(map(_plain, one.basic or (one.secret or "",)))
+
+
+def _plain(reference: str) -> str:
+    """A reference as the name of a variable, or the path of a file."""
+    return reference.partition(":")[2]
 
 
 def _yes(value: object) -> str:

@@ -6,10 +6,10 @@ from typing import BinaryIO, Final
 import click
 import httpx
 
-from receiver.app import read_clock
 from receiver.cli import output
 from receiver.cli.command import FAILED, Command
 from receiver.cli.verify import message_options, resolve
+from receiver.clock import read_clock
 from receiver.core.errors import KeyUnavailableError, ProviderError
 from receiver.core.provider import Provider
 from receiver.core.signature import Key

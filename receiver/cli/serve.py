@@ -18,6 +18,7 @@ from receiver import logs
 from receiver.app import Receiver
 from receiver.cli.command import Command
 from receiver.cli.session import load_receiver, stop_signal
+from receiver.cli.spelling import unknown_settings
 from receiver.core.errors import ConfigurationError
 from receiver.server import server
 from receiver.settings import from_environment
@@ -35,7 +36,9 @@ _LONGEST_FAREWELL: Final = 9.5
     "--port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one. RECEIVER_PORT if left out."
 )
 @click.option(
-    "--no-worker", is_flag=True, help="Take callbacks and serve the API only; another node does what is due."
+    "--no-worker",
+    is_flag=True,
+    help="Take callbacks and serve the API only; another node, on PostgreSQL, does what is due.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Report a failure to start as JSON; the log is JSON anyway."
@@ -49,6 +52,12 @@ def serve(*, host: str | None, port: int | None, no_worker: bool, as_json: bool)
     """
     receiver = _configured()
     settings = receiver.settings
+    if no_worker and settings.database_url.startswith("sqlite:"):
+        raise ConfigurationError(
+            "One process serves an SQLite file, so without its worker nothing would ever be done; leave "
+            "--no-worker out, or set RECEIVER_DATABASE_URL to PostgreSQL.",
+            code="worker_needed",
+        )
     listener = _listen(host or settings.host, settings.port if port is None else port)
     with contextlib.closing(listener):
         http = server(
@@ -99,13 +108,13 @@ async def _serve(receiver: Receiver, http: uvicorn.Server, listener: socket.sock
 async def worker(*, as_json: bool) -> None:  # noqa: ARG001  (Command reads it)
     """Do what is due, without HTTP.
 
-    Polls, fetches and runs handlers, beside ingest-only nodes (serve --no-worker) on PostgreSQL. SQLite has
-    one serving process, so there it is refused beside a serve.
+    Polls, fetches and runs handlers, beside nodes that take callbacks (serve, serve --no-worker) on
+    PostgreSQL. SQLite has one serving process, so there it is refused beside a serve.
     """
     receiver = _configured()
     stop = stop_signal()
     try:
-        await receiver.start()
+        await receiver.start(http=False)
         log.info("worker_started")
         await stop.wait()
     finally:
@@ -115,6 +124,8 @@ async def worker(*, as_json: bool) -> None:  # noqa: ARG001  (Command reads it)
 def _configured() -> Receiver:
     settings = from_environment()
     logs.configure(settings.log_level)
+    for one in unknown_settings(settings.environ):
+        log.warning("setting_unknown", name=one.name, nearest=one.nearest)
     return load_receiver(settings)
 
 

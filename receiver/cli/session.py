@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -14,16 +14,27 @@ from receiver import logs
 from receiver.app import Receiver, Running
 from receiver.core.errors import ConfigurationError, NotFoundError
 from receiver.settings import Settings, from_environment
+from receiver.storage import serving
+from receiver.storage.driver import Driver
 from receiver.storage.store import open_driver
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Running]:
-    """Open the parts beside whatever process serves them: nothing due is done here."""
+async def opened(*, make: bool = False) -> AsyncIterator[Running]:
+    """Open the parts beside whatever process serves them: nothing due is done here.
+
+    Args:
+        make: Whether the command may make the database, or bring its schema up to date.
+
+    Raises:
+        NotFoundError: there is no database, and the command may not make one.
+        ConfigurationError: a setting is wrong, or the schema is another version's.
+        StoreUnavailableError: the database cannot be opened.
+    """
     settings = from_environment()
     quiet_logs()
     receiver = Receiver(settings)
-    running = await receiver.start(worker=False, serve=False)
+    running = await receiver.start(worker=False, serve=False, migrate=make)
     try:
         yield running
     finally:
@@ -103,13 +114,16 @@ def stop_signal() -> asyncio.Event:
 
 
 def is_served(settings: Settings) -> bool:
-    """Whether some process serves the database, where that can be told."""
-    driver = open_driver(settings.database_url)
+    """Whether some process serves the database."""
+    with opened_driver(settings.database_url) as driver:
+        return serving.is_served(driver, lease_ms=settings.lease_ms)
+
+
+@contextlib.contextmanager
+def opened_driver(url: str) -> Iterator[Driver]:
+    """Open the database at *url* for itself, without the parts of a receiver; raises ConfigurationError."""
+    driver = open_driver(url)
     try:
-        driver.serve()
-    except ConfigurationError:
-        return True
-    else:
-        return not driver.exclusive
+        yield driver
     finally:
         driver.close()

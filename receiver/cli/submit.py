@@ -57,7 +57,7 @@ async def submit(
         deadline=deadline,
         local_files=True,
     )
-    async with session.opened() as running:
+    async with session.opened(make=True) as running:
         submitted = await running.submit(order)
         job, callback_url = submitted.job, submitted.callback_url
         if wait and not job.state.ended:

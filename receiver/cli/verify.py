@@ -3,15 +3,15 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
 from receiver.api.verification import NotProved, Proved
-from receiver.app import read_clock
 from receiver.catalog import Catalog
 from receiver.cli import options, output, session
 from receiver.cli.command import REJECTED, Command
+from receiver.clock import read_clock
 from receiver.core.diagnosis import diagnose
 from receiver.core.errors import (
     KeyUnavailableError,
@@ -19,17 +19,18 @@ from receiver.core.errors import (
     RequestError,
 )
 from receiver.core.identity import JOB, is_id
-from receiver.core.provider import Provider
+from receiver.core.provider import Provider, is_reference
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message, Verified, load_key
 from receiver.core.signature import sign as sign_message
 from receiver.core.signature import verify as verify_message
 from receiver.documents import timestamp
 from receiver.keys import Keys
+from receiver.keysets import KeySets
+from receiver.outbound import Outbound
 from receiver.settings import Settings, from_environment, read_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
-_OF_ONE_JOB: Final = {"per-job", "submit-answer"}
 
 
 def message_options(function: F) -> F:
@@ -213,19 +214,45 @@ async def _keys(
     source = "settings" if provider.key is None else provider.key.source
     if source == "settings":
         return Keys(settings).verifying(provider, job_id=None, master=None)
-    if source in _OF_ONE_JOB and job is None:
+    if source == "jwks":
+        return await _published(settings, provider)
+    if job is None:
         raise KeyUnavailableError(
             f"Each job of {provider.name} has a key of its own: name the job with --job, or the key with "
             "--key-env or --key-file."
         )
+    return await _of_job(Keys(settings), provider, job)
+
+
+async def _of_job(keys: Keys, provider: Provider, job: str) -> Sequence[Key]:
+    """The keys of one job, under each master key."""
+    _ = keys.newest
+    if is_id(job, JOB) and provider.key is not None and provider.key.source == "per-job":
+        # They are derived from its id: no database is needed for them.
+        return [key for master in keys.masters for key in keys.verifying(provider, job_id=job, master=master)]
     async with session.opened() as running:
-        job_id = job if job is None or is_id(job, JOB) else await session.job_id(running, job)
-        _ = running.keys.newest
+        job_id = job if is_id(job, JOB) else await session.job_id(running, job)
         found: dict[str, Key] = {}
-        for master in running.keys.masters:
+        for master in keys.masters:
             for key in await running.proving.keys_for(provider, job_id=job_id, master=master):
                 found.setdefault(key.id, key)
     return list(found.values())
+
+
+async def _published(settings: Settings, provider: Provider) -> Sequence[Key]:
+    """The keys that a provider publishes; no database is needed for them."""
+    audience = provider.verify.audience if provider.verify is not None else None
+    if audience is not None and is_reference(audience):
+        raise KeyUnavailableError(
+            f"Messages of {provider.name} cannot be verified: {audience.partition(':')[2]} is not set."
+        )
+    outbound = Outbound(keys=Keys(settings), providers=[provider], max_result=settings.max_result)
+    key_sets = KeySets(outbound=outbound, clock=read_clock)
+    try:
+        return await key_sets.keys(provider) or ()
+    finally:
+        await key_sets.close()
+        await outbound.close()
 
 
 def _read(file: Path) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Final
 
@@ -137,14 +137,7 @@ class Postgres:
     exclusive = False
 
     def __init__(self, url: str) -> None:
-        try:
-            given = conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
-            raise ConfigurationError(
-                f"RECEIVER_DATABASE_URL cannot be read ({str(error).strip()}); write "
-                "postgresql://user:password@host:5432/database.",
-                code="database_url_invalid",
-            ) from None
+        given = _parsed(url)
         self._connection: dict[str, Any] = {**_CONNECTION, **given}
         #: Where it is, without a password.
         self.place = f"{given.get('host', 'localhost')}/{given.get('dbname', '')}"
@@ -290,6 +283,20 @@ class Postgres:
                 )
             self._types[table] = dict(found)
         return self._types[table]
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """The parts of an address; no error repeats any of it, because what is misread may be the password."""
+    place = url.partition("://")[2].partition("?")[0]
+    user, found, _ = place.rpartition("@")
+    if not (found and ("@" in user or "/" in user)):
+        with suppress(psycopg.ProgrammingError):
+            return dict(conninfo_to_dict(url))
+    raise ConfigurationError(
+        "RECEIVER_DATABASE_URL cannot be read: write postgresql://user:password@host:5432/database, with every "
+        "@, /, :, # and % of the user's name and password percent-encoded (%40, %2F, %3A, %23, %25).",
+        code="database_url_invalid",
+    )
 
 
 def _undone(connection: Connection, error: BaseException) -> Connection | None:

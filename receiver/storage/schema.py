@@ -7,6 +7,8 @@ from receiver.core.errors import ConfigurationError, NotFoundError
 from receiver.storage.driver import Driver, statements
 
 _FOLDER: Final = files("receiver.storage.migrations")
+#: A table that is there while a copy into the database is unfinished: until then it holds half a record.
+COPYING: Final = "copying"
 
 
 def known() -> list[str]:
@@ -15,12 +17,23 @@ def known() -> list[str]:
 
 
 def pending(driver: Driver) -> list[str]:
-    """The migrations that the database still lacks; raises ConfigurationError where it is newer than this code."""
+    """The migrations that the database still lacks.
+
+    Raises:
+        ConfigurationError: it is newer than this code, or a copy into it is unfinished.
+    """
     done: set[str] = set()
-    if "migration" in driver.tables():
+    tables = driver.tables()
+    if "migration" in tables:
         with driver.read() as tx:
             done = {row[0] for row in tx.run("SELECT name FROM migration")}
-    return _lacking(done)
+    lacking = _lacking(done)
+    if COPYING in tables:
+        raise ConfigurationError(
+            "A copy into this database is under way, or has failed; start 'receiver db copy' again.",
+            code="copy_unfinished",
+        )
+    return lacking
 
 
 def migrate(driver: Driver) -> list[str]:
@@ -46,7 +59,7 @@ def check(driver: Driver) -> None:
 
     Raises:
         NotFoundError: nothing of ours is there.
-        ConfigurationError: the schema is older, or newer.
+        ConfigurationError: the schema is older, or newer, or a copy into the database is unfinished.
     """
     lacking = pending(driver)
     if lacking == known():

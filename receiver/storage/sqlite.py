@@ -89,8 +89,7 @@ class SQLite:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock_file = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock_file: int | None = None
         self._serve_file: int | None = None
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
@@ -152,7 +151,7 @@ class SQLite:
 
     def serve(self) -> None:
         """Claim the right to serve this file."""
-        self._serve_file = os.open(f"{self._path}-serve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._serve_file = self._beside("serve")
         try:
             fcntl.flock(self._serve_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -192,14 +191,14 @@ class SQLite:
         self._closed = True
         while self._readers:
             self._readers.pop().close()
-        try:
-            with self._writing, self._locked():
-                if self._writer is not None:
+        # The log stays beside the file otherwise, and is read at the next start.
+        with suppress(sqlite3.Error, StoreUnavailableError), self._writing:
+            if self._writer is not None:
+                with self._locked():
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except (sqlite3.Error, StoreUnavailableError):
-            pass  # the log stays beside the file and is read at the next start
         self._drop_writer()
-        os.close(self._lock_file)
+        if self._lock_file is not None:
+            os.close(self._lock_file)
         if self._serve_file is not None:
             os.close(self._serve_file)
 
@@ -241,8 +240,20 @@ class SQLite:
         except IndexError:  # another thread took the last one
             return None
 
+    def _beside(self, name: str) -> int:
+        """A file beside the database, and the folder that it is in; whoever only reads makes neither."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(f"{self._path}-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"The database cannot be used right now ({error.filename}: {error.strerror}); nothing was acknowledged."
+            ) from error
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        if self._lock_file is None:
+            self._lock_file = self._beside("lock")
         until = time.monotonic() + _PATIENCE
         while True:
             try:

@@ -51,9 +51,9 @@ def open_driver(url: str) -> Driver:
                 code="postgres_missing",
             ) from error
         return Postgres(url)
+    # What was given may hold a password, so it is not repeated.
     raise ConfigurationError(
-        f"RECEIVER_DATABASE_URL begins with {scheme!r}; write sqlite:///file.db or "
-        "postgresql://user:password@host:5432/database.",
+        "RECEIVER_DATABASE_URL is neither sqlite:///file.db nor postgresql://user:password@host:5432/database.",
         code="database_url_invalid",
     )
 

@@ -7,13 +7,14 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from receiver.simulator import PROVIDERS
 
-from .programs import Program, free_port, warmed
+from .programs import DATABASE_PASSWORD, Program, free_port, warmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +56,16 @@ def program(tmp_path_factory: pytest.TempPathFactory, warm: str) -> Iterator[Pro
 def alone(tmp_path: Path, warm: str) -> Program:
     """The program on a database of its own, which nothing serves."""
     return Program.at(tmp_path, warm)
+
+
+@pytest.fixture
+def on_postgres(alone: Program, postgres_url: str) -> Program:
+    """The program on an empty PostgreSQL, with a password in the address that must not be seen anywhere."""
+    parts = urlsplit(postgres_url)
+    if parts.password is None:
+        user, _, place = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{user or 'receiver'}:{DATABASE_PASSWORD}@{place}")
+    return alone.but(RECEIVER_DATABASE_URL=parts.geturl())
 
 
 @pytest.fixture

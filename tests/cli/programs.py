@@ -31,6 +31,8 @@ SECRETS = {
     "NETNUT_USERNAME": "canary-netnut-user-4e",
     "NETNUT_PASSWORD": "canary-netnut-password-8a",
 }
+#: Stands in the URLs of databases; a server that trusts whoever comes takes any.
+DATABASE_PASSWORD = "canary-database-password-6f"
 HANDLERS = """
 from receiver import Job, Receiver
 
@@ -230,7 +232,7 @@ def _reading(stream: IO[str], lines: list[str]) -> threading.Thread:
 
 def assert_no_secret(text: str) -> None:
     """No configured secret is in *text*."""
-    for name, secret in SECRETS.items():
+    for name, secret in {**SECRETS, "the database's password": DATABASE_PASSWORD}.items():
         assert secret not in text, f"{name} was printed"
 
 

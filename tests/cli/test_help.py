@@ -74,7 +74,7 @@ def test_the_commands_are_those_of_the_design() -> None:
             *(f"callbacks {name}" for name in ("list", "show", "body", "reverify")),
             *(f"dead {name}" for name in ("list", "retry", "discard")),
             *(f"providers {name}" for name in ("list", "show", "check")),
-            *(f"db {name}" for name in ("migrate", "prune", "export")),
+            *(f"db {name}" for name in ("migrate", "prune", "export", "copy")),
             "config show",
         ]
     )

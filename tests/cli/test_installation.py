@@ -1,10 +1,8 @@
-"""Settings, descriptions, the database and the doctor."""
+"""Keys, settings and descriptions."""
 
 from __future__ import annotations
 
-import base64
 import json
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,12 +10,45 @@ from click.testing import CliRunner
 
 from receiver.cli import demo as demo_command
 from receiver.cli import main
-from receiver.core.model import DAY
+
+from .programs import DATABASE_PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .programs import Program
+
+#: A description of one's own, whose sample does not read as it says.
+TEA = """
+name = "tea"
+title = "Tea"
+origins = ["https://tea.example"]
+deadline = "1h"
+sources = [{ url = "https://tea.example/docs", read = "2026-11-20" }]
+
+[[credentials]]
+secret = "env:RECEIVER_TEA_KEY"
+
+[submit]
+url = "https://tea.example/jobs"
+answer = "job"
+
+[poll]
+url = ["https://tea.example/jobs/{id}"]
+answer = "job"
+every = "10s"
+longest = "1m"
+
+[shapes.job]
+id = ["id"]
+status = "status"
+states = { done = "succeeded" }
+
+[[samples]]
+shape = "job"
+body = '{"id": "42", "status": "done"}'
+id = "43"
+"""
 
 
 def test_keygen_needs_nothing(tmp_path: Path) -> None:
@@ -63,11 +94,92 @@ def test_config_says_where_values_come_from(alone: Program, tmp_path: Path) -> N
     assert shown["RECEIVER_HOST"]["source"] == "default"
     assert shown["PULSE_API_KEY"]["value"] == "***"
     assert shown["RECEIVER_PULSE_BASE_URL"]["value"] == "https://proxy.example"
+    assert (shown["RECEIVER_MIGRATE"]["value"], shown["RECEIVER_MIGRATE"]["source"]) == ("1", "default")
     text = alone.run("config", "show").out
     assert "RECEIVER_HANDLERS" in text
     wrong = alone.but(RECEIVER_PORT="door").run("config", "show")
     assert wrong.code == 2
     assert "RECEIVER_PORT" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:{}@h:5432/db?sslmode=require", "postgresql://u:***@h:5432/db?sslmode=require"),
+        ("postgresql://u:a@b:{}@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:a/{}@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://h/db?user=u&password={}", "postgresql://h/db?user=u&password=***"),
+        ("postgresql://h/db?sslmode=require&pasword={}", "postgresql://h/db?sslmode=require&pasword=***"),
+        ("host=h password={}", "***"),
+        ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db"),
+    ],
+)
+def test_a_databases_password_is_never_shown(alone: Program, tmp_path: Path, url: str, shown: str) -> None:
+    """However it is written, and from a file too."""
+    (tmp_path / "url").write_text(url.format(DATABASE_PASSWORD), encoding="utf-8")
+    program = alone.but(RECEIVER_DATABASE_URL="", RECEIVER_DATABASE_URL_FILE="url")
+    (one,) = [
+        one for one in program.json("config", "show")["settings"] if one["name"] == "RECEIVER_DATABASE_URL"
+    ]
+    assert (one["value"], one["source"]) == (shown, "file url")
+
+
+def test_a_misspelled_setting_is_named(alone: Program, tmp_path: Path) -> None:
+    """With the known one that is most like it; what others read, or nobody set, is left alone."""
+    (tmp_path / "tea.toml").write_text(TEA, encoding="utf-8")
+    program = alone.but(
+        RECEIVER_PUBLIK_URL="https://example.com",
+        RECEIVER_PULS_BASE_URL="https://example.com",
+        RECEIVER_TEA_BASE_URL="https://example.com",
+        RECEIVER_TEA_KEY_FILE="tea.toml",
+        RECEIVER_API_TOKENS_FILE="tokens",
+        RECEIVER_PROVIDERS_DIR=str(tmp_path),
+        RECEIVER_EMPTY="",
+        RECEIVER_TEST_POSTGRES_URL="postgresql://",
+        RECEIVER_SERVICE_HOST="10.0.0.1",
+        RECEIVER_PORT_8000_TCP_ADDR="10.0.0.1",
+    )
+    found = {one["name"]: one["nearest"] for one in program.json("config", "show")["unknown"]}
+    assert found == {
+        "RECEIVER_API_TOKENS_FILE": "RECEIVER_API_TOKEN",
+        "RECEIVER_PUBLIK_URL": "RECEIVER_PUBLIC_URL",
+        "RECEIVER_PULS_BASE_URL": "RECEIVER_PULSE_BASE_URL",
+    }
+    assert "Did you mean RECEIVER_PUBLIC_URL?" in program.run("config", "show").err
+    report = program.run("doctor", "--json").json
+    warned = [one for one in report["checks"] if one["name"] == "setting unknown"]
+    assert [one["status"] for one in warned] == ["warn"] * 3
+    with program.started("serve", "--port", "0") as serving:
+        said = json.loads(serving.wait_for("RECEIVER_PUBLIK_URL"))
+        assert (said["event"], said["level"]) == ("setting_unknown", "warning")
+        assert said["nearest"] == "RECEIVER_PUBLIC_URL"
+
+
+def test_jobs_are_not_kept_for_less_than_senders_retry(alone: Program) -> None:
+    """A number of days that could not be kept to is refused, with the reason."""
+    for days, code in (("3", 2), ("4", 0), ("0", 0)):
+        done = alone.but(RECEIVER_KEEP_DAYS=days).run("config", "show")
+        assert done.code == code
+        assert ("76 hours" in done.err) == bool(code)
+
+
+def test_what_a_provider_still_lacks_is_named(alone: Program, tmp_path: Path) -> None:
+    """Credentials and signing secret apart; a sample that reads otherwise is said in plain words."""
+    program = alone.but(PULSE_WEBHOOK_SECRET="", PERPLEXITY_API_KEY="")
+    listed = {one["name"]: one for one in program.json("providers", "list")["providers"]}
+    assert (listed["pulse"]["credentials"], listed["pulse"]["missing"]) == (True, ["PULSE_WEBHOOK_SECRET"])
+    assert listed["perplexity"]["missing"] == ["PERPLEXITY_API_KEY"]
+    assert listed["netnut"]["missing"] == []
+    rows = {line.split()[0]: line for line in program.run("providers", "list").out.splitlines()}
+    assert rows["pulse"].endswith("missing: PULSE_WEBHOOK_SECRET")
+    assert rows["netnut"].endswith("set")
+    assert "missing: PULSE_WEBHOOK_SECRET" in program.run("providers", "show", "pulse").out
+
+    (tmp_path / "tea.toml").write_text(TEA, encoding="utf-8")
+    checked = program.run("providers", "check", str(tmp_path))
+    assert checked.code == 1
+    assert 'the id reads as "42", not "43"' in checked.out
+    assert 'the state reads as "succeeded", not nothing' in checked.out
 
 
 def test_providers_are_listed_shown_and_checked(alone: Program, tmp_path: Path) -> None:
@@ -89,90 +201,3 @@ def test_providers_are_listed_shown_and_checked(alone: Program, tmp_path: Path) 
     assert checked.code == 1
     assert checked.out.startswith("tea.toml: title:")
     assert alone.run("providers", "check", "nowhere").code == 2
-
-
-def test_the_database_is_migrated_and_exported(alone: Program, tmp_path: Path) -> None:
-    """Migrations are carried out once; every table is exported, bytes in base64, for the owner only."""
-    assert alone.run("db", "export", "out").code == 3
-    assert alone.json("db", "migrate")["migrations"][0] == "0001_initial.sql"
-    assert alone.json("db", "migrate")["migrations"] == []
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
-        connection.execute("INSERT INTO pruned VALUES (?, 1)", (b"\x00\xff",))
-    connection.close()
-
-    counts = alone.json("db", "export", "out")["tables"]
-    assert counts["pruned"] == 1
-    assert counts["job"] == 0
-    row = json.loads((tmp_path / "out" / "pruned.ndjson").read_text(encoding="utf-8"))
-    assert row == {
-        "digest": {"$base64": True, "encoded": base64.b64encode(b"\x00\xff").decode()},
-        "pruned_at": 1,
-    }
-    assert (tmp_path / "out" / "pruned.ndjson").stat().st_mode & 0o077 == 0
-    lines = alone.run("db", "export", "-").out.splitlines()
-    assert {"table": "pruned", "row": row} in map(json.loads, lines)
-
-
-def test_prune_deletes_what_is_old(alone: Program, tmp_path: Path) -> None:
-    """A dry run counts; four days are the least."""
-    alone.run("db", "migrate")
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
-        connection.execute(
-            "INSERT INTO job (id, provider, operation, state, delivery, key_id, created_at, ended_at, deadline_at, "
-            "keep_from, submission, callbacks) "
-            "VALUES ('job_00', 'pulse', '', 'failed', 'none', '', 1, ?, 1, 'completion', 'sent', 0)",
-            (DAY,),
-        )
-    connection.close()
-    counted = {"dry_run": True, "jobs": 1, "callbacks": 0}
-    assert alone.json("db", "prune", "--older-than", "30d", "--dry-run") == counted
-    assert alone.run("db", "prune", "--older-than", "30d").out == "deleted 1 jobs and 0 callbacks\n"
-    refused = alone.run("db", "prune", "--older-than", "95h")
-    assert refused.code == 2
-    assert "4 days" in refused.err
-
-
-@pytest.mark.usefixtures("forged", "succeeded")
-def test_the_doctor_looks_at_everything(program: Program) -> None:
-    """Beside a serving process all is well, but for what the doctor warns about."""
-    report = program.json("doctor")
-    checks = {one["name"]: one for one in report["checks"]}
-    assert report["ok"] is True
-    assert {one["status"] for one in report["checks"]} <= {"ok", "warn"}
-    for name in ("settings", "secret key", "providers", "migrations", "open jobs", "serving", "handlers"):
-        assert checks[name]["status"] == "ok", checks[name]
-    assert checks["public url"]["status"] == "warn"
-    assert "reverify" in checks["quarantine pulse"]["next"]
-
-
-def test_the_doctor_changes_nothing(alone: Program, tmp_path: Path) -> None:
-    """No database is made, and no migration carried out."""
-    done = alone.run("doctor")
-    assert done.code == 0
-    assert "There is no database" in done.out
-    assert not (tmp_path / "receiver.db").exists()
-
-    last = alone.json("db", "migrate")["migrations"][-1]
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
-        connection.execute("DELETE FROM migration WHERE name = ?", (last,))
-    connection.close()
-    checks = {one["name"]: one for one in alone.json("doctor")["checks"]}
-    assert (checks["migrations"]["status"], last in checks["migrations"]["text"]) == ("warn", True)
-    assert "receiver db migrate" in checks["migrations"]["next"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({"RECEIVER_PORT": "door"}, "settings"),
-        ({"RECEIVER_SECRET_KEY": "short"}, "secret key"),
-        ({"RECEIVER_PROVIDERS_DIR": "nowhere"}, "providers"),
-        ({"RECEIVER_DATABASE_URL": "sqlite:///hooks.py"}, "database"),
-    ],
-)
-def test_the_doctor_fails_with_what_to_do(alone: Program, settings: dict[str, str], name: str) -> None:
-    """A failure is 1, and says what to do next."""
-    done = alone.but(**settings).run("doctor", "--json")
-    (failed,) = [one for one in done.json["checks"] if one["status"] == "fail"]
-    assert (done.code, failed["name"]) == (1, name)
-    assert failed["next"]

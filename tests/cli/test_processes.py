@@ -29,8 +29,8 @@ def test_a_second_serve_is_refused(program: Program) -> None:
 
 
 def test_serve_ends_on_sigterm(alone: Program) -> None:
-    """It says where it listens, without a worker too, and exits 0."""
-    with alone.started("serve", "--port", "0", "--no-worker") as serving:
+    """It says where it listens, and exits 0."""
+    with alone.started("serve", "--port", "0") as serving:
         said = json.loads(serving.wait_for("receiver_listening"))
         assert said["host"] == "127.0.0.1"
         assert said["port"] > 0
@@ -42,6 +42,36 @@ def test_worker_ends_on_sigterm(alone: Program) -> None:
     with alone.started("worker") as worker:
         worker.wait_for("worker_started")
         assert worker.stop() == 0
+
+
+def test_without_its_worker_sqlite_is_not_served(alone: Program) -> None:
+    """Nobody else could do what is due; the sentence says what could."""
+    done = alone.run("serve", "--port", "0", "--no-worker", "--json")
+    assert (done.code, done.problem["code"]) == (2, "worker_needed")
+    assert "PostgreSQL" in done.problem["detail"]
+
+
+def test_several_processes_share_postgresql(on_postgres: Program) -> None:
+    """One takes callbacks, another does what is due; the doctor names both, and says when one of them is missing."""
+
+    def serving() -> tuple[str, str]:
+        checks = {one["name"]: one for one in on_postgres.json("doctor")["checks"]}
+        return checks["serving"]["status"], checks["serving"]["text"]
+
+    with on_postgres.started("serve", "--port", "0", "--no-worker") as taking:
+        taking.wait_for("receiver_listening")
+        assert serving()[0] == "warn"
+        assert "nobody does what is due" in serving()[1]
+        with on_postgres.started("worker") as working:
+            working.wait_for("worker_started")
+            status, text = serving()
+            assert status == "ok"
+            assert "(ingest, seen " in text
+            assert "(worker, seen " in text
+            assert taking.stop() == 0
+            assert "nobody takes callbacks" in serving()[1]
+            assert working.stop() == 0
+    assert serving() == ("warn", "no process serves this database")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from receiver.cli import COMMANDS, main
 
 def serve(path: str) -> None:
     """Answer requests until the process is ended."""
-    for module, _ in COMMANDS.values():
-        importlib.import_module(f"receiver.cli.{module}")
+    for module in [f"cli.{module}" for module, _ in COMMANDS.values()] + ["storage.postgres"]:
+        importlib.import_module(f"receiver.{module}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

@@ -1,7 +1,6 @@
 """SQLite: durable when it says so, and a clear no within two seconds when it cannot."""
 
 import asyncio
-import fcntl
 import os
 import signal
 import sqlite3
@@ -16,10 +15,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
-from receiver.storage import schema, writer
 from receiver.storage.sqlite import SQLite
-from receiver.storage.store import Store, open_driver
-from tests.storage.making import ACME, DONE, Desk, arrival, callback, new_job
+from receiver.storage.store import Store
+from tests.storage.making import ACME, Desk, arrival, callback, new_job
 
 ROOT = Path(__file__).parents[2]
 
@@ -277,71 +275,6 @@ async def test_the_right_to_serve_ends_with_its_owner(path: Path) -> None:
         store = await Store.open(f"sqlite:///{path}")
         store.driver.serve()
         await store.close()
-
-
-async def test_a_newer_schema_is_refused(store: Store, path: Path) -> None:
-    """An older program does not touch what a newer one made."""
-    assert schema.migrate(store.driver) == []
-    with store.driver.write() as tx:
-        tx.run("INSERT INTO migration (name) VALUES ('9999_future.sql')")
-    with pytest.raises(ConfigurationError, match=r"9999_future\.sql") as refused:
-        await Store.open(f"sqlite:///{path}")
-    assert refused.value.code == "schema_newer"
-
-
-@pytest.mark.parametrize(
-    "url", ["mysql://x/y", "sqlite://", "sqlite:///", "sqlite:receiver.db", "receiver.db", ""]
-)
-def test_an_address_that_is_no_database_is_refused(url: str) -> None:
-    """With the setting's name."""
-    with pytest.raises(ConfigurationError, match="RECEIVER_DATABASE_URL"):
-        open_driver(url)
-
-
-async def test_a_closed_store_refuses_at_once(path: Path) -> None:
-    """What waits at the close is committed; what comes after it is refused, not forgotten."""
-    store = await Store.open(f"sqlite:///{path}")
-    wishes = [asyncio.ensure_future(store.submit(new_job())) for _ in range(50)]
-    await asyncio.sleep(0)
-    await store.close()
-    assert all(created for _, created in await asyncio.gather(*wishes))
-    with pytest.raises(StoreUnavailableError):
-        await store.submit(new_job())
-    again = await Store.open(f"sqlite:///{path}")
-    assert Desk(again).count("job") == 50
-    await again.close()
-
-
-async def test_a_full_queue_refuses_at_once(
-    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the database is gone, memory stays bounded."""
-    monkeypatch.setattr(writer, "MOST_WAITING", 10)
-    handle = os.open(f"{path}-lock", os.O_RDWR)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    wishes = [asyncio.ensure_future(store.submit(new_job())) for _ in range(40)]
-    done, waiting = await asyncio.wait(wishes, timeout=0.1)
-    assert len(done) >= 29
-    assert all(isinstance(one.exception(), StoreUnavailableError) for one in done)
-    os.close(handle)
-    await asyncio.gather(*waiting)
-
-
-async def test_a_caller_that_went_away_harms_nobody(store: Store) -> None:
-    """Its wish is committed all the same; a callback's is dropped (its sender tries again); others' are not touched."""
-    desk = Desk(store)
-    jobs = [asyncio.ensure_future(desk.submit()) for _ in range(20)]
-    calls = [
-        asyncio.ensure_future(store.ingest(arrival(callback(ACME, DONE, rejected="x")))) for _ in range(20)
-    ]
-    await asyncio.sleep(0)
-    for one in (*jobs[::2], *calls[::2]):
-        one.cancel()
-    await asyncio.gather(*jobs[1::2], *calls[1::2])
-    await asyncio.wait([*jobs, *calls])
-    assert desk.count("job") == 20
-    # The first may have been on its way already.
-    assert desk.count("callback") in {10, 11}
 
 
 async def test_the_log_is_moved_into_the_file(store: Store, path: Path) -> None:

@@ -1,0 +1,78 @@
+"""``receiver db export``."""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Final, TextIO
+
+import click
+
+from receiver.cli import options, output, session
+from receiver.cli.command import Command, note
+from receiver.settings import from_environment
+from receiver.storage import schema
+from receiver.storage.driver import Transaction
+from receiver.storage.tables import Table, batches, one_state, tables
+
+#: Names of files that hold every table, a line each; any other target is a folder of one file a table.
+_FILES: Final = {".ndjson", ".jsonl"}
+
+
+@click.command(cls=Command)
+@click.argument("target", type=click.Path(path_type=Path, allow_dash=True))
+@options.as_json
+def export(*, target: Path, as_json: bool) -> None:
+    """Write every table as newline-delimited JSON.
+
+    Into a folder, one TABLE.ndjson each; or, if TARGET ends in .ndjson or .jsonl or is '-', into one file
+    whose lines are {"table": …, "row": …}. Bodies and other bytes are {"$base64": true, "encoded": …}. What
+    is written is one state of the database, and as confidential as it.
+    """
+    if target == Path("-") and as_json:
+        raise click.UsageError("--json counts what was written; with '-' standard output holds the rows.")
+    with session.opened_driver(from_environment().database_url) as driver:
+        schema.check(driver)
+        with one_state(driver) as tx:
+            counts = _export(tx, target)
+    if as_json:
+        output.show_json({"tables": counts})
+    else:
+        note(f"{sum(counts.values())} rows of {len(counts)} tables exported.")
+
+
+def _export(tx: Transaction, target: Path) -> dict[str, int]:
+    if target == Path("-"):
+        return {table.name: _write(tx, table, sys.stdout, named=True) for table in tables()}
+    if target.suffix in _FILES:
+        with _private(target) as file:
+            return {table.name: _write(tx, table, file, named=True) for table in tables()}
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    counts = {}
+    for table in tables():
+        with _private(target / f"{table.name}.ndjson") as file:
+            counts[table.name] = _write(tx, table, file, named=False)
+    return counts
+
+
+def _private(path: Path) -> TextIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+
+
+def _write(tx: Transaction, table: Table, file: TextIO, *, named: bool) -> int:
+    count = 0
+    for batch in batches(tx, table):
+        for row in batch:
+            plain = {column: _plain(value) for column, value in zip(table.types, row, strict=True)}
+            document = {"table": table.name, "row": plain} if named else plain
+            file.write(json.dumps(document, ensure_ascii=False) + "\n")
+        count += len(batch)
+    return count
+
+
+def _plain(value: object) -> object:
+    # The form that sqlite-utils writes and reads: https://sqlite-utils.datasette.io/en/stable/cli.html
+    return (
+        {"$base64": True, "encoded": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+    )

@@ -1,0 +1,113 @@
+"""The checks of ``receiver doctor`` that ask the record: who serves it, and what is stuck, dead or rejected."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from receiver.app import Running
+from receiver.cli import output, session
+from receiver.cli.finding import OK, WARN, Check, failed
+from receiver.core.errors import ConfigurationError
+from receiver.storage import serving
+
+_ENDED: Final = {"succeeded", "failed", "canceled", "expired", "timed_out"}
+
+
+async def check_record(running: Running, handlers: Sequence[str] | None) -> AsyncIterator[Check]:
+    """Carry out every check; *handlers* are the names of those that could be loaded."""
+    if running.keys.masters:
+        try:
+            await running.check()
+        except ConfigurationError as error:
+            yield failed("open jobs", error, "Until then 'serve' refuses to start.")
+        else:
+            yield Check(name="open jobs", status=OK, text="their keys and descriptions are there")
+    yield await _check_serving(running)
+    if handlers is not None:
+        yield await _check_registered(running, handlers)
+    counts = await running.store.counts(now=running.clock())
+    dead = counts["dispatches_dead"]
+    yield Check(
+        name="dead letters",
+        status=WARN if dead else OK,
+        text=f"{dead} dispatches have no attempts left" if dead else "none",
+        next="See 'receiver dead list'; after a fix 'receiver replay --failed' or 'receiver dead retry'."
+        if dead
+        else "",
+    )
+    late = sum(one["overdue"] for one in counts["jobs"] if one["state"] not in _ENDED)
+    yield Check(
+        name="overdue jobs",
+        status=WARN if late else OK,
+        text=f"{late} open jobs are past their deadline" if late else "none",
+        next="'receiver serve' ends them; if it runs, read its log." if late else "",
+    )
+    for provider, key, count, last in await running.store.keys_used():
+        yield Check(
+            name=f"key {provider}",
+            status=OK,
+            text=f"{key} proved {count} callbacks, the last at {output.moment(last)}",
+        )
+    for provider, code, count in await running.store.quarantine():
+        yield Check(
+            name=f"quarantine {provider}",
+            status=WARN,
+            text=f"{count} rejected: {code}",
+            next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {provider}",
+        )
+
+
+async def _check_serving(running: Running) -> Check:
+    """Whether somebody takes callbacks, and somebody does what is due."""
+    nodes = await running.store.nodes()
+    if running.store.driver.exclusive:
+        served = session.is_served(running.settings)
+        nodes = nodes if served else []
+    else:
+        nodes = serving.alive(running.store.driver, lease_ms=running.settings.lease_ms)
+        served = bool(nodes)
+    if not served:
+        return Check(
+            name="serving",
+            status=WARN,
+            text="no process serves this database",
+            next="Start 'receiver serve'.",
+        )
+    now = running.clock()
+    shown = ", ".join(
+        f"{one.name} ({one.role}, seen {output.span(max(now - one.seen_at, 0))} ago)" for one in nodes
+    )
+    roles = {one.role for one in nodes}
+    if roles == {"worker"}:
+        return Check(
+            name="serving",
+            status=WARN,
+            text=f"nobody takes callbacks: {shown}",
+            next="Start 'receiver serve'.",
+        )
+    if roles == {"ingest"}:
+        return Check(
+            name="serving",
+            status=WARN,
+            text=f"nobody does what is due: {shown}",
+            next="Start 'receiver worker', or 'receiver serve' without --no-worker.",
+        )
+    return Check(name="serving", status=OK, text=shown or "a process serves this database")
+
+
+async def _check_registered(running: Running, loaded: Sequence[str]) -> Check:
+    registered = {one["name"] for one in await running.store.handlers()}
+    if missing := sorted(set(loaded) - registered):
+        return Check(
+            name="handlers",
+            status=WARN,
+            text=f"not registered yet: {', '.join(missing)}",
+            next="They get completions once 'receiver serve' has started with them.",
+        )
+    if gone := sorted(registered - set(loaded)):
+        return Check(
+            name="handlers",
+            status=WARN,
+            text=f"registered, but not in {running.settings.handlers}: {', '.join(gone)}",
+            next="Their dispatches are dead after an hour; restart 'receiver serve' if you removed them.",
+        )
+    return Check(name="handlers", status=OK, text=", ".join(sorted(loaded)) or "none")

@@ -1,0 +1,86 @@
+"""Names of settings: the known ones, and those in the environment that nobody reads."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import Field, fields
+from typing import Final
+
+from receiver.catalog import Catalog
+from receiver.core.errors import ConfigurationError
+from receiver.core.model import Value
+from receiver.core.provider import Provider
+from receiver.settings import Settings
+
+_OURS: Final = "RECEIVER_"
+#: What the tests read, and what Kubernetes sets for a Service of our name.
+_FOREIGN: Final = re.compile(
+    r"RECEIVER_(TEST_\w+|(\w+_)?SERVICE_(HOST|PORT\w*)|(\w+_)?PORT_\d+_(TCP|UDP)\w*)"
+)
+_REFERENCE: Final = "env:"
+
+
+class Unknown(Value, frozen=True, kw_only=True):
+    """A variable that nobody reads, and the known one that is most like it."""
+
+    name: str
+    nearest: str | None = None
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return (
+            f"Did you mean {self.nearest}?" if self.nearest else "'receiver config show' lists all settings."
+        )
+
+
+def unknown_settings(environ: Mapping[str, str]) -> list[Unknown]:
+    """The variables in *environ* that are named like ours and that nobody reads."""
+    known = {one.metadata["env"] for one in setting_fields()}
+    unknown = list(_unread(environ, known))
+    if unknown:
+        # Only then: reading all descriptions takes a while.
+        try:
+            providers: Iterable[Provider] = Catalog.load(Settings.load(environ)).values()
+        except ConfigurationError:
+            # Which providers there are cannot be told, so what is named like a provider's address may be one's.
+            known |= {name for name in environ if name.endswith("_BASE_URL")}
+        else:
+            known |= {base_url_name(one.name) for one in providers}
+            known |= {name for name in referenced(providers) if name.startswith(_OURS)}
+        unknown = list(_unread(environ, known))
+    return [
+        Unknown(name=name, nearest=next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None))
+        for name in unknown
+    ]
+
+
+def setting_fields() -> Iterator[Field[object]]:
+    """The fields of Settings that come from the environment."""
+    return (one for one in fields(Settings) if "env" in one.metadata)
+
+
+def base_url_name(provider: str) -> str:
+    """The variable that points a provider elsewhere."""
+    return f"{_OURS}{provider.upper().replace('-', '_')}_BASE_URL"
+
+
+def referenced(providers: Iterable[Provider]) -> Iterator[str]:
+    """The variables that descriptions refer to."""
+    for provider in providers:
+        references = [one.secret for one in provider.credentials] + [
+            reference for one in provider.credentials for reference in one.basic or ()
+        ]
+        references += [provider.key.secret if provider.key else None, *provider.headers.values()]
+        for reference in references:
+            if reference and reference.startswith(_REFERENCE):
+                yield reference.removeprefix(_REFERENCE)
+
+
+def _unread(environ: Mapping[str, str], known: set[str]) -> Iterator[str]:
+    for name, value in sorted(environ.items()):
+        if value and name.startswith(_OURS) and not _FOREIGN.fullmatch(name):
+            # A provider's address does not come from a file.
+            plain = name if name.endswith("_BASE_URL_FILE") else name.removesuffix("_FILE")
+            if plain not in known and name not in known:
+                yield name

@@ -1,0 +1,106 @@
+"""The doctor: what it finds, and that it changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .programs import DATABASE_PASSWORD, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.postgres import PostgresServer
+
+    from .programs import Program
+
+
+@pytest.mark.usefixtures("forged", "succeeded")
+def test_the_doctor_looks_at_everything(program: Program) -> None:
+    """Beside a serving process all is well, but for what the doctor warns about."""
+    report = program.json("doctor")
+    checks = {one["name"]: one for one in report["checks"]}
+    assert report["ok"] is True
+    assert {one["status"] for one in report["checks"]} <= {"ok", "warn"}
+    for name in ("settings", "secret key", "providers", "migrations", "open jobs", "serving", "handlers"):
+        assert checks[name]["status"] == "ok", checks[name]
+    assert checks["public url"]["status"] == "warn"
+    assert "reverify" in checks["quarantine pulse"]["next"]
+
+
+def test_the_doctor_changes_nothing(alone: Program, tmp_path: Path) -> None:
+    """No database is made, and no migration carried out."""
+    done = alone.run("doctor")
+    assert done.code == 0
+    assert "There is no database" in done.out
+    assert not (tmp_path / "receiver.db").exists()
+
+    last = alone.json("db", "migrate")["migrations"][-1]
+    with sqlite3.connect(tmp_path / "receiver.db") as connection:
+        connection.execute("DELETE FROM migration WHERE name = ?", (last,))
+    connection.close()
+    checks = {one["name"]: one for one in alone.json("doctor")["checks"]}
+    assert (checks["migrations"]["status"], last in checks["migrations"]["text"]) == ("warn", True)
+    assert "receiver db migrate" in checks["migrations"]["next"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"RECEIVER_PORT": "door"}, "settings"),
+        ({"RECEIVER_SECRET_KEY": "short"}, "secret key"),
+        ({"RECEIVER_PROVIDERS_DIR": "nowhere"}, "providers"),
+        ({"RECEIVER_DATABASE_URL": "sqlite:///hooks.py"}, "database"),
+    ],
+)
+def test_the_doctor_fails_with_what_to_do(alone: Program, settings: dict[str, str], name: str) -> None:
+    """A failure is 1, and says what to do next."""
+    done = alone.but(**settings).run("doctor", "--json")
+    (failed,) = [one for one in done.json["checks"] if one["status"] == "fail"]
+    assert (done.code, failed["name"]) == (1, name)
+    assert failed["next"]
+
+
+def test_handlers_are_looked_at_without_a_database(alone: Program) -> None:
+    """That they can be loaded is known before anything is served."""
+    checks = {one["name"]: one for one in alone.json("doctor")["checks"]}
+    assert (checks["handlers"]["status"], checks["handlers"]["text"]) == ("ok", "broken, save")
+    done = alone.but(RECEIVER_HANDLERS="nowhere:receiver").run("doctor", "--json")
+    (failed,) = [one for one in done.json["checks"] if one["status"] == "fail"]
+    assert failed["name"] == "handlers"
+
+
+def test_the_doctor_looks_at_postgresql(on_postgres: Program) -> None:
+    """Reachable, durable, of which version; before anything is there, and after."""
+    checks = {one["name"]: one for one in on_postgres.json("doctor")["checks"]}
+    assert (checks["migrations"]["status"], checks["migrations"]["text"]) == ("warn", "nothing is there yet")
+    on_postgres.json("db", "migrate")
+    checks = {one["name"]: one for one in on_postgres.json("doctor")["checks"]}
+    for name in ("database", "clock", "listening", "migrations", "open jobs", "dead letters"):
+        assert checks[name]["status"] == "ok", checks[name]
+    assert "PostgreSQL" in checks["database"]["text"]
+    assert checks["serving"]["text"] == "no process serves this database"
+
+
+def test_a_server_that_forgets_is_warned_of(alone: Program, postgres_server: PostgresServer) -> None:
+    """What it acknowledges could be lost; the tests' own server is one."""
+    program = alone.but(RECEIVER_DATABASE_URL=postgres_server.url())
+    checks = {one["name"]: one for one in program.json("doctor")["checks"]}
+    assert checks["durability"]["status"] == "warn"
+    assert "fsync and full_page_writes are off" in checks["durability"]["text"]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://receiver:{}@127.0.0.1:{}/db", "postgres://receiver@127.0.0.1:{1}/db?password={0}"]
+)
+def test_a_server_out_of_reach_is_a_failure(alone: Program, url: str) -> None:
+    """The doctor, serve and a command say so; none of them says the password."""
+    program = alone.but(RECEIVER_DATABASE_URL=url.format(DATABASE_PASSWORD, free_port()))
+    done = program.run("doctor", "--json")
+    (failed,) = [one for one in done.json["checks"] if one["status"] == "fail"]
+    assert (done.code, failed["name"]) == (1, "database")
+    for command in (["serve", "--port", "0"], ["jobs", "list"], ["db", "migrate"]):
+        refused = program.run(*command, "--json")
+        assert (refused.code, refused.problem["code"]) == (1, "store_unavailable")

@@ -1,0 +1,372 @@
+"""Copying a database: everything or nothing, read back and compared, whatever happens in between."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
+from receiver.core.model import MINUTE, SECOND, HandlerSpec
+from receiver.storage import copying, postgres, schema, sqlite, tables
+from receiver.storage.copying import Copied, Progress
+from receiver.storage.driver import Driver, Transaction
+from receiver.storage.nodes import Node
+from receiver.storage.store import Store, open_driver
+from tests.core.making import NOW
+from tests.storage.making import ACME, DONE, Desk, arrival, callback
+
+LEASE = MINUTE
+#: Every table that is copied, and has rows in the record below.
+FILLED = {
+    *("attempt", "callback", "dispatch", "due", "handler", "held", "job", "pruned", "quarantine"),
+    *("result_chunk", "submission"),
+}
+
+
+@pytest.fixture(params=["sqlite to postgresql", "postgresql to sqlite", "sqlite to sqlite"])
+def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """The addresses of two empty databases."""
+    one, _, other = request.param.partition(" to ")
+    return _url(request, tmp_path, one, "from"), _url(request, tmp_path, other, "to")
+
+
+@pytest.fixture
+def to_postgres(postgres_url: str, tmp_path: Path) -> tuple[str, str]:
+    """The way that most go."""
+    return f"sqlite:///{tmp_path}/from.db", postgres_url
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is in the way is not waited for, and every batch is small."""
+    monkeypatch.setattr(tables, "_ROWS", 3)
+    monkeypatch.setattr(tables, "_AHEAD", 7)
+    monkeypatch.setattr(tables, "_BYTES", 40_000)
+    monkeypatch.setattr(copying, "_PATIENCE", 200)
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.1)
+    monkeypatch.setitem(postgres._LIMITS, "lock_timeout", 200)
+
+
+@pytest.fixture
+async def desk(urls: tuple[str, str]) -> AsyncIterator[Desk]:
+    """The database that is copied, with something in every table."""
+    async for one in _filled(urls[0]):
+        yield one
+
+
+@pytest.fixture
+async def small(to_postgres: tuple[str, str]) -> AsyncIterator[Desk]:
+    """The same, for what is tried one way only."""
+    async for one in _filled(to_postgres[0]):
+        yield one
+
+
+def _url(request: pytest.FixtureRequest, folder: Path, kind: str, name: str) -> str:
+    if kind == "sqlite":
+        return f"sqlite:///{folder}/{name}.db"
+    made: str = request.getfixturevalue("postgres_url")
+    return made
+
+
+async def _filled(url: str) -> AsyncIterator[Desk]:
+    store = await Store.open(url)
+    desk = Desk(store)
+    await desk.register("save", "other")
+    for number in range(10):
+        one = await desk.submitted(remote_id=f"r{number}", key=f"k{number}", metadata={"n": number})
+        if number % 2:
+            await desk.call(one, DONE, at=NOW + number)
+    await desk.call(one, {"status": "done", "result": "x" * 100_000})
+    await store.write_chunks(one.id, part=1, first=0, content=bytes(range(256)) * 4096)
+    await store.ingest(arrival(callback(ACME, b"\x00\xff", rejected="signature_mismatch")))
+    await desk.submit("wide")
+    await desk.call_wide(DONE | {"id": "early"})
+    with store.driver.write() as tx:
+        tx.insert(
+            "pruned", "digest, pruned_at", [{"digest": bytes([n, 0]), "pruned_at": n} for n in range(9)]
+        )
+    await desk.work("save", at=NOW + SECOND, limit=2)
+    yield desk
+    await store.close()
+
+
+@contextmanager
+def opened(*urls: str) -> Iterator[list[Driver]]:
+    """Open databases by themselves."""
+    drivers = [open_driver(url) for url in urls]
+    try:
+        yield drivers
+    finally:
+        for driver in drivers:
+            driver.close()
+
+
+def copy(urls: tuple[str, str], progress: Callable[[Progress], None] = lambda _: None) -> Copied:
+    """Copy, as the command does."""
+    with opened(*urls) as (source, target):
+        return copying.copy(source, target, lease_ms=LEASE, progress=progress)
+
+
+def content(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table that is copied."""
+    with opened(url) as (driver,), driver.read() as tx:
+        return {one.name: _rows(tx, one) for one in tables.tables() if one.name != "node"}
+
+
+def _rows(tx: Transaction, table: tables.Table) -> list[tuple[Any, ...]]:
+    return tx.run(f"SELECT {table.columns} FROM {table.name} ORDER BY {', '.join(table.key)}")  # noqa: S608  (our own names)
+
+
+def write(url: str, sql: str, **params: object) -> None:
+    """Change a database behind everybody's back."""
+    with opened(url) as (driver,), driver.write() as tx:
+        tx.run(sql, params)
+
+
+async def test_everything_is_copied_and_the_source_stays(urls: tuple[str, str], desk: Desk) -> None:
+    """Every row of every table is there, byte for byte, but for the nodes; the receiver goes on with it."""
+    before = content(urls[0])
+    assert {name for name, rows in before.items() if rows} == FILLED
+    done = copy(urls)
+    assert content(urls[1]) == before == content(urls[0])
+    assert {name: one.rows for name, one in done.tables.items()} == {n: len(r) for n, r in before.items()}
+    assert done.replaced == []
+    store = await Store.open(urls[1], migrate=False)
+    try:
+        assert await store.nodes() == []
+        (job_id,) = (row[0] for row in before["job"] if row[6] == "r9")
+        assert await store.record(job_id) == await desk.store.record(job_id)
+    finally:
+        await store.close()
+
+
+async def test_both_ways_the_checksums_are_the_same(to_postgres: tuple[str, str], small: Desk) -> None:
+    """A checksum is that of the rows, whichever database holds them."""
+    del small
+    there = copy(to_postgres)
+    back = copy((to_postgres[1], to_postgres[0].replace("from.db", "back.db")))
+    assert there.tables == back.tables
+    assert len({one.sha256 for one in there.tables.values()}) == len(FILLED)
+
+
+async def test_rows_are_read_in_bounded_memory(to_postgres: tuple[str, str], small: Desk) -> None:
+    """In the order of the key, at most so many rows and bytes at a time, unless one row alone has more."""
+    del small
+    copy(to_postgres)
+    chunks = next(one for one in tables.tables() if one.name == "result_chunk")
+    attempts = next(one for one in tables.tables() if one.name == "attempt")
+    for url in to_postgres:
+        with opened(url) as (driver,), tables.one_state(driver) as tx:
+            assert [len(batch) for batch in tables.batches(tx, chunks)] == [1] * 4
+            read = list(tables.batches(tx, attempts))
+            assert max(map(len, read)) == 3
+            assert [row for batch in read for row in batch] == _rows(tx, attempts)
+
+
+def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
+    """On each database: no table is forgotten, and each has these columns, types and key."""
+    with opened(url) as (driver,):
+        schema.migrate(driver)
+        there = {name for name in driver.tables() if not name.startswith("sqlite_")}
+        assert {one.name for one in tables.tables()} == there - {"migration"}
+        if driver.exclusive:
+            return
+        with driver.read() as tx:
+            for one in tables.tables():
+                assert _catalogue(tx, one.name) == (one.types, one.key)
+
+
+def _catalogue(tx: Transaction, name: str) -> tuple[dict[str, type], tuple[str, ...]]:
+    """What PostgreSQL itself says about a table."""
+    types = {"text": str, "bigint": int, "bytea": bytes}
+    columns = tx.run(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = :name "
+        "AND table_schema = current_schema() ORDER BY ordinal_position",
+        {"name": name},
+    )
+    key = tx.run(
+        "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey) "
+        "WHERE indisprimary AND indrelid = to_regclass(:name) ORDER BY array_position(indkey, attnum)",
+        {"name": name},
+    )
+    return {column: types[kind] for column, kind in columns}, tuple(row[0] for row in key)
+
+
+async def test_an_unfinished_copy_is_refused_and_begun_anew(urls: tuple[str, str], desk: Desk) -> None:
+    """Whatever broke it off: nobody takes what is there, and the next copy is of what is there by then."""
+
+    def break_off(progress: Progress) -> None:
+        if progress.table == "job":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy(urls, break_off)
+    for migrate in (True, False):
+        with pytest.raises(ConfigurationError) as refused:
+            await Store.open(urls[1], migrate=migrate)
+        assert refused.value.code == "copy_unfinished"
+    await desk.submitted(remote_id="late")
+    copy(urls)
+    assert content(urls[1]) == content(urls[0])
+    await (await Store.open(urls[1], migrate=False)).close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM attempt WHERE number > 0",
+        "UPDATE callback SET query = 'b' WHERE verdict = 'rejected'",
+        "INSERT INTO handler (name, state, seen_at) VALUES ('late', 'any', 1)",
+    ],
+    ids=["lost", "changed", "added"],
+)
+async def test_a_copy_that_differs_is_refused(to_postgres: tuple[str, str], small: Desk, sql: str) -> None:
+    """Rows that were lost, changed or added are found, the table is named, and the mark stays."""
+    del small
+
+    def disturb(progress: Progress) -> None:
+        if progress.table == "submission" and progress.rows == 10 and not progress.compared:
+            write(to_postgres[1], sql)
+
+    with pytest.raises(ConflictError) as differs:
+        copy(to_postgres, disturb)
+    assert differs.value.code == "copy_differs"
+    assert f" {sql.split()[1 if sql.startswith('UPDATE') else 2]} has" in str(differs.value)
+    with pytest.raises(ConfigurationError, match="copy"):
+        await Store.open(to_postgres[1])
+
+
+async def test_nothing_changes_the_source_meanwhile(urls: tuple[str, str], desk: Desk) -> None:
+    """No command can write, and no process can start: what is copied is the last word."""
+    refused: list[str] = []
+
+    def try_it(progress: Progress) -> None:
+        if progress.table == "job" and not refused:
+            for sql in ("DELETE FROM pruned", "UPDATE node SET seen_at = 1"):
+                try:
+                    write(urls[0], sql)
+                except Exception as error:  # noqa: BLE001  (each database says so in its own way)
+                    refused.append(type(error).__name__)
+
+    del desk
+    copy(urls, try_it)
+    assert len(refused) == 2
+    assert content(urls[1]) == content(urls[0])
+
+
+async def test_what_is_served_is_not_copied(to_postgres: tuple[str, str], small: Desk) -> None:
+    """Nor copied into; the sentence names who serves. Who gave no sign of life for three leases does not count."""
+    with opened(to_postgres[0]) as (served,):
+        served.serve()
+        with pytest.raises(ConfigurationError, match="FROM is served") as refused:
+            copy(to_postgres)
+        assert refused.value.code == "already_served"
+    del small
+    copy(to_postgres)
+    back = to_postgres[1], to_postgres[0].replace("from.db", "back.db")
+    with opened(to_postgres[1]) as (driver,):
+        now = driver.time()
+    assert now is not None
+    write(to_postgres[1], "INSERT INTO node VALUES ('frida', 'serve', :at, :at)", at=now - LEASE)
+    with pytest.raises(ConfigurationError, match=r"FROM is served by frida \(serve\)"):
+        copy(back)
+    with pytest.raises(ConfigurationError, match=r"TO is served by frida \(serve\)"):
+        copy(to_postgres)
+    write(to_postgres[1], "UPDATE node SET seen_at = seen_at - :long", long=3 * LEASE)
+    copy(back)
+
+
+async def test_who_begins_to_serve_meanwhile_is_noticed(to_postgres: tuple[str, str], small: Desk) -> None:
+    """A process that got in before the mark was there ends the copy, not its record."""
+    del small
+
+    def join(progress: Progress) -> None:
+        if progress.table == "submission" and progress.compared:
+            write(to_postgres[1], "INSERT INTO node VALUES ('frida', 'serve', 1, 1)")
+
+    with pytest.raises(ConflictError, match="began to serve"):
+        copy(to_postgres, join)
+
+
+async def test_nothing_is_overwritten(urls: tuple[str, str], desk: Desk) -> None:
+    """A target with a record is refused; one that was only once started on is taken."""
+    del desk
+    store = await Store.open(urls[1])
+    node = Node(name="n", role="serve", handlers=(HandlerSpec(name="elsewhere"),))
+    await store.join(node, only=False, now=NOW)
+    await store.leave(node)
+    await store.close()
+    copy(urls)
+    with pytest.raises(ConflictError) as refused:
+        copy(urls)
+    assert refused.value.code == "copy_not_empty"
+    assert content(urls[1]) == content(urls[0])
+
+
+async def test_one_copy_at_a_time(to_postgres: tuple[str, str], small: Desk) -> None:
+    """A second one into the same database, and one of a database into itself, end without harm."""
+    del small
+    refused: list[str] = []
+
+    def start_another(progress: Progress) -> None:
+        if progress.table == "job" and not refused:
+            with pytest.raises(StoreUnavailableError) as busy:
+                copy((other, to_postgres[1]))
+            refused.append(str(busy.value))
+
+    other = to_postgres[0].replace("from.db", "other.db")
+    with opened(other) as (driver,):
+        schema.migrate(driver)
+    copy(to_postgres, start_another)
+    assert "Somebody else" in refused[0]
+    assert content(to_postgres[1]) == content(to_postgres[0])
+    with pytest.raises(ConflictError):
+        copy((to_postgres[1], to_postgres[1]))
+
+
+async def test_what_is_not_ours_is_not_copied(tmp_path: Path, to_postgres: tuple[str, str]) -> None:
+    """A source that is not there, or of another schema, is an error before anything is touched."""
+    with pytest.raises(NotFoundError):
+        copy(to_postgres)
+    write(f"sqlite:///{tmp_path}/from.db", "CREATE TABLE migration (name {text} PRIMARY KEY)")
+    write(f"sqlite:///{tmp_path}/from.db", "INSERT INTO migration VALUES ('0001_initial.sql')")
+    with pytest.raises(ConfigurationError) as older:
+        copy(to_postgres)
+    assert older.value.code == "schema_older"
+    with opened(to_postgres[1]) as (driver,):
+        assert driver.tables() == set()
+
+
+async def test_a_nul_becomes_a_replacement_character(to_postgres: tuple[str, str], small: Desk) -> None:
+    """Texts fit PostgreSQL, bytes stay as they are, and what was changed is named; the source keeps its own."""
+    job_id = small.rows("SELECT min(id) FROM job")[0][0]
+    write(to_postgres[0], "UPDATE job SET error_text = :text WHERE id = :id", text="a\x00b", id=job_id)
+    done = copy(to_postgres)
+    assert done.replaced == [f"job(id={job_id}).error_text"]
+    with opened(to_postgres[1]) as (driver,), driver.read() as tx:
+        assert tx.run("SELECT error_text FROM job WHERE id = :id", {"id": job_id}) == [("a\ufffdb",)]
+    assert small.rows("SELECT error_text FROM job WHERE id = :id", id=job_id) == [("a\x00b",)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("UPDATE job SET callbacks = 'many' WHERE id = :id", r"job\(id=job_.*\): callbacks holds str"),
+        ("UPDATE job SET remote_id = x'00' WHERE id = :id", r"job\(id=job_.*\): remote_id holds bytes"),
+        (
+            "INSERT INTO handler VALUES ('a' || char(0), NULL, 'any', length(:id))",
+            "handler.*: name is part of its key",
+        ),
+    ],
+    ids=["text for a number", "bytes for a text", "NUL in a key"],
+)
+async def test_a_row_that_fits_nowhere_is_named(
+    to_postgres: tuple[str, str], small: Desk, sql: str, named: str
+) -> None:
+    """The error says which table, row and column; SQLite takes anything from whoever edits it by hand."""
+    write(to_postgres[0], sql, id=small.rows("SELECT min(id) FROM job")[0][0])
+    with pytest.raises(ConfigurationError, match=named) as unfit:
+        copy(to_postgres)
+    assert unfit.value.code == "copy_unfit"
