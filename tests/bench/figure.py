@@ -2,20 +2,30 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ROUNDS = 7
 
 
+class UnmeasuredError(Exception):
+    """Something cannot be measured here; the sentence says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A ratio with its rounds and its target."""
+    """A ratio, or an absolute value, with its rounds and its target."""
 
     name: str
     target: float
     #: Whether the target is a ceiling rather than a floor.
     at_most: bool
     runs: list[float]
+    #: Why there are no runs, where there are none.
+    unmeasured: str = ""
+    #: Whether that is because something went wrong.
+    broken: bool = False
+    #: What else was seen on the way: medians in units of their own.
+    seen: dict[str, float] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -25,10 +35,16 @@ class Figure:
     @property
     def reached(self) -> bool:
         """Whether the target is reached."""
-        return self.ratio <= self.target if self.at_most else self.ratio >= self.target
+        return self.within(1.0)
+
+    def within(self, slack: float) -> bool:
+        """Whether the figure is at worst *slack* times as bad as its target."""
+        if self.unmeasured:
+            return not self.broken
+        return self.ratio <= self.target * slack if self.at_most else self.ratio >= self.target / slack
 
 
-def in_turn(one: Callable[[], float], other: Callable[[], float]) -> list[float]:
+def in_turn(one: Callable[[], float], other: Callable[[], float], *, rounds: int = ROUNDS) -> list[float]:
     """Measure *one* and *other* alternately, after a round that does not count; their ratios."""
     one(), other()
-    return [one() / other() for _ in range(ROUNDS)]
+    return [one() / other() for _ in range(rounds)]

@@ -7,21 +7,24 @@ from collections.abc import Callable
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message, sign, verify
 
-from .figure import Figure, in_turn
+from .figure import ROUNDS, Figure, in_turn
 
 SECRET = b"a secret that is long enough"
 SCHEME = Scheme(kind="hmac", header="X-Hub-Signature-256", prefix="sha256=")
 
 
-def figures() -> list[Figure]:
-    """The cost of a small and of a large callback."""
-    return [
-        Figure(name="verify-1KiB/bare", target=2.5, at_most=True, runs=_ratios(1024, 4000)),
-        Figure(name="verify-10MiB/bare", target=1.1, at_most=True, runs=_ratios(10 * 1024 * 1024, 4)),
-    ]
+def small(*, rounds: int = ROUNDS) -> Figure:
+    """The cost of a small callback."""
+    return Figure(name="verify-1KiB/bare", target=2.5, at_most=True, runs=_ratios(1024, 4000, rounds))
 
 
-def _ratios(size: int, times: int) -> list[float]:
+def large(*, rounds: int = ROUNDS) -> Figure:
+    """The cost of a large callback."""
+    runs = _ratios(10 * 1024 * 1024, 4, rounds)
+    return Figure(name="verify-10MiB/bare", target=1.1, at_most=True, runs=runs)
+
+
+def _ratios(size: int, times: int, rounds: int) -> list[float]:
     body = bytes(size)
     key = Key(id="k", secret=SECRET)
     usual = [
@@ -39,7 +42,7 @@ def _ratios(size: int, times: int) -> list[float]:
     def bare() -> None:
         hmac.compare_digest(hmac.digest(SECRET, body, "sha256"), expected)
 
-    return in_turn(lambda: _seconds(ours, times), lambda: _seconds(bare, times))
+    return in_turn(lambda: _seconds(ours, times), lambda: _seconds(bare, times), rounds=rounds)
 
 
 def _seconds(work: Callable[[], None], times: int) -> float:

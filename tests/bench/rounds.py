@@ -1,0 +1,94 @@
+"""Ratios: everything that is compared runs in turn, and each round is compared within itself."""
+
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from receiver.core.model import Value
+
+from . import runs
+from .bench import Bench
+from .figure import Figure, UnmeasuredError
+
+
+class Ratio(Value, frozen=True, kw_only=True):
+    """A rate over another one."""
+
+    name: str
+    above: str
+    below: str
+    target: float
+    short: bool = False
+
+
+RATIOS: Final = (
+    # The instrument: what it can send must be more than anything that is measured takes.
+    Ratio(name="generator/bare", above="ceiling", below="bare", target=1.3, short=True),
+    Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, short=True),
+    Ratio(name="ingest-with-handlers/bare", above="with-handlers", below="bare", target=0.50, short=True),
+    Ratio(name="ingest/fastapi", above="ingest", below="fastapi", target=12),
+    Ratio(name="ingest/node", above="ingest", below="node", target=1),
+    Ratio(name="forged-token/bare", above="forged-token", below="bare", target=1.5, short=True),
+    Ratio(name="forged-signature/bare", above="forged-signature", below="bare", target=0.9, short=True),
+    Ratio(name="duplicate/ingest", above="duplicate", below="first", target=1.2, short=True),
+    Ratio(name="replay/ingest", above="replay", below="before-replay", target=1),
+)
+#: Which run brings which rates; in this order they take their turns.
+_RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] = {
+    runs.ceiling: ("ceiling",),
+    runs.bare: ("bare",),
+    runs.ingest: ("ingest",),
+    runs.with_handlers: ("with-handlers",),
+    runs.forged_token: ("forged-token",),
+    runs.forged_signature: ("forged-signature",),
+    runs.duplicates: ("first", "duplicate"),
+    runs.replays: ("before-replay", "replay"),
+    runs.fastapi: ("fastapi",),
+    runs.node: ("node",),
+}
+
+
+def figures(bench: Bench, ratios: Sequence[Ratio]) -> list[Figure]:
+    """Measure all that *ratios* need, in turn, round after round."""
+    wanted = {name for one in ratios for name in (one.above, one.below)}
+    turns = [run for run, names in _RUNS.items() if wanted.intersection(names)]
+    missing: dict[str, str] = {}
+    rounds: list[dict[str, float]] = []
+    seen: dict[str, list[float]] = {}
+    for _ in range(bench.rounds):
+        values: dict[str, float] = {}
+        for run in turns:
+            if any(name in missing for name in _RUNS[run]):
+                continue
+            try:
+                values |= run(bench)
+            except UnmeasuredError as error:
+                missing |= dict.fromkeys(_RUNS[run], str(error))
+        rounds.append(values)
+        for name, value in values.items():
+            seen.setdefault(name, []).append(value)
+        sys.stderr.write(", ".join(f"{name} {value:.0f}" for name, value in values.items()) + "\n")
+    return [_figure(one, rounds, missing, seen) for one in ratios]
+
+
+def _figure(
+    ratio: Ratio,
+    rounds: Sequence[Mapping[str, float]],
+    missing: Mapping[str, str],
+    seen: Mapping[str, Sequence[float]],
+) -> Figure:
+    names = (ratio.above, ratio.below)
+    return Figure(
+        name=ratio.name,
+        target=ratio.target,
+        at_most=False,
+        runs=[values[ratio.above] / values[ratio.below] for values in rounds if values.keys() >= {*names}],
+        unmeasured=next((missing[name] for name in names if name in missing), ""),
+        seen={
+            label: statistics.median(seen[key])
+            for name in names
+            for label, key in ((f"{name}/s", name), (f"{name} us", f"{name} us"))
+            if key in seen
+        },
+    )
