@@ -20,6 +20,7 @@ from receiver.core.exchange import HttpRequest, HttpResponse
 from receiver.core.model import Held
 from receiver.core.provider import Provider, origin_of
 from receiver.keys import Keys
+from receiver.storage.results import CHUNK, cut
 
 T = TypeVar("T")
 #: Takes a stored result's next bytes: (number of the first chunk, content).
@@ -31,8 +32,6 @@ _CONNECT: Final = 5.0
 _LONGEST_URL: Final = 2048
 _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
-#: Stored in pieces of this many bytes, each a chunk, so that a large result never is in memory whole.
-PIECE: Final = 256 * 1024
 
 
 class _VettedNetwork(httpcore.AsyncNetworkBackend):
@@ -159,7 +158,7 @@ class Outbound:
             if answer.headers.get("content-encoding", "identity").lower() != "identity":
                 # Not a refused address: what the answer says, of a submission above all, stays unknown.
                 raise NoAnswerError("The provider compressed an answer that was asked for uncompressed.")
-            arriving = self._bounded(answer.aiter_raw(PIECE))
+            arriving = self._bounded(answer.aiter_raw())
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
             if sink is not None and answer.status_code == _OK:
                 held = await _store(arriving, sink, part, answer.headers.get("content-type"))
@@ -232,17 +231,22 @@ def _advance(
 
 
 async def _store(arriving: AsyncIterator[bytes], sink: Sink, part: int, content_type: str | None) -> Held:
-    digest, size, number, waiting = hashlib.sha256(), 0, 0, bytearray()
-    async for piece in arriving:
-        digest.update(piece)
-        size += len(piece)
-        waiting += piece
-        while len(waiting) >= PIECE:
-            await sink(number, bytes(waiting[:PIECE]))
-            del waiting[:PIECE]
-            number += 1
+    # A chunk at a time, so that a large result never is in memory whole.
+    digest, number = hashlib.sha256(), 0
+    size = gathered = 0
+    waiting: list[bytes] = []
+    async for arrived in arriving:
+        digest.update(arrived)
+        size += len(arrived)
+        for piece in cut(arrived):
+            if waiting and gathered + len(piece) > CHUNK:
+                await sink(number, b"".join(waiting))
+                number, gathered = number + 1, 0
+                waiting.clear()
+            gathered += len(piece)
+            waiting.append(piece)
     if waiting or number == 0:
-        await sink(number, bytes(waiting))
+        await sink(number, b"".join(waiting))
     kind = (content_type or "application/octet-stream")[:200]
     return Held(callback_id=None, offset=part, size=size, sha256=digest.hexdigest(), content_type=kind)
 

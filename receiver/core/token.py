@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -92,5 +93,12 @@ def sealing_key(key: MasterKey) -> bytes:
 
 
 def _mac(job_raw: bytes, provider: str, key: MasterKey) -> bytes:
-    message = b"receiver callback token\0" + provider.encode() + b"\0" + job_raw
-    return hmac.digest(key.secret, message, "sha256")[:_MAC_SIZE]
+    mac = _begun(key.secret, provider).copy()
+    mac.update(job_raw)
+    return mac.digest()[:_MAC_SIZE]
+
+
+@lru_cache(256)
+def _begun(secret: bytes, provider: str) -> hmac.HMAC:
+    # Not hmac.digest, which lets go of the interpreter: while another thread writes, it waits to get it back.
+    return hmac.new(secret, b"receiver callback token\0" + provider.encode() + b"\0", "sha256")

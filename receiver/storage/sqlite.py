@@ -33,9 +33,11 @@ MACROS: Final = {
 }
 #: How long a write waits for another process, in seconds: below the two seconds in which ingest answers.
 _PATIENCE: Final = 1.2
-#: A log of this many bytes is moved at once: large bodies fill it in few commits.
-_LARGEST_LOG: Final = 32 * 1024 * 1024
-_CHECKPOINT_PAGES: Final = 1000
+#: A log of this many bytes is moved into the file. Moving it costs about what it took to write it, so it is done
+#: seldom; pages that were written many times in between are moved once.
+_LARGEST_LOG: Final = 64 * 1024 * 1024
+#: KiB of the file that the writing connection keeps at hand.
+_CACHE: Final = 8 * 1024
 
 
 class SQLiteTransaction:
@@ -94,7 +96,6 @@ class SQLite:
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
-        self._commits = 0
         self._closed = False
 
     @contextmanager
@@ -121,7 +122,6 @@ class SQLite:
             except BaseException:
                 self._undo(connection)
                 raise
-            self._commits += 1
 
     @contextmanager
     def read(self) -> Iterator[SQLiteTransaction]:
@@ -176,11 +176,8 @@ class SQLite:
 
     def relax(self) -> None:
         """Move the log into the database file once it has grown."""
-        if self._writer is None or (
-            self._commits * 4 < _CHECKPOINT_PAGES and _size(Path(f"{self._path}-wal")) < _LARGEST_LOG
-        ):
+        if self._writer is None or _size(Path(f"{self._path}-wal")) < _LARGEST_LOG:
             return
-        self._commits = 0
         with self._writing, self._locked():
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -223,6 +220,7 @@ class SQLite:
             "wal_autocheckpoint": 0,
             "journal_size_limit": 64 * 1024 * 1024,
             "query_only": "ON" if readonly else "OFF",
+            "cache_size": -2000 if readonly else -_CACHE,
         }
         try:
             for name, value in pragmas.items():

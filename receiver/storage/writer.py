@@ -47,7 +47,7 @@ class Writer:
         self._driver = driver
         self._waiting: deque[_Wish] = deque()
         self._news = threading.Condition()
-        self._closing = False
+        self._closing = self._told = False
         self._thread = threading.Thread(target=self._serve, name="receiver-writer", daemon=True)
         self._thread.start()
 
@@ -65,11 +65,13 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         wish = _Wish(method, item, loop)
-        with self._news:
-            if len(self._waiting) >= MOST_WAITING or self._closing:
-                raise StoreUnavailableError("Too much waits for the database already; try again.")
-            self._waiting.append(wish)
-            self._news.notify()
+        if len(self._waiting) >= MOST_WAITING or self._closing:
+            raise StoreUnavailableError("Too much waits for the database already; try again.")
+        self._waiting.append(wish)
+        if not self._told:
+            # Once everything that is ready now has had its turn: what comes together is written together.
+            self._told = True
+            loop.call_soon(self._tell)
         if patience is None:
             return await wish.future
         late = loop.call_later(patience, self._withdraw, wish)
@@ -84,6 +86,14 @@ class Writer:
             self._closing = True
             self._news.notify()
         self._thread.join()
+        late = list(self._waiting)
+        _give_up([late], StoreUnavailableError("The store is closed."))
+        self._settle(late)
+
+    def _tell(self) -> None:
+        self._told = False
+        with self._news:
+            self._news.notify()
 
     def _withdraw(self, wish: _Wish) -> None:
         with self._news:
