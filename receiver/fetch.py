@@ -106,6 +106,7 @@ class Fetch:
             LookSettled(
                 due=due,
                 woken_by=job.woken_by,
+                remote_id=job.remote_id,
                 finding=finding,
                 log=timeline(
                     job.id,

@@ -104,6 +104,7 @@ class Poll:
             LookSettled(
                 due=due,
                 woken_by=job.woken_by,
+                remote_id=job.remote_id,
                 finding=finding,
                 log=timeline(
                     job.id,

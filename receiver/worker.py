@@ -101,6 +101,7 @@ class Worker:
         self._clock = clock
         self._owner = owner
         self._watch = watch
+        self._to_follow: list[ClockStep] = []
         #: What runs here, as it was claimed: just these leases are kept alive, and given back at the end.
         self._held: dict[object, Due | Dispatch] = {}
         self._key_id = key_id
@@ -246,7 +247,11 @@ class Worker:
         if found is not None:
             before, now = found
             log.warning("clock_set", by_seconds=(now - before) // SECOND)
-            await self._store.shift(ClockStep(before=before, now=now))
+            self._to_follow.append(ClockStep(before=before, now=now))
+        while self._to_follow:
+            # Where it cannot be written now it is at the next turn; until then nothing is claimed.
+            await self._store.shift(self._to_follow[0])
+            del self._to_follow[0]
 
     async def _chores(self) -> None:
         now = self._clock()

@@ -128,6 +128,7 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
 
 def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | None]:
     """Claim the next look at single jobs; ``None`` where there is none, or where someone is at it."""
+    lock_jobs(tx, [item.job_id for item in items])
     answers: list[Claimed | None] = []
     for item in items:
         until = item.now + item.lease_ms
@@ -177,6 +178,12 @@ def _with_results(tx: Transaction, jobs: dict[str, Job]) -> dict[str, Job]:
     for job_id, content in tx.run(_SMALL.format(ids=where), params | {"most": _SMALL_RESULT}):
         jobs[job_id] = with_result(jobs[job_id], bytes(content or b""))
     return jobs
+
+
+def lock_jobs(tx: Transaction, ids: Sequence[str]) -> None:
+    """Lock jobs, before rows of theirs are waited for: who waits for such a row holds its job, so no ring forms."""
+    where, params = tx.among("id", sorted(set(ids)))
+    tx.run(f"SELECT id FROM job WHERE {where} ORDER BY id {{for_update}}", params)
 
 
 def heartbeat(tx: Transaction, items: Sequence[Beat]) -> list[None]:

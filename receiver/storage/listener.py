@@ -11,8 +11,6 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from receiver.core.errors import ReceiverError
-
 log = structlog.get_logger(__name__)
 
 CHANNEL: Final = "receiver_work"
@@ -41,7 +39,7 @@ class Listener(threading.Thread):
         while not self._stop_asked.is_set():
             try:
                 self._listen()
-            except (psycopg.Error, ReceiverError) as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is: workers look every second meanwhile)
                 log.warning("listening_failed", reason=str(error).strip())
                 self._stop_asked.wait(_PAUSE)
 

@@ -36,12 +36,7 @@ def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]
         if only:
             tx.run("DELETE FROM handler")
             tx.run("DELETE FROM node")
-        tx.insert(
-            "node",
-            "name, role, started_at, seen_at",
-            [{"name": node.name, "role": node.role, "started_at": now, "seen_at": now}],
-            conflict="ON CONFLICT (name) DO UPDATE SET role = excluded.role, seen_at = excluded.seen_at",
-        )
+        _put(tx, node, now=now)
         tx.insert(
             "handler",
             "name, provider, state, seen_at",
@@ -57,10 +52,24 @@ def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]
 
 def alive(tx: Transaction, node: Node, *, now: int) -> None:
     """Mark *node* as alive, and its handlers if it runs them."""
-    tx.update("node", "seen_at", [{"name": node.name, "seen_at": now}], key="name")
+    _put(tx, node, now=now)
     if node.role != "ingest":
-        seen = [{"name": one.name, "seen_at": now} for one in node.handlers]
-        tx.update("handler", "seen_at", sorted(seen, key=lambda one: str(one["name"])), key="name")
+        where, params = tx.among("name", sorted(one.name for one in node.handlers))
+        # Whoever holds one of them is just doing the same for it.
+        found = tx.run(
+            f"SELECT name FROM handler WHERE {where} ORDER BY name {{for_update}} {{skip_locked}}", params
+        )
+        tx.update("handler", "seen_at", [{"name": row[0], "seen_at": now} for row in found], key="name")
+
+
+def _put(tx: Transaction, node: Node, *, now: int) -> None:
+    # Also one that was silent for so long that it has been forgotten.
+    tx.insert(
+        "node",
+        "name, role, started_at, seen_at",
+        [{"name": node.name, "role": node.role, "started_at": now, "seen_at": now}],
+        conflict="ON CONFLICT (name) DO UPDATE SET role = excluded.role, seen_at = excluded.seen_at",
+    )
 
 
 def leave(tx: Transaction, items: Sequence[str]) -> list[None]:

@@ -9,10 +9,11 @@ again, so that a failover needs nothing but the next attempt.
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -22,6 +23,7 @@ from receiver.core.model import TableSize
 from receiver.storage.driver import ContendedError, Params, Row, Rows, split
 from receiver.storage.listener import CHANNEL, Listener
 
+T = TypeVar("T")
 MACROS: Final = {
     # Ids are compared byte by byte: by them lists are paged and rows are locked in order.
     "text": 'TEXT COLLATE "C"',
@@ -64,13 +66,27 @@ _CONTENDED: Final = (
 #: Gone, out of room or shutting down; closed; a server that has become a standby, or that ended our transaction.
 _UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
-Connection = psycopg.Connection[Row]
+#: Seconds after which an answer is no longer waited for. A server that is frozen cannot end a statement itself.
+_LONGEST_WAIT: Final = 35.0
+
+Waiting = Generator[Any, Any, T]
+
+
+class Connection(psycopg.Connection[Row]):
+    """A connection that waits for no answer for ever."""
+
+    #: Whether what it is waiting for may take as long as it likes.
+    patient = False
+
+    def wait(self, gen: Waiting[T], *args: Any, **options: Any) -> T:  # noqa: ANN401  (the library's own)
+        """Wait for an answer."""
+        return super().wait(gen if self.patient else _bounded(gen, _LONGEST_WAIT), *args, **options)
 
 
 class PostgresTransaction:
     """An open transaction on one connection."""
 
-    def __init__(self, connection: Connection, types: Callable[[str], Mapping[str, str]]) -> None:
+    def __init__(self, connection: Connection, types: dict[str, dict[str, str]]) -> None:
         self._cursor = connection.cursor(binary=True)
         self._types = types
         self._announced = False
@@ -125,8 +141,19 @@ class PostgresTransaction:
             self._announced = True
             self._cursor.execute(f"NOTIFY {CHANNEL}")
 
+    def _types_of(self, table: str) -> Mapping[str, str]:
+        """The types of a table's columns, asked for once, and here: a pooler may have no second connection for us."""
+        if table not in self._types:
+            found = self.run(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped",
+                {"name": table},
+            )
+            self._types[table] = dict(found)
+        return self._types[table]
+
     def _arrays(self, table: str, columns: str, rows: Rows) -> tuple[str, dict[str, Any]]:
-        names, types = split(columns), self._types(table)
+        names, types = split(columns), self._types_of(table)
         arrays = ", ".join(f"%({name})b::{types[name]}[]" for name in names)
         return f"unnest({arrays})", {name: [row[name] for row in rows] for name in names}
 
@@ -153,11 +180,13 @@ class Postgres:
         """Open a transaction that may write."""
         limits = dict.fromkeys(_LIMITS, 0) if patient else _LIMITS
         with self._writing, _told_apart():
-            connection = self._begin(self._writer, _begin("", limits))
+            # Whoever waited for a name or a row must see what was committed meanwhile, whatever the default is.
+            connection = self._begin(self._writer, _begin("ISOLATION LEVEL READ COMMITTED", limits))
             self._writer = None
+            connection.patient = patient
             try:
-                yield PostgresTransaction(connection, self._types_of)
-                connection.execute("COMMIT")
+                yield PostgresTransaction(connection, self._types)
+                _commit(connection)
             except BaseException as error:
                 self._writer = _undone(connection, error)
                 raise
@@ -170,8 +199,8 @@ class Postgres:
             began = _begin("ISOLATION LEVEL REPEATABLE READ READ ONLY", _LIMITS)
             connection = self._begin(self._idle_reader(), began)
             try:
-                yield PostgresTransaction(connection, self._types_of)
-                connection.execute("COMMIT")
+                yield PostgresTransaction(connection, self._types)
+                _commit(connection)
             except BaseException as error:
                 if (kept := _undone(connection, error)) is not None:
                     self._readers.append(kept)
@@ -227,7 +256,7 @@ class Postgres:
                 self._writer.close()
 
     def _connect(self) -> Connection:
-        connection = psycopg.connect(**self._connection, autocommit=True, prepare_threshold=None)
+        connection = Connection.connect(**self._connection, autocommit=True, prepare_threshold=None)
         try:
             self._check(connection.info)
         except BaseException:
@@ -272,18 +301,6 @@ class Postgres:
         except IndexError:  # another thread took the last one
             return None
 
-    def _types_of(self, table: str) -> Mapping[str, str]:
-        """The types of a table's columns, asked for once."""
-        if table not in self._types:
-            with self.read() as tx:
-                found = tx.run(
-                    "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-                    "WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped",
-                    {"name": table},
-                )
-            self._types[table] = dict(found)
-        return self._types[table]
-
 
 def _parsed(url: str) -> dict[str, Any]:
     """The parts of an address; no error repeats any of it, because what is misread may be the password."""
@@ -297,6 +314,27 @@ def _parsed(url: str) -> dict[str, Any]:
         "@, /, :, # and % of the user's name and password percent-encoded (%40, %2F, %3A, %23, %25).",
         code="database_url_invalid",
     )
+
+
+def _commit(connection: Connection) -> None:
+    """Commit; what failed within a transaction and went unnoticed makes the server undo it in silence."""
+    if connection.execute("COMMIT").statusmessage != "COMMIT":
+        raise psycopg.InternalError("the transaction was undone")
+
+
+def _bounded(waiting: Waiting[T], patience: float) -> Waiting[T]:
+    """*waiting*, until *patience* is over; the library looks ten times a second whether something has come."""
+    until = time.monotonic() + patience
+    ready: Any = None
+    while True:
+        try:
+            asked = waiting.send(ready)
+        except StopIteration as finished:
+            result: T = finished.value
+            return result
+        ready = yield asked
+        if not ready and time.monotonic() > until:
+            raise psycopg.OperationalError("the server does not answer")
 
 
 def _undone(connection: Connection, error: BaseException) -> Connection | None:

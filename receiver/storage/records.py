@@ -14,7 +14,7 @@ from receiver.storage.arrivals import Receipt, adopt, decide, receipt, was_prune
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
-from receiver.storage.settlements import request_cancel
+from receiver.storage.settlements import lock_dispatches, request_cancel
 
 _SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key"
 
@@ -45,6 +45,8 @@ class Readmission(Value, frozen=True, kw_only=True):
 
 def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | ConflictError]:
     """Record jobs; each answer is the job and whether it is new, or the conflict over its idempotency key."""
+    keys = [one.idempotency_key for one in items if one.idempotency_key is not None]
+    tx.guard([f"idempotency key\0{key}" for key in keys])
     ledger = Ledger(tx)
     answers: list[tuple[Job, bool] | ConflictError] = []
     submissions: dict[str | None, NewJob] = {}
@@ -213,6 +215,7 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
 
 def retry_dispatch(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
     """Give dead dispatches a fresh row of attempts: (job id, handler, replay id, now)."""
+    lock_dispatches(tx, [item[0] for item in items])
     return [
         bool(
             tx.run(
@@ -228,6 +231,7 @@ def retry_dispatch(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) 
 
 def discard_dispatch(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
     """Drop dead dispatches for good: (job id, handler, replay id, now); the timeline keeps a line."""
+    lock_dispatches(tx, [item[0] for item in items])
     ledger = Ledger(tx)
     answers = []
     for job_id, handler, replay_id, now in items:

@@ -118,6 +118,10 @@ def _prune_nameless(tx: Transaction, before: int, *, dry_run: bool) -> int:
 def _release_quarantine(tx: Transaction, ids: Sequence[str]) -> None:
     """Take the rejected callbacks that go with their jobs off quarantine's tally."""
     where, params = tx.among("job_id", ids)
+    if not tx.run(f"SELECT 1 FROM callback WHERE verdict = 'rejected' AND {where} LIMIT 1", params):
+        return
+    # Held before they are counted, or another node's flood could drop some in between, and off the tally too.
+    tx.run("SELECT provider FROM quarantine WHERE named = 1 ORDER BY provider {for_update}")
     found = tx.run(
         "SELECT provider, count(*), sum(length(body) + length(headers)) FROM callback "
         f"WHERE verdict = 'rejected' AND {where} GROUP BY provider ORDER BY provider",

@@ -14,6 +14,7 @@ from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Obse
 from receiver.core.transition import Move
 from receiver.storage import rows
 from receiver.storage.arrivals import admit_held
+from receiver.storage.claims import lock_jobs
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import drop_part, write_chunks
@@ -52,6 +53,8 @@ class LookSettled(Value, frozen=True, kw_only=True):
     due: Due
     #: The wake-up that it answers.
     woken_by: str | None
+    #: The provider's id of the job, as far as it was known when the look was claimed.
+    remote_id: str | None
     finding: Finding
     log: Attempt
     next_at: int
@@ -103,13 +106,13 @@ class DispatchSettled(Value, frozen=True, kw_only=True):
 def settle_looks(tx: Transaction, items: Sequence[LookSettled]) -> list[Move | None]:
     """Settle polls and fetches; the move each one made, or ``None`` where it came too late."""
     ledger = Ledger(tx)
-    # A wake-up may have named another job's id, so whoever has that name is looked up as well.
+    # A wake-up may name another job's id, also while we asked, so whoever has that name is looked up as well.
     ledger.open(
         (item.due.job_id for item in items),
         named=(
             (item.due.provider, item.finding.seen.remote_id)
             for item in items
-            if item.due.candidate_id is not None and item.finding.seen is not None
+            if item.remote_id is None and item.finding.seen is not None
         ),
     )
     answers = [_settle_look(tx, ledger, item) for item in items]
@@ -157,7 +160,7 @@ def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]
 def settle_dispatches(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     """Settle attempts of dispatches; whether each one still was its owner's."""
     ledger = Ledger(tx)
-    stored = _stored(tx, [item.job_id for item in items])
+    stored = lock_dispatches(tx, [item.job_id for item in items])
     finished: list[dict[str, Any]] = []
     again: list[dict[str, Any]] = []
     answers = []
@@ -191,7 +194,9 @@ def settle_dispatches(tx: Transaction, items: Sequence[DispatchSettled]) -> list
     return answers
 
 
-def _stored(tx: Transaction, ids: Sequence[str]) -> dict[tuple[str, str, str], tuple[str | None, int]]:
+def lock_dispatches(
+    tx: Transaction, ids: Sequence[str]
+) -> dict[tuple[str, str, str], tuple[str | None, int]]:
     """Lock the dispatches of jobs; whose each one is, and which attempt it is at."""
     where, params = tx.among("job_id", sorted(set(ids)))
     found = tx.run(
@@ -204,6 +209,7 @@ def _stored(tx: Transaction, ids: Sequence[str]) -> dict[tuple[str, str, str], t
 
 def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
     """Commit that the fetch of a single-use address begins; whether the row still was its owner's."""
+    lock_jobs(tx, [due.job_id for due, _ in items])
     answers = []
     for due, url in items:
         found = tx.run(

@@ -102,7 +102,7 @@ class Store:
     async def close(self) -> None:
         """Commit what waits and give the database back."""
         await asyncio.to_thread(self._writer.close)
-        self._readers.shutdown()
+        await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self.driver.close)
 
     # -- what is asked for ---------------------------------------------------------------------------------

@@ -79,6 +79,8 @@ class Writer:
             return await wish.future
         finally:
             late.cancel()
+            if wish.future.cancelled():
+                self._withdraw(wish)
 
     def close(self) -> None:
         """Commit what waits, then stop."""
@@ -162,8 +164,14 @@ class Writer:
         if len(wishes) == 1:
             _give_up(groups, failure)
             return None
-        for wish in wishes:
-            self._write([[wish]])
+        return self._write_one_by_one(wishes)
+
+    def _write_one_by_one(self, wishes: Sequence[_Wish]) -> StoreUnavailableError | None:
+        for place, wish in enumerate(wishes, start=1):
+            if (gone := self._write([[wish]])) is not None:
+                # Not asked once more for each of those that are left: only to connect may take seconds.
+                _give_up([wishes[place:]], gone)
+                return gone
         return None
 
     @staticmethod

@@ -219,6 +219,7 @@ class Desk:
             LookSettled(
                 due=claimed.due,
                 woken_by=claimed.job.woken_by,
+                remote_id=claimed.job.remote_id,
                 finding=finding,
                 log=log_of(claimed.due, "looked", at),
                 next_at=next_at or at + MINUTE,

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step
-from receiver.storage.claims import Claimed
+from receiver.storage.claims import Claimed, ClockStep
 from receiver.storage.ledger import LATE
 from receiver.storage.results import CHUNK
 from receiver.storage.settlements import CancelSettled, Finding
@@ -350,3 +350,40 @@ async def test_a_cancellation_is_repeated_observed_or_polled(desk: Desk) -> None
     )
     (look,) = await desk.claim(at=NOW + 9)
     assert (look.due.step, look.job.id) == (Step.LOOK, second.job.id)
+
+
+async def test_a_clock_that_is_set_back_delays_nothing(desk: Desk) -> None:
+    """What lay ahead comes as soon as it would have: looks, leases and dispatches; what was due stays due."""
+    await desk.register("h", "k")
+    one, two = [await desk.submitted(remote_id=f"r{n}", created_at=NOW + n * HOUR) for n in range(2)]
+    await desk.call(await desk.submitted(remote_id="r9"), DONE)
+    (leased,) = await desk.claim(at=NOW + MINUTE)
+    ((dispatch, _),) = await desk.work("h", at=NOW + MINUTE)
+    await desk.store.shift(ClockStep(before=NOW + MINUTE, now=NOW + MINUTE - DAY))
+    assert len(await desk.work("k", at=NOW + MINUTE - DAY)) == 1
+    at = NOW + MINUTE - DAY + LEASE
+    assert await desk.work("h", at=at - 1) == []
+    assert [again.id for again, _ in await desk.work("h", at=at)] == [dispatch.id]
+    assert await desk.claim(at=at - 1) == []
+    assert [c.job.id for c in await desk.claim(at=at)] == [leased.job.id] == [one.id]
+    assert await desk.claim(at=NOW + HOUR + MINUTE - DAY - 1, provider="acme", limit=1, owner="b") != []
+    assert [c.job.id for c in await desk.claim(at=NOW + HOUR + MINUTE - DAY)] == [two.id]
+    assert (await desk.store.job(two.id)).deadline_at == two.deadline_at
+
+
+async def test_a_clock_that_is_set_forward_takes_nothing_away(desk: Desk) -> None:
+    """Leases and the deadlines of open jobs move along; what waits may come early, and ended jobs stay as they are."""
+    await desk.register("h")
+    one = await desk.submitted()
+    done = await desk.submitted(remote_id="r9", created_at=NOW - MINUTE)
+    await desk.call(done, DONE)
+    (leased,) = await desk.claim(at=NOW + MINUTE)
+    ((dispatch, _),) = await desk.work("h", at=NOW + MINUTE)
+    await desk.store.shift(ClockStep(before=NOW + MINUTE, now=NOW + MINUTE + DAY))
+    at = NOW + MINUTE + DAY + LEASE
+    assert await desk.claim(at=at - 1) == []
+    assert await desk.work("h", at=at - 1) == []
+    assert (await desk.store.job(one.id)).deadline_at == one.deadline_at + DAY
+    assert (await desk.store.job(done.id)).deadline_at == done.deadline_at
+    assert await desk.finish(dispatch, at=at)
+    assert await desk.settle(leased, Finding(seen=Observation(state=JobState.FAILED)), at=at) is not None

@@ -1,0 +1,95 @@
+"""Opening a database: whose schema it is, who brings it up to date, and a clear no to whatever is not ours."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from receiver.core.errors import ConfigurationError, NotFoundError
+from receiver.storage import schema
+from receiver.storage.driver import statements
+from receiver.storage.store import Store, open_driver
+from tests.storage.making import new_job
+
+
+async def test_an_open_database_has_the_schema(store: Store) -> None:
+    """Every migration is carried out once, and a second opening finds nothing to do."""
+    with store.driver.read() as tx:
+        done = tx.run("SELECT name FROM migration ORDER BY name")
+    assert [row[0] for row in done] == schema.known()
+    assert schema.pending(store.driver) == schema.migrate(store.driver) == []
+    schema.check(store.driver)
+
+
+async def test_those_who_come_at_once_agree(url: str) -> None:
+    """Four find an empty database: one brings it up to date, the others wait for it, and all go on."""
+
+    def migrate() -> list[str]:
+        driver = open_driver(url)
+        try:
+            return schema.migrate(driver)
+        finally:
+            driver.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        carried_out = list(threads.map(lambda _: migrate(), range(4)))
+    assert sorted(carried_out) == [[], [], [], schema.known()]
+    store = await Store.open(url, migrate=False)
+    await store.submit(new_job())
+    await store.close()
+
+
+async def test_whoever_may_not_migrate_makes_nothing(url: str) -> None:
+    """Where there is no database of ours it says so, and there is none afterwards."""
+    with pytest.raises(NotFoundError) as refused:
+        await Store.open(url, migrate=False)
+    assert refused.value.code == "database_missing"
+    driver = open_driver(url)
+    assert await asyncio.to_thread(driver.tables) == set()
+    driver.close()
+
+
+async def test_an_older_schema_is_named_to_whoever_may_not_migrate(store: Store, url: str) -> None:
+    """With the migration that it lacks."""
+    newest = schema.known()[-1]
+    with store.driver.write() as tx:
+        tx.run("DELETE FROM migration WHERE name = :name", {"name": newest})
+    with pytest.raises(ConfigurationError, match=newest) as refused:
+        await Store.open(url, migrate=False)
+    assert refused.value.code == "schema_older"
+
+
+@pytest.mark.parametrize("migrate", [True, False])
+async def test_a_newer_schema_is_refused(store: Store, url: str, migrate: bool) -> None:  # noqa: FBT001  (a parameter)
+    """An older program does not touch what a newer one made."""
+    with store.driver.write() as tx:
+        tx.run("INSERT INTO migration (name) VALUES ('9999_future.sql')")
+    with pytest.raises(ConfigurationError, match=r"9999_future\.sql") as refused:
+        await Store.open(url, migrate=migrate)
+    assert refused.value.code == "schema_newer"
+
+
+async def test_a_migration_that_fails_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one transaction: the next attempt finds the database as it was."""
+    driver = open_driver(url)
+
+    def broken(script: str) -> list[str]:
+        return [*statements(script), "CREATE TABLE job (id {text})"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "statements", broken)
+        with pytest.raises(Exception, match="job"):  # each database has its own
+            await asyncio.to_thread(schema.migrate, driver)
+    assert await asyncio.to_thread(driver.tables) == set()
+    assert await asyncio.to_thread(schema.migrate, driver) == schema.known()
+    driver.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["mysql://x/y", "sqlite://", "sqlite:///", "sqlite:receiver.db", "receiver.db", "", "postgresql:x"],
+)
+def test_an_address_that_is_no_database_is_refused(address: str) -> None:
+    """With the setting's name."""
+    with pytest.raises(ConfigurationError, match="RECEIVER_DATABASE_URL"):
+        open_driver(address)
