@@ -49,9 +49,7 @@ class Proving:
         signs_url = provider.verify is not None and provider.verify.covers_url
         url = self._signed_url(callback, master) if signs_url else ""
         work = partial(examine, callback, provider=provider, url=url, now=now, largest=self._largest)
-        small = len(callback.body) < _LARGE and not any(
-            name.lower() == b"content-encoding" for name, _ in callback.headers
-        )
+        small = len(callback.body) < _LARGE and b"content-encoding" not in dict(callback.headers)
         try:
             return work(keys=keys) if small else await self._apart(partial(work, keys=keys))
         except KeyUnknownError:

@@ -170,6 +170,8 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """What its callbacks may carry, the default first."""
         if self.callback is None:
             return ()
+        if not self.callback.delivers_when:
+            return (self.callback.delivers,)
         variants = (variant.delivers for variant in self.callback.delivers_when)
         return tuple(dict.fromkeys((self.callback.delivers, *variants)))
 
