@@ -67,7 +67,7 @@ class _Allowance:
         self._at = now
 
     def take(self, wanted: int, now: int) -> int:
-        self._tokens = min(max(self._rate, 1.0), self._tokens + (now - self._at) * self._rate / SECOND)
+        self._tokens = min(max(self._rate, 1.0), self._tokens + max(now - self._at, 0) * self._rate / SECOND)
         self._at = now
         taken = min(wanted, int(self._tokens))
         self._tokens -= taken
@@ -154,10 +154,12 @@ class Worker:
         while not self._draining:
             self._news.clear()
             try:
+                # Read before it is seen whether the clock was set: what is old by it is so by no step.
+                now = self._clock()
                 await self._follow_clock()
                 more = await self._claim_due()
                 more = await self._claim_dispatches() or more
-                await self._chores()
+                await self._chores(now)
             except StoreUnavailableError as error:
                 log.warning("worker_waits_for_store", reason=str(error))
                 more = False
@@ -253,8 +255,7 @@ class Worker:
             await self._store.shift(self._to_follow[0])
             del self._to_follow[0]
 
-    async def _chores(self) -> None:
-        now = self._clock()
+    async def _chores(self, now: int) -> None:
         for callback_id, provider in await self._store.held_due(now=now):
             described = self._catalog.get(provider)
             if described is not None:

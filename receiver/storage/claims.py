@@ -231,6 +231,9 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
     """
     for item in items:
         step = item.now - item.before
+        for table in ("node", "handler"):
+            # Nobody has been silent for longer than before.
+            tx.run(f"UPDATE {table} SET seen_at = seen_at + :step", {"step": step})
         params = {"step": step, "now": item.now, "before": item.before}
         if step < 0:
             for table in ("due", "dispatch"):

@@ -72,15 +72,18 @@ class Writer:
             # Once everything that is ready now has had its turn: what comes together is written together.
             self._told = True
             loop.call_soon(self._tell)
+        future = wish.future
         if patience is None:
-            return await wish.future
+            return await future
         late = loop.call_later(patience, self._withdraw, wish)
         try:
-            return await wish.future
+            return await future
         finally:
             late.cancel()
-            if wish.future.cancelled():
+            if future.cancelled():
                 self._withdraw(wish)
+            # Else they, an exception and, by its traceback, this frame would hold each other and the item.
+            del future, wish, item
 
     def close(self) -> None:
         """Commit what waits, then stop."""
@@ -98,14 +101,16 @@ class Writer:
             self._news.notify()
 
     def _withdraw(self, wish: _Wish) -> None:
+        future = wish.future
         with self._news:
             if not wish.taken:
-                # Its place in the row stays; what it holds, which may be large, does not.
+                # Its place in the row stays; what it holds, which may be large, does not: neither the item nor the
+                # future, whose exception holds, by its traceback, everything that waited for it.
                 wish.item, wish.withdrawn = None, True
-        if not wish.future.done():
-            wish.future.set_exception(
-                StoreUnavailableError("The database did not answer in time; try again.")
-            )
+                wish.future = wish.loop.create_future()
+                wish.future.cancel()
+        if not future.done():
+            future.set_exception(StoreUnavailableError("The database did not answer in time; try again."))
 
     def _serve(self) -> None:
         while groups := self._take():

@@ -1,0 +1,45 @@
+"""The handlers of the nodes that are damaged: each run is one line that a kill cannot take back.
+
+``metadata`` says what a handler does: ``pause`` is how many seconds it takes.
+"""
+
+import os
+import signal
+import threading
+import time
+
+from receiver import Job, Receiver, idempotency_key
+
+from .faults import fail_syncing
+
+receiver = Receiver()
+# One write of one line at the end of a file: it is there or it is not, whatever happens to this process.
+_runs = os.open(os.environ["CHAOS_RUNS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+@receiver.on("chaos", state="any", name="record", attempts=20, first_wait=0.1, longest_wait=1)
+def record(job: Job) -> None:
+    """Record that a completion was seen."""
+    time.sleep(job.metadata.get("pause", 0.01))
+    _write("record", job)
+
+
+@receiver.on("chaos", state="canceled", name="fatal", attempts=3, first_wait=0.1, longest_wait=1)
+def fatal(job: Job) -> None:
+    """Record that it was called, and take the whole process along."""
+    _write("fatal", job)
+    os._exit(3)
+
+
+def _write(handler: str, job: Job) -> None:
+    os.write(_runs, f"{handler} {job.id} {idempotency_key.get()} {os.getpid()}\n".encode())
+
+
+def _follow_the_tests() -> None:
+    """End with whoever started this process, even if that was killed."""
+    os.read(0, 1)  # past Python's own buffer, whose lock would be in the way when the process ends
+    os._exit(1)
+
+
+signal.signal(signal.SIGUSR1, lambda _number, _frame: fail_syncing())
+threading.Thread(target=_follow_the_tests, daemon=True).start()
