@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from receiver.api import Api
+from receiver.api import Api, Health
 from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.clock import DatabaseClock, StepWatch, read_clock
@@ -199,13 +199,19 @@ class Running:
 
 
 class Application:
-    """The ASGI face of a receiver."""
+    """The ASGI face of a receiver.
 
-    def __init__(self, receiver: "Receiver") -> None:
+    Args:
+        receiver: Whose face.
+        only_health: Whether health and metrics are all that is served: no callbacks, no ``/v1``.
+    """
+
+    def __init__(self, receiver: "Receiver", *, only_health: bool = False) -> None:
         self._receiver = receiver
+        self._only_health = only_health
         # Starlette speaks the lifespan protocol for us; what it serves is built when the receiver has started.
         self._lifespan = Starlette(lifespan=receiver.lifespan)
-        self._built: tuple[Running, Front, Starlette] | None = None
+        self._built: tuple[Running, Front | None, Starlette] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -219,31 +225,40 @@ class Application:
             await problem(error)(scope, receive, send)
             return
         if self._built is None or self._built[0] is not running:
-            front = Front(ingest=running.ingest, settings=running.settings)
-            self._built = running, front, self._build(running)
+            front = None if self._only_health else Front(ingest=running.ingest, settings=running.settings)
+            self._built = running, front, self._build(running, only_health=self._only_health)
         _, front, api = self._built
-        address = address_of(scope) if scope["type"] == "http" else None
-        await (api(scope, receive, send) if address is None else front(address, scope, receive, send))
+        if front is None or scope["type"] != "http" or (address := address_of(scope)) is None:
+            await api(scope, receive, send)
+        else:
+            await front(address, scope, receive, send)
 
     @staticmethod
-    def _build(running: Running) -> Starlette:
-        api = Api(
+    def _build(running: Running, *, only_health: bool = False) -> Starlette:
+        health = Health(
             store=running.store,
-            catalog=running.catalog,
             keys=running.keys,
-            proving=running.proving,
-            settings=running.settings,
-            submit=running.submit,
-            cancel=running.cancel,
-            replay=running.replay,
             metrics=running.metrics,
             clock=running.clock,
-            notify=running.notify,
             node=running.node,
             drift=running.drift,
         )
+        routes = health.routes
+        if not only_health:
+            routes += Api(
+                store=running.store,
+                catalog=running.catalog,
+                keys=running.keys,
+                proving=running.proving,
+                settings=running.settings,
+                submit=running.submit,
+                cancel=running.cancel,
+                replay=running.replay,
+                clock=running.clock,
+                notify=running.notify,
+            ).routes
         application = Starlette(
-            routes=api.routes,
+            routes=routes,
             exception_handlers={404: _unknown, ReceiverError: _refused, Exception: _broken},
         )
         # A redirect would repeat a token in its Location.

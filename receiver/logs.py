@@ -20,8 +20,8 @@ def configure(level: str = "info") -> None:
         processors=[*described, *_rendering(readable=readable)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        # Bound once: a line for every callback must not cost as much as taking it.
-        cache_logger_on_first_use=True,
+        # A logger that was bound once would outlive whatever it is set up anew for, its closed file included.
+        cache_logger_on_first_use=False,
     )
     # What uvicorn and asyncio have to say leaves in the same form as our own lines.
     foreign = logging.StreamHandler(sys.stderr)

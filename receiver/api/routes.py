@@ -9,7 +9,6 @@ from starlette.routing import Route
 
 from receiver.api.callbacks import Callbacks
 from receiver.api.dispatches import Dispatches
-from receiver.api.health import Health
 from receiver.api.jobs import Jobs
 from receiver.api.openapi import describe
 from receiver.api.resource import Operation, Resource, answer
@@ -17,11 +16,9 @@ from receiver.api.verification import Verification
 from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.keys import Keys
-from receiver.metrics import Metrics
 from receiver.proving import Proving
 from receiver.replay import Replay
 from receiver.settings import Settings
-from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.submit import Submit
 
@@ -43,14 +40,10 @@ class Api:
         submit: Submit,
         cancel: Cancel,
         replay: Replay,
-        metrics: Metrics,
         clock: Callable[[], int],
         notify: Callable[[], None],
-        node: Node,
-        drift: Callable[[], int],
     ) -> None:
         self._settings = settings
-        self._health = Health(store=store, keys=keys, metrics=metrics, clock=clock, node=node, drift=drift)
         jobs = Jobs(
             store=store,
             catalog=catalog,
@@ -92,7 +85,7 @@ class Api:
             for path, operations in addresses.items()
         ]
         unknown = [Route(path, Resource(settings=self._settings)) for path in _ELSEWHERE]
-        return [*self._health.routes, *known, *unknown]
+        return [*known, *unknown]
 
     async def openapi(self, request: Request) -> Response:
         """Describe the API."""

@@ -108,6 +108,7 @@ async def _check_registered(running: Running, loaded: Sequence[str]) -> Check:
             name="handlers",
             status=WARN,
             text=f"registered, but not in {running.settings.handlers}: {', '.join(gone)}",
-            next="Their dispatches are dead after an hour; restart 'receiver serve' if you removed them.",
+            next="Each completion still makes a dispatch for them, which is dead after an hour. If you removed them, "
+            "restart what serves without them; then, for each that is still here: receiver handlers forget NAME",
         )
     return Check(name="handlers", status=OK, text=", ".join(sorted(loaded)) or "none")

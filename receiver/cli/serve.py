@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
@@ -15,9 +16,9 @@ import structlog
 import uvicorn
 
 from receiver import logs
-from receiver.app import Receiver
+from receiver.app import Application, Receiver
 from receiver.cli.command import Command
-from receiver.cli.session import load_receiver, stop_signal
+from receiver.cli.session import load_receiver
 from receiver.cli.spelling import unknown_settings
 from receiver.core.errors import ConfigurationError
 from receiver.server import server
@@ -58,67 +59,111 @@ def serve(*, host: str | None, port: int | None, no_worker: bool, as_json: bool)
             "--no-worker out, or set RECEIVER_DATABASE_URL to PostgreSQL.",
             code="worker_needed",
         )
-    listener = _listen(host or settings.host, settings.port if port is None else port)
-    with contextlib.closing(listener):
+    port = settings.port if port is None else port
+    _run(receiver, receiver.asgi, host or settings.host, port, worker=not no_worker)
+
+
+@click.command(cls=Command)
+@click.option("--host", help="The address to listen at, with --port; RECEIVER_HOST if left out.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Serve /livez, /readyz and /metrics at this port; 0 takes a free one.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Report a failure to start as JSON; the log is JSON anyway."
+)
+def worker(*, host: str | None, port: int | None, as_json: bool) -> None:  # noqa: ARG001  (Command reads it)
+    """Do what is due, without taking callbacks.
+
+    Polls, fetches and runs handlers, beside nodes that take callbacks (serve, serve --no-worker) on
+    PostgreSQL. SQLite has one serving process, so there it is refused beside a serve. With --port it can be
+    probed and its metrics scraped; else it serves no HTTP. SIGTERM ends it within 10 seconds.
+    """
+    if port is None and host is not None:
+        raise click.UsageError("--host goes with --port.")
+    receiver = _configured()
+    if port is None:
+        asyncio.run(_work(receiver))
+    else:
+        health = Application(receiver, only_health=True)
+        _run(receiver, health, host or receiver.settings.host, port, callbacks=False)
+
+
+def _run(
+    receiver: Receiver, app: Application, host: str, port: int, *, worker: bool = True, callbacks: bool = True
+) -> None:
+    """Serve *app* until the process is told to stop."""
+    with contextlib.closing(_listen(host, port)) as listener:
         http = server(
-            receiver.asgi,
-            host=host or settings.host,
+            app,
+            host=host,
             port=listener.getsockname()[1],
-            receive_timeout=settings.receive_timeout,
+            receive_timeout=receiver.settings.receive_timeout,
             backlog=_BACKLOG,
         )
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            http.should_exit = True
-            _leave_in_time()
-
-        # uvicorn raises the signal again once it has shut down; by then it must not end the process with it.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
         with asyncio.Runner(loop_factory=http.config.get_loop_factory()) as runner:
-            runner.run(_serve(receiver, http, listener, worker=not no_worker))
+            runner.run(_serve(receiver, http, listener, worker=worker, callbacks=callbacks))
 
 
-def _leave_in_time() -> None:
-    """End the process even if a handler's thread will not: what it was doing comes back with its lease."""
-    watchdog = threading.Timer(_LONGEST_FAREWELL, os._exit, (0,))
-    watchdog.daemon = True
-    watchdog.start()
+async def _serve(
+    receiver: Receiver, http: uvicorn.Server, listener: socket.socket, *, worker: bool, callbacks: bool
+) -> None:
+    def stop() -> None:
+        http.should_exit = True
 
-
-async def _serve(receiver: Receiver, http: uvicorn.Server, listener: socket.socket, *, worker: bool) -> None:
+    _when_told_to_stop(stop)
     try:
         # Before the server, so that what is wrong is told in one sentence and not as a failed lifespan.
-        await receiver.start(worker=worker)
+        await receiver.start(worker=worker, http=callbacks)
+        if not callbacks:
+            log.info("worker_started")
         serving = asyncio.ensure_future(http.serve(sockets=[listener]))
         while not http.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
             await asyncio.sleep(0.01)
         if http.started:
+            # In the place of uvicorn's own, which would wait for as long as a handler blocks the event loop.
+            _when_told_to_stop(stop)
             address, port = listener.getsockname()[:2]
-            log.info("receiver_listening", host=address, port=port, public_url=receiver.settings.public_url)
+            where = {"public_url": receiver.settings.public_url} if callbacks else {}
+            log.info("receiver_listening", host=address, port=port, **where)
         await serving
     finally:
         await receiver.stop()
 
 
-@click.command(cls=Command)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Report a failure to start as JSON; the log is JSON anyway."
-)
-async def worker(*, as_json: bool) -> None:  # noqa: ARG001  (Command reads it)
-    """Do what is due, without HTTP.
+async def _work(receiver: Receiver) -> None:
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
 
-    Polls, fetches and runs handlers, beside nodes that take callbacks (serve, serve --no-worker) on
-    PostgreSQL. SQLite has one serving process, so there it is refused beside a serve.
-    """
-    receiver = _configured()
-    stop = stop_signal()
+    def stop() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stopped.set)
+
+    _when_told_to_stop(stop)
     try:
         await receiver.start(http=False)
         log.info("worker_started")
-        await stop.wait()
+        await stopped.wait()
     finally:
         await receiver.stop()
+
+
+def _when_told_to_stop(stop: Callable[[], None]) -> None:
+    """At SIGTERM and SIGINT call *stop*, and end the process in time even if nobody listens to that."""
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        stop()
+        _leave_in_time()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)
+
+
+def _leave_in_time() -> None:
+    """End the process even if a handler will not: what it was doing comes back with its lease."""
+    watchdog = threading.Timer(_LONGEST_FAREWELL, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
 
 
 def _configured() -> Receiver:

@@ -1,9 +1,10 @@
 """The processes that serve the database, and the handlers that they have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from receiver.core.model import DAY, HOUR, HandlerSpec, Value
+from receiver.core.errors import ConflictError, NotFoundError
+from receiver.core.model import DAY, HOUR, SECOND, HandlerSpec, Value
 from receiver.storage.driver import Transaction
 
 #: A dispatch that no node has claimed for this long, for a handler that no node has, is dead.
@@ -30,6 +31,19 @@ class Seen(Value, frozen=True, kw_only=True):
     seen_at: int
 
 
+class Registered(Value, frozen=True, kw_only=True):
+    """A handler that completions are dispatched to, with the last sign of life of a node that has it."""
+
+    name: str
+    provider: str | None
+    state: str
+    seen_at: int
+    #: How many of its dispatches wait for it or are under way.
+    waiting: int
+    #: How many of its dispatches are dead.
+    dead: int
+
+
 def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]:
     """Register nodes and their handlers: (node, whether it is the only one, now)."""
     for node, only, now in items:
@@ -37,16 +51,7 @@ def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]
             tx.run("DELETE FROM handler")
             tx.run("DELETE FROM node")
         _put(tx, node, now=now)
-        tx.insert(
-            "handler",
-            "name, provider, state, seen_at",
-            [
-                {"name": one.name, "provider": one.provider, "state": one.state, "seen_at": now}
-                for one in sorted(node.handlers, key=lambda one: one.name)
-            ],
-            conflict="ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, state = excluded.state, "
-            "seen_at = excluded.seen_at",
-        )
+        _register(tx, node.handlers, now=now)
     return [None] * len(items)
 
 
@@ -60,6 +65,23 @@ def alive(tx: Transaction, node: Node, *, now: int) -> None:
             f"SELECT name FROM handler WHERE {where} ORDER BY name {{for_update}} {{skip_locked}}", params
         )
         tx.update("handler", "seen_at", [{"name": row[0], "seen_at": now} for row in found], key="name")
+        if len(found) < len(node.handlers):
+            # The others are being marked by another node, or were forgotten while this one was silent.
+            known = {row[0] for row in tx.run(f"SELECT name FROM handler WHERE {where}", params)}
+            _register(tx, [one for one in node.handlers if one.name not in known], now=now)
+
+
+def _register(tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int) -> None:
+    tx.insert(
+        "handler",
+        "name, provider, state, seen_at",
+        [
+            {"name": one.name, "provider": one.provider, "state": one.state, "seen_at": now}
+            for one in sorted(handlers, key=lambda one: one.name)
+        ],
+        conflict="ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, state = excluded.state, "
+        "seen_at = excluded.seen_at",
+    )
 
 
 def _put(tx: Transaction, node: Node, *, now: int) -> None:
@@ -91,6 +113,49 @@ def reap(tx: Transaction, items: Sequence[int]) -> list[int]:
         tx.run("DELETE FROM node WHERE seen_at < :before", {"before": now - _FORGOTTEN_AFTER})
         answers.append(len(found))
     return answers
+
+
+def forget(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[Registered]:
+    """Forget handlers, so that completions are dispatched to them no more: (name, lease in milliseconds, now).
+
+    Never by age alone: while all workers are down every handler is silent, and none may miss a completion. What was
+    dispatched already stays. A node that has the handler and was only silent registers it again.
+
+    Raises:
+        NotFoundError: no handler of that name is registered.
+        ConflictError: a node that has it gave a sign of life within the last lease.
+    """
+    answers = []
+    for name, lease_ms, now in items:
+        found = [one for one in registered(tx) if one.name == name]
+        if not found:
+            raise NotFoundError(f"No handler {name!r} is registered.", code="handler_unknown")
+        if not tx.run(
+            "DELETE FROM handler WHERE name = :name AND seen_at <= :before RETURNING name",
+            {"name": name, "before": now - lease_ms},
+        ):
+            raise ConflictError(
+                f"A node that has the handler {name!r} was alive less than {lease_ms / SECOND:g} s ago; restart every "
+                "node without it, wait that long, and try again.",
+                code="handler_in_use",
+            )
+        answers += found
+    return answers
+
+
+def registered(tx: Transaction) -> list[Registered]:
+    """The registered handlers, with what is not finished of each."""
+    found = tx.run(
+        "SELECT handler.name, handler.provider, handler.state, handler.seen_at, "
+        "sum(CASE WHEN dispatch.state = 'ready' THEN 1 ELSE 0 END), "
+        "sum(CASE WHEN dispatch.state = 'dead' THEN 1 ELSE 0 END) "
+        "FROM handler LEFT JOIN dispatch ON dispatch.handler = handler.name "
+        "GROUP BY handler.name, handler.provider, handler.state, handler.seen_at ORDER BY handler.name"
+    )
+    return [
+        Registered(name=name, provider=provider, state=state, seen_at=seen_at, waiting=waiting, dead=dead)
+        for name, provider, state, seen_at, waiting, dead in found
+    ]
 
 
 def nodes(tx: Transaction) -> list[Seen]:

@@ -24,7 +24,7 @@ from receiver.storage import (
 from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, HandlerClaim, Leases, LookClaim
 from receiver.storage.driver import Driver, Transaction
-from receiver.storage.nodes import Node, Seen
+from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.retention import Prune, Pruned
@@ -233,6 +233,11 @@ class Store:
         buried: int = await self._writer.call(nodes.reap, now)
         return buried
 
+    async def forget_handler(self, name: str, *, lease_ms: int, now: int) -> Registered:
+        """Dispatch nothing to a handler any more; see ``nodes.forget`` for what is raised."""
+        forgotten: Registered = await self._writer.call(nodes.forget, (name, lease_ms, now))
+        return forgotten
+
     async def prune(self, item: Prune) -> Pruned:
         """Delete one batch of old jobs."""
         pruned: Pruned = await self._writer.call(retention.prune, item)
@@ -283,6 +288,10 @@ class Store:
     async def handlers(self) -> list[dict[str, Any]]:
         """The registered handlers."""
         return await self._read(queries.handlers)
+
+    async def registered(self) -> list[Registered]:
+        """The registered handlers, with what is not finished of each."""
+        return await self._read(nodes.registered)
 
     async def nodes(self) -> list[Seen]:
         """The processes that serve this database."""

@@ -149,7 +149,8 @@ def test_an_unfinished_copy_is_refused_everywhere(alone: Program, command: list[
     [
         *(["jobs", name, JOB] for name in ("show", "wait", "poll", "cancel", "resubmit", "abandon")),
         *(["callbacks", name, "cb_1"] for name in ("show", "body")),
-        *([noun, "list"] for noun in ("jobs", "callbacks", "dead")),
+        *([noun, "list"] for noun in ("jobs", "callbacks", "dead", "handlers")),
+        ["handlers", "forget", "save"],
         ["callbacks", "reverify", "--provider", "pulse"],
         ["dead", "retry", "--all"],
         ["dead", "discard", "--all"],

@@ -73,6 +73,7 @@ def test_the_commands_are_those_of_the_design() -> None:
             *(f"jobs {name}" for name in ("list", "show", "wait", "poll", "cancel", "resubmit", "abandon")),
             *(f"callbacks {name}" for name in ("list", "show", "body", "reverify")),
             *(f"dead {name}" for name in ("list", "retry", "discard")),
+            *(f"handlers {name}" for name in ("list", "forget")),
             *(f"providers {name}" for name in ("list", "show", "check")),
             *(f"db {name}" for name in ("migrate", "prune", "export", "copy")),
             "config show",
@@ -119,6 +120,8 @@ def test_the_table_of_commands_says_what_the_commands_say(name: str) -> None:
         ["verify", "pulse", "-", "--at", "noon"],
         ["verify", "pulse", "-", "--key-env", "A", "--key-file", "B"],
         ["serve", "--port", "70000"],
+        ["worker", "--host", "127.0.0.1"],
+        ["handlers", "forget"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

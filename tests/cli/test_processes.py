@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -11,12 +12,31 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from .conftest import CHAT
+from .programs import PATIENCE
 
 if TYPE_CHECKING:
     from .programs import Program
+
+BLOCKING = """
+import asyncio, time
+from receiver import Receiver
+
+class Blocking(Receiver):
+    async def start(self, **how):
+        running = await super().start(**how)
+        asyncio.get_running_loop().call_later(0.5, self.block)
+        return running
+
+    def block(self):
+        print("blocked", flush=True)
+        time.sleep(60)
+
+receiver = Blocking()
+"""
 
 
 def test_a_second_serve_is_refused(program: Program) -> None:
@@ -42,6 +62,45 @@ def test_worker_ends_on_sigterm(alone: Program) -> None:
     with alone.started("worker") as worker:
         worker.wait_for("worker_started")
         assert worker.stop() == 0
+
+
+def test_a_worker_can_be_probed_and_scraped(alone: Program) -> None:
+    """With a port it serves health and metrics, and of callbacks and the API nothing; it ends as ever."""
+    with alone.started("worker", "--port", "0") as worker:
+        worker.wait_for("worker_started")
+        said = json.loads(worker.wait_for("receiver_listening"))
+        assert (said["host"], "public_url" in said) == ("127.0.0.1", False)
+        token = {"authorization": f"Bearer {alone.settings['RECEIVER_API_TOKEN']}"}
+        base = f"http://127.0.0.1:{said['port']}"
+        with httpx.Client(base_url=base, headers=token, trust_env=False) as client:
+            assert {path: client.get(path).status_code for path in ("/livez", "/readyz", "/metrics")} == {
+                "/livez": 200,
+                "/readyz": 200,
+                "/metrics": 200,
+            }
+            assert "receiver_dispatches_total" in client.get("/metrics").text
+            for path in ("/v1/jobs", "/v1/openapi.json", "/callbacks/netnut/token", "/webhooks/pulse", "/"):
+                for method in ("GET", "POST"):
+                    answer = client.request(method, path, content=None if method == "GET" else b"{}")
+                    assert (answer.status_code, answer.content) == (404, b""), (method, path)
+        assert worker.stop() == 0
+
+
+def test_a_handler_that_blocks_does_not_keep_the_process(alone: Program) -> None:
+    """Even while nothing turns the event loop, each ends 10 seconds after SIGTERM, not when the handler does."""
+    (alone.folder / "blocking.py").write_text(BLOCKING, encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for number, command in enumerate((["serve", "--port", "0"], ["worker"], ["worker", "--port", "0"])):
+            url = f"sqlite:///{alone.folder}/{number}.db"
+            program = alone.but(RECEIVER_DATABASE_URL=url, RECEIVER_HANDLERS="blocking:receiver")
+            processes.append(stack.enter_context(program.started(*command)))
+        for one in processes:
+            one.wait_for("blocked", where="out")
+        for one in processes:
+            one.process.send_signal(signal.SIGTERM)
+        # With what a busy machine adds.
+        assert [one.process.wait(PATIENCE) for one in processes] == [0, 0, 0]
 
 
 def test_without_its_worker_sqlite_is_not_served(alone: Program) -> None:
@@ -92,9 +151,9 @@ def test_serve_refuses_a_wrong_configuration(alone: Program, settings: dict[str,
 
 
 def test_a_taken_port_is_named(alone: Program, program: Program) -> None:
-    """Both serve and simulate say which address is taken."""
+    """Whatever listens says which address is taken."""
     port = program.settings["RECEIVER_PUBLIC_URL"].rpartition(":")[2]
-    for command in ("serve", "simulate"):
+    for command in ("serve", "worker", "simulate"):
         done = alone.run(command, "--port", port)
         assert done.code == 2
         assert f"127.0.0.1 port {port}" in done.err

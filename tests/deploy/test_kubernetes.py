@@ -133,6 +133,17 @@ def test_the_ports_agree() -> None:
     assert settings["RECEIVER_PORT"] == str(port["containerPort"])
 
 
+def test_a_worker_can_be_probed_and_scraped() -> None:
+    """It listens, at every address, where its container says; probes and the network policy mean that port too."""
+    it = container(templates()["Deployment receiver-worker"])
+    (port,) = it["ports"]
+    assert it["args"] == ["worker", "--port", str(port["containerPort"])]
+    assert {one["name"]: one.get("value") for one in it["env"]}["RECEIVER_HOST"] == "0.0.0.0"  # noqa: S104  (the pod's)
+    (allowed,) = manifest("NetworkPolicy", "receiver")["spec"]["ingress"][0]["ports"]
+    probes = {it[f"{kind}Probe"]["httpGet"]["port"] for kind in ("startup", "liveness", "readiness")}
+    assert {port["name"]} == probes == {allowed["port"]}
+
+
 def test_the_ingress_publishes_callbacks_only() -> None:
     """The API, the metrics and the health routes are not public, and the host is that of the public URL."""
     spec = manifest("Ingress", "receiver")["spec"]

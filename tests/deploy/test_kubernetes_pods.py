@@ -7,6 +7,7 @@ import click
 import pytest
 
 from receiver.cli import main
+from receiver.settings import Settings
 
 from .artefacts import ROOT
 from .manifests import FOLDER, Tree, container, patches, templates
@@ -110,7 +111,7 @@ def test_roles_are_split_as_promised() -> None:
     """With split roles nodes do nothing that is due, and workers do."""
     ((patch, _),) = patches()
     assert container(patch["spec"]["template"])["args"] == ["serve", "--no-worker"]
-    assert container(templates()["Deployment receiver-worker"])["args"] == ["worker"]
+    assert container(templates()["Deployment receiver-worker"])["args"][0] == "worker"
 
 
 def test_a_stop_leaves_time_to_drain() -> None:
@@ -123,13 +124,20 @@ def test_a_stop_leaves_time_to_drain() -> None:
     assert templates()["Deployment receiver-worker"]["spec"]["terminationGracePeriodSeconds"] > 10
 
 
-def test_the_probes_ask_what_they_should() -> None:
-    """A node is restarted only if it does not answer at all, and gets no traffic while it is not ready."""
-    node = container(templates()["Deployment receiver"])
-    paths = {kind: node[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
+@pytest.mark.parametrize("name", ["Deployment receiver", "Deployment receiver-worker"])
+def test_the_probes_ask_what_they_should(name: str) -> None:
+    """A pod is restarted only if it does not answer at all, and counts as there while it is ready."""
+    it = container(templates()[name])
+    paths = {kind: it[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
     assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
     # /readyz takes 2 seconds to find that the database does not answer.
-    assert node["readinessProbe"]["timeoutSeconds"] > 2
+    assert it["readinessProbe"]["timeoutSeconds"] > 2
+
+
+def test_a_worker_is_not_restarted_before_its_lease_has_lapsed() -> None:
+    """What a handler that blocks it was doing is left to it for as long as the record does."""
+    probe = container(templates()["Deployment receiver-worker"])["livenessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= Settings().lease
 
 
 def test_what_a_pod_sets_is_a_setting(template: Tree) -> None:

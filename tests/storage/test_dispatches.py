@@ -6,6 +6,8 @@ import pytest
 
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Verdict
+from receiver.storage.claims import Beat
+from receiver.storage.nodes import Node
 from receiver.storage.queries import Page
 from receiver.storage.retention import SHORTEST, Prune
 from tests.core.making import NOW
@@ -106,6 +108,56 @@ async def test_a_handler_of_a_node_that_vanished_counts_for_an_hour(desk: Desk) 
     assert await desk.store.reap(now=NOW + HOUR + 1) == 1
     await desk.register("ours", only=True)
     assert [one["name"] for one in await desk.store.handlers()] == ["ours"]
+
+
+async def test_a_handler_that_is_gone_is_forgotten_by_hand(desk: Desk) -> None:
+    """Not while a node that has it is alive; then it gets no completion more, and what it has stays until dropped."""
+    await desk.register("gone", "stays", only=False)
+    one = await desk.submitted(remote_id="r1")
+    await desk.call(one, DONE)
+    await desk.beat(at=NOW + LEASE, handlers=["stays"])
+    for name, now in (("gone", NOW + LEASE - 1), ("stays", NOW + LEASE)):
+        with pytest.raises(ConflictError) as refused:
+            await desk.store.forget_handler(name, lease_ms=LEASE, now=now)
+        assert refused.value.code == "handler_in_use"
+    forgotten = await desk.store.forget_handler("gone", lease_ms=LEASE, now=NOW + LEASE)
+    assert (forgotten.name, forgotten.seen_at, forgotten.waiting, forgotten.dead) == ("gone", NOW, 1, 0)
+    with pytest.raises(NotFoundError) as unknown:
+        await desk.store.forget_handler("gone", lease_ms=LEASE, now=NOW + LEASE)
+    assert unknown.value.code == "handler_unknown"
+    await desk.call(await desk.submitted(remote_id="r2"), DONE)
+    assert desk.rows("SELECT handler FROM dispatch ORDER BY handler") == [("gone",), ("stays",), ("stays",)]
+    await desk.beat(at=NOW + HOUR + 1, handlers=["stays"])
+    assert await desk.store.reap(now=NOW + HOUR + 1) == 1
+    (dead,) = await desk.store.dispatches(Page(state="dead"))
+    assert (dead.job_id, dead.handler) == (one.id, "gone")
+    assert await desk.store.discard_dispatch(dead, now=NOW + HOUR + 1)
+    assert [(one.name, one.waiting, one.dead) for one in await desk.store.registered()] == [("stays", 2, 0)]
+
+
+async def test_a_forgotten_handler_comes_back_with_its_node(desk: Desk) -> None:
+    """A node that was silent for longer than a lease, and alive all the same, has its handlers again."""
+    await desk.register(HandlerSpec(name="h", provider="acme", state="any"), "other", only=False)
+    await desk.store.forget_handler("h", lease_ms=LEASE, now=NOW + LEASE)
+    spec = HandlerSpec(name="h", provider="acme", state="any")
+    for role, names in (("ingest", ["other"]), ("worker", ["h", "other"])):
+        node = Node(name="n", role=role, handlers=(spec, HandlerSpec(name="other")))
+        await desk.store.heartbeat(Beat(node=node, until=NOW + 2 * LEASE, now=NOW + LEASE))
+        assert [one.name for one in await desk.store.registered()] == names
+    back = (await desk.store.registered())[0]
+    assert (back.provider, back.state, back.seen_at) == ("acme", "any", NOW + LEASE)
+
+
+async def test_the_registered_handlers_are_told_with_what_is_not_finished(desk: Desk) -> None:
+    """Waiting and under way are one, dead is another; a handler without either is told too."""
+    await desk.register("a", "b")
+    for number in range(3):
+        await desk.call(await desk.submitted(remote_id=f"r{number}"), DONE)
+    await desk.finish((await desk.work("a", at=NOW))[0][0], "failed", at=NOW)
+    for dispatch, _ in await desk.work("b", at=NOW):
+        await desk.finish(dispatch, at=NOW)
+    told = [(one.name, one.waiting, one.dead) for one in await desk.store.registered()]
+    assert told == [("a", 2, 1), ("b", 0, 0)]
 
 
 async def test_a_replay_makes_new_dispatches_and_leaves_the_old(desk: Desk) -> None:
