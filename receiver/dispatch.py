@@ -16,8 +16,8 @@ from receiver.core.model import Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
 from receiver.handlers import Discard, Handler, Handlers, Retry
 from receiver.metrics import Metrics
+from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.results import with_result
-from receiver.storage.settlements import DispatchSettled
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)

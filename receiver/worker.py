@@ -275,5 +275,5 @@ class Worker:
         while after is not None and not self._draining:
             pruned = await self._store.prune(Prune(before=now - self._keep_days * DAY, after=after, now=now))
             after = pruned.after
-            if pruned.jobs:
-                log.info("jobs_pruned", jobs=pruned.jobs, callbacks=pruned.callbacks)
+            if pruned.deleted:
+                log.info("jobs_pruned", **pruned.deleted)

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from receiver import Receiver, Settings
-from receiver.app import Application
+from receiver.asgi import Application
 from receiver.catalog import Catalog
 from receiver.cli import cli
 

@@ -7,13 +7,13 @@ from typing import Final
 import click
 
 from receiver.api.filters import MOST, cut
-from receiver.app import Running
 from receiver.cli import options, output, session
 from receiver.cli.command import FAILED, TIMED_OUT, Group, note
 from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
 from receiver.core.model import Job, JobState
 from receiver.documents import job_document, record_document
+from receiver.running import Running
 from receiver.storage.claims import LookClaim
 from receiver.storage.queries import Page
 

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from receiver.app import Running
 from receiver.cli import output, session
 from receiver.cli.finding import OK, WARN, Check, failed
 from receiver.core.errors import ConfigurationError
+from receiver.running import Running
 from receiver.storage import serving
 
 _ENDED: Final = {"succeeded", "failed", "canceled", "expired", "timed_out"}

@@ -6,13 +6,13 @@ from typing import Final
 import click
 from msgspec import to_builtins
 
-from receiver.app import Running
 from receiver.cli import options, output, session
 from receiver.cli.command import FAILED, Command, note, problem
 from receiver.cli.dead import dead_letters
 from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.core.model import Dispatch, Value, Verdict
 from receiver.replay import Replayed, Resent
+from receiver.running import Running
 from receiver.storage.queries import MOST, Page
 
 #: The first status of an answer that is no success.

@@ -16,7 +16,8 @@ import structlog
 import uvicorn
 
 from receiver import logs
-from receiver.app import Application, Receiver
+from receiver.app import Receiver
+from receiver.asgi import Application
 from receiver.cli.command import Command
 from receiver.cli.session import load_receiver
 from receiver.cli.spelling import unknown_settings

@@ -11,8 +11,9 @@ from importlib import import_module
 from pathlib import Path
 
 from receiver import logs
-from receiver.app import Receiver, Running
+from receiver.app import Receiver
 from receiver.core.errors import ConfigurationError, NotFoundError
+from receiver.running import Running
 from receiver.settings import Settings, from_environment
 from receiver.storage import serving
 from receiver.storage.driver import Driver

@@ -7,13 +7,13 @@ from typing import Final
 import click
 from msgspec import to_builtins
 
-from receiver.app import Running
 from receiver.cli import options, output, session
 from receiver.cli.command import Command, note
 from receiver.cli.timeline import line
 from receiver.core.identity import CALLBACK
 from receiver.core.model import SECOND
 from receiver.documents import AttemptEntry, CallbackEntry, attempt_entry, callback_document, timestamp
+from receiver.running import Running
 from receiver.storage.queries import MOST, Page
 
 _EVERY: Final = 0.5

@@ -14,7 +14,7 @@ from receiver.storage.arrivals import Receipt, adopt, decide, receipt, was_prune
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
-from receiver.storage.settlements import lock_dispatches, request_cancel
+from receiver.storage.settlements import request_cancel
 
 _SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key"
 
@@ -209,42 +209,6 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
             callback=item.callback.id,
         )
         answers.append((receipt(admission, after), made))
-    ledger.flush()
-    return answers
-
-
-def retry_dispatch(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
-    """Give dead dispatches a fresh row of attempts: (job id, handler, replay id, now)."""
-    lock_dispatches(tx, [item[0] for item in items])
-    return [
-        bool(
-            tx.run(
-                "UPDATE dispatch SET state = 'ready', owner = NULL, attempt = 0, run_at = :now "
-                "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id AND state = 'dead' "
-                "RETURNING job_id",
-                {"job_id": job_id, "handler": handler, "replay_id": replay_id, "now": now},
-            )
-        )
-        for job_id, handler, replay_id, now in items
-    ]
-
-
-def discard_dispatch(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
-    """Drop dead dispatches for good: (job id, handler, replay id, now); the timeline keeps a line."""
-    lock_dispatches(tx, [item[0] for item in items])
-    ledger = Ledger(tx)
-    answers = []
-    for job_id, handler, replay_id, now in items:
-        found = tx.run(
-            "DELETE FROM dispatch WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id "
-            "AND state = 'dead' RETURNING job_id",
-            {"job_id": job_id, "handler": handler, "replay_id": replay_id},
-        )
-        if found:
-            ledger.note(
-                job_id, step="dispatch", outcome="discarded", code="by_hand", now=now, handler=handler
-            )
-        answers.append(bool(found))
     ledger.flush()
     return answers
 

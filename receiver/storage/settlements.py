@@ -89,20 +89,6 @@ class CancelSettled(Value, frozen=True, kw_only=True):
     now: int
 
 
-class DispatchSettled(Value, frozen=True, kw_only=True):
-    """The end of an attempt of a dispatch: *succeeded*, or failed with ``retry_at``, or dead."""
-
-    job_id: str
-    handler: str
-    replay_id: str
-    owner: str
-    attempt: int
-    outcome: str
-    retry_at: int | None = None
-    error: Failure | None = None
-    log: Attempt
-
-
 def settle_looks(tx: Transaction, items: Sequence[LookSettled]) -> list[Move | None]:
     """Settle polls and fetches; the move each one made, or ``None`` where it came too late."""
     ledger = Ledger(tx)
@@ -155,56 +141,6 @@ def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]
             ledger.look(job, run_at=item.now)
     ledger.flush()
     return [ledger.jobs[item.due.job_id] for item in items]
-
-
-def settle_dispatches(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
-    """Settle attempts of dispatches; whether each one still was its owner's."""
-    ledger = Ledger(tx)
-    stored = lock_dispatches(tx, [item.job_id for item in items])
-    finished: list[dict[str, Any]] = []
-    again: list[dict[str, Any]] = []
-    answers = []
-    for item in items:
-        key = (item.job_id, item.handler, item.replay_id)
-        # Settled once, it is nobody's: whoever settles it again in the same transaction comes too late.
-        ours = stored.get(key) == (item.owner, item.attempt)
-        answers.append(ours)
-        if not ours:
-            continue
-        del stored[key]
-        ledger.log(item.log)
-        named = {"job_id": item.job_id, "handler": item.handler, "replay_id": item.replay_id}
-        if item.outcome in {"succeeded", "discarded"}:
-            finished.append(named)
-            continue
-        error = item.error or Failure(code=item.outcome)
-        again.append(
-            named
-            | {
-                "owner": None,
-                "state": "dead" if item.retry_at is None else "ready",
-                "run_at": item.log.started_at if item.retry_at is None else item.retry_at,
-                "error_code": error.code,
-                "error_text": error.text,
-            }
-        )
-    tx.delete("dispatch", finished, key=rows.DISPATCH_KEY)
-    tx.update("dispatch", "owner, state, run_at, error_code, error_text", again, key=rows.DISPATCH_KEY)
-    ledger.flush()
-    return answers
-
-
-def lock_dispatches(
-    tx: Transaction, ids: Sequence[str]
-) -> dict[tuple[str, str, str], tuple[str | None, int]]:
-    """Lock the dispatches of jobs; whose each one is, and which attempt it is at."""
-    where, params = tx.among("job_id", sorted(set(ids)))
-    found = tx.run(
-        f"SELECT {rows.DISPATCH_KEY}, owner, attempt FROM dispatch WHERE {where} "
-        f"ORDER BY {rows.DISPATCH_KEY} {{for_update}}",
-        params,
-    )
-    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in found}
 
 
 def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:

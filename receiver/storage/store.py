@@ -13,6 +13,7 @@ from receiver.core.transition import Move
 from receiver.storage import (
     arrivals,
     claims,
+    dispatches,
     nodes,
     queries,
     records,
@@ -23,12 +24,13 @@ from receiver.storage import (
 )
 from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, HandlerClaim, Leases, LookClaim
+from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.retention import Prune, Pruned
-from receiver.storage.settlements import CancelSettled, DispatchSettled, LookSettled, SubmitSettled
+from receiver.storage.settlements import CancelSettled, LookSettled, SubmitSettled
 from receiver.storage.sqlite import SQLite
 from receiver.storage.writer import Writer
 
@@ -140,12 +142,12 @@ class Store:
     async def retry_dispatch(self, dispatch: Dispatch, *, now: int) -> bool:
         """Give a dead dispatch a fresh row of attempts."""
         key = (dispatch.job_id, dispatch.handler, dispatch.replay_id, now)
-        return bool(await self._writer.call(records.retry_dispatch, key))
+        return bool(await self._writer.call(dispatches.retry, key))
 
     async def discard_dispatch(self, dispatch: Dispatch, *, now: int) -> bool:
         """Drop a dead dispatch."""
         key = (dispatch.job_id, dispatch.handler, dispatch.replay_id, now)
-        return bool(await self._writer.call(records.discard_dispatch, key))
+        return bool(await self._writer.call(dispatches.discard, key))
 
     # -- what arrives --------------------------------------------------------------------------------------
 
@@ -194,7 +196,7 @@ class Store:
 
     async def settle_dispatch(self, item: DispatchSettled) -> bool:
         """Settle an attempt of a dispatch; whether it still was its owner's."""
-        return bool(await self._writer.call(settlements.settle_dispatches, item))
+        return bool(await self._writer.call(dispatches.settle, item))
 
     async def spend(self, due: Due, url: str) -> bool:
         """Commit that the fetch of a single-use address begins."""

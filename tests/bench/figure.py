@@ -20,6 +20,8 @@ class Figure:
     #: Whether the target is a ceiling rather than a floor.
     at_most: bool
     runs: list[float]
+    #: What was last measured where that is short of the target: a short run looks for what has become worse.
+    usual: float | None = None
     #: Why there are no runs, where there are none.
     unmeasured: str = ""
     #: Whether that is because something went wrong.
@@ -38,10 +40,11 @@ class Figure:
         return self.within(1.0)
 
     def within(self, slack: float) -> bool:
-        """Whether the figure is at worst *slack* times as bad as its target."""
+        """Whether the figure is at worst *slack* times as bad as its target; with any, as what is usual for it."""
         if self.unmeasured:
             return not self.broken
-        return self.ratio <= self.target * slack if self.at_most else self.ratio >= self.target / slack
+        aim = self.target if slack == 1.0 or self.usual is None else self.usual
+        return self.ratio <= aim * slack if self.at_most else self.ratio >= aim / slack
 
 
 def in_turn(one: Callable[[], float], other: Callable[[], float], *, rounds: int = ROUNDS) -> list[float]:

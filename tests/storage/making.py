@@ -29,9 +29,10 @@ from receiver.core.provider import Provider
 from receiver.core.transition import Move
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, HandlerClaim, Leases
+from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.nodes import Node
 from receiver.storage.records import NewJob, Readmission
-from receiver.storage.settlements import DispatchSettled, Finding, LookSettled, SubmitSettled, timeline
+from receiver.storage.settlements import Finding, LookSettled, SubmitSettled, timeline
 from receiver.storage.store import Store
 from tests.core.making import LARGEST, NOW, SIGNED, acme, job
 

@@ -1,0 +1,125 @@
+"""The ASGI face of a receiver: callbacks ahead of every router, then the API, health and metrics."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from receiver.api import Api, Health
+from receiver.core.errors import ReceiverError, StoreUnavailableError
+from receiver.front import Front, address_of
+from receiver.running import Running
+from receiver.web import PRIVATE, problem
+
+log = structlog.get_logger(__name__)
+
+
+class Served(Protocol):
+    """A receiver, as far as it is served."""
+
+    @property
+    def running(self) -> Running:
+        """Its parts; raises NotStartedError unless it is started."""
+        ...
+
+    def lifespan(self, app: object = None, /) -> AbstractAsyncContextManager[None]:
+        """Start and stop it with an application."""
+        ...
+
+
+class NotStartedError(ReceiverError):
+    """The receiver was never started: run its lifespan (``FastAPI(lifespan=receiver.lifespan)``)."""
+
+    code = "receiver_not_started"
+    status = 503
+
+
+class Application:
+    """The ASGI face of a receiver.
+
+    Args:
+        receiver: Whose face.
+        only_health: Whether health and metrics are all that is served: no callbacks, no ``/v1``.
+    """
+
+    def __init__(self, receiver: Served, *, only_health: bool = False) -> None:
+        self._receiver = receiver
+        self._only_health = only_health
+        # Starlette speaks the lifespan protocol for us; what it serves is built when the receiver has started.
+        self._lifespan = Starlette(lifespan=receiver.lifespan)
+        self._built: tuple[Running, Front | None, Starlette] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        try:
+            running = self._receiver.running
+        except NotStartedError as error:
+            log.error("receiver_not_started")
+            await problem(error)(scope, receive, send)
+            return
+        if self._built is None or self._built[0] is not running:
+            front = None if self._only_health else Front(ingest=running.ingest, settings=running.settings)
+            self._built = running, front, self._build(running, only_health=self._only_health)
+        _, front, api = self._built
+        if front is None or scope["type"] != "http" or (address := address_of(scope)) is None:
+            await api(scope, receive, send)
+        else:
+            await front(address, scope, receive, send)
+
+    @staticmethod
+    def _build(running: Running, *, only_health: bool = False) -> Starlette:
+        health = Health(
+            store=running.store,
+            keys=running.keys,
+            metrics=running.metrics,
+            clock=running.clock,
+            node=running.node,
+            drift=running.drift,
+        )
+        routes = health.routes
+        if not only_health:
+            routes += Api(
+                store=running.store,
+                catalog=running.catalog,
+                keys=running.keys,
+                proving=running.proving,
+                settings=running.settings,
+                submit=running.submit,
+                cancel=running.cancel,
+                replay=running.replay,
+                clock=running.clock,
+                notify=running.notify,
+            ).routes
+        application = Starlette(
+            routes=routes,
+            exception_handlers={404: _unknown, ReceiverError: _refused, Exception: _broken},
+        )
+        # A redirect would repeat a token in its Location.
+        application.router.redirect_slashes = False
+        return application
+
+
+async def _unknown(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=404, headers=PRIVATE)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ReceiverError)  # noqa: S101  (registered for that)
+    retry = {"retry-after": "5"} if error.status == 503 else None  # noqa: PLR2004
+    return problem(error, headers=retry)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    # Never a 4xx: a sender takes that for its own fault and does not try again.
+    log.error("request_failed", route=request.scope["path"].split("/")[1], exc_info=error)
+    broken = StoreUnavailableError(
+        "Something broke in the receiver; it is logged. Try again.", code="internal_error"
+    )
+    return problem(broken, headers={"retry-after": "5"})

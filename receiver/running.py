@@ -1,0 +1,174 @@
+"""A receiver that is started: its parts, wired by hand; the only module that knows them all."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from receiver.cancel import Cancel
+from receiver.catalog import Catalog
+from receiver.clock import DatabaseClock, StepWatch, read_clock
+from receiver.core.errors import ConfigurationError
+from receiver.dispatch import RunDispatch
+from receiver.fetch import Fetch
+from receiver.handlers import Handlers
+from receiver.ingest import Ingest
+from receiver.keys import Keys
+from receiver.keysets import KeySets
+from receiver.metrics import Metrics
+from receiver.outbound import Outbound
+from receiver.poll import Poll
+from receiver.presence import Presence
+from receiver.proving import Proving
+from receiver.replay import Replay
+from receiver.settings import Settings
+from receiver.storage.arrivals import Quota
+from receiver.storage.claims import Leases
+from receiver.storage.nodes import Node
+from receiver.storage.store import Store
+from receiver.submit import Submit
+from receiver.worker import Steps, Worker
+
+#: Seconds that running steps and handlers get when the process is told to stop.
+PATIENCE: Final = 4.0
+
+
+class Running:
+    """The parts of a receiver that is started."""
+
+    def __init__(
+        self, settings: Settings, store: Store, handlers: Handlers, clock: Callable[[], int], role: str
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self.node = Node(name=name, role=role, handlers=tuple(handlers.specs))
+        self.keys = Keys(settings)
+        self.catalog = Catalog.load(settings)
+        self.metrics = Metrics()
+        self.outbound = Outbound(
+            keys=self.keys, providers=self.catalog.values(), max_result=settings.max_result
+        )
+        self.key_sets = KeySets(outbound=self.outbound, clock=clock)
+        self.proving = Proving(
+            keys=self.keys,
+            key_sets=self.key_sets,
+            store=store,
+            public_url=settings.public_url,
+            largest=settings.max_body,
+        )
+        asking: dict[str, Any] = {
+            "store": store,
+            "catalog": self.catalog,
+            "outbound": self.outbound,
+            "clock": clock,
+            "metrics": self.metrics,
+        }
+        self.submit = Submit(
+            **asking,
+            keys=self.keys,
+            owner=self.node.name,
+            public_url=settings.public_url,
+            lease_ms=settings.lease_ms,
+            largest=settings.max_result,
+        )
+        self.cancel = Cancel(**asking, notify=self.notify)
+        self.worker: Worker | None = None
+        self.presence = Presence(
+            store=store, node=self.node, clock=clock, leases=self._leases, lease_ms=settings.lease_ms
+        )
+        self.steps = Steps(
+            submit=self.submit,
+            poll=Poll(**asking, largest=settings.max_result),
+            fetch=Fetch(**asking),
+            cancel=self.cancel,
+            dispatch=RunDispatch(store=store, handlers=handlers, clock=clock, metrics=self.metrics),
+        )
+        self._handlers = handlers
+        self.ingest = Ingest(
+            store=store,
+            catalog=self.catalog,
+            keys=self.keys,
+            proving=self.proving,
+            clock=clock,
+            quota=Quota(entries=settings.quarantine),
+            notify=self.notify,
+            metrics=self.metrics,
+        )
+        self.replay = Replay(
+            store=store, catalog=self.catalog, proving=self.proving, clock=clock, notify=self.notify
+        )
+
+    def notify(self) -> None:
+        """Tell the worker, if there is one here, that there may be work."""
+        if self.worker is not None:
+            self.worker.notify()
+
+    def drift(self) -> int:
+        """By how many milliseconds this machine's clock is ahead of the database's, where that one counts."""
+        return read_clock() - self.clock() if isinstance(self.clock, DatabaseClock) else 0
+
+    def _leases(self) -> Leases:
+        return Leases() if self.worker is None else self.worker.leases()
+
+    def start_worker(self) -> None:
+        """Begin to do what is due."""
+        # Where the database tells the time, it does not matter what this machine's clock is set to.
+        watch = StepWatch() if self.clock is read_clock else None
+        self.worker = Worker(
+            store=self.store,
+            catalog=self.catalog,
+            handlers=self._handlers,
+            steps=self.steps,
+            clock=self.clock,
+            owner=self.node.name,
+            key_id=self.keys.newest.id,
+            lease_ms=self.settings.lease_ms,
+            keep_days=self.settings.keep_days,
+            watch=watch,
+        )
+        self.worker.start()
+        if self.settings.listen:
+            loop = asyncio.get_running_loop()
+
+            def heard() -> None:
+                loop.call_soon_threadsafe(self.notify)
+
+            self.store.driver.listen(heard)
+
+    async def check(self) -> None:
+        """Raise ConfigurationError where something stored, or a handler, needs what is not there."""
+        unknown = sorted({one.spec.provider or "" for one in self._handlers} - {"", *self.catalog})
+        if unknown:
+            raise ConfigurationError(
+                f"A handler wants jobs of {unknown[0]!r}, but no provider has that name.",
+                code="handler_invalid",
+            )
+        undescribed = sorted(set(await self.store.open_providers()) - set(self.catalog))
+        if undescribed:
+            raise ConfigurationError(
+                f"Open jobs need the description of {undescribed[0]!r}, which is gone; bring it back until they have "
+                "ended.",
+                code="description_gone",
+            )
+        gone = sorted(set(await self.store.open_key_ids()) - {key.id for key in self.keys.masters} - {""})
+        if gone:
+            raise ConfigurationError(
+                f"Open jobs need the master key {gone[0]}, which is not in RECEIVER_SECRET_KEY; add it again, after "
+                "the newest, until they have ended.",
+                code="secret_key_gone",
+            )
+
+    async def stop(self) -> None:
+        """Stop doing things and give everything back."""
+        submitting = asyncio.ensure_future(self.submit.finish(patience=PATIENCE))
+        if self.worker is not None:
+            await self.worker.drain(patience=PATIENCE)
+        await submitting
+        await self.presence.leave()
+        self.worker = None
+        await self.key_sets.close()
+        await self.outbound.close()
+        await self.store.close()
