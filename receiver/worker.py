@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 _LONGEST_NAP: Final = 1.0
 #: Seconds for what is being cancelled, or claimed, when the worker stops.
 _LAST_CLAIM: Final = 1.0
+#: How often, in milliseconds, what was held is released, dispatches without a handler are buried, jobs are pruned.
+_HELD_EVERY: Final = SECOND // 4
 _CHORES_EVERY: Final = 30 * SECOND
 _PRUNE_EVERY: Final = 3600 * SECOND
 
@@ -113,8 +115,7 @@ class Worker:
         self._allowances: dict[str, _Allowance] = {}
         self._main: asyncio.Task[None] | None = None
         self._draining = self._stopping = False
-        self._chores_at = 0
-        self._prune_at = 0
+        self._held_at = self._chores_at = self._prune_at = 0
 
     def notify(self) -> None:
         """Say that there may be work; safe to call from the event loop only."""
@@ -157,8 +158,7 @@ class Worker:
                 # Read before it is seen whether the clock was set: what is old by it is so by no step.
                 now = self._clock()
                 await self._follow_clock()
-                more = await self._claim_due()
-                more = await self._claim_dispatches() or more
+                more = await self._claim()
                 await self._chores(now)
             except StoreUnavailableError as error:
                 log.warning("worker_waits_for_store", reason=str(error))
@@ -173,6 +173,17 @@ class Worker:
                         await self._news.wait()
                 except TimeoutError:
                     continue
+
+    async def _claim(self) -> bool:
+        # Both end before either's failure is looked at: what was claimed must be counted.
+        due, dispatches = await asyncio.gather(
+            self._claim_due(), self._claim_dispatches(), return_exceptions=True
+        )
+        if isinstance(due, BaseException):
+            raise due
+        if isinstance(dispatches, BaseException):
+            raise dispatches
+        return due or dispatches
 
     async def _claim_due(self) -> bool:
         more = False
@@ -250,17 +261,16 @@ class Worker:
             before, now = found
             log.warning("clock_set", by_seconds=(now - before) // SECOND)
             self._to_follow.append(ClockStep(before=before, now=now))
+            self._held_at = self._chores_at = self._prune_at = 0
         while self._to_follow:
             # Where it cannot be written now it is at the next turn; until then nothing is claimed.
             await self._store.shift(self._to_follow[0])
             del self._to_follow[0]
 
     async def _chores(self, now: int) -> None:
-        for callback_id, provider in await self._store.held_due(now=now):
-            described = self._catalog.get(provider)
-            if described is not None:
-                terms = terms_for(described, key_id=self._key_id)
-                await self._store.release_held(callback_id, terms=terms, now=now)
+        if now >= self._held_at:
+            self._held_at = now + _HELD_EVERY
+            await self._release_held(now)
         if now >= self._chores_at:
             self._chores_at = now + _CHORES_EVERY
             buried = await self._store.reap(now=now)
@@ -269,6 +279,13 @@ class Worker:
         if self._keep_days and now >= self._prune_at:
             self._prune_at = now + _PRUNE_EVERY
             await self._prune(now)
+
+    async def _release_held(self, now: int) -> None:
+        for callback_id, provider in await self._store.held_due(now=now):
+            described = self._catalog.get(provider)
+            if described is not None:
+                terms = terms_for(described, key_id=self._key_id)
+                await self._store.release_held(callback_id, terms=terms, now=now)
 
     async def _prune(self, now: int) -> None:
         after: str | None = ""

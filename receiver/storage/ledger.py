@@ -42,6 +42,8 @@ class Ledger:
         #: Ids by name, for every job that is in the working set; and the names that were looked up.
         self._called: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._found: set[tuple[str, str]] = set()
+        #: What the provider called each job when it was read.
+        self._names: dict[str, str | None] = {}
         self._handlers: list[HandlerSpec] | None = None
         self._new: set[str] = set()
         self._changed: set[str] = set()
@@ -80,7 +82,9 @@ class Ledger:
         where, params = self._tx.among("id", missing)
         sql = f"SELECT {rows.JOB} FROM job WHERE {where} ORDER BY id {{for_update}}"
         for row in self._tx.run(sql, params):
-            self._keep(rows.job_of(row))
+            job = rows.job_of(row)
+            self._names[job.id] = job.remote_id
+            self._keep(job)
 
     def _find(self, called: Sequence[tuple[str, str]]) -> list[str]:
         """The id of the newest open job of each name, or of the newest."""
@@ -180,8 +184,10 @@ class Ledger:
         """Write everything, each table in the order of its keys."""
         tx = self._tx
         tx.insert("job", rows.JOB, [rows.job_params(self.jobs[one]) for one in sorted(self._new)])
-        changed = [rows.job_params(self.jobs[one]) for one in sorted(self._changed - self._new)]
-        tx.update("job", rows.JOB_CHANGES, changed, key="id")
+        changed = sorted(self._changed - self._new)
+        named = [one for one in changed if self.jobs[one].remote_id != self._names[one]]
+        for columns, ids in ((rows.JOB_PROGRESS, changed), ("remote_id", named)):
+            tx.update("job", columns, [rows.job_params(self.jobs[one]) for one in ids], key="id")
         self._end(sorted(self._ended - self._new))
         tx.insert(
             "due",

@@ -18,7 +18,7 @@ from receiver.core.model import (
     Step,
     Verdict,
 )
-from receiver.storage.driver import Row
+from receiver.storage.driver import Row, split
 
 JOB: Final = (
     "id, provider, operation, state, delivery, key_id, remote_id, response_url, cancel_url, created_at, "
@@ -34,8 +34,20 @@ DUE: Final = "job_id, step, provider, run_at, expires_at, attempt, owner, failur
 DISPATCH: Final = (
     "job_id, handler, replay_id, state, run_at, attempt, owner, created_at, error_code, error_text"
 )
-#: What may change of a job once it is recorded, of a due row once it is claimed, of a dispatch.
-JOB_CHANGES: Final = JOB.removeprefix("id, ")
+_FIXED: Final = {
+    "id",
+    "provider",
+    "operation",
+    "delivery",
+    "key_id",
+    "created_at",
+    "keep_ms",
+    "keep_from",
+    "remote_id",
+}
+#: What may change of a job once it is recorded but for its name. SQLite renews every index on a
+#: column that a statement sets, whether or not its value is another, so what does not change is not set.
+JOB_PROGRESS: Final = ", ".join(name for name in split(JOB) if name not in _FIXED)
 DUE_KEY: Final = "job_id, step"
 DISPATCH_KEY: Final = "job_id, handler, replay_id"
 ATTEMPT: Final = (
