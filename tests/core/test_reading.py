@@ -28,6 +28,11 @@ SHAPE = Shape(
 )
 
 
+def packed(data: bytes) -> bytes:
+    """Gzip without the time: a case's name is its bytes, and every process of one run must give it the same."""
+    return gzip.compress(data, mtime=0)
+
+
 def seen(body: bytes, shape: Shape = SHAPE, query: bytes = b"", **headers: str) -> Observation:
     """What *body* says."""
     fields = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
@@ -265,9 +270,9 @@ BODY = b'{"status":"done","result":{"a":1}}'
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(BODY)),
-        ("x-gzip", gzip.compress(BODY)),
-        (" GZIP ", gzip.compress(BODY)),
+        ("gzip", packed(BODY)),
+        ("x-gzip", packed(BODY)),
+        (" GZIP ", packed(BODY)),
         ("deflate", zlib.compress(BODY)),
         ("identity", BODY),
         ("", BODY),
@@ -285,17 +290,17 @@ def test_a_compressed_body_is_read(encoding: str, body: bytes) -> None:
     ("encoding", "body", "code"),
     [
         ("br", BODY, "body_encoding_unknown"),
-        ("gzip, gzip", gzip.compress(gzip.compress(BODY)), "body_encoding_unknown"),
+        ("gzip, gzip", packed(packed(BODY)), "body_encoding_unknown"),
         ("gzip", BODY, "body_encoding_broken"),
         ("gzip", b"", "body_encoding_broken"),
-        ("gzip", gzip.compress(BODY)[:-1], "body_encoding_broken"),
-        ("gzip", gzip.compress(BODY)[:-9], "body_encoding_broken"),
-        ("gzip", gzip.compress(BODY) + b"tail", "body_encoding_broken"),
-        ("gzip", gzip.compress(BODY) + gzip.compress(BODY), "body_encoding_broken"),
-        ("gzip", gzip.compress(BODY)[:-8] + bytes(8), "body_encoding_broken"),
+        ("gzip", packed(BODY)[:-1], "body_encoding_broken"),
+        ("gzip", packed(BODY)[:-9], "body_encoding_broken"),
+        ("gzip", packed(BODY) + b"tail", "body_encoding_broken"),
+        ("gzip", packed(BODY) + packed(BODY), "body_encoding_broken"),
+        ("gzip", packed(BODY)[:-8] + bytes(8), "body_encoding_broken"),
         ("deflate", zlib.compress(BODY)[:-1], "body_encoding_broken"),
-        ("gzip", gzip.compress(b" " * (LARGEST + 1)), "body_inflates_too_far"),
-        ("gzip", gzip.compress(b" " * LARGEST), "body_not_json"),
+        ("gzip", packed(b" " * (LARGEST + 1)), "body_inflates_too_far"),
+        ("gzip", packed(b" " * LARGEST), "body_not_json"),
     ],
 )
 def test_a_badly_compressed_body_is_refused(encoding: str, body: bytes, code: str) -> None:
@@ -386,7 +391,7 @@ BODIES = st.one_of(
         ),
         max_leaves=9,
     ).map(lambda document: json.dumps(document).encode()),
-    st.binary(max_size=60).map(lambda data: gzip.compress(data, mtime=0)),
+    st.binary(max_size=60).map(lambda data: packed(data)),
 )
 
 
