@@ -391,7 +391,7 @@ BODIES = st.one_of(
         ),
         max_leaves=9,
     ).map(lambda document: json.dumps(document).encode()),
-    st.binary(max_size=60).map(lambda data: packed(data)),
+    st.binary(max_size=60).map(packed),
 )
 
 
