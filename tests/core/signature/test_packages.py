@@ -36,6 +36,16 @@ WHSEC = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 SECRET = "a shared secret of some length"
 NOW = time.time_ns() // 1_000_000
 SECONDS = NOW // 1000
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages compare the time with their own clock, and a run of all tests takes longer than they wait."""
+    now = time.time_ns() // 1_000_000
+    monkeypatch.setattr(f"{__name__}.NOW", now)
+    monkeypatch.setattr(f"{__name__}.SECONDS", now // 1000)
+
+
 URL = "https://receiver.example/callbacks/p/t?foo=1&bar=2"
 
 
