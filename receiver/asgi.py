@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from receiver.api import Api, Health
-from receiver.core.errors import ReceiverError, StoreUnavailableError
+from receiver.core.errors import ReceiverError
 from receiver.front import Front, address_of
 from receiver.running import Running
-from receiver.web import PRIVATE, problem
+from receiver.web import PRIVATE, RETRY, broken, problem
 
 log = structlog.get_logger(__name__)
 
@@ -112,14 +112,10 @@ async def _unknown(_request: Request, _error: Exception) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ReceiverError)  # noqa: S101  (registered for that)
-    retry = {"retry-after": "5"} if error.status == 503 else None  # noqa: PLR2004
+    retry = RETRY if error.status == 503 else None  # noqa: PLR2004
     return problem(error, headers=retry)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    # Never a 4xx: a sender takes that for its own fault and does not try again.
     log.error("request_failed", route=request.scope["path"].split("/")[1], exc_info=error)
-    broken = StoreUnavailableError(
-        "Something broke in the receiver; it is logged. Try again.", code="internal_error"
-    )
-    return problem(broken, headers={"retry-after": "5"})
+    return broken()

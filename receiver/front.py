@@ -10,12 +10,12 @@ from typing import Final
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from receiver.core.errors import StoreUnavailableError
+from receiver.core.model import Value
 from receiver.core.provider import Provider
 from receiver.core.reading import Received, text_at
 from receiver.ingest import Answer, Ingest
 from receiver.settings import Settings
-from receiver.web import PRIVATE, BodyRefused, Budget, problem, read_body
+from receiver.web import PRIVATE, RETRY, BodyRefused, Budget, broken, read_body
 
 log = structlog.get_logger(__name__)
 
@@ -23,17 +23,14 @@ log = structlog.get_logger(__name__)
 _IN_FLIGHT: Final = 128 * 1024 * 1024
 _UNAVAILABLE: Final = 503
 _PRIVATE: Final = [(name.encode(), value.encode()) for name, value in PRIVATE.items()]
-_RETRY_AFTER: Final = (b"retry-after", b"5")
+_RETRY: Final = [(name.encode(), value.encode()) for name, value in RETRY.items()]
 
 
-class Address:
+class Address(Value, frozen=True):
     """What a path names, before anybody has looked whether there is such a provider or token."""
 
-    __slots__ = ("provider", "token")
-
-    def __init__(self, provider: str, token: str | None) -> None:
-        self.provider = provider
-        self.token = token
+    provider: str
+    token: str | None
 
 
 def address_of(scope: Scope) -> Address | None:
@@ -67,12 +64,8 @@ class Front:
         except BodyRefused as refused:
             await refused.response(scope, receive, send)
         except Exception:
-            # Never a 4xx: a sender takes that for its own fault and does not try again.
             log.exception("request_failed", route="callbacks" if address.token is not None else "webhooks")
-            broken = StoreUnavailableError(
-                "Something broke in the receiver; it is logged. Try again.", code="internal_error"
-            )
-            await problem(broken, headers={"retry-after": "5"})(scope, receive, send)
+            await broken()(scope, receive, send)
 
     async def _take(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
         # Before the body: a trailer must not become a header after the fact.
@@ -110,7 +103,7 @@ def _echo(provider: Provider, body: bytes, headers: tuple[tuple[bytes, bytes], .
 
 
 async def _tell(send: Send, answer: Answer, *, echo: str | None) -> None:
-    retry = (_RETRY_AFTER,) if answer.status == _UNAVAILABLE else ()
+    retry = _RETRY if answer.status == _UNAVAILABLE else ()
     if answer.status in {401, _UNAVAILABLE} and answer.code is not None:
         body = f'{{"code":"{answer.code}"}}'.encode()
         await _answer(send, answer.status, *retry, (b"content-type", b"application/json"), body=body)

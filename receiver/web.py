@@ -9,11 +9,13 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from receiver.core.errors import ReceiverError, RequestError
+from receiver.core.errors import ReceiverError, RequestError, StoreUnavailableError
 
 #: Headers of every answer about a capability URL: nothing keeps it, nothing passes it on.
 PRIVATE: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 _BUSY: Final = 503
+#: What everybody hears who is to try again.
+RETRY: Final = {"retry-after": "5"}
 _CLOSE: Final = {"connection": "close"}
 
 
@@ -22,7 +24,7 @@ class BodyRefused(Exception):  # noqa: N818  (it is an answer, raised)
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
-        retry = {"retry-after": "5"} if status == _BUSY else {}
+        retry = RETRY if status == _BUSY else {}
         self.response = Response(status_code=status, headers=PRIVATE | _CLOSE | retry)
 
 
@@ -141,6 +143,14 @@ def problem(error: ReceiverError, *, headers: Mapping[str, str] | None = None) -
         media_type="application/problem+json",
         headers={"cache-control": "no-store", **(headers or {})},
     )
+
+
+def broken() -> Response:
+    """The answer to what went wrong in here: never a 4xx, which a sender takes for its own fault and gives up."""
+    error = StoreUnavailableError(
+        "Something broke in the receiver; it is logged. Try again.", code="internal_error"
+    )
+    return problem(error, headers=RETRY)
 
 
 class AccessError(RequestError):

@@ -18,13 +18,12 @@ from receiver.core.errors import (
 )
 from receiver.core.reading import parse_json
 from receiver.settings import Settings
-from receiver.web import PRIVATE, AccessError, BodyRefused, authorize, problem, read_body
+from receiver.web import PRIVATE, RETRY, AccessError, BodyRefused, authorize, problem, read_body
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
 _CLOSE: Final = {"connection": "close"}
-_RETRY_AFTER: Final = {"retry-after": "5"}
 _LONGEST_NAME: Final = 100
 
 
@@ -160,7 +159,7 @@ def refusal(error: ReceiverError, headers: Mapping[str, str] | None = None) -> R
     if isinstance(error, AccessError):
         more["www-authenticate"] = "Bearer"
     if error.status == StoreUnavailableError.status:
-        more |= _RETRY_AFTER
+        more |= RETRY
     return problem(error, headers=more)
 
 

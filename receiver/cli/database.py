@@ -28,8 +28,8 @@ db.add_command(copy)
 def migrate(*, as_json: bool) -> None:
     """Bring the schema up to this version; harmless if it is.
 
-    Every serve and worker does so too, one of them while the others wait (unless RECEIVER_MIGRATE=0). Stop
-    those of an older version first.
+    Every serve and worker does so too, one of them while the others wait (unless RECEIVER_MIGRATE=0).
+    On PostgreSQL, nodes of the version before may go on meanwhile.
     """
     with session.opened_driver(from_environment().database_url) as driver:
         done = schema.migrate(driver)

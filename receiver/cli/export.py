@@ -14,7 +14,7 @@ from receiver.cli.command import Command, note
 from receiver.settings import from_environment
 from receiver.storage import schema
 from receiver.storage.driver import Transaction
-from receiver.storage.tables import Table, batches, one_state, tables
+from receiver.storage.tables import Table, batches, tables
 
 #: Names of files that hold every table, a line each; any other target is a folder of one file a table.
 _FILES: Final = {".ndjson", ".jsonl"}
@@ -34,7 +34,7 @@ def export(*, target: Path, as_json: bool) -> None:
         raise click.UsageError("--json counts what was written; with '-' standard output holds the rows.")
     with session.opened_driver(from_environment().database_url) as driver:
         schema.check(driver)
-        with one_state(driver) as tx:
+        with driver.read(patient=True) as tx:
             counts = _export(tx, target)
     if as_json:
         output.show_json({"tables": counts})

@@ -58,12 +58,11 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
 
 async def _check_serving(running: Running) -> Check:
     """Whether somebody takes callbacks, and somebody does what is due."""
-    nodes = await running.store.nodes()
+    nodes, now = await running.store.nodes(), running.clock()
     if running.store.driver.exclusive:
         served = session.is_served(running.settings)
-        nodes = nodes if served else []
     else:
-        nodes = serving.alive(running.store.driver, lease_ms=running.settings.lease_ms)
+        nodes = serving.lately(nodes, lease_ms=running.settings.lease_ms, now=now)
         served = bool(nodes)
     if not served:
         return Check(
@@ -72,7 +71,6 @@ async def _check_serving(running: Running) -> Check:
             text="no process serves this database",
             next="Start 'receiver serve'.",
         )
-    now = running.clock()
     shown = ", ".join(
         f"{one.name} ({one.role}, seen {output.span(max(now - one.seen_at, 0))} ago)" for one in nodes
     )

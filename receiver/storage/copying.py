@@ -13,7 +13,7 @@ from receiver.core.errors import ConfigurationError, ConflictError, StoreUnavail
 from receiver.core.model import SECOND, Value
 from receiver.storage import schema, serving
 from receiver.storage.driver import ContendedError, Driver, Row, Transaction
-from receiver.storage.tables import Table, batches, one_state, tables
+from receiver.storage.tables import Table, batches, tables
 
 #: Who serves a database is not copied with it.
 _NODES: Final = "node"
@@ -87,7 +87,7 @@ def copy(
     for driver, name in ((source, "FROM"), (target, "TO")):
         _refuse_served(driver, name, lease_ms=lease_ms)
     try:
-        with _still(source, lease_ms=lease_ms), one_state(source) as reading, _alone(target):
+        with _still(source, lease_ms=lease_ms), source.read(patient=True) as reading, _alone(target):
             _begin(target)
             replacements = Replacements()
             copied = [one for one in tables() if one.name != _NODES]
@@ -130,7 +130,7 @@ def _alone(target: Driver) -> Iterator[None]:
         # The right to serve it is ours.
         yield
         return
-    with one_state(target) as tx:
+    with target.read(patient=True) as tx:
         tx.guard(["copy"])
         yield
 
@@ -200,7 +200,7 @@ def _compare(
 ) -> dict[str, Digest]:
     """Read both sides again; raises ConflictError where they differ."""
     found = {}
-    with one_state(target) as reading_back:
+    with target.read(patient=True) as reading_back:
         for table in copied:
             wanted, there = digest(reading, table), digest(reading_back, table)
             if wanted != there:

@@ -73,8 +73,12 @@ class Driver(Protocol):
         """
         ...
 
-    def read(self) -> AbstractContextManager[Transaction]:
-        """Open a transaction that sees one state of the database and writes nothing."""
+    def read(self, *, patient: bool = False) -> AbstractContextManager[Transaction]:
+        """Open a transaction that sees one state of the database and writes nothing.
+
+        Args:
+            patient: Whether it may take as long as it likes, also between two statements (copies, exports).
+        """
         ...
 
     def tables(self) -> set[str]:

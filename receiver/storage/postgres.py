@@ -43,6 +43,9 @@ _LIMITS: Final = {
     "lock_timeout": 4_000,
     "statement_timeout": 30_000,
 }
+#: Of one that reads for as long as another database, or whoever takes our output, needs; for a lock it waits no
+#: longer than others.
+_PATIENT: Final = {"idle_in_transaction_session_timeout": 0, "statement_timeout": 0}
 #: What the address does not say itself: a server that is gone is noticed within seconds, and of several the one
 #: is taken that can be written to.
 _CONNECTION: Final = {
@@ -193,11 +196,13 @@ class Postgres:
             self._writer = connection
 
     @contextmanager
-    def read(self) -> Iterator[PostgresTransaction]:
+    def read(self, *, patient: bool = False) -> Iterator[PostgresTransaction]:
         """Open a transaction that writes nothing."""
+        limits = _LIMITS | _PATIENT if patient else _LIMITS
         with _told_apart():
-            began = _begin("ISOLATION LEVEL REPEATABLE READ READ ONLY", _LIMITS)
+            began = _begin("ISOLATION LEVEL REPEATABLE READ READ ONLY", limits)
             connection = self._begin(self._idle_reader(), began)
+            connection.patient = patient
             try:
                 yield PostgresTransaction(connection, self._types)
                 _commit(connection)

@@ -15,6 +15,8 @@ SHORTEST: Final = 4 * DAY
 _DIGESTS: Final = 90 * DAY
 BATCH: Final = 200
 _NAMELESS: Final = 1000
+#: Unreadable callbacks that named no job: with none to follow, their own age decides.
+_OLD_NAMELESS: Final = "verdict = 'unreadable' AND job_id IS NULL AND received_at < :before"
 
 _TABLES: Final = {
     "attempt": "job_id",
@@ -68,8 +70,14 @@ def _prune(tx: Transaction, item: Prune) -> Pruned:
     )
     after = scanned[-1][0] if len(scanned) == BATCH else None
     deleted = Counter[str]()
-    if not item.after:
-        deleted["callback"] += _prune_nameless(tx, before, dry_run=item.dry_run)
+    if not item.dry_run:
+        deleted["callback"] += _prune_nameless(tx, before)
+        if after is None and deleted["callback"] == _NAMELESS:
+            after = scanned[-1][0] if scanned else item.after
+    elif not item.after:
+        deleted["callback"] += tx.run(
+            f"SELECT count(*) FROM callback WHERE {_OLD_NAMELESS}", {"before": before}
+        )[0][0]
     old = {row[0]: row for row in scanned if row[3] is not None and row[3] < before}
     if old:
         where, params = tx.among("job_id", list(old))
@@ -103,15 +111,13 @@ def _remember(tx: Transaction, old: Iterable[Row], *, now: int) -> None:
     )
 
 
-def _prune_nameless(tx: Transaction, before: int, *, dry_run: bool) -> int:
-    """Delete old unreadable callbacks that named no job: with none to follow, their own age decides."""
+def _prune_nameless(tx: Transaction, before: int) -> int:
+    """Delete old unreadable callbacks that named no job, so many at a time; how many."""
     found = tx.run(
-        "SELECT id FROM callback WHERE verdict = 'unreadable' AND job_id IS NULL AND received_at < :before "
-        "ORDER BY id LIMIT :limit {for_update} {skip_locked}",
+        f"SELECT id FROM callback WHERE {_OLD_NAMELESS} ORDER BY id LIMIT :limit {{for_update}} {{skip_locked}}",
         {"before": before, "limit": _NAMELESS},
     )
-    if not dry_run:
-        tx.delete("callback", [{"id": row[0]} for row in found], key="id")
+    tx.delete("callback", [{"id": row[0]} for row in found], key="id")
     return len(found)
 
 

@@ -1,5 +1,6 @@
 """The schema: numbered migrations, carried out by one process while the others wait, and never backwards."""
 
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Final
 
@@ -14,6 +15,11 @@ COPYING: Final = "copying"
 def known() -> list[str]:
     """The migrations that this code brings, in their order."""
     return sorted(entry.name for entry in _FOLDER.iterdir() if entry.name.endswith(".sql"))
+
+
+def steps(name: str) -> Iterator[str]:
+    """The statements of a migration."""
+    return statements((_FOLDER / name).read_text(encoding="utf-8"))
 
 
 def pending(driver: Driver) -> list[str]:
@@ -48,7 +54,7 @@ def migrate(driver: Driver) -> list[str]:
         tx.run("CREATE TABLE IF NOT EXISTS migration (name {text} PRIMARY KEY)")
         carried_out = _lacking({row[0] for row in tx.run("SELECT name FROM migration")})
         for name in carried_out:
-            for statement in statements((_FOLDER / name).read_text(encoding="utf-8")):
+            for statement in steps(name):
                 tx.run(statement)
             tx.run("INSERT INTO migration (name) VALUES (:name)", {"name": name})
     return carried_out

@@ -1,5 +1,7 @@
 """Whether anybody serves a database: the lock where one process may, the signs of life where several do."""
 
+from collections.abc import Sequence
+
 from receiver.core.errors import ConfigurationError
 from receiver.storage import nodes
 from receiver.storage.driver import Driver
@@ -15,7 +17,12 @@ def alive(driver: Driver, *, lease_ms: int) -> list[Seen]:
     if now is None or "node" not in driver.tables():
         return []
     with driver.read() as tx:
-        return [one for one in nodes.nodes(tx) if one.seen_at > now - _LEASES * lease_ms]
+        return lately(nodes.nodes(tx), lease_ms=lease_ms, now=now)
+
+
+def lately(seen: Sequence[Seen], *, lease_ms: int, now: int) -> list[Seen]:
+    """Those of *seen* that are not gone."""
+    return [one for one in seen if one.seen_at > now - _LEASES * lease_ms]
 
 
 def is_served(driver: Driver, *, lease_ms: int) -> bool:

@@ -124,7 +124,7 @@ class SQLite:
                 raise
 
     @contextmanager
-    def read(self) -> Iterator[SQLiteTransaction]:
+    def read(self, *, patient: bool = False) -> Iterator[SQLiteTransaction]:  # noqa: ARG002  (nothing hurries it)
         """Open a transaction that writes nothing."""
         try:
             connection = self._idle_reader() or self._connect(readonly=True)

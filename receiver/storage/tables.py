@@ -1,9 +1,7 @@
 """The tables as the migrations make them, and their rows read in the order of their keys, in bounded memory."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any, Final
 
@@ -11,7 +9,7 @@ import sqlite_utils
 
 from receiver.core.model import Value
 from receiver.storage import schema
-from receiver.storage.driver import Driver, Row, Transaction, statements
+from receiver.storage.driver import Row, Transaction
 from receiver.storage.sqlite import MACROS
 
 #: A batch has at most so many rows, and so many bytes unless a single row has more.
@@ -50,23 +48,11 @@ def tables() -> tuple[Table, ...]:
     made = sqlite_utils.Database(memory=True)
     try:
         for name in schema.known():
-            script = files("receiver.storage.migrations") / name
-            for statement in statements(script.read_text(encoding="utf-8")):
+            for statement in schema.steps(name):
                 made.execute(statement.format_map(MACROS))
         return tuple(_table(made.table(name)) for name in sorted(made.table_names()))
     finally:
         made.close()
-
-
-@contextmanager
-def one_state(driver: Driver) -> Iterator[Transaction]:
-    """Open a transaction that sees one state of the database for as long as it takes."""
-    with driver.read() as tx:
-        if not driver.exclusive:
-            # A server ends a transaction that waits for another database, or for whoever reads our output.
-            tx.run("SET LOCAL idle_in_transaction_session_timeout = 0")
-            tx.run("SET LOCAL statement_timeout = 0")
-        yield tx
 
 
 def batches(tx: Transaction, table: Table) -> Iterator[list[Row]]:

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from receiver.simulator import PROVIDERS
+from tests.ports import free_port
 
-from .programs import DATABASE_PASSWORD, Program, free_port, warmed
+from .programs import DATABASE_PASSWORD, Program, warmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

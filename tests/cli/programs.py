@@ -234,10 +234,3 @@ def assert_no_secret(text: str) -> None:
     """No configured secret is in *text*."""
     for name, secret in {**SECRETS, "the database's password": DATABASE_PASSWORD}.items():
         assert secret not in text, f"{name} was printed"
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .programs import DATABASE_PASSWORD, free_port
+from tests.ports import free_port
+
+from .programs import DATABASE_PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path

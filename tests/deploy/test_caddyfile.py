@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+
+from tests.ports import free_port
 
 from .artefacts import DEPLOY, compose, program
 
@@ -116,12 +117,6 @@ class Upstream(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def free_port() -> int:
-    """Find a port on which nobody listens."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def upstream() -> Iterator[ThreadingHTTPServer]:
     """Serve a stand-in on loopback."""
@@ -135,8 +130,11 @@ def serving() -> Iterator[ThreadingHTTPServer]:
     """Serve a stand-in on loopback."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            # Also where a test is skipped: a thread that listens at what is closed would never rest.
+            server.shutdown()
 
 
 @contextmanager

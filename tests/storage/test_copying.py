@@ -158,7 +158,7 @@ async def test_rows_are_read_in_bounded_memory(to_postgres: tuple[str, str], sma
     chunks = next(one for one in tables.tables() if one.name == "result_chunk")
     attempts = next(one for one in tables.tables() if one.name == "attempt")
     for url in to_postgres:
-        with opened(url) as (driver,), tables.one_state(driver) as tx:
+        with opened(url) as (driver,), driver.read(patient=True) as tx:
             assert [len(batch) for batch in tables.batches(tx, chunks)] == [1] * 4
             read = list(tables.batches(tx, attempts))
             assert max(map(len, read)) == 3

@@ -52,6 +52,20 @@ async def blocked(url: str) -> None:
             await asyncio.sleep(0.01)
 
 
+def test_tables_that_are_written_all_the_time_are_vacuumed_early(store: Store, url: str) -> None:
+    """They leave room beside a row for its next version, and wait for a hundredth of their rows, not for a fifth."""
+    del store
+    with session(url) as connection:
+        told = dict(
+            connection.execute(
+                "SELECT relname, reloptions FROM pg_class WHERE reloptions IS NOT NULL"
+            ).fetchall()
+        )
+    assert set(told) == {"attempt", "callback", "dispatch", "job", "look", "node", "result"}
+    for options in told.values():
+        assert {"fillfactor=80", "autovacuum_vacuum_scale_factor=0.01"} <= set(options)
+
+
 async def test_nothing_that_is_set_outlives_its_transaction(store: Store, url: str) -> None:
     """Neither settings nor locks nor names: behind a transaction-mode pooler the connection is somebody else's then."""
     desk = Desk(store)
