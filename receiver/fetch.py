@@ -1,21 +1,20 @@
 """Fetch: get a result from an address of its own, into the store as it arrives."""
 
-import random
 from collections.abc import Callable
 
 import structlog
 
 from receiver.catalog import Catalog
 from receiver.core import exchange
-from receiver.core.cadence import next_look
 from receiver.core.errors import ConfigurationError, FetchRefusedError, NeverConnectedError, ProviderError
 from receiver.core.exchange import Gone, TryLater
 from receiver.core.model import Held, JobState, Observation
 from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.outbound import Outbound, Sink
+from receiver.settling import Settling
 from receiver.storage.claims import Claimed
-from receiver.storage.settlements import Finding, LookSettled, timeline
+from receiver.storage.settlements import Finding
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -38,6 +37,7 @@ class Fetch:
         self._outbound = outbound
         self._clock = clock
         self._metrics = metrics
+        self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     async def __call__(self, claimed: Claimed) -> Move | None:
         """Fetch once and settle what came of it; the move it made, if any."""
@@ -100,39 +100,10 @@ class Fetch:
         code: str | None,
         wait: int | None = None,
     ) -> Move | None:
-        job, due, now = claimed.job, claimed.due, self._clock()
-        provider = self._catalog.named(job.provider)
-        move = await self._store.settle_look(
-            LookSettled(
-                due=due,
-                woken_by=job.woken_by,
-                remote_id=job.remote_id,
-                finding=finding,
-                log=timeline(
-                    job.id,
-                    step="fetch",
-                    started_at=started,
-                    now=now,
-                    outcome=word,
-                    code=code,
-                    number=due.attempt,
-                ),
-                next_at=now
-                if word == "interrupted"
-                else next_look(
-                    provider,
-                    job,
-                    due,
-                    now=now,
-                    jitter=random.random(),
-                    wait=wait,
-                    failed=finding.failed,
-                ),
-                now=now,
-            )
+        move = await self._settling(
+            claimed, finding, step="fetch", started=started, outcome=word, code=code, wait=wait
         )
+        job = claimed.job
         self._metrics.step("fetch", job.provider, word)
-        if move is not None and move.completed:
-            self._metrics.settled(job.provider, move.job.settled_by or "", move.job.state)
         log.info("result_fetched", job=job.id, provider=job.provider, outcome=word, code=code)
         return move

@@ -8,11 +8,17 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Generic, Self, TypeVar
 
 import httpcore
 import httpx
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import ByteStream, SocketAttribute
+
+# httpcore's own wrapping of a stream, TLS included; it has no public name (httpcore 1.0).
+from httpcore._backends.anyio import AnyIOStream
 
 from receiver.core.address import is_public
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, ProviderError
@@ -34,11 +40,79 @@ _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
 
 
+class _Connection(ByteStream):
+    """A connection that is read no further than is asked for: the rest stays with the kernel, so with the sender.
+
+    A transport reads ahead: uvloop's takes up to 32 times 256,000 bytes before whoever waits for the first of them
+    can stop it, eight megabytes for each large result that is being fetched.
+    """
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._users = 0
+        self._closed = False
+
+    @classmethod
+    async def to(cls, address: tuple[Any, ...], family: socket.AddressFamily) -> Self:
+        connection = cls(family)
+        try:
+            await connection._loop.sock_connect(connection._socket, address)
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {SocketAttribute.raw_socket: lambda: self._socket}
+
+    async def receive(self, max_bytes: int = _LARGE) -> bytes:
+        with self._in_use():
+            received = await self._loop.sock_recv(self._socket, max_bytes)
+        if not received:
+            raise EndOfStream
+        return received
+
+    async def send(self, item: bytes) -> None:
+        with self._in_use():
+            await self._loop.sock_sendall(self._socket, item)
+
+    async def send_eof(self) -> None:
+        self._socket.shutdown(socket.SHUT_WR)
+
+    async def aclose(self) -> None:
+        # Whoever still waits for it hears its end.
+        self._closed = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._close_unused()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        if self._closed:
+            raise ClosedResourceError
+        self._users += 1
+        try:
+            yield
+        except OSError as error:
+            raise BrokenResourceError from error
+        finally:
+            self._users -= 1
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        # Not before: the loop would take the next socket, which gets its number, for the one that is waited for.
+        if self._closed and self._users == 0:
+            self._socket.close()
+
+
 class _VettedNetwork(httpcore.AsyncNetworkBackend):
     """Resolves a name once, refuses it if any of its addresses is not public, and dials what it vetted."""
 
     def __init__(self, trusted: Iterable[tuple[str, int]]) -> None:
-        self._backend = httpcore.AnyIOBackend()
         self._trusted = frozenset(trusted)
 
     async def connect_tcp(
@@ -46,8 +120,8 @@ class _VettedNetwork(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109  (httpcore's signature)
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+        local_address: str | None = None,  # noqa: ARG002  (our pool names none)
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002  (nor these)
     ) -> httpcore.AsyncNetworkStream:
         loop = asyncio.get_running_loop()
         try:
@@ -55,10 +129,14 @@ class _VettedNetwork(httpcore.AsyncNetworkBackend):
                 found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, TimeoutError) as error:
             raise httpcore.ConnectError(f"{host} could not be resolved") from error
-        addresses = [str(entry[4][0]) for entry in found]
-        if (host, port) not in self._trusted and not all(map(is_public, addresses)):
+        if (host, port) not in self._trusted and not all(is_public(str(entry[4][0])) for entry in found):
             raise FetchRefusedError(f"{host} has an address that is not public.")
-        return await self._backend.connect_tcp(addresses[0], port, timeout, local_address, socket_options)
+        family, _, _, _, address = found[0]
+        try:
+            async with asyncio.timeout(timeout):
+                return AnyIOStream(await _Connection.to(address, family))
+        except OSError as error:  # a TimeoutError is one
+            raise httpcore.ConnectError(f"{host} was not reached") from error
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401
         raise FetchRefusedError("Requests go to the network only.")
@@ -240,9 +318,10 @@ async def _store(arriving: AsyncIterator[bytes], sink: Sink, part: int, content_
         size += len(arrived)
         for piece in cut(arrived):
             if waiting and gathered + len(piece) > CHUNK:
-                await sink(number, b"".join(waiting))
-                number, gathered = number + 1, 0
+                chunk = b"".join(waiting)
                 waiting.clear()
+                await sink(number, chunk)
+                number, gathered = number + 1, 0
             gathered += len(piece)
             waiting.append(piece)
     if waiting or number == 0:

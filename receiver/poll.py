@@ -1,14 +1,12 @@
 """Poll: ask the provider how a job stands; also where a job's time runs out."""
 
 import hashlib
-import random
 from collections.abc import Callable
 
 import structlog
 
 from receiver.catalog import Catalog
 from receiver.core import exchange
-from receiver.core.cadence import next_look
 from receiver.core.errors import ConfigurationError, ProviderError
 from receiver.core.exchange import Gone, Look, Pending, Seen, TryLater
 from receiver.core.model import Held, JobState, Observation
@@ -17,8 +15,9 @@ from receiver.core.reading import knows
 from receiver.core.transition import Move, overdue
 from receiver.metrics import Metrics
 from receiver.outbound import Outbound
+from receiver.settling import Settling
 from receiver.storage.claims import Claimed
-from receiver.storage.settlements import Finding, LookSettled, timeline
+from receiver.storage.settlements import Finding
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -37,12 +36,12 @@ class Poll:
         metrics: Metrics,
         largest: int,
     ) -> None:
-        self._store = store
         self._catalog = catalog
         self._outbound = outbound
         self._clock = clock
         self._metrics = metrics
         self._largest = largest
+        self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     async def __call__(self, claimed: Claimed) -> Move | None:
         """Ask once and settle what came of it; the move it made, if any."""
@@ -50,9 +49,9 @@ class Poll:
         provider = self._catalog.named(job.provider)
         started = self._clock()
         if overdue(job, now=started) is not None:
-            return await self._settle(claimed, provider, Finding(overdue=True), started, outcome=None)
+            return await self._settle(claimed, Finding(overdue=True), started, outcome=None)
         if not exchange.can_look(provider, job, due):
-            return await self._settle(claimed, provider, Finding(), started, outcome=Pending())
+            return await self._settle(claimed, Finding(), started, outcome=Pending())
         outcome: Look
         try:
             conversation = exchange.status(
@@ -61,9 +60,7 @@ class Poll:
             outcome = await self._outbound.converse(provider, conversation)
         except (ProviderError, ConfigurationError) as error:
             outcome = TryLater(code=error.code)
-        return await self._settle(
-            claimed, provider, self._finding(claimed, provider, outcome), started, outcome
-        )
+        return await self._settle(claimed, self._finding(claimed, provider, outcome), started, outcome)
 
     def _finding(self, claimed: Claimed, provider: Provider, outcome: Look) -> Finding:
         match outcome:
@@ -96,44 +93,18 @@ class Poll:
         return Finding(seen=seen, held=held, content=content)
 
     async def _settle(
-        self, claimed: Claimed, provider: Provider, finding: Finding, started: int, outcome: Look | None
+        self, claimed: Claimed, finding: Finding, started: int, outcome: Look | None
     ) -> Move | None:
-        job, due, now = claimed.job, claimed.due, self._clock()
+        job = claimed.job
+        # A look that a wake-up asked for fetches; one by the clock polls.
+        step = "deadline" if finding.overdue else "fetch" if job.woken_by else "poll"
         word, code, wait = _words(finding, outcome)
-        move = await self._store.settle_look(
-            LookSettled(
-                due=due,
-                woken_by=job.woken_by,
-                remote_id=job.remote_id,
-                finding=finding,
-                log=timeline(
-                    job.id,
-                    # A look that a wake-up asked for fetches; one by the clock polls.
-                    step="deadline" if finding.overdue else "fetch" if job.woken_by else "poll",
-                    started_at=started,
-                    now=now,
-                    outcome=word,
-                    code=code,
-                    number=due.attempt,
-                ),
-                next_at=next_look(
-                    provider,
-                    job,
-                    due,
-                    now=now,
-                    jitter=random.random(),
-                    wait=wait,
-                    failed=finding.failed,
-                ),
-                now=now,
-            )
+        move = await self._settling(
+            claimed, finding, step=step, started=started, outcome=word, code=code, wait=wait
         )
-        settled = move is not None and move.completed
         self._metrics.step("poll", job.provider, word)
-        if move is not None and settled:
-            self._metrics.settled(job.provider, move.job.settled_by or "", move.job.state)
         log.log(
-            20 if settled or finding.failed else 10,
+            20 if (move is not None and move.completed) or finding.failed else 10,
             "job_polled",
             job=job.id,
             provider=job.provider,
