@@ -76,6 +76,8 @@ class Ingest:
         self._notify = notify
         self._metrics = metrics
         self._terms: dict[tuple[str, str], Terms] = {}
+        # Bound once: a logger that binds itself for each line takes as long as the line.
+        self._log = log.bind()
 
     def way(self, provider: str, token: str | None) -> Way | None:
         """Where an address leads, or ``None`` if it is not ours; needs no body and no database."""
@@ -123,7 +125,8 @@ class Ingest:
             log.error("callback_not_verifiable", provider=provider.name, code=error.code, reason=str(error))
             return Answer(status=503, verdict="unverifiable", code=error.code)
         terms = self._terms_for(provider, (master or self._keys.newest).id)
-        self._warn_of_unknown_words(examined, provider, callback)
+        if examined is not None:
+            self._warn_of_unknown_words(examined, provider, callback)
         arrival = Arrival(callback=callback, examined=examined, terms=terms, quota=self._quota)
         try:
             receipt = await self._store.ingest(arrival, patience=PATIENCE)
@@ -140,8 +143,8 @@ class Ingest:
         return self._terms[provider.name, key_id]
 
     @staticmethod
-    def _warn_of_unknown_words(examined: Examined | None, provider: Provider, callback: Callback) -> None:
-        for delivery, seen in examined.readings.items() if examined is not None else ():
+    def _warn_of_unknown_words(examined: Examined, provider: Provider, callback: Callback) -> None:
+        for delivery, seen in examined.readings.items():
             if isinstance(seen, Observation) and not knows(provider.shape(delivery), seen.word):
                 log.warning("status_unknown", callback=callback.id, provider=provider.name, word=seen.word)
 
@@ -156,9 +159,9 @@ class Ingest:
             "bytes": len(callback.body),
         }
         if receipt.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
-            log.warning(f"callback_{receipt.verdict}", **facts)
+            self._log.warning(f"callback_{receipt.verdict}", **facts)
         else:
-            log.info(f"callback_{receipt.verdict}", state=receipt.state, **facts)
+            self._log.info(f"callback_{receipt.verdict}", state=receipt.state, **facts)
         if receipt.completed:
             self._metrics.settled(callback.provider, Source.CALLBACK, receipt.state or "")
         if receipt.completed or receipt.look:

@@ -4,7 +4,7 @@ They may be configured, derived for one job, published by the provider, or hande
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from receiver.storage.store import Store
 
 #: From this many bytes on, a body is read off the event loop.
 _LARGE: Final = 64 * 1024
+_ENCODED: Final = b"content-encoding"
 
 
 class Proving:
@@ -48,17 +49,22 @@ class Proving:
         keys = await self.keys_for(provider, job_id=callback.job_id, master=master)
         signs_url = provider.verify is not None and provider.verify.covers_url
         url = self._signed_url(callback, master) if signs_url else ""
-        work = partial(examine, callback, provider=provider, url=url, now=now, largest=self._largest)
-        small = len(callback.body) < _LARGE and b"content-encoding" not in dict(callback.headers)
         try:
-            return work(keys=keys) if small else await self._apart(partial(work, keys=keys))
+            return await self._examine(callback, provider, keys, url=url, now=now)
         except KeyUnknownError:
             fresh = await self._key_sets.keys(provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return await self._apart(partial(work, keys=fresh))
+            return await self._examine(callback, provider, fresh, url=url, now=now)
 
-    async def _apart(self, work: Callable[[], Examined]) -> Examined:
+    async def _examine(
+        self, callback: Callback, provider: Provider, keys: Sequence[Key], *, url: str, now: int
+    ) -> Examined:
+        work = partial(
+            examine, callback, provider=provider, keys=keys, url=url, now=now, largest=self._largest
+        )
+        if len(callback.body) < _LARGE and _ENCODED not in dict(callback.headers):
+            return work()
         # Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time,
         # because each takes many times its size in memory.
         async with self._reading:

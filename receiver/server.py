@@ -5,6 +5,8 @@ megabyte are taken, and so are requests with no Host, two Hosts or a stacked Tra
 the application is decided here; how long a body may take, where it is read (``web.read_body``).
 """
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import uvicorn
@@ -75,10 +77,10 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
 
         def connection_made(self, transport: Any) -> None:  # noqa: ANN401
             super().connection_made(transport)
+            self._in_head = False
             self._head_size = 0
-            self._head_complete = False
             self._body_complete = True
-            self._names: list[bytes] = []
+            self.headers: list[tuple[bytes, bytes]] = []
             self.waiting_since: float | None = None
             self._arm()
             impatience.watch(self)
@@ -87,7 +89,28 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             if self.cycle is None or self.cycle.response_complete:
                 # Whatever this is the beginning of, uvicorn has just stopped its own clock for it.
                 self._arm()
+            begun = self._in_head
             super().data_received(data)
+            if begun and self._in_head:
+                # All of this belongs to one head. (What comes in one piece is measured once it is whole.)
+                self._head_size += len(data)
+            large = self._head_size > _LARGEST_HEAD or len(self.headers) > _MOST_HEADERS
+            if large and not self.transport.is_closing():
+                self.send_400_response("The head is too large.")
+
+        def on_message_begin(self) -> None:
+            self._in_head, self._head_size = True, 0
+            self._arm()
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self.waiting_since = None
+            self._in_head = False
+            self._body_complete = False
+            _check_head(self.url, self.headers)
+            super().on_headers_complete()
+            # What follows the body is no header of this request; uvicorn would put it among them.
+            self.headers = []
 
         def on_message_complete(self) -> None:
             self._body_complete = True
@@ -103,46 +126,27 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             impatience.forget(self)
             super().connection_lost(exc)
 
-        def on_message_begin(self) -> None:
-            self._head_size, self._head_complete, self._names = 0, False, []
-            self._arm()
-            super().on_message_begin()
-
-        def on_url(self, url: bytes) -> None:
-            self._grow(len(url))
-            super().on_url(url)
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            if self._head_complete:
-                return  # a trailer; uvicorn would put it among the headers
-            self._grow(len(name) + len(value))
-            self._names.append(name.lower())
-            if len(self._names) > _MOST_HEADERS:
-                raise ValueError("too many headers")
-            if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise ValueError("a transfer encoding other than chunked")
-            super().on_header(name, value)
-
-        def on_headers_complete(self) -> None:
-            self.waiting_since = None
-            self._head_complete = True
-            self._body_complete = False
-            if self._names.count(b"host") != 1 or self._names.count(b"content-length") > 1:
-                raise ValueError("no host, or more than one")
-            if b"transfer-encoding" in self._names and b"content-length" in self._names:
-                raise ValueError("two lengths")
-            super().on_headers_complete()
-
-        def _grow(self, size: int) -> None:
-            self._head_size += size
-            if self._head_size > _LARGEST_HEAD:
-                raise ValueError("the head is too large")
-
         def _arm(self) -> None:
             if self.waiting_since is None:
                 self.waiting_since = self.loop.time()
 
     return BoundedProtocol
+
+
+def _check_head(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raise ValueError where a head is too large, or two readers could disagree about what it says."""
+    names = [name for name, _ in headers]
+    if len(names) > _MOST_HEADERS or len(url) + sum(map(len, chain.from_iterable(headers))) > _LARGEST_HEAD:
+        raise ValueError("the head is too large")
+    if names.count(b"host") != 1 or names.count(b"content-length") > 1:
+        raise ValueError("no host, or more than one")
+    if b"transfer-encoding" in names:
+        if b"content-length" in names:
+            raise ValueError("two lengths")
+        if any(
+            name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers
+        ):
+            raise ValueError("a transfer encoding other than chunked")
 
 
 def server(

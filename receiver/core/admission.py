@@ -101,24 +101,25 @@ def examine(
         claims = verified.claims
     received = Received(body=callback.body, headers=callback.headers, query=callback.query, claims=claims)
     readings: dict[Delivery, Observation | Unreadable] = {}
+    digests: dict[Delivery, str] = {}
+    foreign = False
     for delivery in provider.deliveries:
         try:
-            readings[delivery] = read(received, provider.shape(delivery), largest=largest)
+            readings[delivery] = seen = read(received, provider.shape(delivery), largest=largest)
         except UnreadableError as error:
             readings[delivery] = Unreadable(code=error.code)
-    seen = {delivery: one for delivery, one in readings.items() if isinstance(one, Observation)}
-    urls = [url for one in seen.values() for url in (one.response_url, one.result_url, one.cancel_url)]
+            continue
+        if seen.result is not None:
+            digests[delivery] = hashlib.sha256(seen.result.content).hexdigest()
+        for named in (seen.response_url, seen.result_url, seen.cancel_url):
+            foreign = foreign or (named is not None and origin_of(named) not in provider.origins)
     return Examined(
         signed=signed,
         key_id=key_id,
         delivery_id=delivery_id,
         readings=readings,
-        digests={
-            delivery: hashlib.sha256(one.result.content).hexdigest()
-            for delivery, one in seen.items()
-            if one.result is not None
-        },
-        foreign_url=any(url is not None and origin_of(url) not in provider.origins for url in urls),
+        digests=digests,
+        foreign_url=foreign,
     )
 
 

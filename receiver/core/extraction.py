@@ -45,15 +45,13 @@ class Extraction:
         self.message = message
         self.items: Sequence[bytes] = ()
         self._claims: dict[str, Any] | None = None
-        headers: dict[bytes, bytes] = {}
-        for name, value in message.headers:
-            lower = name.lower()
-            if lower in wanted:
-                if lower in headers:
-                    # Which of two would another reader take? The sender meant one.
-                    raise SignatureMalformedError(f"The header {lower.decode('latin-1')!r} was sent twice.")
-                headers[lower] = value
-        self.headers = headers
+        names = [name.lower() for name, _ in message.headers]
+        self.headers: dict[bytes, bytes] = {}
+        for name in wanted.intersection(names):
+            if names.count(name) > 1:
+                # Which of two would another reader take? The sender meant one.
+                raise SignatureMalformedError(f"The header {name.decode('latin-1')!r} was sent twice.")
+            self.headers[name] = message.headers[names.index(name)][1]
 
     def with_claims(self, claims: dict[str, Any]) -> "Extraction":
         """Let ``claim:`` sources read from *claims*."""

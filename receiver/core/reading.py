@@ -8,6 +8,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NoReturn
 from urllib.parse import parse_qsl, quote
 
@@ -25,12 +26,14 @@ _MOST_FIELDS: Final = 1000
 #: A longer integer is beyond the range of a double, and of every id in use.
 _LONGEST_INTEGER: Final = 308
 _MISSING: Final = object()
+_BEGINNING: Final = 32
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 
 _RAW_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _SURROGATE: Final = b"\\ud"
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_BLANK: Final = " \t\n\r"
+_SPACE: Final = re.compile(f"[{_BLANK}]*")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 _LENIENT: Final = json.JSONDecoder()
 
@@ -74,15 +77,15 @@ def read(received: Received, shape: Shape, *, largest: int) -> Observation:
         if not isinstance(kind, str) or not kind.startswith(shape.about.begins):
             raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
     state, word = _state(document, received, shape)
-    result_url = _url(document, received, shape.result_url)
-    if state is not JobState.SUCCEEDED and shape.result_url in shape.templates:
+    result_url = shape.result_url and _url(document, received, shape.result_url)
+    if result_url and state is not JobState.SUCCEEDED and shape.result_url in shape.templates:
         result_url = None  # an address that we make ourselves says nothing before the end
     return Observation(
         state=state,
         word=word,
         remote_id=_identifier(document, received, shape.id),
-        response_url=_url(document, received, shape.response_url),
-        cancel_url=_url(document, received, shape.cancel_url),
+        response_url=shape.response_url and _url(document, received, shape.response_url),
+        cancel_url=shape.cancel_url and _url(document, received, shape.cancel_url),
         result_url=result_url,
         result=None if result_url else _result(plain, received, shape, state),
         error=_failure(document, received, shape) if state in _UNSUCCESSFUL else None,
@@ -96,14 +99,17 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
         UnreadableError: with a code that says which of these it is.
     """
     try:
-        value = _STRICT.decode(data.decode())
+        text = data.decode().strip(_BLANK)
+        value, end = _STRICT.raw_decode(text)
     except UnicodeDecodeError as error:
         raise UnreadableError("The body is not UTF-8.", code="body_not_utf8") from error
     except RecursionError as error:
         raise UnreadableError("The JSON is nested too deeply.", code="json_too_deep") from error
     except ValueError as error:
         raise UnreadableError("The body is not JSON.", code="body_not_json") from error
-    if data.count(b"[") + data.count(b"{") > DEEPEST:
+    if end != len(text):
+        raise UnreadableError("There is more than JSON in the body.", code="body_not_json")
+    if len(data) - len(data.translate(None, b"[{")) > DEEPEST:
         _refuse_depth(value)
     return value
 
@@ -191,18 +197,16 @@ def _document(plain: bytes, received: Received, shape: Shape) -> Any:  # noqa: A
 
 
 def _find(document: object, received: Received, path: str) -> Any:  # noqa: ANN401
-    kind, found, name = path.partition(":")
-    if found and kind == "header":
+    kind, name, keys = _parsed(path)
+    if kind == "header":
         value = received.header(name.lower().encode())
         return _MISSING if value is None else value.decode("latin-1")
-    if found and kind == "query":
+    if kind == "query":
         try:
             return dict(parse_qsl(received.query.decode(), max_num_fields=_MOST_FIELDS)).get(name, _MISSING)
         except ValueError:
             return _MISSING
-    if path == ".":
-        return document
-    for key in path.split("."):
+    for key in keys:
         if isinstance(document, dict):
             document = document.get(key, _MISSING)
         elif isinstance(document, list) and key.isdecimal() and int(key) < len(document):
@@ -210,6 +214,15 @@ def _find(document: object, received: Received, path: str) -> Any:  # noqa: ANN4
         else:
             return _MISSING
     return document
+
+
+@cache
+def _parsed(path: str) -> tuple[str, str, Sequence[str]]:
+    """A path of a description: ``header`` or ``query`` and a name, or the keys on the way into the document."""
+    kind, found, name = path.partition(":")
+    if found and kind in {"header", "query"}:
+        return kind, name, ()
+    return "", "", () if path == "." else path.split(".")
 
 
 def _first(document: object, received: Received, paths: Sequence[str]) -> Any:  # noqa: ANN401
@@ -264,10 +277,10 @@ def _identifier(document: object, received: Received, paths: Sequence[str]) -> s
     return _clean(str(value), _LONGEST_ID, "id")
 
 
-def _url(document: object, received: Received, path: str | None) -> str | None:
-    if path is not None and "{" in path:
+def _url(document: object, received: Received, path: str) -> str | None:
+    if "{" in path:
         return _filled(document, received, path)
-    value = None if path is None else _first(document, received, (path,))
+    value = _first(document, received, (path,))
     if value is None:
         return None
     if not isinstance(value, str):
@@ -314,8 +327,14 @@ def _result(plain: bytes, received: Received, shape: Shape, state: JobState | No
             return None
         content = found
     # A result that can be pointed at inside the stored bytes is not stored a second time.
-    offset = received.body.find(content) if plain is received.body else -1
+    offset = _place(content, received.body) if plain is received.body else -1
     return ResultAt(content=content, content_type=shape.result_type, offset=None if offset < 0 else offset)
+
+
+def _place(content: bytes, body: bytes) -> int:
+    """Where *content* begins in *body*; its beginning is looked for first, which as a rule is there once."""
+    at = body.find(content[:_BEGINNING])
+    return at if body.startswith(content, at) else body.find(content)
 
 
 def _slice(plain: bytes, path: str) -> bytes | None:

@@ -6,6 +6,7 @@ import json
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -262,6 +263,25 @@ async def test_a_locked_database_gets_503_within_two_seconds_and_recovers(
 async def test_an_ambiguous_or_oversized_head_gets_400(target: Target, world: World, head: bytes) -> None:
     """What two servers might read differently reaches no application."""
     assert (await raw(world, head)).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"POST / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 400_000,
+        b"POST /" + b"y" * 400_000,
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 100_000,
+    ],
+    ids=["header", "address", "trailers"],
+)
+async def test_a_head_without_an_end_ends_the_connection(world: World, endless: bytes) -> None:
+    """What never becomes a request is not collected until its time is up, which is 10 seconds."""
+    async with world.receiver():
+        # Whoever is still sending may hear of the end before the answer that came with it.
+        with suppress(ConnectionError):
+            answer = await raw(world, endless, patience=5)
+            assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
+            assert b"(still open)" not in answer
 
 
 async def test_a_trailer_is_no_header(target: Target, world: World) -> None:

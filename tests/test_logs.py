@@ -1,0 +1,76 @@
+"""Log lines: whole, all of them, and those of one turn of the event loop at once."""
+
+import asyncio
+import io
+import threading
+
+from receiver.logs import Lines
+
+
+class Stream(io.StringIO):
+    """Remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+
+async def test_the_lines_of_one_turn_are_written_at_once() -> None:
+    """In their order, and no later than the turn's end."""
+    lines = Lines(stream := Stream())
+    for _ in range(2):
+        for text in ("a", "b", "c"):
+            lines.msg(text)
+        await asyncio.sleep(0)
+    assert stream.writes == ["a\nb\nc\n"] * 2
+
+
+def test_without_an_event_loop_a_line_is_written_at_once() -> None:
+    """A thread that writes to the database, or a command, has no turns."""
+    lines = Lines(stream := Stream())
+    lines.msg("a")
+    assert stream.writes == ["a\n"]
+
+
+def test_a_loop_that_ended_keeps_no_line() -> None:
+    """What was logged in its last turn is written with the next line, from wherever it comes."""
+    lines = Lines(stream := Stream())
+
+    async def end() -> None:
+        lines.msg("last")
+        asyncio.get_running_loop().stop()
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(end())
+    loop.run_forever()
+    loop.close()
+    assert task.done()
+    asyncio.run(_logged(lines, "first"))
+    assert stream.getvalue() == "last\nfirst\n"
+
+
+async def _logged(lines: Lines, text: str) -> None:
+    lines.msg(text)
+    await asyncio.sleep(0)
+
+
+async def test_lines_of_several_threads_are_all_there() -> None:
+    """None is lost, none is torn."""
+    lines = Lines(stream := Stream())
+
+    def write(number: int) -> None:
+        for place in range(500):
+            lines.msg(f"{number} {place}")
+
+    threads = [threading.Thread(target=write, args=[number]) for number in range(4)]
+    for one in threads:
+        one.start()
+    while any(one.is_alive() for one in threads):
+        lines.msg("loop 0")
+        await asyncio.sleep(0)
+    written = [line for line in stream.getvalue().splitlines() if not line.startswith("loop")]
+    assert sorted(written) == sorted(f"{number} {place}" for number in range(4) for place in range(500))
