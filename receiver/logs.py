@@ -62,7 +62,7 @@ def configure(level: str = "info") -> None:
     """Set up structlog on stderr. Libraries that would log whole URLs (tokens are paths) are kept quiet."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     readable = sys.stderr.isatty()
-    described: list[Processor] = [structlog.processors.add_log_level, _stamp]
+    described: list[Processor] = [_describe]
     structlog.configure(
         processors=[*described, *_rendering(readable=readable)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -86,9 +86,10 @@ def configure(level: str = "info") -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Say when, in UTC."""
+def _describe(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Say how much it matters, and when it was, in UTC."""
     now = time.time_ns()
+    event["level"] = "error" if method == "exception" else method
     event["timestamp"] = f"{_second(now // 1_000_000_000)}.{now // 1000 % 1_000_000:06d}Z"
     return event
 
@@ -98,19 +99,22 @@ def _second(number: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(number))
 
 
-def _as_json(event: EventDict, **_options: Any) -> str:  # noqa: ANN401  (what json.dumps takes)
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return _encoder.encode(event).decode()
 
 
 _encoder = msgspec.json.Encoder(order="sorted", enc_hook=repr)
+# Local variables hold tokens, headers and bodies: a traceback shows the lines, never the values.
+_render_exception = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+def _with_exception(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    return _render_exception(logger, method, event) if "exc_info" in event else event
 
 
 def _rendering(*, readable: bool) -> list[Processor]:
-    # Local variables hold tokens, headers and bodies: a traceback shows the lines, never the values.
     if readable:
         return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    return [
-        structlog.processors.ExceptionRenderer(frames),
-        structlog.processors.JSONRenderer(serializer=_as_json),
-    ]
+    return [_with_exception, _as_json]

@@ -5,6 +5,7 @@ megabyte are taken, and so are requests with no Host, two Hosts or a stacked Tra
 the application is decided here; how long a body may take, where it is read (``web.read_body``).
 """
 
+import gc
 from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -147,6 +148,17 @@ def _check_head(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
             name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers
         ):
             raise ValueError("a transfer encoding other than chunked")
+
+
+def calm_collector() -> None:
+    """Have the garbage collector rest more: for a process that serves, once it has started.
+
+    What is there by then stays, so it is not looked through again; and what a callback makes is gone, by its reference
+    counts, as soon as it is answered. By Python's own numbers a twentieth of the time goes into looking.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def server(

@@ -15,6 +15,7 @@ class Stream(io.StringIO):
         self.writes: list[str] = []
 
     def write(self, text: str) -> int:
+        """Note it."""
         self.writes.append(text)
         return super().write(text)
 

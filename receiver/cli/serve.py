@@ -22,7 +22,7 @@ from receiver.cli.command import Command
 from receiver.cli.session import load_receiver
 from receiver.cli.spelling import unknown_settings
 from receiver.core.errors import ConfigurationError
-from receiver.server import server
+from receiver.server import calm_collector, server
 from receiver.settings import from_environment
 
 log = structlog.get_logger(__name__)
@@ -117,6 +117,7 @@ async def _serve(
     try:
         # Before the server, so that what is wrong is told in one sentence and not as a failed lifespan.
         await receiver.start(worker=worker, http=callbacks)
+        calm_collector()
         if not callbacks:
             log.info("worker_started")
         serving = asyncio.ensure_future(http.serve(sockets=[listener]))
@@ -143,6 +144,7 @@ async def _work(receiver: Receiver) -> None:
     _when_told_to_stop(stop)
     try:
         await receiver.start(http=False)
+        calm_collector()
         log.info("worker_started")
         await stopped.wait()
     finally:

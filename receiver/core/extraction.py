@@ -45,13 +45,13 @@ class Extraction:
         self.message = message
         self.items: Sequence[bytes] = ()
         self._claims: dict[str, Any] | None = None
-        names = [name.lower() for name, _ in message.headers]
         self.headers: dict[bytes, bytes] = {}
-        for name in wanted.intersection(names):
-            if names.count(name) > 1:
-                # Which of two would another reader take? The sender meant one.
-                raise SignatureMalformedError(f"The header {name.decode('latin-1')!r} was sent twice.")
-            self.headers[name] = message.headers[names.index(name)][1]
+        for name, value in message.headers:
+            if (lower := name.lower()) in wanted:
+                if lower in self.headers:
+                    # Which of two would another reader take? The sender meant one.
+                    raise SignatureMalformedError(f"The header {lower.decode('latin-1')!r} was sent twice.")
+                self.headers[lower] = value
 
     def with_claims(self, claims: dict[str, Any]) -> "Extraction":
         """Let ``claim:`` sources read from *claims*."""

@@ -7,7 +7,7 @@ import uvloop
 
 from receiver import logs
 from receiver.cli.session import load_receiver
-from receiver.server import server
+from receiver.server import calm_collector, server
 from receiver.settings import from_environment
 
 
@@ -17,6 +17,7 @@ async def main(port: int) -> None:
     logs.configure(settings.log_level)
     receiver = load_receiver(settings)
     await receiver.start(worker=False)
+    calm_collector()
     serving = server(receiver.asgi, host="127.0.0.1", port=port, receive_timeout=settings.receive_timeout)
     await serving.serve()
 
