@@ -17,6 +17,7 @@ from receiver.core.model import Callback, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.reading import knows
 from receiver.core.token import MasterKey
+from receiver.flood import Flood
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.proving import Proving
@@ -73,6 +74,7 @@ class Ingest:
         self._proving = proving
         self._clock = clock
         self._quota = quota
+        self._flood = Flood(quota)
         self._notify = notify
         self._metrics = metrics
         self._terms: dict[tuple[str, str], Terms] = {}
@@ -118,6 +120,9 @@ class Ingest:
                 callback, provider, master=master, now=callback.received_at
             )
         except RejectionError as error:
+            named, size = callback.job_id is not None, len(callback.body)
+            if not self._flood.takes(provider.name, named=named, size=size, now=callback.received_at):
+                return Answer(status=error.status, verdict="rejected", code=error.code)
             callback = replace(callback, verdict=Verdict.REJECTED, code=error.code)
             status, told = error.status, error.code
         except ConfigurationError as error:

@@ -5,6 +5,7 @@ import hmac
 import json
 import socket
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -226,6 +227,23 @@ async def test_genuine_but_unreadable_is_acknowledged_and_kept(
     assert answer.status_code == 200
     assert await target.kept() == [(Verdict.UNREADABLE, code)]
     assert await target.state() == "submitted"
+
+
+async def test_a_flood_of_forged_callbacks_is_answered_and_not_all_written(world: World) -> None:
+    """Each gets its 401; as many as quarantine holds are kept, and a genuine one among them is taken."""
+    world.environ["RECEIVER_QUARANTINE"] = "5"
+    world.simulator.faults(SIGNED, "never", count=None)
+    async with world.receiver() as receiver, httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        target = Target(world, receiver, client, await receiver.submit(SIGNED, REQUESTS[SIGNED]))
+        body = json.dumps({"job_id": target.remote_id, "status": "COMPLETED", "response": {}}).encode()
+        for _ in range(20):
+            answer = await target.post(body, {"x-perplexity-signature": "0" * 64})
+            assert (answer.status_code, answer.json()) == (401, {"code": "signature_mismatch"})
+        assert (await target.post(body)).status_code == 200
+        assert Counter(verdict for verdict, _ in await target.kept()) == {
+            Verdict.REJECTED: 5,
+            Verdict.ACCEPTED: 1,
+        }
 
 
 async def test_a_locked_database_gets_503_within_two_seconds_and_recovers(

@@ -1,0 +1,51 @@
+"""Floods of rejected callbacks: no more of them is written than quarantine keeps, the rest is answered and counted.
+
+What quarantine would delete again a moment later is not worth a commit: whoever sends forged callbacks must not keep
+the disk from genuine ones.
+"""
+
+from typing import Final
+
+import structlog
+
+from receiver.core.model import SECOND
+from receiver.storage.arrivals import Quota
+
+log = structlog.get_logger(__name__)
+
+#: In so many milliseconds as many are written as quarantine keeps.
+WINDOW: Final = 10 * SECOND
+
+
+class _Window:
+    """What was written of one class since ``began``."""
+
+    __slots__ = ("began", "entries", "full", "size")
+
+    def __init__(self, began: int) -> None:
+        self.began = began
+        self.entries = self.size = 0
+        self.full = False
+
+
+class Flood:
+    """Says which rejected callbacks are worth keeping."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+        self._windows: dict[tuple[str, bool], _Window] = {}
+
+    def takes(self, provider: str, *, named: bool, size: int, now: int) -> bool:
+        """Whether a rejected callback of *size* bytes is to be kept; *named*: it came with a token of ours."""
+        window = self._windows.get((provider, named))
+        # A clock that was set back begins anew as well.
+        if window is None or not 0 <= now - window.began < WINDOW:
+            window = self._windows[provider, named] = _Window(now)
+        if window.entries >= self._quota.entries or window.size >= self._quota.size:
+            if not window.full:
+                window.full = True
+                log.warning("rejected_not_kept", provider=provider, token=named, until=window.began + WINDOW)
+            return False
+        window.entries += 1
+        window.size += size
+        return True
