@@ -12,7 +12,7 @@ from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, Unrea
 from receiver.core.identity import JOB, made_at, new_id
 from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Source, Value, Verdict
 from receiver.storage import rows
-from receiver.storage.driver import Transaction
+from receiver.storage.driver import Rows, Transaction
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import write_chunks
 
@@ -84,8 +84,9 @@ def ingest(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
     kept: list[Callback] = []
     receipts = [_take(tx, ledger, one, kept) for one in arrivals]
     ledger.flush()
-    tx.insert("callback", rows.CALLBACK, [rows.callback_params(one) for one in kept])
-    _bound_quarantine(tx, arrivals, kept)
+    written = [rows.callback_params(one) for one in kept]
+    tx.insert("callback", rows.CALLBACK, written)
+    _bound_quarantine(tx, written, arrivals[0].quota)
     return receipts
 
 
@@ -152,7 +153,8 @@ def was_pruned(tx: Transaction, provider: str, remote_id: str) -> bool:
 def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback]) -> Receipt:
     callback, examined = arrival.callback, arrival.examined
     now = callback.received_at
-    if callback.job_id is not None and (job := ledger.jobs.get(callback.job_id)) is not None:
+    job = ledger.jobs.get(callback.job_id) if callback.job_id is not None else None
+    if job is not None:
         if job.ended_at is not None and now > job.ended_at + TOKEN_LIFE:
             return Receipt(verdict=None)
     elif callback.job_id is not None and now > made_at(callback.job_id) + TOKEN_LIFE:
@@ -160,13 +162,16 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
     if examined is None:
         kept.append(callback)
         return Receipt(verdict=callback.verdict, code=callback.code, job_id=callback.job_id)
-    callback = replace(
-        callback, key_id=examined.key_id, delivery_id=examined.delivery_id, remote_id=examined.remote_id
-    )
-    job_or_receipt = _find(tx, ledger, callback, arrival, kept)
-    if isinstance(job_or_receipt, Receipt):
-        return job_or_receipt
-    job = job_or_receipt
+    proved = {
+        "key_id": examined.key_id,
+        "delivery_id": examined.delivery_id,
+        "remote_id": examined.remote_id,
+    }
+    if job is None:
+        job_or_receipt = _find(tx, ledger, replace(callback, **proved), arrival, kept)
+        if isinstance(job_or_receipt, Receipt):
+            return job_or_receipt
+        job = job_or_receipt
     admission = decide(tx, ledger, job, examined, callback_id=callback.id, now=now)
     job = ledger.jobs[job.id]
     if (
@@ -174,7 +179,9 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
         or job.callbacks <= MOST_KEPT
         or (admission.verdict is Verdict.UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
     ):
-        kept.append(replace(callback, job_id=job.id, verdict=admission.verdict, code=admission.code))
+        kept.append(
+            replace(callback, job_id=job.id, verdict=admission.verdict, code=admission.code, **proved)
+        )
     return receipt(admission, job)
 
 
@@ -192,9 +199,6 @@ def _find(
     """The job that a genuine callback is about, or what becomes of the callback if there is none."""
     now = callback.received_at
     if callback.job_id is not None:
-        known = ledger.jobs.get(callback.job_id)
-        if known is not None:
-            return known
         # A token we made for a job we do not have: a restored backup. The job is worth having again.
         return adopt(ledger, callback.provider, arrival.terms, now=now, job_id=callback.job_id)
     if callback.remote_id is None:
@@ -289,14 +293,13 @@ def receipt(admission: Admission, job: Job) -> Receipt:
     )
 
 
-def _bound_quarantine(tx: Transaction, arrivals: Sequence[Arrival], kept: Sequence[Callback]) -> None:
+def _bound_quarantine(tx: Transaction, written: Rows, quota: Quota) -> None:
     added: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
-    for callback in kept:
-        if callback.verdict is Verdict.REJECTED:
-            tally = added[callback.provider, int(callback.job_id is not None)]
+    for row in written:
+        if row["verdict"] == Verdict.REJECTED:
+            tally = added[row["provider"], int(row["job_id"] is not None)]
             tally[0] += 1
-            tally[1] += len(callback.body) + len(rows.callback_params(callback)["headers"])
-    quota = arrivals[0].quota
+            tally[1] += len(row["body"]) + len(row["headers"])
     for (provider, named), (entries, size) in sorted(added.items()):
         where = {"provider": provider, "named": named}
         (total, volume), *_ = tx.run(_QUARANTINE_ADD, where | {"entries": entries, "bytes": size})

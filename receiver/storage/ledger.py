@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import new_id
-from receiver.core.model import Attempt, Dispatch, Due, HandlerSpec, Job, Step
+from receiver.core.model import Attempt, Dispatch, Due, HandlerSpec, Job, JobState, Step
 from receiver.core.transition import Move, expires_at
 from receiver.storage import rows
 from receiver.storage.driver import Transaction
@@ -45,8 +45,11 @@ class Ledger:
         #: What the provider called each job when it was read.
         self._names: dict[str, str | None] = {}
         self._handlers: list[HandlerSpec] | None = None
+        #: The handlers that want a completion, by its provider and state.
+        self._wanted: dict[tuple[str, JobState], list[str]] = {}
         self._new: set[str] = set()
         self._changed: set[str] = set()
+        self._counted: set[str] = set()
         self._ended: set[str] = set()
         self._kept_parts: dict[str, int] = {}
         self._looks: dict[str, Due] = {}
@@ -109,9 +112,17 @@ class Ledger:
         self._new.add(job.id)
 
     def put(self, job: Job) -> None:
-        """Record a change of a job that is no move (a count, an intent)."""
-        self._keep(job)
+        """Record a change of a job that is no move (an intent)."""
+        if job.remote_id != self.jobs[job.id].remote_id:
+            self._keep(job)
+        self.jobs[job.id] = job
         self._changed.add(job.id)
+
+    def count(self, job: Job) -> Job:
+        """Count one more callback of *job*; return the job as it is then."""
+        counted = self.jobs[job.id] = replace(job, callbacks=job.callbacks + 1)
+        self._counted.add(job.id)
+        return counted
 
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
         """Record a move: the job, and with a completion its dispatches."""
@@ -127,16 +138,24 @@ class Ledger:
 
     def dispatch(self, job: Job, *, now: int, replay_id: str, handler: str | None = None) -> list[str]:
         """Make the dispatches of a completion; return the handlers that get one."""
-        wanted = [
-            spec.name
-            for spec in self.handlers()
-            if (spec.wants(job.provider, job.state) if handler is None else spec.name == handler)
-        ]
-        self._dispatches += (
-            Dispatch(job_id=job.id, handler=name, replay_id=replay_id, run_at=now, created_at=now)
-            for name in wanted
-        )
+        if handler is None:
+            wanted = self.wanted(job)
+        else:
+            wanted = [spec.name for spec in self.handlers() if spec.name == handler]
+        for name in wanted:
+            self._dispatches.append(
+                Dispatch(job_id=job.id, handler=name, replay_id=replay_id, run_at=now, created_at=now)
+            )
         return wanted
+
+    def wanted(self, job: Job) -> list[str]:
+        """The handlers that want the completion of *job*."""
+        completion = (job.provider, job.state)
+        found = self._wanted.get(completion)
+        if found is None:
+            found = [spec.name for spec in self.handlers() if spec.wants(*completion)]
+            self._wanted[completion] = found
+        return found
 
     def look(
         self, job: Job, *, run_at: int, result_url: str | None = None, candidate_id: str | None = None
@@ -183,11 +202,18 @@ class Ledger:
     def flush(self) -> None:
         """Write everything, each table in the order of its keys."""
         tx = self._tx
-        tx.insert("job", rows.JOB, [rows.job_params(self.jobs[one]) for one in sorted(self._new)])
+        jobs = self.jobs
+        tx.insert("job", rows.JOB, [rows.job_params(jobs[one]) for one in sorted(self._new)])
         changed = sorted(self._changed - self._new)
-        named = [one for one in changed if self.jobs[one].remote_id != self._names[one]]
-        for columns, ids in ((rows.JOB_PROGRESS, changed), ("remote_id", named)):
-            tx.update("job", columns, [rows.job_params(self.jobs[one]) for one in ids], key="id")
+        tx.update("job", rows.JOB_PROGRESS, [rows.progress_params(jobs[one]) for one in changed], key="id")
+        counted = sorted(self._counted - self._changed - self._new)
+        tx.update(
+            "job", "callbacks", [{"id": one, "callbacks": jobs[one].callbacks} for one in counted], key="id"
+        )
+        named = [one for one in changed if jobs[one].remote_id != self._names[one]]
+        tx.update(
+            "job", "remote_id", [{"id": one, "remote_id": jobs[one].remote_id} for one in named], key="id"
+        )
         self._end(sorted(self._ended - self._new))
         tx.insert(
             "due",
@@ -217,9 +243,3 @@ class Ledger:
         for one in ids:
             if one not in untouched:
                 self._tx.run(_DROP_PARTS, {"id": one, "part": self._kept_parts[one]})
-
-    def count(self, job: Job) -> Job:
-        """Count one more callback of *job*; return the job as it is then."""
-        counted = replace(job, callbacks=job.callbacks + 1)
-        self.put(counted)
-        return counted

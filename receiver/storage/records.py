@@ -197,7 +197,7 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
                 },
             )
         if admission.move is not None and admission.move.completed:
-            made = [spec.name for spec in ledger.handlers() if spec.wants(after.provider, after.state)]
+            made = ledger.wanted(after)
         elif not changed and final and after.state.ended:
             made = ledger.dispatch(after, now=item.now, replay_id=item.replay_id, handler=item.handler)
         ledger.note(

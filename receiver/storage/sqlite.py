@@ -36,6 +36,9 @@ _PATIENCE: Final = 1.2
 #: A log of this many bytes is moved into the file. Moving it costs about what it took to write it, so it is done
 #: seldom; pages that were written many times in between are moved once.
 _LARGEST_LOG: Final = 64 * 1024 * 1024
+#: So much of the log's file is kept once all of it has been moved. By its size we know when it has grown again, so
+#: this is far below the largest: else it would be moved after every commit from then on.
+_EMPTY_LOG: Final = 4 * 1024 * 1024
 #: KiB of the file that the writing connection keeps at hand.
 _CACHE: Final = 8 * 1024
 
@@ -218,7 +221,7 @@ class SQLite:
             "trusted_schema": "OFF",
             "mmap_size": 0,
             "wal_autocheckpoint": 0,
-            "journal_size_limit": 64 * 1024 * 1024,
+            "journal_size_limit": _EMPTY_LOG,
             "query_only": "ON" if readonly else "OFF",
             "cache_size": -2000 if readonly else -_CACHE,
         }
