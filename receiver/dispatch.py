@@ -7,13 +7,14 @@ import random
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
+from receiver.deadlines import Deadlines, LateError
 from receiver.handlers import Discard, Handler, Handlers, Retry
 from receiver.metrics import Metrics
 from receiver.storage.dispatches import DispatchSettled
@@ -38,9 +39,10 @@ class RunDispatch:
         self._handlers = handlers
         self._clock = clock
         self._metrics = metrics
+        self._deadlines = Deadlines()
 
-    async def __call__(self, dispatch: Dispatch, job: Job) -> str:
-        """Run one attempt and settle it; its outcome: succeeded, failed, timed_out, retry_requested, discarded."""
+    async def run(self, dispatch: Dispatch, job: Job) -> DispatchSettled:
+        """Run one attempt; how it ended: succeeded, failed, timed_out, retry_requested, discarded."""
         handler = self._handlers.get(dispatch.handler)
         assert handler is not None  # noqa: S101  (only ours are claimed)
         started = self._clock()
@@ -50,11 +52,35 @@ class RunDispatch:
                 code="attempts_exhausted",
                 text="All attempts are used up; the timeline says how the earlier ones ended, if they could.",
             )
-            return await self._settle(dispatch, "attempts_exhausted", spent, None, started)
+            return self._ended(dispatch, "attempts_exhausted", spent, started)
         if job.held is not None and job.result is None:
             job = with_result(job, await self._store.result(job))
         outcome, error, asked = await self._run(handler, dispatch, job)
-        return await self._settle(dispatch, outcome, error, asked, started, handler)
+        if error is None or outcome == "discarded":
+            return self._ended(dispatch, outcome, error, started)
+        decision = after_failure(
+            dispatch.attempt,
+            backoff=handler.backoff,
+            jitter=random.random(),
+            now=self._clock(),
+            at_least=asked,
+        )
+        retry_at = decision.when if isinstance(decision, RetryAt) else None
+        return self._ended(dispatch, outcome, error, started, retry_at)
+
+    async def settle(self, ended: DispatchSettled) -> None:
+        """Record how an attempt ended."""
+        ours = await self._store.settle_dispatch(ended)
+        outcome = ended.outcome
+        self._metrics.dispatch(ended.handler, outcome)
+        facts = {"job": ended.job_id, "handler": ended.handler, "attempt": ended.attempt}
+        code = ended.log.code
+        if not ours:
+            log.warning("dispatch_superseded", **facts)
+        elif outcome not in {"succeeded", "discarded"} and ended.retry_at is None:
+            log.error("dispatch_dead", code=code, **facts)
+        else:
+            log.info(f"dispatch_{outcome}", code=code, **facts)
 
     async def _run(
         self, handler: Handler, dispatch: Dispatch, job: Job
@@ -64,8 +90,8 @@ class RunDispatch:
             if handler.plain:
                 await _in_thread(handler.function, job, handler.timeout)
             else:
-                await _in_time(handler.function, job, handler.timeout)
-        except _LateError:
+                await self._deadlines.keep(handler.function, job, handler.timeout)
+        except LateError:
             text = f"The handler did not return within {handler.timeout} seconds."
             return "timed_out", Failure(code="handler_timeout", text=text), None
         except Retry as error:
@@ -82,62 +108,37 @@ class RunDispatch:
             idempotency_key.reset(token)
         return "succeeded", None, None
 
-    async def _settle(
+    def _ended(
         self,
         dispatch: Dispatch,
         outcome: str,
         error: Failure | None,
-        asked: int | None,
         started: int,
-        handler: Handler | None = None,
-    ) -> str:
-        now = self._clock()
-        retry_at = None
-        if handler is not None and outcome not in {"succeeded", "discarded"}:
-            decision = after_failure(
-                dispatch.attempt,
-                backoff=handler.backoff,
-                jitter=random.random(),
-                now=now,
-                at_least=asked,
-            )
-            retry_at = decision.when if isinstance(decision, RetryAt) else None
-        detail: dict[str, Any] = {} if error is None else {"error": error.text}
-        ours = await self._store.settle_dispatch(
-            DispatchSettled(
+        retry_at: int | None = None,
+    ) -> DispatchSettled:
+        return DispatchSettled(
+            job_id=dispatch.job_id,
+            handler=dispatch.handler,
+            replay_id=dispatch.replay_id,
+            owner=dispatch.owner or "",
+            attempt=dispatch.attempt,
+            outcome=outcome,
+            retry_at=retry_at,
+            error=error,
+            log=Attempt(
+                id=new_id(ATTEMPT, started),
                 job_id=dispatch.job_id,
+                step="dispatch",
                 handler=dispatch.handler,
                 replay_id=dispatch.replay_id,
-                owner=dispatch.owner or "",
-                attempt=dispatch.attempt,
+                number=dispatch.attempt,
+                started_at=started,
+                duration_ms=max(self._clock() - started, 0),
                 outcome=outcome,
-                retry_at=retry_at,
-                error=error,
-                log=Attempt(
-                    id=new_id(ATTEMPT, started),
-                    job_id=dispatch.job_id,
-                    step="dispatch",
-                    handler=dispatch.handler,
-                    replay_id=dispatch.replay_id,
-                    number=dispatch.attempt,
-                    started_at=started,
-                    duration_ms=max(now - started, 0),
-                    outcome=outcome,
-                    code=None if error is None else error.code,
-                    detail=detail,
-                ),
-            )
+                code=None if error is None else error.code,
+                detail={} if error is None else {"error": error.text},
+            ),
         )
-        self._metrics.dispatch(dispatch.handler, outcome)
-        dead = outcome not in {"succeeded", "discarded"} and retry_at is None
-        facts = {"job": dispatch.job_id, "handler": dispatch.handler, "attempt": dispatch.attempt}
-        if not ours:
-            log.warning("dispatch_superseded", **facts)
-        elif dead:
-            log.error("dispatch_dead", code=error.code if error else None, **facts)
-        else:
-            log.info(f"dispatch_{outcome}", code=error.code if error else None, **facts)
-        return outcome
 
 
 def _failure(code: str, text: str) -> Failure:
@@ -147,20 +148,6 @@ def _failure(code: str, text: str) -> Failure:
         for one in (code, text)
     )
     return Failure(code=next(plain), text=next(plain))
-
-
-class _LateError(Exception):
-    """The handler's time is up; a TimeoutError may be the handler's own."""
-
-
-async def _in_time(function: Callable[[Job], Any], job: Job, timeout: float) -> None:  # noqa: ASYNC109
-    try:
-        async with asyncio.timeout(timeout) as scope:
-            await function(job)
-    except TimeoutError as error:
-        if scope.expired():
-            raise _LateError from error
-        raise
 
 
 async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float) -> None:  # noqa: ASYNC109
@@ -190,7 +177,7 @@ async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float
     late = not done
     failure = await ended
     if late:
-        raise _LateError
+        raise LateError
     if isinstance(failure, Exception):
         raise failure
     if failure is not None:

@@ -48,17 +48,13 @@ class Handler(Value, frozen=True, kw_only=True):
 
     spec: HandlerSpec
     function: Function
+    #: Whether it is a plain function, which runs in a thread.
+    plain: bool
     #: How many of its attempts run at once.
     concurrency: int = 8
     #: Seconds after which an attempt has failed.
     timeout: float = 300.0
     backoff: Backoff = Backoff()
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is a plain function, which runs in a thread."""
-        called = getattr(self.function, "__call__", None)  # noqa: B004  (an object with an async __call__)
-        return not (inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(called))
 
 
 class Handlers:
@@ -136,6 +132,7 @@ class Handlers:
             self._handlers[called] = Handler(
                 spec=HandlerSpec(name=called, provider=provider, state=state),
                 function=function,
+                plain=_is_plain(function),
                 concurrency=concurrency,
                 timeout=timeout,
                 backoff=Backoff(
@@ -145,3 +142,8 @@ class Handlers:
             return function
 
         return register
+
+
+def _is_plain(function: Function) -> bool:
+    called = getattr(function, "__call__", None)  # noqa: B004  (an object with an async __call__)
+    return not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called))

@@ -13,12 +13,13 @@ from receiver.catalog import Catalog
 from receiver.clock import StepWatch
 from receiver.core.admission import terms_for
 from receiver.core.errors import StoreUnavailableError
-from receiver.core.model import DAY, SECOND, Dispatch, Due, Step
+from receiver.core.model import DAY, SECOND, Dispatch, Due, Job, Step
 from receiver.dispatch import RunDispatch
 from receiver.fetch import Fetch
 from receiver.handlers import Handlers
 from receiver.poll import Poll
-from receiver.storage.claims import Claim, Claimed, ClockStep, HandlerClaim, Leases
+from receiver.storage.claims import Claim, Claimed, ClockStep, Leases
+from receiver.storage.dispatches import DispatchClaim
 from receiver.storage.retention import Prune
 from receiver.storage.store import Store
 from receiver.submit import Submit
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 #: Without news the worker looks again after at most this many seconds, jittered.
 _LONGEST_NAP: Final = 1.0
+#: Seconds from one look for what is due to the next, whatever news there is.
+_PAUSE: Final = 0.01
 #: Seconds for what is being cancelled, or claimed, when the worker stops.
 _LAST_CLAIM: Final = 1.0
 #: How often, in milliseconds, what was held is released, dispatches without a handler are buried, jobs are pruned.
@@ -79,6 +82,45 @@ class _Allowance:
         self._tokens += unused
 
 
+class _Turns:
+    """Takes one turn after another: at once while there is more to do, else upon news or after a nap."""
+
+    def __init__(self, turn: Callable[[], Coroutine[Any, Any, bool]], *, pause: float = 0.0) -> None:
+        self._turn = turn
+        self._pause = pause
+        self._news = asyncio.Event()
+        self._ending = False
+
+    def notify(self) -> None:
+        self._news.set()
+
+    def end(self) -> None:
+        """Let the turn that is being taken be the last."""
+        self._ending = True
+        self._news.set()
+
+    async def run(self) -> None:
+        while not self._ending:
+            self._news.clear()
+            try:
+                more = await self._turn()
+            except StoreUnavailableError as error:
+                log.warning("worker_waits_for_store", reason=str(error))
+                more = False
+            except Exception:
+                log.exception("worker_failed")
+                more = False
+            if not more:
+                if self._pause:
+                    await asyncio.sleep(self._pause)
+                nap = _LONGEST_NAP * (0.5 + random.random() / 2)
+                try:
+                    async with asyncio.timeout(nap):
+                        await self._news.wait()
+                except TimeoutError:
+                    continue
+
+
 class Worker:
     """Runs until it is drained. One per process."""
 
@@ -104,22 +146,27 @@ class Worker:
         self._owner = owner
         self._watch = watch
         self._to_follow: list[ClockStep] = []
+        self._following = asyncio.Lock()
         #: What runs here, as it was claimed: just these leases are kept alive, and given back at the end.
         self._held: dict[object, Due | Dispatch] = {}
         self._key_id = key_id
         self._lease_ms = lease_ms
         self._keep_days = keep_days
-        self._news = asyncio.Event()
+        # Apart, because a claim of dispatches is to share the commit of those that have just ended, while what is
+        # due is looked up first, which is not worth its while after every single callback.
+        self._dues = _Turns(self._take_due, pause=_PAUSE)
+        self._dispatches = _Turns(self._take_dispatches)
+        self._turns: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()
         self._allowances: dict[str, _Allowance] = {}
-        self._main: asyncio.Task[None] | None = None
         self._draining = self._stopping = False
         self._held_at = self._chores_at = self._prune_at = 0
 
     def notify(self) -> None:
         """Say that there may be work; safe to call from the event loop only."""
-        self._news.set()
+        self._dues.notify()
+        self._dispatches.notify()
 
     def leases(self) -> Leases:
         """What is being worked on here."""
@@ -131,16 +178,18 @@ class Worker:
 
     def start(self) -> None:
         """Begin."""
-        self._main = asyncio.create_task(self._run())
+        self._turns = [asyncio.create_task(one.run()) for one in (self._dues, self._dispatches)]
 
     async def drain(self, *, patience: float) -> None:
         """Claim nothing more, and let what runs finish for *patience* seconds; what does not keeps its lease."""
         self._draining = True
-        self._news.set()
-        if self._main is not None:
+        self._dues.end()
+        self._dispatches.end()
+        if self._turns:
             # A claim that is being committed must reach us, or nobody would know whose it is.
-            await asyncio.wait([self._main], timeout=_LAST_CLAIM)
-            self._main.cancel()
+            await asyncio.wait(self._turns, timeout=_LAST_CLAIM)
+            for turns in self._turns:
+                turns.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
         left = list(self._tasks)
@@ -151,39 +200,13 @@ class Worker:
             # A handler may refuse to be cancelled; the process does not wait for it.
             await asyncio.wait(left, timeout=_LAST_CLAIM)
 
-    async def _run(self) -> None:
-        while not self._draining:
-            self._news.clear()
-            try:
-                # Read before it is seen whether the clock was set: what is old by it is so by no step.
-                now = self._clock()
-                await self._follow_clock()
-                more = await self._claim()
-                await self._chores(now)
-            except StoreUnavailableError as error:
-                log.warning("worker_waits_for_store", reason=str(error))
-                more = False
-            except Exception:
-                log.exception("worker_failed")
-                more = False
-            if not more:
-                nap = _LONGEST_NAP * (0.5 + random.random() / 2)
-                try:
-                    async with asyncio.timeout(nap):
-                        await self._news.wait()
-                except TimeoutError:
-                    continue
-
-    async def _claim(self) -> bool:
-        # Both end before either's failure is looked at: what was claimed must be counted.
-        due, dispatches = await asyncio.gather(
-            self._claim_due(), self._claim_dispatches(), return_exceptions=True
-        )
-        if isinstance(due, BaseException):
-            raise due
-        if isinstance(dispatches, BaseException):
-            raise dispatches
-        return due or dispatches
+    async def _take_due(self) -> bool:
+        # Read before it is seen whether the clock was set: what is old by it is so by no step.
+        now = self._clock()
+        await self._follow_clock()
+        more = await self._claim_due()
+        await self._chores(now)
+        return more
 
     async def _claim_due(self) -> bool:
         more = False
@@ -202,58 +225,66 @@ class Worker:
             )
             allowance.give_back(limit - len(claimed))
             for one in claimed:
-                self._spawn(f"provider {name}", one.due, self._steps.take(one))
+                self._spawn(f"provider {name}", one.due, self._step(one))
             more = more or len(claimed) == limit
         return more
 
-    async def _claim_dispatches(self) -> bool:
-        wishes = []
-        for handler in self._handlers:
-            free = handler.concurrency - self._busy[f"handler {handler.spec.name}"]
-            if free > 0:
-                wishes.append(
-                    HandlerClaim(
-                        owner=self._owner,
-                        handler=handler.spec.name,
-                        limit=free,
-                        lease_ms=self._lease_ms,
-                        now=self._clock(),
-                    )
-                )
-        # Asked for together, they share one transaction.
-        found = await asyncio.gather(*map(self._store.claim_dispatches, wishes))
-        more = False
-        for wish, claimed in zip(wishes, found, strict=True):
-            for dispatch, job in claimed:
-                self._spawn(f"handler {wish.handler}", dispatch, self._steps.dispatch(dispatch, job))
-            more = more or len(claimed) == wish.limit
-        return more
+    async def _take_dispatches(self) -> bool:
+        await self._follow_clock()
+        free = {
+            handler.spec.name: handler.concurrency - self._busy[f"handler {handler.spec.name}"]
+            for handler in self._handlers
+        }
+        limits = {name: limit for name, limit in free.items() if limit > 0}
+        if not limits:
+            return False
+        claimed = await self._store.claim_dispatches(
+            DispatchClaim(owner=self._owner, limits=limits, lease_ms=self._lease_ms, now=self._clock())
+        )
+        for dispatch, job in claimed:
+            self._spawn(f"handler {dispatch.handler}", dispatch, self._handle(dispatch, job))
+        found = Counter(dispatch.handler for dispatch, _ in claimed)
+        return any(found[name] == limit for name, limit in limits.items())
 
-    def _spawn(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
+    async def _step(self, claimed: Claimed) -> None:
+        try:
+            await self._steps.take(claimed)
+        finally:
+            self._busy[f"provider {claimed.due.provider}"] -= 1
+            self.notify()
+
+    async def _handle(self, dispatch: Dispatch, job: Job) -> None:
+        try:
+            ended = await self._steps.dispatch.run(dispatch, job)
+        finally:
+            # The slot is free once the handler has ended: what is claimed for it shares the commit of its end.
+            self._busy[f"handler {dispatch.handler}"] -= 1
+            self._dispatches.notify()
+        await self._steps.dispatch.settle(ended)
+
+    def _spawn(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, None]) -> None:
         self._busy[slot] += 1
         key = object()
         self._held[key] = lease
-
-        async def run() -> None:
-            try:
-                await work
-            except StoreUnavailableError as error:
-                log.warning("work_not_settled", slot=slot, reason=str(error))
-            except asyncio.CancelledError:
-                if not self._stopping:
-                    raise
-                # Given back with the others when this node leaves.
-                return
-            except Exception:
-                # The lease lapses and the work comes back; what failed is ours to read.
-                log.exception("work_failed", slot=slot)
-            self._held.pop(key)
-            self._busy[slot] -= 1
-            self._news.set()
-
-        task = asyncio.create_task(run())
+        task = asyncio.create_task(self._keep(key, slot, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, key: object, slot: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work*; until its end is recorded its lease is held."""
+        try:
+            await work
+        except StoreUnavailableError as error:
+            log.warning("work_not_settled", slot=slot, reason=str(error))
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            # Given back with the others when this node leaves.
+            return
+        except Exception:
+            # The lease lapses and the work comes back; what failed is ours to read.
+            log.exception("work_failed", slot=slot)
+        del self._held[key]
 
     async def _follow_clock(self) -> None:
         found = self._watch.look() if self._watch is not None else None
@@ -262,10 +293,11 @@ class Worker:
             log.warning("clock_set", by_seconds=(now - before) // SECOND)
             self._to_follow.append(ClockStep(before=before, now=now))
             self._held_at = self._chores_at = self._prune_at = 0
-        while self._to_follow:
-            # Where it cannot be written now it is at the next turn; until then nothing is claimed.
-            await self._store.shift(self._to_follow[0])
-            del self._to_follow[0]
+        async with self._following:
+            while self._to_follow:
+                # Where it cannot be written now it is at the next turn; until then nothing is claimed.
+                await self._store.shift(self._to_follow[0])
+                del self._to_follow[0]
 
     async def _chores(self, now: int) -> None:
         if now >= self._held_at:

@@ -13,7 +13,6 @@ from receiver.core.model import Dispatch, Due, Job, Step, Value
 from receiver.storage import rows
 from receiver.storage.driver import Transaction, split
 from receiver.storage.nodes import Node, alive
-from receiver.storage.results import with_result
 
 _DUE = (
     f"SELECT {rows.DUE} FROM due WHERE run_at <= :now AND provider = :provider "
@@ -26,18 +25,8 @@ _CLAIM_LOOK = (
     "WHERE job_id = :job_id AND step = 'look' AND (owner IS NULL OR run_at <= :now) "
     f"RETURNING {rows.DUE}"
 )
-_READY = (
-    f"SELECT {rows.DISPATCH} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
-    "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
-)
-#: Bytes up to which a result comes along with the claim of a dispatch.
-_SMALL_RESULT: Final = 64 * 1024
-_SMALL: Final = (
-    "SELECT wanted.id, substr(callback.body, CAST(held_offset AS INTEGER) + 1, CAST(held_size AS INTEGER)) "
-    "FROM (SELECT id, held_callback, held_offset, held_size FROM job WHERE held_size <= :most AND {ids}) AS wanted "
-    "JOIN callback ON callback.id = wanted.held_callback"
-)
-_LEASE: Final = "owner, attempt, run_at"
+#: What a claim sets of a row.
+LEASE: Final = "owner, attempt, run_at"
 _decode = msgspec.json.decode
 
 
@@ -65,16 +54,6 @@ class LookClaim(Value, frozen=True, kw_only=True):
 
     job_id: str
     owner: str
-    lease_ms: int
-    now: int
-
-
-class HandlerClaim(Value, frozen=True, kw_only=True):
-    """A worker's wish for dispatches of one handler."""
-
-    owner: str
-    handler: str
-    limit: int
     lease_ms: int
     now: int
 
@@ -114,7 +93,7 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
             replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=item.now + item.lease_ms)
             for one in found
         ]
-        tx.update("due", _LEASE, [rows.due_params(one) for one in leased], key=rows.DUE_KEY)
+        tx.update("due", LEASE, [rows.due_params(one) for one in leased], key=rows.DUE_KEY)
         jobs = load_jobs(tx, [one.job_id for one in leased])
         answers.append(
             [
@@ -139,21 +118,6 @@ def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | N
     return answers
 
 
-def claim_dispatches(tx: Transaction, items: Sequence[HandlerClaim]) -> list[list[tuple[Dispatch, Job]]]:
-    """Claim dispatches; for each wish a list of dispatches with their jobs, metadata and small results included."""
-    answers = []
-    for item in items:
-        found = tx.run(_READY, {"handler": item.handler, "now": item.now, "limit": item.limit})
-        leased = [
-            replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=item.now + item.lease_ms)
-            for one in map(rows.dispatch_of, found)
-        ]
-        tx.update("dispatch", _LEASE, [rows.dispatch_params(one) for one in leased], key=rows.DISPATCH_KEY)
-        jobs = _with_results(tx, load_jobs(tx, [one.job_id for one in leased], metadata=True))
-        answers.append([(one, jobs[one.job_id]) for one in leased if one.job_id in jobs])
-    return answers
-
-
 def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) -> dict[str, Job]:
     """Read jobs by id, without locking them; unknown ids are absent."""
     if not ids:
@@ -166,17 +130,6 @@ def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) ->
         where, params = tx.among("job_id", wanted)
         for job_id, text in tx.run(f"SELECT job_id, metadata FROM submission WHERE {where}", params):
             jobs[job_id] = replace(jobs[job_id], metadata=_decode(text))
-    return jobs
-
-
-def _with_results(tx: Transaction, jobs: dict[str, Job]) -> dict[str, Job]:
-    """Give the jobs their results, where these are small and lie in a callback: they cost no read of their own."""
-    inside = [job.id for job in jobs.values() if job.held is not None and job.held.callback_id is not None]
-    if not inside:
-        return jobs
-    where, params = tx.among("id", inside)
-    for job_id, content in tx.run(_SMALL.format(ids=where), params | {"most": _SMALL_RESULT}):
-        jobs[job_id] = with_result(jobs[job_id], bytes(content or b""))
     return jobs
 
 

@@ -1,12 +1,41 @@
-"""Dispatches after a claim: settled by their owner, or, when they are dead, retried or dropped by a person."""
+"""Dispatches: claimed by a worker, settled by their owner, or, when they are dead, retried or dropped by a person."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
-from receiver.core.model import Attempt, Failure, Value
+import msgspec
+from msgspec.structs import replace
+
+from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
 from receiver.storage import rows
-from receiver.storage.driver import Transaction
+from receiver.storage.claims import LEASE
+from receiver.storage.driver import Transaction, split
 from receiver.storage.ledger import Ledger
+from receiver.storage.results import with_result
+
+_READY = (
+    f"SELECT {rows.DISPATCH} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
+    "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
+)
+#: Bytes up to which a result comes along with the claim of a dispatch.
+_SMALL_RESULT: Final = 64 * 1024
+_JOBS: Final = f"""
+    SELECT {", ".join(f"wanted.{name}" for name in split(rows.JOB))}, submission.metadata,
+        CASE WHEN wanted.held_size <= :most
+            THEN substr(callback.body, CAST(held_offset AS INTEGER) + 1, CAST(held_size AS INTEGER)) END
+    FROM (SELECT {rows.JOB} FROM job WHERE {{ids}}) AS wanted
+    LEFT JOIN submission ON submission.job_id = wanted.id
+    LEFT JOIN callback ON callback.id = wanted.held_callback"""
+_decode = msgspec.json.decode
+
+
+class DispatchClaim(Value, frozen=True, kw_only=True):
+    """A worker's wish for dispatches: at most so many of each handler."""
+
+    owner: str
+    limits: Mapping[str, int]
+    lease_ms: int
+    now: int
 
 
 class DispatchSettled(Value, frozen=True, kw_only=True):
@@ -23,8 +52,49 @@ class DispatchSettled(Value, frozen=True, kw_only=True):
     log: Attempt
 
 
-def settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
-    """Settle attempts of dispatches; whether each one still was its owner's."""
+Wish: TypeAlias = DispatchSettled | DispatchClaim
+Answer: TypeAlias = bool | list[tuple[Dispatch, Job]]
+
+
+def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
+    """Settle attempts, and claim what is next, in one transaction.
+
+    The answers are, in the order of *items*: for an attempt, whether it still was its owner's; for a claim, the
+    dispatches, those of each handler the oldest first, with their jobs, metadata and small results included.
+    """
+    settled = iter(_settle(tx, [one for one in items if isinstance(one, DispatchSettled)]))
+    return [next(settled) if isinstance(one, DispatchSettled) else _claim(tx, one) for one in items]
+
+
+def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
+    until = item.now + item.lease_ms
+    leased = [
+        rows.dispatch_of((*before, until, attempt + 1, item.owner, created_at, error, text))
+        for handler, limit in sorted(item.limits.items())
+        for *before, _run_at, attempt, _owner, created_at, error, text in tx.run(
+            _READY, {"handler": handler, "now": item.now, "limit": limit}
+        )
+    ]
+    tx.update("dispatch", LEASE, [rows.dispatch_params(one) for one in leased], key=rows.DISPATCH_KEY)
+    jobs = {job.id: job for job in _jobs(tx, {one.job_id for one in leased})}
+    return [(one, jobs[one.job_id]) for one in leased if one.job_id in jobs]
+
+
+def _jobs(tx: Transaction, ids: Collection[str]) -> Iterator[Job]:
+    """Jobs with their metadata, and with their results where these are small and lie in a callback."""
+    if not ids:
+        return
+    where, params = tx.among("id", sorted(ids))
+    for *row, metadata, content in tx.run(_JOBS.format(ids=where), params | {"most": _SMALL_RESULT}):
+        job = rows.job_of(tuple(row))
+        if metadata is not None and (given := _decode(metadata)):
+            job = replace(job, metadata=given)
+        yield job if content is None else with_result(job, bytes(content))
+
+
+def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
+    if not items:
+        return []
     ledger = Ledger(tx)
     stored = _locked(tx, [item.job_id for item in items])
     finished: list[dict[str, Any]] = []

@@ -158,9 +158,10 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
             (one.callback.provider, one.examined.remote_id) for one in items if one.callback.job_id is None
         ),
     )
+    verdicts = _verdicts(tx, [one.callback.id for one in items])
     answers = []
     for item in items:
-        job = _job_of(tx, ledger, item)
+        job = _job_of(tx, ledger, item, verdicts.get(item.callback.id))
         if isinstance(job, Receipt):
             answers.append((job, list[str]()))
             continue
@@ -184,6 +185,7 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
             and (seen.state is None or seen.state.ended)
         )
         if changed or item.callback.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
+            verdicts[item.callback.id] = admission.verdict
             tx.run(
                 "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code, key_id = :key_id, "
                 "remote_id = :remote_id WHERE id = :id",
@@ -247,10 +249,21 @@ def _load(tx: Transaction, ids: Sequence[str]) -> Ledger:
     return ledger
 
 
-def _job_of(tx: Transaction, ledger: Ledger, item: Readmission) -> Job | Receipt:
-    if not tx.run("SELECT 1 FROM callback WHERE id = :id {for_update}", {"id": item.callback.id}):
+def _verdicts(tx: Transaction, ids: Sequence[str]) -> dict[str, Verdict]:
+    """Lock callbacks; what each one is now."""
+    where, params = tx.among("id", sorted(set(ids)))
+    found = tx.run(f"SELECT id, verdict FROM callback WHERE {where} ORDER BY id {{for_update}}", params)
+    return {callback_id: Verdict(verdict) for callback_id, verdict in found}
+
+
+def _job_of(tx: Transaction, ledger: Ledger, item: Readmission, verdict: Verdict | None) -> Job | Receipt:
+    """The job that a callback is about, or what becomes of the callback if there is none; *verdict* is today's."""
+    if verdict is None:
         # Quarantine may have dropped it since it was read, and a result must not point at it.
         raise NotFoundError(f"No callback {item.callback.id} is stored.", code="callback_not_found")
+    if verdict is not item.callback.verdict:
+        # Somebody else has admitted it since it was read: its end has its dispatches.
+        return Receipt(verdict=Verdict.DUPLICATE, job_id=item.callback.job_id)
     if item.callback.job_id is not None:
         known = ledger.jobs.get(item.callback.job_id)
         return known or adopt(

@@ -225,8 +225,18 @@ def dispatch_of(row: Row) -> Dispatch:
 
 def attempt_params(attempt: Attempt) -> dict[str, Any]:
     """An attempt as parameters."""
-    return {name: getattr(attempt, name) for name in ATTEMPT.split(", ")} | {
-        "detail": _encode(attempt.detail)
+    return {
+        "job_id": attempt.job_id,
+        "id": attempt.id,
+        "step": attempt.step,
+        "handler": attempt.handler,
+        "replay_id": attempt.replay_id,
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "duration_ms": attempt.duration_ms,
+        "outcome": attempt.outcome,
+        "code": attempt.code,
+        "detail": _encode(attempt.detail),
     }
 
 

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from receiver.core.admission import Terms
 from receiver.core.errors import ConfigurationError, ConflictError
@@ -23,19 +22,17 @@ from receiver.storage import (
     settlements,
 )
 from receiver.storage.arrivals import Arrival, Receipt
-from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, HandlerClaim, Leases, LookClaim
-from receiver.storage.dispatches import DispatchSettled
+from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, Leases, LookClaim
+from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
+from receiver.storage.reader import Reader
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, LookSettled, SubmitSettled
 from receiver.storage.sqlite import SQLite
 from receiver.storage.writer import Writer
-
-T = TypeVar("T")
-_READERS = 4
 
 
 def open_driver(url: str) -> Driver:
@@ -70,7 +67,7 @@ class Store:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self._writer = Writer(driver)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="receiver-reader")
+        self._reader = Reader(driver)
 
     @classmethod
     async def open(cls, url: str, *, serve: bool = False, migrate: bool = True) -> Self:
@@ -104,7 +101,7 @@ class Store:
     async def close(self) -> None:
         """Commit what waits and give the database back."""
         await asyncio.to_thread(self._writer.close)
-        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._reader.close)
         await asyncio.to_thread(self.driver.close)
 
     # -- what is asked for ---------------------------------------------------------------------------------
@@ -176,9 +173,9 @@ class Store:
         claimed: Claimed | None = await self._writer.call(claims.claim_looks, item)
         return claimed
 
-    async def claim_dispatches(self, item: HandlerClaim) -> list[tuple[Dispatch, Job]]:
-        """Claim dispatches of one handler."""
-        claimed: list[tuple[Dispatch, Job]] = await self._writer.call(claims.claim_dispatches, item)
+    async def claim_dispatches(self, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
+        """Claim dispatches of handlers."""
+        claimed: list[tuple[Dispatch, Job]] = await self._writer.call(dispatches.work, item)
         return claimed
 
     async def settle_look(self, item: LookSettled) -> Move | None:
@@ -196,7 +193,7 @@ class Store:
 
     async def settle_dispatch(self, item: DispatchSettled) -> bool:
         """Settle an attempt of a dispatch; whether it still was its owner's."""
-        return bool(await self._writer.call(dispatches.settle, item))
+        return bool(await self._writer.call(dispatches.work, item))
 
     async def spend(self, due: Due, url: str) -> bool:
         """Commit that the fetch of a single-use address begins."""
@@ -249,113 +246,106 @@ class Store:
 
     async def jobs(self, page: Page) -> list[Job]:
         """List jobs, the newest first."""
-        return await self._read(queries.jobs, page)
+        return await self._reader.read(queries.jobs, page)
 
     async def job(self, job_id: str) -> Job:
         """One job with its metadata."""
-        return await self._read(queries.job, job_id)
+        return await self._reader.row(queries.job, job_id)
 
     async def record(self, job_id: str) -> Record:
         """Everything about one job."""
-        return await self._read(queries.record, job_id)
+        return await self._reader.read(queries.record, job_id)
 
     async def submission(self, job_id: str) -> queries.Submission | None:
         """What was submitted for a job."""
-        return await self._read(queries.submission, job_id)
+        return await self._reader.read(queries.submission, job_id)
 
     async def callbacks(self, page: Page) -> list[Callback]:
         """List callbacks without their bodies."""
-        return await self._read(queries.callbacks, page)
+        return await self._reader.read(queries.callbacks, page)
 
     async def callback(self, callback_id: str) -> Callback:
         """One callback with its body."""
-        return await self._read(queries.callback, callback_id)
+        return await self._reader.row(queries.callback, callback_id)
 
     async def dispatches(self, page: Page) -> list[Dispatch]:
         """List unfinished dispatches."""
-        return await self._read(queries.dispatches, page)
+        return await self._reader.read(queries.dispatches, page)
 
     async def dispatch(self, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
         """One unfinished dispatch."""
-        return await self._read(queries.dispatch, job_id, handler=handler, replay_id=replay_id)
+        return await self._reader.read(queries.dispatch, job_id, handler=handler, replay_id=replay_id)
 
     async def activity(self, *, since: int) -> list[tuple[str, Attempt]]:
         """What steps and handlers finished from *since* on, with the provider of each job."""
-        return await self._read(queries.activity, since)
+        return await self._reader.read(queries.activity, since)
 
     async def quarantine(self) -> list[tuple[str, str, int]]:
         """How many rejected callbacks are kept, by provider and reason."""
-        return await self._read(queries.quarantine)
+        return await self._reader.read(queries.quarantine)
 
     async def handlers(self) -> list[dict[str, Any]]:
         """The registered handlers."""
-        return await self._read(queries.handlers)
+        return await self._reader.read(queries.handlers)
 
     async def registered(self) -> list[Registered]:
         """The registered handlers, with what is not finished of each."""
-        return await self._read(nodes.registered)
+        return await self._reader.read(nodes.registered)
 
     async def nodes(self) -> list[Seen]:
         """The processes that serve this database."""
-        return await self._read(nodes.nodes)
+        return await self._reader.read(nodes.nodes)
 
     async def due_providers(self, *, now: int) -> list[str]:
         """The providers for which something is due."""
-        return await self._read(queries.due_providers, now)
+        return await self._reader.read(queries.due_providers, now)
 
     async def held_due(self, *, now: int) -> list[tuple[str, str]]:
         """Held callbacks whose time is up."""
-        return await self._read(queries.held_due, now)
+        return await self._reader.read(queries.held_due, now)
 
     async def time(self) -> int | None:
         """The database's clock, in milliseconds since the Unix epoch; ``None`` where it has only ours."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.driver.time)
+        return await self._reader.call(self.driver.time)
 
     async def sizes(self) -> list[TableSize]:
         """How much room the tables take."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.driver.sizes)
+        return await self._reader.call(self.driver.sizes)
 
     async def counts(self, *, now: int) -> dict[str, Any]:
         """Figures for the metrics."""
-        return await self._read(queries.counts, now)
+        return await self._reader.read(queries.counts, now)
 
     async def sealed_key(self, job_id: str) -> bytes | None:
         """The encrypted key for a job's callbacks."""
-        return await self._read(queries.sealed_key, job_id)
+        return await self._reader.read(queries.sealed_key, job_id)
 
     async def keys_used(self) -> list[tuple[str, str, int, int]]:
         """Which keys proved the callbacks that are stored, how often, and when last."""
-        return await self._read(queries.keys_used)
+        return await self._reader.read(queries.keys_used)
 
     async def open_providers(self) -> list[str]:
         """The providers for which something is still to be done."""
-        return await self._read(queries.open_providers)
+        return await self._reader.read(queries.open_providers)
 
     async def open_key_ids(self) -> list[str]:
         """The master keys that open jobs need."""
-        return await self._read(queries.open_key_ids)
+        return await self._reader.read(queries.open_key_ids)
 
     async def resolve(self, prefix: str) -> str:
         """The one id that begins with *prefix*."""
-        return await self._read(queries.resolve, prefix)
+        return await self._reader.read(queries.resolve, prefix)
 
     async def result(self, job: Job) -> bytes:
         """The stored result of *job*, whole."""
-        return b"" if job.held is None else await self._read(results.read_whole, job.id, job.held)
+        return b"" if job.held is None else await self._reader.read(results.read_whole, job.id, job.held)
 
     async def result_chunks(self, job_id: str, held: Held) -> AsyncIterator[bytes]:
         """The stored result in chunks, without holding all of it in memory."""
         number = 0
-        while chunk := await self._read(results.read_slice, job_id, held, number=number):
+        while chunk := await self._reader.read(results.read_slice, job_id, held, number=number):
             yield chunk
             number += 1
-
-    async def _read(self, query: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
-        def run() -> T:
-            with self.driver.read() as tx:
-                return query(tx, *args, **kwargs)
-
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     async def _job(self, method: Callable[[Transaction, Sequence[Any]], Sequence[Any]], item: object) -> Job:
         job: Job = await self._writer.call(method, item)

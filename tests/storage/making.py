@@ -28,8 +28,8 @@ from receiver.core.model import (
 from receiver.core.provider import Provider
 from receiver.core.transition import Move
 from receiver.storage.arrivals import Arrival, Quota, Receipt
-from receiver.storage.claims import Beat, Claim, Claimed, HandlerClaim, Leases
-from receiver.storage.dispatches import DispatchSettled
+from receiver.storage.claims import Beat, Claim, Claimed, Leases
+from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.nodes import Node
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.settlements import Finding, LookSettled, SubmitSettled, timeline
@@ -239,7 +239,7 @@ class Desk:
     ) -> list[tuple[Dispatch, Job]]:
         """Claim dispatches of a handler."""
         return await self.store.claim_dispatches(
-            HandlerClaim(owner=owner, handler=handler, limit=limit, lease_ms=LEASE, now=at)
+            DispatchClaim(owner=owner, limits={handler: limit}, lease_ms=LEASE, now=at)
         )
 
     async def beat(
@@ -281,10 +281,8 @@ class Desk:
             )
         )
 
-    async def readmit(
-        self, callback_id: str, *, at: int, handler: str | None = None
-    ) -> tuple[Receipt, list[str]]:
-        """Read a stored callback again, its signature being good by now."""
+    async def readmission(self, callback_id: str, *, at: int, handler: str | None = None) -> Readmission:
+        """A stored callback that is read again, its signature being good by now."""
         stored = await self.store.callback(callback_id)
         examined = arrival(
             Callback(
@@ -292,16 +290,20 @@ class Desk:
             )
         ).examined
         assert examined is not None
-        return await self.store.readmit(
-            Readmission(
-                callback=stored,
-                examined=examined,
-                terms=terms_for(PROVIDERS[stored.provider], key_id="k"),
-                replay_id=new_id("rpl", at),
-                handler=handler,
-                now=at,
-            )
+        return Readmission(
+            callback=stored,
+            examined=examined,
+            terms=terms_for(PROVIDERS[stored.provider], key_id="k"),
+            replay_id=new_id("rpl", at),
+            handler=handler,
+            now=at,
         )
+
+    async def readmit(
+        self, callback_id: str, *, at: int, handler: str | None = None
+    ) -> tuple[Receipt, list[str]]:
+        """Read a stored callback again and admit it."""
+        return await self.store.readmit(await self.readmission(callback_id, at=at, handler=handler))
 
     def rows(self, sql: str, **params: object) -> list[tuple[Any, ...]]:
         """What the tables hold."""

@@ -1,15 +1,19 @@
-"""Dispatches, replays and pruning."""
+"""Dispatches and replays."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Verdict
+from receiver.core.model import DAY, HOUR, HandlerSpec, JobState, Observation, Verdict
 from receiver.storage.claims import Beat
+from receiver.storage.dispatches import DispatchClaim
+from receiver.storage.driver import Transaction
 from receiver.storage.nodes import Node
 from receiver.storage.queries import Page
-from receiver.storage.retention import SHORTEST, Prune
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, FAILED, LEASE, WIDE, Desk, Wish, arrival, callback
 
@@ -42,6 +46,51 @@ async def test_the_oldest_dispatch_goes_first(desk: Desk) -> None:
     assert {d.job_id for d, _ in first} == {jobs[0].id, jobs[1].id}
     assert len(await desk.work("h", at=NOW + 9, limit=9)) == 3
     assert await desk.work("h", at=NOW + 9) == []
+
+
+async def test_what_has_ended_and_what_is_claimed_next_share_a_commit(desk: Desk) -> None:
+    """On either database one transaction: what has ended is settled first, so it may be claimed again in it."""
+    await desk.register("h")
+    for n in range(6):
+        await desk.call(await desk.submitted(remote_id=f"r{n}"), DONE, at=NOW + n)
+    running = await desk.work("h", at=NOW + 9, limit=3)
+    write, commits = desk.store.driver.write, []
+
+    @contextmanager
+    def counted(*, patient: bool = False) -> Iterator[Transaction]:
+        commits.append(1)
+        with write(patient=patient) as tx:
+            yield tx
+
+    desk.store.driver.write = counted  # type: ignore[method-assign]
+    *settled, claimed = await asyncio.gather(
+        *(desk.finish(dispatch, at=NOW + 9) for dispatch, _ in running[1:]),
+        desk.finish(running[0][0], "failed", at=NOW + 9, retry_at=NOW),
+        desk.work("h", at=NOW + 9, limit=2),
+    )
+    assert len(commits) == 1
+    assert settled == [True] * 3
+    assert isinstance(claimed, list)
+    again, _new = (dispatch for dispatch, _ in claimed)
+    assert (again.job_id, again.attempt) == (running[0][0].job_id, 2)
+    assert desk.count("dispatch") == 4
+
+
+async def test_one_claim_may_be_for_several_handlers(desk: Desk) -> None:
+    """Each gets as many as it has slots free, the oldest first; a job that two of them want comes with both."""
+    await desk.register("a", "b", "c")
+    for n in range(3):
+        await desk.call(await desk.submitted(remote_id=f"r{n}", metadata={"n": n}), DONE, at=NOW + n)
+    claimed = await desk.store.claim_dispatches(
+        DispatchClaim(owner="node", limits={"b": 1, "a": 2}, lease_ms=LEASE, now=NOW + 9)
+    )
+    assert [(dispatch.handler, job.metadata["n"]) for dispatch, job in claimed] == [
+        ("a", 0),
+        ("a", 1),
+        ("b", 0),
+    ]
+    assert all(job.result is not None and job.result.content == b'{"a": 1}' for _, job in claimed)
+    assert desk.count("dispatch", "owner IS NOT NULL") == 3
 
 
 async def test_a_failed_attempt_is_retried_or_dead(desk: Desk) -> None:
@@ -255,6 +304,28 @@ async def test_rejected_callbacks_of_one_unknown_job_are_admitted_as_one(desk: D
     assert desk.count("dispatch", "replay_id = ''") == 1
 
 
+async def test_a_callback_that_is_admitted_twice_at_once_is_admitted_once(desk: Desk) -> None:
+    """Whoever read it in quarantine and comes second changes nothing: one count, one verdict, one dispatch."""
+    await desk.register("h")
+    one = await desk.submitted()
+    forged = callback(ACME, DONE, job_id=one.id, rejected="signature_mismatch")
+    await desk.store.ingest(arrival(forged))
+    item = await desk.readmission(forged.id, at=NOW + HOUR)
+    both = await asyncio.gather(*(desk.store.readmit(replace(item, replay_id=f"rpl_{n}")) for n in range(2)))
+    third = await desk.store.readmit(replace(item, replay_id="rpl_3"))
+    assert [(receipt.verdict, made) for receipt, made in [*both, third]] == [
+        (Verdict.ACCEPTED, ["h"]),
+        (Verdict.DUPLICATE, []),
+        (Verdict.DUPLICATE, []),
+    ]
+    assert (await desk.store.job(one.id)).callbacks == 1
+    assert (await desk.store.callback(forged.id)).verdict is Verdict.ACCEPTED
+    assert desk.count("dispatch") == 1
+    # Who reads it now, and wants it again, gets it again.
+    assert (await desk.readmit(forged.id, at=NOW + HOUR))[1] == ["h"]
+    assert desk.count("dispatch") == 2
+
+
 async def test_a_callback_that_quarantine_dropped_is_not_admitted(desk: Desk) -> None:
     """Between being read and being admitted it may go; then no job may point at it."""
     one = await desk.submitted()
@@ -272,96 +343,6 @@ async def test_a_callback_that_quarantine_dropped_is_not_admitted(desk: Desk) ->
     with pytest.raises(NotFoundError):
         await desk.readmit(forged.id, at=NOW)
     assert (await desk.store.job(one.id)).state is JobState.SUBMITTED
-
-
-async def ended(desk: Desk, remote_id: str, at: int) -> str:
-    """A job at the account-wide provider that ended at *at*."""
-    one = await desk.submitted("wide", remote_id=remote_id, created_at=at - MINUTE)
-    await desk.call_wide(DONE | {"id": remote_id}, at=at)
-    return one.id
-
-
-async def test_pruning_deletes_a_job_with_everything_of_its_own(desk: Desk) -> None:
-    """Jobs that ended long ago go, open and younger ones stay; a late retry is still a duplicate."""
-    old = await ended(desk, "old", NOW - 30 * DAY)
-    young = await ended(desk, "young", NOW - 20 * DAY)
-    running = await desk.submitted("wide", remote_id="running", created_at=NOW - 40 * DAY)
-    item = Prune(before=NOW - 25 * DAY, now=NOW)
-    dry = await desk.store.prune(Prune(before=item.before, now=NOW, dry_run=True))
-    assert (dry.jobs, dry.callbacks, dry.after) == (1, 1, None)
-    assert desk.count("job") == 3
-    pruned = await desk.store.prune(item)
-    assert (pruned.jobs, pruned.callbacks) == (1, 1)
-    with pytest.raises(NotFoundError):
-        await desk.store.job(old)
-    for table in ("attempt", "callback", "due", "result_chunk", "submission"):
-        assert desk.count(table, f"job_id = '{old}'") == 0
-    assert {one.id for one in await desk.store.jobs(Page())} == {young, running.id}
-    before = desk.count("callback")
-    receipt = await desk.call_wide(DONE | {"id": "old"}, at=NOW)
-    assert (receipt.verdict, receipt.code) == (Verdict.DUPLICATE, "job_pruned")
-    assert (desk.count("job"), desk.count("callback")) == (2, before)
-    assert (await desk.store.prune(item)).jobs == 0
-
-
-async def test_a_rejected_callback_of_a_pruned_job_is_a_duplicate(desk: Desk) -> None:
-    """Re-verified after its job ended and was deleted, it dispatches nothing a second time."""
-    await desk.register("h")
-    forged = callback(WIDE, DONE | {"id": "old"}, at=NOW - 30 * DAY, rejected="signature_mismatch")
-    await desk.store.ingest(arrival(forged))
-    old = await ended(desk, "old", NOW - 30 * DAY)
-    ((dispatch, _),) = await desk.work("h", at=NOW - 30 * DAY)
-    await desk.finish(dispatch, at=NOW - 30 * DAY)
-    assert (await desk.store.prune(Prune(before=NOW, now=NOW))).jobs == 1
-    receipt, made = await desk.readmit(forged.id, at=NOW)
-    assert (receipt.verdict, receipt.code, made) == (Verdict.DUPLICATE, "job_pruned", [])
-    assert desk.count("job", f"id = '{old}'") == desk.count("job") == 0
-
-
-async def test_nothing_is_pruned_before_four_days(desk: Desk) -> None:
-    """Whatever age is asked for: senders retry for 76 hours, and the token lives as long."""
-    await ended(desk, "r1", NOW - SHORTEST)
-    assert (await desk.store.prune(Prune(before=NOW + DAY, now=NOW))).jobs == 0
-    assert (await desk.store.prune(Prune(before=NOW + DAY, now=NOW + 1))).jobs == 1
-
-
-async def test_unfinished_dispatches_keep_their_job(desk: Desk) -> None:
-    """A dead letter waits for a person, who needs the job and its result."""
-    await desk.register("h")
-    kept = await ended(desk, "r1", NOW - 30 * DAY)
-    ((dispatch, _),) = await desk.work("h", at=NOW - 30 * DAY)
-    item = Prune(before=NOW, now=NOW)
-    assert (await desk.store.prune(item)).jobs == 0
-    await desk.finish(dispatch, "failed", at=NOW - 30 * DAY)
-    assert (await desk.store.prune(item)).jobs == 0
-    assert await desk.store.result(await desk.store.job(kept)) == b'{"a": 1}'
-    await desk.store.discard_dispatch(dispatch, now=NOW)
-    assert (await desk.store.prune(item)).jobs == 1
-
-
-async def test_unreadable_callbacks_without_a_job_are_pruned_by_their_own_age(desk: Desk) -> None:
-    """They belong to nobody whose end could be waited for, and are still not kept forever."""
-    await desk.call_wide(b"<html>", at=NOW - 30 * DAY)
-    await desk.call_wide(b"<html>", at=NOW - DAY)
-    item = Prune(before=NOW, now=NOW)
-    assert (await desk.store.prune(Prune(before=NOW, now=NOW, dry_run=True))).callbacks == 1
-    assert (await desk.store.prune(item)).callbacks == 1
-    assert desk.count("callback") == 1
-
-
-async def test_pruning_goes_on_where_it_stopped(desk: Desk) -> None:
-    """Batches are small; each names where the next begins, and every old job is reached."""
-    for n in range(205):
-        one = await desk.submitted(remote_id=f"r{n}", created_at=NOW - 30 * DAY + n)
-        await desk.call(one, FAILED, at=NOW - 30 * DAY + n)
-    after: str | None = ""
-    sizes = []
-    while after is not None:
-        pruned = await desk.store.prune(Prune(before=NOW, after=after, now=NOW))
-        sizes.append(pruned.jobs)
-        after = pruned.after
-    assert sizes == [200, 5]
-    assert desk.count("job") == 0
 
 
 async def test_lists_are_paged_and_ids_found_by_prefix(desk: Desk) -> None:

@@ -1,0 +1,73 @@
+"""The reader: rows that are asked for together are read together, and none of them suffers from another."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from receiver.core.errors import NotFoundError, StoreUnavailableError
+from receiver.core.model import Callback
+from receiver.storage.driver import Transaction
+from receiver.storage.store import Store
+from tests.storage.making import ACME, DONE, Desk, arrival, callback
+
+
+async def stored(desk: Desk, count: int) -> list[Callback]:
+    """So many callbacks that are in the record."""
+    one = await desk.submitted()
+    sent = [callback(ACME, DONE, job_id=one.id) for _ in range(count)]
+    await asyncio.gather(*(desk.store.ingest(arrival(each)) for each in sent))
+    return sent
+
+
+async def test_rows_that_are_asked_for_together_are_read_together(desk: Desk) -> None:
+    """One transaction for all of them, and each asker gets its own; who asks for what is not there is told alone."""
+    sent = await stored(desk, 5)
+    read, reads = desk.store.driver.read, []
+
+    @contextmanager
+    def counted(*, patient: bool = False) -> Iterator[Transaction]:
+        reads.append(1)
+        with read(patient=patient) as tx:
+            yield tx
+
+    desk.store.driver.read = counted  # type: ignore[method-assign]
+    *found, missing, job = await asyncio.gather(
+        *(desk.store.callback(one.id) for one in sent),
+        desk.store.callback("cb_" + "0" * 32),
+        desk.store.job(str(sent[0].job_id)),
+        return_exceptions=True,
+    )
+    assert len(reads) == 1
+    assert [one.id for one in found if isinstance(one, Callback)] == [one.id for one in sent]
+    assert isinstance(missing, NotFoundError)
+    assert not isinstance(job, BaseException)
+
+
+async def test_a_row_that_cannot_be_read_takes_no_other_with_it(desk: Desk) -> None:
+    """What is broken is broken for whoever asks for it."""
+    sent = await stored(desk, 3)
+    with desk.store.driver.write() as tx:
+        tx.run("UPDATE callback SET headers = :broken WHERE id = :id", {"broken": b"{", "id": sent[1].id})
+    found = await asyncio.gather(*(desk.store.callback(one.id) for one in sent), return_exceptions=True)
+    assert [isinstance(one, Exception) for one in found] == [False, True, False]
+    assert not isinstance(found[1], StoreUnavailableError)
+
+
+async def test_who_no_longer_waits_keeps_nobody_from_the_answer(desk: Desk) -> None:
+    """A cancelled question is passed over."""
+    sent = await stored(desk, 2)
+    asked = [asyncio.create_task(desk.store.callback(one.id)) for one in sent]
+    await asyncio.sleep(0)
+    asked[0].cancel()
+    assert (await asked[1]).id == sent[1].id
+    assert asked[0].cancelled()
+
+
+async def test_a_closed_store_reads_nothing(url: str) -> None:
+    """It says so, instead of never answering."""
+    store = await Store.open(url)
+    await store.close()
+    with pytest.raises(StoreUnavailableError):
+        await store.job("job_" + "0" * 32)
