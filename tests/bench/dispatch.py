@@ -18,7 +18,6 @@ from .callbacks import environ, prepared, shuffle, write_callbacks
 from .figure import Figure, UnmeasuredError
 from .generator import Order
 from .load import WrongError, drive
-from .machine import SERVER_CORE, on_core
 from .servers import RIVALS, serving
 
 _JOBS: Final = 6_000
@@ -48,8 +47,7 @@ def procrastinate(bench: Bench) -> Figure:
     with bench.room() as folder:
         try:
             server = PostgresServer(folder, durable=True)
-            with on_core(SERVER_CORE):
-                server.start()
+            server.start()
         except (ImportError, RuntimeError, subprocess.SubprocessError) as error:
             raise UnmeasuredError(f"PostgreSQL does not start: {error}") from error
         with contextlib.closing(server):
@@ -126,14 +124,13 @@ def _any_waits(store: Store) -> bool:
 
 
 def _script(name: str, database: str, jobs: int) -> float:
-    with on_core(SERVER_CORE):
-        done = subprocess.run(
-            [installed.python(), str(RIVALS / name), database, str(jobs)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    done = subprocess.run(
+        [installed.python(), str(RIVALS / name), database, str(jobs)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         raise WrongError(f"{name} failed: {done.stderr.strip()[-600:]}")
     return float(done.stdout.split()[-1])
