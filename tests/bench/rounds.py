@@ -26,6 +26,8 @@ class Ratio(Value, frozen=True, kw_only=True):
 RATIOS: Final = (
     # The instrument: what it can send must be more than anything that is measured takes.
     Ratio(name="generator/bare", above="ceiling", below="bare", target=1.3, short=True),
+    # The least that is durable on this stack: no receiver can be above it.
+    Ratio(name="floor/bare", above="floor", below="bare", target=0.0),
     Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, usual=0.14, short=True),
     Ratio(
         name="ingest-with-handlers/bare",
@@ -53,6 +55,7 @@ RATIOS: Final = (
 _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] = {
     runs.ceiling: ("ceiling",),
     runs.bare: ("bare",),
+    runs.floor: ("floor",),
     runs.ingest: ("ingest",),
     runs.with_handlers: ("with-handlers",),
     runs.forged_token: ("forged-token",),

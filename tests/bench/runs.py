@@ -34,6 +34,13 @@ def bare(bench: Bench) -> Values:
         return rates("bare", server, bench.load(server, bench.stock.genuine))
 
 
+def floor(bench: Bench) -> Values:
+    """The least that is durable: what is left to a receiver on this stack."""
+    with bench.room() as folder:
+        settings = {"DATABASE": str(folder / "events.db"), "BENCH_SECRET": SECRET}
+        return _rival("floor", bench, folder, script("floor.py", folder=folder, **settings))
+
+
 def ingest(bench: Bench) -> Values:
     """First-time callbacks; dispatches are made for a handler that another node would run."""
     with bench.room() as folder, serving(folder, bench.stock.copy(folder)) as server:

@@ -11,17 +11,17 @@ import hashlib
 import hmac
 import json
 import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
 from sqlalchemy import LargeBinary, String, event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tests.bench.rivals.serving import serve
 
 SECRET = os.environ["BENCH_SECRET"].encode()
 engine = create_async_engine(f"sqlite+aiosqlite:///{os.environ['DATABASE']}", pool_size=5)
@@ -87,17 +87,4 @@ async def take(provider: str, token: str, request: Request, background: Backgrou
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_config=None,
-        timeout_keep_alive=15,
-        backlog=2048,
-    )
+    serve(app)
