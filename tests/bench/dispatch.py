@@ -18,6 +18,7 @@ from .callbacks import environ, prepared, shuffle, write_callbacks
 from .figure import Figure, UnmeasuredError
 from .generator import Order
 from .load import WrongError, drive
+from .machine import SERVER_CORE, on_core
 from .servers import RIVALS, serving
 
 _JOBS: Final = 6_000
@@ -47,7 +48,8 @@ def procrastinate(bench: Bench) -> Figure:
     with bench.room() as folder:
         try:
             server = PostgresServer(folder, durable=True)
-            server.start()
+            with on_core(SERVER_CORE):
+                server.start()
         except (ImportError, RuntimeError, subprocess.SubprocessError) as error:
             raise UnmeasuredError(f"PostgreSQL does not start: {error}") from error
         with contextlib.closing(server):
@@ -124,13 +126,14 @@ def _any_waits(store: Store) -> bool:
 
 
 def _script(name: str, database: str, jobs: int) -> float:
-    done = subprocess.run(
-        [installed.python(), str(RIVALS / name), database, str(jobs)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with on_core(SERVER_CORE):
+        done = subprocess.run(
+            [installed.python(), str(RIVALS / name), database, str(jobs)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode != 0:
         raise WrongError(f"{name} failed: {done.stderr.strip()[-600:]}")
     return float(done.stdout.split()[-1])

@@ -1,7 +1,7 @@
 """The load generator: a process of its own that sends prepared bytes over raw sockets and counts the answers.
 
 It reads an ``Order`` as JSON from standard input and writes a ``Tally`` as JSON to standard output. It knows
-no HTTP beyond the status and the length of an answer: it must never be what limits.
+no HTTP beyond the status and the length of an answer: on a core of its own it must never be what limits.
 """
 
 import errno

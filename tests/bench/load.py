@@ -1,4 +1,4 @@
-"""Sending load: the generator as a process of its own, and its count of answers held against the store."""
+"""Sending load: the generator started on its own core, and its count of answers held against the store."""
 
 import sqlite3
 import subprocess
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from .generator import LENGTH, Order, Tally
+from .machine import GENERATOR_CORE, on_core
 
 _ROOT = Path(__file__).parents[2]
 
@@ -31,12 +32,13 @@ def drive(order: Order) -> Tally:
 
 def attempt(order: Order) -> Tally:
     """Carry out *order*, whatever comes of it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.generator"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=_ROOT,
-    )
+    with on_core(GENERATOR_CORE):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.generator"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_ROOT,
+        )
     try:
         output, _ = process.communicate(msgspec.json.encode(order))
     except BaseException:

@@ -1,4 +1,4 @@
-"""Servers under load: the receiver and its rivals, each a process."""
+"""Servers under load: the receiver and its rivals, each a process on the servers' core."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ import receiver
 from tests.ports import free_port
 
 from .load import WrongError
+from .machine import SERVER_CORE, on_core
 
 RIVALS: Final = Path(__file__).parent / "rivals"
 #: Where the package lies that this process imported: servers must run the same one.
@@ -43,7 +44,7 @@ class Server:
 
     def __enter__(self) -> Self:
         # The log goes to a file that is not synced, as under systemd or Docker: the receiver's default is to write one.
-        with self._log.open("wb") as output:
+        with self._log.open("wb") as output, on_core(SERVER_CORE):
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environ,
