@@ -33,12 +33,13 @@ MACROS: Final = {
 }
 #: How long a write waits for another process, in seconds: below the two seconds in which ingest answers.
 _PATIENCE: Final = 1.2
-#: A log of this many bytes is moved into the file. Moving it costs about what it took to write it, so it is done
-#: seldom; pages that were written many times in between are moved once.
-_LARGEST_LOG: Final = 64 * 1024 * 1024
+#: A log of this many bytes is moved into the file. Moving it costs two waits for the disk, and pages that were written
+#: many times are moved once, so it is done seldom; but commits wait for it meanwhile, some milliseconds for each eight
+#: megabytes, and with 64 one callback in thirty did.
+_LARGEST_LOG: Final = 8 * 1024 * 1024
 #: So much of the log's file is kept once all of it has been moved. By its size we know when it has grown again, so
 #: this is far below the largest: else it would be moved after every commit from then on.
-_EMPTY_LOG: Final = 4 * 1024 * 1024
+_EMPTY_LOG: Final = 2 * 1024 * 1024
 #: KiB of the file that the writing connection keeps at hand.
 _CACHE: Final = 8 * 1024
 
