@@ -28,27 +28,27 @@ RATIOS: Final = (
     Ratio(name="generator/bare", above="ceiling", below="bare", target=1.3, short=True),
     # The least that is durable on this stack: no receiver can be above it.
     Ratio(name="floor/bare", above="floor", below="bare", target=0.0),
-    Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, usual=0.14, short=True),
+    Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, usual=0.16, short=True),
     Ratio(
         name="ingest-with-handlers/bare",
         above="with-handlers",
         below="bare",
         target=0.50,
-        usual=0.09,
+        usual=0.12,
         short=True,
     ),
     Ratio(name="ingest/fastapi", above="ingest", below="fastapi", target=12),
     Ratio(name="ingest/node", above="ingest", below="node", target=1),
-    Ratio(name="forged-token/bare", above="forged-token", below="bare", target=1.5, usual=1.0, short=True),
+    Ratio(name="forged-token/bare", above="forged-token", below="bare", target=1.5, usual=1.2, short=True),
     Ratio(
         name="forged-signature/bare",
         above="forged-signature",
         below="bare",
         target=0.9,
-        usual=0.16,
+        usual=0.40,
         short=True,
     ),
-    Ratio(name="duplicate/ingest", above="duplicate", below="first", target=1.2, usual=0.9, short=True),
+    Ratio(name="duplicate/ingest", above="duplicate", below="first", target=1.2, usual=1.1, short=True),
     Ratio(name="replay/ingest", above="replay", below="before-replay", target=1),
 )
 #: Which run brings which rates; in this order they take their turns.
