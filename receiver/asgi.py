@@ -85,7 +85,7 @@ class Application:
         )
         routes = health.routes
         if not only_health:
-            routes += Api(
+            routes[:0] = Api(
                 store=running.store,
                 catalog=running.catalog,
                 keys=running.keys,

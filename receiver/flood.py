@@ -1,7 +1,7 @@
 """Floods of rejected callbacks: no more of them is written than quarantine keeps, the rest is answered and counted.
 
 What quarantine would delete again a moment later is not worth a commit: whoever sends forged callbacks must not keep
-the disk from genuine ones.
+the disk from genuine ones. The record is not asked then, so a retired token hears 401 too, as any other of ours.
 """
 
 from typing import Final
@@ -20,12 +20,12 @@ WINDOW: Final = 10 * SECOND
 class _Window:
     """What was written of one class since ``began``."""
 
-    __slots__ = ("began", "entries", "full", "size")
+    __slots__ = ("began", "entries", "size", "told")
 
     def __init__(self, began: int) -> None:
         self.began = began
         self.entries = self.size = 0
-        self.full = False
+        self.told = False
 
 
 class Flood:
@@ -35,17 +35,24 @@ class Flood:
         self._quota = quota
         self._windows: dict[tuple[str, bool], _Window] = {}
 
-    def takes(self, provider: str, *, named: bool, size: int, now: int) -> bool:
-        """Whether a rejected callback of *size* bytes is to be kept; *named*: it came with a token of ours."""
+    def is_full(self, provider: str, *, named: bool, now: int) -> bool:
+        """Whether no more rejected callbacks are kept for now; *named*: of those with a token of ours."""
+        window = self._window(provider, named, now)
+        full = window.entries >= self._quota.entries or window.size >= self._quota.size
+        if full and not window.told:
+            window.told = True
+            log.warning("rejected_not_kept", provider=provider, token=named, until=window.began + WINDOW)
+        return full
+
+    def add(self, provider: str, *, named: bool, size: int, now: int) -> None:
+        """Count one of *size* bytes that was kept."""
+        window = self._window(provider, named, now)
+        window.entries += 1
+        window.size += size
+
+    def _window(self, provider: str, named: bool, now: int) -> _Window:  # noqa: FBT001
         window = self._windows.get((provider, named))
         # A clock that was set back begins anew as well.
         if window is None or not 0 <= now - window.began < WINDOW:
             window = self._windows[provider, named] = _Window(now)
-        if window.entries >= self._quota.entries or window.size >= self._quota.size:
-            if not window.full:
-                window.full = True
-                log.warning("rejected_not_kept", provider=provider, token=named, until=window.began + WINDOW)
-            return False
-        window.entries += 1
-        window.size += size
-        return True
+        return window

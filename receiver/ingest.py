@@ -120,8 +120,7 @@ class Ingest:
                 callback, provider, master=master, now=callback.received_at
             )
         except RejectionError as error:
-            named, size = callback.job_id is not None, len(callback.body)
-            if not self._flood.takes(provider.name, named=named, size=size, now=callback.received_at):
+            if self._flood.is_full(callback.provider, named=_is_named(callback), now=callback.received_at):
                 return Answer(status=error.status, verdict="rejected", code=error.code)
             callback = replace(callback, verdict=Verdict.REJECTED, code=error.code)
             status, told = error.status, error.code
@@ -163,6 +162,10 @@ class Ingest:
             "code": receipt.code,
             "bytes": len(callback.body),
         }
+        if receipt.verdict is Verdict.REJECTED:
+            self._flood.add(
+                callback.provider, named=_is_named(callback), size=_size(callback), now=callback.received_at
+            )
         if receipt.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
             self._log.warning(f"callback_{receipt.verdict}", **facts)
         else:
@@ -172,3 +175,12 @@ class Ingest:
         if receipt.completed or receipt.look:
             self._notify()
         return Answer(status=status, verdict=receipt.verdict.value, code=told)
+
+
+def _is_named(callback: Callback) -> bool:
+    """Whether it came with a token of ours."""
+    return callback.job_id is not None
+
+
+def _size(callback: Callback) -> int:
+    return len(callback.body) + sum(len(name) + len(value) for name, value in callback.headers)

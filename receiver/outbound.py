@@ -74,6 +74,9 @@ class _Connection(ByteStream):
             received = await self._loop.sock_recv(self._socket, max_bytes)
         if not received:
             raise EndOfStream
+        if len(received) == max_bytes:
+            # There is more already, and as long as there is nobody else would have a turn.
+            await asyncio.sleep(0)
         return received
 
     async def send(self, item: bytes) -> None:

@@ -87,6 +87,8 @@ class Replay:
         self._proving = proving
         self._clock = clock
         self._notify = notify
+        # Bound once: replays come by the thousand.
+        self._log = log.bind()
 
     async def __call__(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> Replayed:
         """Replay the job or callback *any_id*, for one handler or for all that want it.
@@ -112,7 +114,7 @@ class Replay:
             raise RequestError(f"{any_id!r} is the id of neither a job nor a callback.", code="id_invalid")
         if not dry_run:
             self._notify()
-            log.info("replayed", id=any_id, replay=replayed.replay_id, handlers=replayed.handlers)
+            self._log.info("replayed", id=any_id, replay=replayed.replay_id, handlers=replayed.handlers)
         return replayed
 
     async def reverify(self, provider: str, *, since: int | None = None, dry_run: bool = False) -> Reverified:

@@ -79,7 +79,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
         def connection_made(self, transport: Any) -> None:  # noqa: ANN401
             super().connection_made(transport)
             self._in_head = False
-            self._head_size = 0
+            self._heads = self._head_size = 0
             self._body_complete = True
             self.headers: list[tuple[bytes, bytes]] = []
             self.waiting_since: float | None = None
@@ -90,9 +90,9 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             if self.cycle is None or self.cycle.response_complete:
                 # Whatever this is the beginning of, uvicorn has just stopped its own clock for it.
                 self._arm()
-            begun = self._in_head
+            begun = self._heads if self._in_head else 0
             super().data_received(data)
-            if begun and self._in_head:
+            if self._in_head and begun == self._heads:
                 # All of this belongs to one head. (What comes in one piece is measured once it is whole.)
                 self._head_size += len(data)
             large = self._head_size > _LARGEST_HEAD or len(self.headers) > _MOST_HEADERS
@@ -101,6 +101,7 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
 
         def on_message_begin(self) -> None:
             self._in_head, self._head_size = True, 0
+            self._heads += 1
             self._arm()
             super().on_message_begin()
 

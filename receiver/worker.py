@@ -146,6 +146,7 @@ class Worker:
         self._owner = owner
         self._watch = watch
         self._to_follow: list[ClockStep] = []
+        self._steps_seen = 0
         self._following = asyncio.Lock()
         #: What runs here, as it was claimed: just these leases are kept alive, and given back at the end.
         self._held: dict[object, Due | Dispatch] = {}
@@ -204,18 +205,22 @@ class Worker:
         # Read before it is seen whether the clock was set: what is old by it is so by no step.
         now = self._clock()
         await self._follow_clock()
+        steps = self._steps_seen
         more = await self._claim_due()
-        await self._chores(now)
+        if steps == self._steps_seen:
+            await self._chores(now)
         return more
 
     async def _claim_due(self) -> bool:
         more = False
-        now = self._clock()
-        for name in await self._store.due_providers(now=now):
+        for name in await self._store.due_providers(now=self._clock()):
             provider = self._catalog.get(name)
             if provider is None:
                 log.error("provider_undescribed", provider=name)
                 continue
+            # The other turns may have seen meanwhile that the clock was set: a lease goes by the clock as it is.
+            await self._follow_clock()
+            now = self._clock()
             allowance = self._allowances.setdefault(name, _Allowance(provider.limits.rate, now))
             limit = allowance.take(max(provider.limits.concurrency - self._busy[f"provider {name}"], 0), now)
             if limit == 0:
@@ -292,6 +297,7 @@ class Worker:
             before, now = found
             log.warning("clock_set", by_seconds=(now - before) // SECOND)
             self._to_follow.append(ClockStep(before=before, now=now))
+            self._steps_seen += 1
             self._held_at = self._chores_at = self._prune_at = 0
         async with self._following:
             while self._to_follow:

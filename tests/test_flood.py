@@ -9,7 +9,15 @@ QUOTA = Quota(entries=3, size=1000)
 
 def taken(flood: Flood, count: int, *, provider: str = "acme", named: bool = True, now: int = NOW) -> int:
     """How many of *count* small ones are kept."""
-    return sum(flood.takes(provider, named=named, size=10, now=now) for _ in range(count))
+    return sum(keeps(flood, 10, provider=provider, named=named, now=now) for _ in range(count))
+
+
+def keeps(flood: Flood, size: int, *, provider: str = "acme", named: bool = True, now: int = NOW) -> bool:
+    """Whether one is kept."""
+    if flood.is_full(provider, named=named, now=now):
+        return False
+    flood.add(provider, named=named, size=size, now=now)
+    return True
 
 
 def test_as_many_are_kept_as_quarantine_holds_and_in_the_next_window_as_many_again() -> None:
@@ -31,7 +39,14 @@ def test_classes_do_not_crowd_each_other_out() -> None:
 def test_large_ones_fill_it_too() -> None:
     """Quarantine is bounded in bytes as well; what begins below the bound is kept whole."""
     flood = Flood(QUOTA)
-    assert [flood.takes("acme", named=True, size=600, now=NOW) for _ in range(3)] == [True, True, False]
+    assert [keeps(flood, 600) for _ in range(3)] == [True, True, False]
+
+
+def test_what_is_not_kept_takes_no_room() -> None:
+    """A retired token hears 404 and nothing is stored: as many as may come, they leave room for others."""
+    flood = Flood(QUOTA)
+    assert not any(flood.is_full("acme", named=True, now=NOW) for _ in range(10))
+    assert taken(flood, 10) == 3
 
 
 def test_a_clock_that_is_set_back_begins_anew() -> None:

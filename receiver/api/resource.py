@@ -123,7 +123,8 @@ class Resource:
             raise RouteUnknownError
         if operation is None:
             raise MethodUnknownError
-        for name, _ in request.query_params.multi_items():
+        asked = request.query_params.multi_items() if request.scope["query_string"] else ()
+        for name, _ in asked:
             if name not in operation.query:
                 known = ", ".join(operation.query) or "none"
                 raise RequestError(

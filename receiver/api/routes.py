@@ -84,6 +84,8 @@ class Api:
             Route(path, Resource(settings=self._settings, operations=operations))
             for path, operations in addresses.items()
         ]
+        # The router tries one after the other, and replays come by the thousand.
+        known.sort(key=lambda route: not route.path.endswith("/replay"))
         unknown = [Route(path, Resource(settings=self._settings)) for path in _ELSEWHERE]
         return [*known, *unknown]
 

@@ -77,15 +77,15 @@ def read(received: Received, shape: Shape, *, largest: int) -> Observation:
         if not isinstance(kind, str) or not kind.startswith(shape.about.begins):
             raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
     state, word = _state(document, received, shape)
-    result_url = shape.result_url and _url(document, received, shape.result_url)
+    result_url = None if shape.result_url is None else _url(document, received, shape.result_url)
     if result_url and state is not JobState.SUCCEEDED and shape.result_url in shape.templates:
         result_url = None  # an address that we make ourselves says nothing before the end
     return Observation(
         state=state,
         word=word,
         remote_id=_identifier(document, received, shape.id),
-        response_url=shape.response_url and _url(document, received, shape.response_url),
-        cancel_url=shape.cancel_url and _url(document, received, shape.cancel_url),
+        response_url=None if shape.response_url is None else _url(document, received, shape.response_url),
+        cancel_url=None if shape.cancel_url is None else _url(document, received, shape.cancel_url),
         result_url=result_url,
         result=None if result_url else _result(plain, received, shape, state),
         error=_failure(document, received, shape) if state in _UNSUCCESSFUL else None,

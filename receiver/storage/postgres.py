@@ -286,6 +286,8 @@ class Postgres:
     def _begin(self, connection: Connection | None, began: str) -> Connection:
         """Begin on *connection*, or on a new one where it is gone: so far nothing is lost with it."""
         if connection is not None:
+            # Patience was the last one's; to begin takes a moment.
+            connection.patient = False
             try:
                 connection.execute(began)
             except _UNAVAILABLE:

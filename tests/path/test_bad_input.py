@@ -302,6 +302,29 @@ async def test_a_head_without_an_end_ends_the_connection(world: World, endless: 
             assert b"(still open)" not in answer
 
 
+async def test_a_body_before_a_pipelined_head_is_no_part_of_it(target: Target, world: World) -> None:
+    """A callback that ends where another one begins is answered as if it had come alone."""
+    body = json.dumps({"job_id": target.remote_id, "pad": "x" * 100_000, "response": {}}).encode()
+    path = target.url.removeprefix(world.url).encode()
+    head = (
+        b"POST "
+        + path
+        + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+        + str(len(body)).encode()
+        + b"\r\nX-Perplexity-Signature: "
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    try:
+        writer.write(head)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(target.signature(body).encode() + b"\r\n\r\n" + body + b"POST / HTTP/1.1\r\nHo")
+        async with asyncio.timeout(8):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    finally:
+        writer.close()
+
+
 async def test_a_trailer_is_no_header(target: Target, world: World) -> None:
     """A signature that comes after the body is not there when the signature is checked."""
     body = json.dumps({"job_id": target.remote_id, "status": "COMPLETED", "response": {}}).encode()
