@@ -10,10 +10,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from receiver.api import Api, Health
+from receiver.api.resource import refusal
 from receiver.core.errors import ReceiverError
 from receiver.front import Front, address_of
 from receiver.running import Running
-from receiver.web import PRIVATE, RETRY, broken, problem
+from receiver.web import PRIVATE, broken, problem
 
 log = structlog.get_logger(__name__)
 
@@ -112,8 +113,7 @@ async def _unknown(_request: Request, _error: Exception) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ReceiverError)  # noqa: S101  (registered for that)
-    retry = RETRY if error.status == 503 else None  # noqa: PLR2004
-    return problem(error, headers=retry)
+    return refusal(error)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

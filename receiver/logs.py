@@ -62,9 +62,8 @@ def configure(level: str = "info") -> None:
     """Set up structlog on stderr. Libraries that would log whole URLs (tokens are paths) are kept quiet."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     readable = sys.stderr.isatty()
-    described: list[Processor] = [_describe]
     structlog.configure(
-        processors=[*described, *_rendering(readable=readable)],
+        processors=[_describe, *_rendering(readable=readable)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=Lines(sys.stderr),
         # A logger that was bound once would outlive whatever it is set up anew for, its closed file included.
@@ -74,7 +73,7 @@ def configure(level: str = "info") -> None:
     foreign = logging.StreamHandler(sys.stderr)
     foreign.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=described,
+            foreign_pre_chain=[_describe],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_rendering(readable=readable),

@@ -34,8 +34,8 @@ DUE: Final = "job_id, step, provider, run_at, expires_at, attempt, owner, failur
 DISPATCH: Final = (
     "job_id, handler, replay_id, state, run_at, attempt, owner, created_at, error_code, error_text"
 )
-#: What may change of a job once it is recorded, but for its name and the count of its callbacks. SQLite renews every
-#: index on a column that a statement sets, whether or not its value is another, so what does not change is not set.
+#: What may change of a job once it is recorded, but for its name. SQLite renews every index on a column that a
+#: statement sets, whether or not its value is another, so what does not change is not set.
 JOB_PROGRESS: Final = (
     "state, response_url, cancel_url, submitted_at, succeeded_at, ended_at, deadline_at, submission, "
     "cancel_requested_at, woken_by, settled_by, held_callback, held_offset, held_size, held_sha256, held_type, "

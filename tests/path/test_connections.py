@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import uvloop
 
 from receiver.core.errors import NoAnswerError
 from receiver.core.exchange import HttpResponse
+from receiver.outbound import Outbound
 from receiver.storage.results import CHUNK
 
 from .stub import Asked, Reply, stub
@@ -86,6 +87,23 @@ def test_a_result_is_read_no_further_than_it_is_stored(
     assert most < 5 * CHUNK
 
 
+@contextlib.asynccontextmanager
+async def served(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[tuple[Outbound, Callable[[], Awaitable[bytes]]]]:
+    """A provider that treats each connection so; a client, and what asks with it for an answer's body."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    provider = described("https://api.example.com").at(url)
+    client = outbound(provider)
+
+    async def ask() -> bytes:
+        return (await client.send(provider, get(f"{url}/x"))).body
+
+    async with server:
+        yield client, ask
+
+
 async def test_a_connection_is_used_again() -> None:
     """Questions that follow one another go over one connection, as long as both sides keep it open."""
     begun, ended = [], asyncio.Event()
@@ -100,12 +118,8 @@ async def test_a_connection_is_used_again() -> None:
         await writer.wait_closed()
         ended.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    provider = described("https://api.example.com").at(url)
-    client = outbound(provider)
-    async with server:
-        assert [(await client.send(provider, get(f"{url}/x"))).body for _ in range(3)] == [b"ok"] * 3
+    async with served(serve) as (client, ask):
+        assert [await ask() for _ in range(3)] == [b"ok"] * 3
         await client.close()
         async with asyncio.timeout(5):
             await ended.wait()
@@ -126,14 +140,10 @@ async def test_a_connection_that_ended_meanwhile_is_not_used_again(last: bytes) 
         await writer.wait_closed()
         ended.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    provider = described("https://api.example.com").at(url)
-    client = outbound(provider)
-    async with server:
+    async with served(serve) as (client, ask):
         for _ in range(3):
             ended.clear()
-            assert (await client.send(provider, get(f"{url}/x"))).body == b"ok"
+            assert await ask() == b"ok"
             await ended.wait()
             await asyncio.sleep(0.05)
         await client.close()

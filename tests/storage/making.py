@@ -3,8 +3,9 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal, TypeAlias
 
 from receiver.core.admission import examine, terms_for
 from receiver.core.identity import CALLBACK, JOB, new_id
@@ -30,6 +31,7 @@ from receiver.core.transition import Move
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, Leases
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
+from receiver.storage.driver import Driver, Transaction
 from receiver.storage.nodes import Node
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.settlements import Finding, LookSettled, SubmitSettled, timeline
@@ -51,6 +53,21 @@ WIDE: Final = acme(**SIGNED, name="wide", callback={"where": "registered"})
 PROVIDERS: Final = {one.name: one for one in (ACME, WAKER, WIDE)}
 DONE: Final = {"status": "done", "result": {"a": 1}}
 FAILED: Final = {"status": "error", "reason": "no"}
+
+
+def transactions(driver: Driver, kind: Literal["read", "write"]) -> list[Transaction]:
+    """The transactions of that kind that *driver* opens from now on."""
+    opened: list[Transaction] = []
+    begin = getattr(driver, kind)
+
+    @contextmanager
+    def begun(*, patient: bool = False) -> Iterator[Transaction]:
+        with begin(patient=patient) as tx:
+            opened.append(tx)
+            yield tx
+
+    setattr(driver, kind, begun)
+    return opened
 
 
 def new_job(

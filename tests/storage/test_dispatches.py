@@ -1,8 +1,6 @@
 """Dispatches and replays."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from msgspec.structs import replace
@@ -11,11 +9,10 @@ from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import DAY, HOUR, HandlerSpec, JobState, Observation, Verdict
 from receiver.storage.claims import Beat
 from receiver.storage.dispatches import DispatchClaim
-from receiver.storage.driver import Transaction
 from receiver.storage.nodes import Node
 from receiver.storage.queries import Page
 from tests.core.making import NOW
-from tests.storage.making import ACME, DONE, FAILED, LEASE, WIDE, Desk, Wish, arrival, callback
+from tests.storage.making import ACME, DONE, FAILED, LEASE, WIDE, Desk, Wish, arrival, callback, transactions
 
 
 async def test_dispatches_are_claimed_by_handler_and_counted_before_they_run(desk: Desk) -> None:
@@ -54,15 +51,7 @@ async def test_what_has_ended_and_what_is_claimed_next_share_a_commit(desk: Desk
     for n in range(6):
         await desk.call(await desk.submitted(remote_id=f"r{n}"), DONE, at=NOW + n)
     running = await desk.work("h", at=NOW + 9, limit=3)
-    write, commits = desk.store.driver.write, []
-
-    @contextmanager
-    def counted(*, patient: bool = False) -> Iterator[Transaction]:
-        commits.append(1)
-        with write(patient=patient) as tx:
-            yield tx
-
-    desk.store.driver.write = counted  # type: ignore[method-assign]
+    commits = transactions(desk.store.driver, "write")
     *settled, claimed = await asyncio.gather(
         *(desk.finish(dispatch, at=NOW + 9) for dispatch, _ in running[1:]),
         desk.finish(running[0][0], "failed", at=NOW + 9, retry_at=NOW),

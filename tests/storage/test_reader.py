@@ -1,16 +1,13 @@
 """The reader: rows that are asked for together are read together, and none of them suffers from another."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from receiver.core.errors import NotFoundError, StoreUnavailableError
 from receiver.core.model import Callback
-from receiver.storage.driver import Transaction
 from receiver.storage.store import Store
-from tests.storage.making import ACME, DONE, Desk, arrival, callback
+from tests.storage.making import ACME, DONE, Desk, arrival, callback, transactions
 
 
 async def stored(desk: Desk, count: int) -> list[Callback]:
@@ -24,15 +21,7 @@ async def stored(desk: Desk, count: int) -> list[Callback]:
 async def test_rows_that_are_asked_for_together_are_read_together(desk: Desk) -> None:
     """One transaction for all of them, and each asker gets its own; who asks for what is not there is told alone."""
     sent = await stored(desk, 5)
-    read, reads = desk.store.driver.read, []
-
-    @contextmanager
-    def counted(*, patient: bool = False) -> Iterator[Transaction]:
-        reads.append(1)
-        with read(patient=patient) as tx:
-            yield tx
-
-    desk.store.driver.read = counted  # type: ignore[method-assign]
+    reads = transactions(desk.store.driver, "read")
     *found, missing, job = await asyncio.gather(
         *(desk.store.callback(one.id) for one in sent),
         desk.store.callback("cb_" + "0" * 32),
