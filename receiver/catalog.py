@@ -10,8 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.core.errors import DescriptionError, RequestError, UnreadableError
+from receiver.core.message import Message, lowered
 from receiver.core.provider import Provider, Sample, describe, is_reference
-from receiver.core.reading import Received, read
+from receiver.core.reading import read
 from receiver.settings import Settings
 
 _LARGEST_SAMPLE = 1024 * 1024
@@ -114,14 +115,10 @@ def check_samples(provider: Provider) -> list[str]:
 
 
 def _check(provider: Provider, sample: Sample) -> Iterator[str]:
-    received = Received(
-        body=sample.body.encode(),
-        headers=[(name.lower().encode(), value.encode()) for name, value in sample.headers.items()],
-        query=sample.query.encode(),
-        claims=sample.claims,
-    )
+    headers = [(name.encode(), value.encode()) for name, value in sample.headers.items()]
+    message = Message(body=sample.body.encode(), headers=lowered(headers), query=sample.query.encode())
     try:
-        seen = read(received, provider.shapes[sample.shape], largest=_LARGEST_SAMPLE)
+        seen = read(message, provider.shapes[sample.shape], claims=sample.claims, largest=_LARGEST_SAMPLE)
     except UnreadableError as error:
         yield f"{error} ({error.code})"
         return

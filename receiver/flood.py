@@ -38,11 +38,12 @@ class Flood:
     def is_full(self, provider: str, *, named: bool, now: int) -> bool:
         """Whether no more rejected callbacks are kept for now; *named*: of those with a token of ours."""
         window = self._window(provider, named, now)
-        full = window.entries >= self._quota.entries or window.size >= self._quota.size
-        if full and not window.told:
+        if window.entries < self._quota.entries and window.size < self._quota.size:
+            return False
+        if not window.told:
             window.told = True
             log.warning("rejected_not_kept", provider=provider, token=named, until=window.began + WINDOW)
-        return full
+        return True
 
     def add(self, provider: str, *, named: bool, size: int, now: int) -> None:
         """Count one of *size* bytes that was kept."""

@@ -10,9 +10,10 @@ from typing import Final
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from receiver.core.message import Message
 from receiver.core.model import Value
 from receiver.core.provider import Provider
-from receiver.core.reading import Received, text_at
+from receiver.core.reading import text_at
 from receiver.ingest import Answer, Ingest
 from receiver.settings import Settings
 from receiver.web import PRIVATE, RETRY, BodyRefused, Budget, broken, read_body
@@ -99,7 +100,7 @@ def _methods(provider: Provider) -> tuple[str, ...]:
 
 def _echo(provider: Provider, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> str | None:
     path = provider.callback.echo if provider.callback is not None else None
-    return None if path is None else text_at(Received(body=body, headers=headers), path)
+    return None if path is None else text_at(Message(body=body, headers=headers), path)
 
 
 async def _tell(send: Send, answer: Answer, *, echo: str | None) -> None:

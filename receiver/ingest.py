@@ -7,20 +7,19 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from msgspec.structs import replace
 
 from receiver.catalog import Catalog
 from receiver.core.admission import Examined, Terms, terms_for
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
-from receiver.core.model import Callback, Observation, Source, Value, Verdict
+from receiver.core.message import Message
+from receiver.core.model import Callback, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.reading import knows
-from receiver.core.token import MasterKey
 from receiver.flood import Flood
 from receiver.keys import Keys
 from receiver.metrics import Metrics
-from receiver.proving import Proving
+from receiver.proving import Proving, Way
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.store import Store
 
@@ -29,15 +28,7 @@ log = structlog.get_logger(__name__)
 #: A sender hears 503 after this long without a commit, in seconds; the commit may still come, and its retry
 #: is then a duplicate.
 PATIENCE: Final = 1.8
-
-
-class Way(Value, frozen=True, kw_only=True):
-    """An address that is ours: whose it is, and what its token proved; ``job_id`` is ``None`` account-wide."""
-
-    provider: Provider
-    job_id: str | None = None
-    #: The master key that the token was made with.
-    master: MasterKey | None = None
+_EVENTS: Final = {verdict: f"callback_{verdict}" for verdict in Verdict}
 
 
 class Answer(Value, frozen=True, kw_only=True):
@@ -97,59 +88,68 @@ class Ingest:
     ) -> Answer:
         """Take one callback; a 2xx answer means that it is stored, its job moved on and its dispatches made."""
         now = self._clock()
-        callback = Callback(
-            id=new_id(CALLBACK, now),
-            provider=way.provider.name,
-            route="webhooks" if way.job_id is None else "callbacks",
-            job_id=way.job_id,
-            received_at=now,
-            method=method,
-            query=query,
-            headers=headers,
-            body=body,
-        )
-        answer = await self._take(callback, way.provider, way.master)
+        message = Message(body=body, headers=headers, query=query, method=method)
+        answer = await self._take(message, way, now)
         self._metrics.callback(way.provider.name, answer.verdict, now=now)
         return answer
 
-    async def _take(self, callback: Callback, provider: Provider, master: MasterKey | None) -> Answer:
+    async def _take(self, message: Message, way: Way, now: int) -> Answer:
+        provider = way.provider
         examined: Examined | None = None
-        status, told = provider.callback.ack if provider.callback else 200, None
+        rejection: str | None = None
+        status = provider.callback.ack if provider.callback else 200
         try:
-            examined = await self._proving.examine(
-                callback, provider, master=master, now=callback.received_at
-            )
+            examined = await self._proving.examine(message, way, now=now)
         except RejectionError as error:
-            if self._flood.is_full(callback.provider, named=_is_named(callback), now=callback.received_at):
+            if self._flood.is_full(provider.name, named=way.job_id is not None, now=now):
                 return Answer(status=error.status, verdict="rejected", code=error.code)
-            callback = replace(callback, verdict=Verdict.REJECTED, code=error.code)
-            status, told = error.status, error.code
+            status, rejection = error.status, error.code
         except ConfigurationError as error:
             # Our key is missing: the sender must try again, not be told that it is wrong.
             log.error("callback_not_verifiable", provider=provider.name, code=error.code, reason=str(error))
             return Answer(status=503, verdict="unverifiable", code=error.code)
-        terms = self._terms_for(provider, (master or self._keys.newest).id)
-        if examined is not None:
-            self._warn_of_unknown_words(examined, provider, callback)
-        arrival = Arrival(callback=callback, examined=examined, terms=terms, quota=self._quota)
+        callback = Callback(
+            id=new_id(CALLBACK, now),
+            provider=provider.name,
+            route="webhooks" if way.job_id is None else "callbacks",
+            job_id=way.job_id,
+            received_at=now,
+            method=message.method,
+            query=message.query,
+            headers=tuple(message.headers),
+            body=message.body,
+            verdict=Verdict.ACCEPTED if rejection is None else Verdict.REJECTED,
+            code=rejection,
+        )
+        terms = self._terms_for(provider, (way.master or self._keys.newest).id)
         try:
-            receipt = await self._store.ingest(arrival, patience=PATIENCE)
+            receipt = await self._store.ingest(
+                Arrival(callback=callback, examined=examined, terms=terms, quota=self._quota),
+                patience=PATIENCE,
+            )
         except StoreUnavailableError as error:
             log.error("callback_not_stored", provider=provider.name, reason=str(error))
             return Answer(status=503, verdict="unavailable", code="store_unavailable")
-        if examined is not None and examined.key_id is not None:
-            self._metrics.verified(provider.name, examined.key_id, now=callback.received_at)
-        return self._answer(callback, receipt, status, told)
+        if examined is not None:
+            self._note(examined, provider, callback)
+        return self._answer(callback, receipt, status, rejection)
 
     def _terms_for(self, provider: Provider, key_id: str) -> Terms:
         if (provider.name, key_id) not in self._terms:
             self._terms[provider.name, key_id] = terms_for(provider, key_id=key_id)
         return self._terms[provider.name, key_id]
 
-    @staticmethod
-    def _warn_of_unknown_words(examined: Examined, provider: Provider, callback: Callback) -> None:
+    def _note(self, examined: Examined, provider: Provider, callback: Callback) -> None:
+        """Note what a genuine callback tells about its provider: the key in use, a word that is not described."""
+        if examined.key_id is not None:
+            self._metrics.verified(provider.name, examined.key_id, now=callback.received_at)
         for delivery, seen in examined.readings.items():
-            if isinstance(seen, Observation) and not knows(provider.shape(delivery), seen.word):
+            # A word that nobody described means running.
+            if (
+                isinstance(seen, Observation)
+                and seen.state is JobState.RUNNING
+                and not knows(provider.shape(delivery), seen.word)
+            ):
                 log.warning("status_unknown", callback=callback.id, provider=provider.name, word=seen.word)
 
     def _answer(self, callback: Callback, receipt: Receipt, status: int, told: str | None) -> Answer:
@@ -163,23 +163,17 @@ class Ingest:
             "bytes": len(callback.body),
         }
         if receipt.verdict is Verdict.REJECTED:
-            self._flood.add(
-                callback.provider, named=_is_named(callback), size=_size(callback), now=callback.received_at
-            )
-        if receipt.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
-            self._log.warning(f"callback_{receipt.verdict}", **facts)
+            named = callback.job_id is not None
+            self._flood.add(callback.provider, named=named, size=_size(callback), now=callback.received_at)
+        if receipt.verdict is Verdict.REJECTED or receipt.verdict is Verdict.UNREADABLE:
+            self._log.warning(_EVENTS[receipt.verdict], **facts)
         else:
-            self._log.info(f"callback_{receipt.verdict}", state=receipt.state, **facts)
+            self._log.info(_EVENTS[receipt.verdict], state=receipt.state, **facts)
         if receipt.completed:
             self._metrics.settled(callback.provider, Source.CALLBACK, receipt.state or "")
         if receipt.completed or receipt.look:
             self._notify()
         return Answer(status=status, verdict=receipt.verdict.value, code=told)
-
-
-def _is_named(callback: Callback) -> bool:
-    """Whether it came with a token of ours."""
-    return callback.job_id is not None
 
 
 def _size(callback: Callback) -> int:

@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from receiver.core.errors import ConfigurationError, KeyUnavailableError
-from receiver.core.provider import KeySource, Provider
+from receiver.core.provider import KeySource, Provider, is_reference
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, load_key
 from receiver.core.token import MasterKey, check, job_secret, mint, sealing_key
 from receiver.settings import Settings
 
 _NONCE: Final = 12
+
+
+def check_audience(provider: Provider) -> None:
+    """Raise KeyUnavailableError where a jwt is made for an audience that is a setting, and not set."""
+    audience = provider.verify.audience if provider.verify is not None else None
+    if audience is not None and is_reference(audience):
+        raise KeyUnavailableError(
+            f"Callbacks of {provider.name} cannot be verified: {audience.partition(':')[2]} is not set."
+        )
 
 
 class Keys:
@@ -22,6 +31,8 @@ class Keys:
         self._settings = settings
         self._masters = settings.master_keys
         self._loaded: dict[tuple[str, str], tuple[Key, ...]] = {}
+        #: The keys of providers that stay as they are while this process runs.
+        self._fixed: dict[str, tuple[Key, ...]] = {}
 
     @property
     def masters(self) -> tuple[MasterKey, ...]:
@@ -57,6 +68,9 @@ class Keys:
         Raises:
             KeyUnavailableError: none is configured.
         """
+        fixed = self._fixed.get(provider.name)
+        if fixed is not None:
+            return fixed
         if not provider.signed or provider.verify is None or provider.key is None:
             return ()
         if provider.key.source == "per-job":
@@ -90,6 +104,8 @@ class Keys:
             except ConfigurationError as error:
                 raise KeyUnavailableError(str(error), code=error.code) from error
             self._loaded[provider.name, text] = known
+            if self._settings.is_fixed(reference):
+                self._fixed[provider.name] = known
         return known
 
     def others(

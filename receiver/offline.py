@@ -6,6 +6,7 @@ from datetime import datetime
 
 from receiver.catalog import Catalog
 from receiver.core.errors import RequestError
+from receiver.core.message import lowered
 from receiver.core.signature import Key, Message, Verified, load_key, verify
 from receiver.keys import Keys
 from receiver.settings import Settings, from_environment
@@ -54,10 +55,10 @@ def verify_message(
         )
         loaded = own.verifying(described, job_id=job_id, master=master)
     pairs = (
-        [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         if isinstance(headers, Mapping)
-        else list(headers)
+        else headers
     )
-    message = Message(body=body, headers=pairs, url=url, query=url.partition("?")[2].encode())
+    message = Message(body=body, headers=lowered(pairs), url=url, query=url.partition("?")[2].encode())
     now = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
     return verify(message, scheme=described.verify, keys=loaded, now=now)

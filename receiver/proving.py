@@ -8,20 +8,32 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from receiver.core.admission import Examined, examine
 from receiver.core.diagnosis import Diagnosis, diagnose
 from receiver.core.errors import ConfigurationError, KeyUnavailableError, KeyUnknownError, RejectionError
-from receiver.core.model import Callback, Verdict
-from receiver.core.provider import Provider, is_reference
-from receiver.core.signature import Key, Message, Verified, load_key, verify
+from receiver.core.message import Message
+from receiver.core.model import Callback, Value, Verdict
+from receiver.core.provider import Provider
+from receiver.core.signature import Key, Verified, load_key, verify
 from receiver.core.token import MasterKey, mint
-from receiver.keys import Keys
+from receiver.keys import Keys, check_audience
 from receiver.keysets import KeySets
 from receiver.storage.store import Store
 
 #: From this many bytes on, a body is read off the event loop.
 _LARGE: Final = 64 * 1024
 _ENCODED: Final = b"content-encoding"
+
+
+class Way(Value, frozen=True, kw_only=True):
+    """An address that is ours: whose it is, and what its token proved; ``job_id`` is ``None`` account-wide."""
+
+    provider: Provider
+    job_id: str | None = None
+    #: The master key that the token was made with.
+    master: MasterKey | None = None
 
 
 class Proving:
@@ -37,38 +49,34 @@ class Proving:
         self._largest = largest
         self._reading = asyncio.Semaphore(1)
 
-    async def examine(
-        self, callback: Callback, provider: Provider, *, master: MasterKey | None, now: int
-    ) -> Examined:
-        """Prove and read *callback* as of *now*; *master* is the key that its token was made with.
+    async def examine(self, message: Message, way: Way, *, now: int) -> Examined:
+        """Prove and read *message*, which came by *way*, as of *now*.
 
         Raises:
             RejectionError: it is not proved genuine.
             KeyUnavailableError: the key that would prove it is missing or out of reach.
         """
-        keys = await self.keys_for(provider, job_id=callback.job_id, master=master)
-        signs_url = provider.verify is not None and provider.verify.covers_url
-        url = self._signed_url(callback, master) if signs_url else ""
+        scheme = way.provider.verify
+        if scheme is not None and scheme.covers_url:
+            message = replace(message, url=self._signed_url(message, way))
+        keys = await self.keys_for(way)
         try:
-            return await self._examine(callback, provider, keys, url=url, now=now)
+            return await self._examine(message, way.provider, keys, now)
         except KeyUnknownError:
-            fresh = await self._key_sets.keys(provider, unknown=True)
+            fresh = await self._key_sets.keys(way.provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return await self._examine(callback, provider, fresh, url=url, now=now)
+            return await self._examine(message, way.provider, fresh, now)
 
-    async def _examine(
-        self, callback: Callback, provider: Provider, keys: Sequence[Key], *, url: str, now: int
-    ) -> Examined:
-        work = partial(
-            examine, callback, provider=provider, keys=keys, url=url, now=now, largest=self._largest
-        )
-        if len(callback.body) < _LARGE and _ENCODED not in dict(callback.headers):
-            return work()
+    async def _examine(self, message: Message, provider: Provider, keys: Sequence[Key], now: int) -> Examined:
+        if len(message.body) < _LARGE and _ENCODED not in dict(message.headers):
+            return examine(message, provider=provider, keys=keys, now=now, largest=self._largest)
         # Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time,
         # because each takes many times its size in memory.
         async with self._reading:
-            return await asyncio.to_thread(work)
+            return await asyncio.to_thread(
+                partial(examine, message, provider=provider, keys=keys, now=now, largest=self._largest)
+            )
 
     async def examine_stored(self, callback: Callback, provider: Provider) -> tuple[Examined, str]:
         """Prove and read a stored callback again, as of its arrival, with the keys now in force.
@@ -82,10 +90,12 @@ class Proving:
             RejectionError: it is not proved genuine under any of them.
             KeyUnavailableError: the key that would prove it is missing or out of reach.
         """
+        message = _message(callback)
         refusal: RejectionError | None = None
         for master in self._keys.masters:
+            way = _way(callback, provider, master)
             try:
-                examined = await self.examine(callback, provider, master=master, now=callback.received_at)
+                examined = await self.examine(message, way, now=callback.received_at)
             except RejectionError as error:
                 refusal = refusal or error
             else:
@@ -94,19 +104,18 @@ class Proving:
             raise ConfigurationError("RECEIVER_SECRET_KEY is not set.", code="secret_key_missing")
         raise refusal
 
-    async def verify(
-        self, message: Message, provider: Provider, *, job_id: str | None, master: MasterKey | None, now: int
-    ) -> Verified:
+    async def verify(self, message: Message, way: Way, *, now: int) -> Verified:
         """Prove a message that is not to be admitted; raises as ``examine`` does."""
-        assert provider.verify is not None  # noqa: S101  (the caller looked)
-        keys = await self.keys_for(provider, job_id=job_id, master=master)
+        scheme = way.provider.verify
+        assert scheme is not None  # noqa: S101  (the caller looked)
+        keys = await self.keys_for(way)
         try:
-            return verify(message, scheme=provider.verify, keys=keys, now=now)
+            return verify(message, scheme=scheme, keys=keys, now=now)
         except KeyUnknownError:
-            fresh = await self._key_sets.keys(provider, unknown=True)
+            fresh = await self._key_sets.keys(way.provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return verify(message, scheme=provider.verify, keys=fresh, now=now)
+            return verify(message, scheme=scheme, keys=fresh, now=now)
 
     async def diagnosis(
         self, callback: Callback, provider: Provider, *, providers: Mapping[str, Provider]
@@ -114,16 +123,10 @@ class Proving:
         """Say why a stored callback was rejected, as of its arrival; ``None`` where it was not."""
         if callback.verdict is not Verdict.REJECTED or provider.verify is None:
             return None
-        master = next(iter(self._keys.masters), None)
-        message = Message(
-            body=callback.body,
-            headers=callback.headers,
-            url=self._signed_url(callback, master),
-            query=callback.query,
-            method=callback.method,
-        )
+        message, way = _message(callback), _way(callback, provider, next(iter(self._keys.masters), None))
+        message = replace(message, url=self._signed_url(message, way))
         try:
-            keys = await self.keys_for(provider, job_id=callback.job_id, master=master)
+            keys = await self.keys_for(way)
             verify(message, scheme=provider.verify, keys=keys, now=callback.received_at)
         except KeyUnavailableError as error:
             return Diagnosis(code=error.code, sentence=str(error))
@@ -144,32 +147,39 @@ class Proving:
             f"--provider {provider.name} admits it.",
         )
 
-    async def keys_for(
-        self, provider: Provider, *, job_id: str | None, master: MasterKey | None
-    ) -> Sequence[Key]:
-        """The keys that prove a callback of *provider* genuine, newest first.
+    async def keys_for(self, way: Way) -> Sequence[Key]:
+        """The keys that prove what comes by *way* genuine, newest first.
 
         Raises:
             KeyUnavailableError: there is none, or it cannot be had.
         """
-        audience = provider.verify.audience if provider.verify is not None else None
-        if audience is not None and is_reference(audience):
-            raise KeyUnavailableError(
-                f"Callbacks of {provider.name} cannot be verified: {audience.partition(':')[2]} is not set."
-            )
-        source = provider.key.source if provider.key is not None else None
-        if source == "jwks":
+        provider, job_id = way.provider, way.job_id
+        scheme, key = provider.verify, provider.key
+        check_audience(provider)
+        if key is not None and key.source == "jwks":
             return await self._key_sets.keys(provider) or ()
-        if source == "submit-answer":
+        if key is not None and key.source == "submit-answer":
             sealed = None if job_id is None else await self._store.sealed_key(job_id)
-            if job_id is None or sealed is None or provider.verify is None:
+            if job_id is None or sealed is None or scheme is None:
                 # The callback may have overtaken the answer that brings its key: the sender tries again.
                 raise KeyUnavailableError(f"The key for this callback of {provider.name} is not here (yet).")
-            return (load_key("answer", self._keys.unseal(job_id, sealed), scheme=provider.verify),)
-        return self._keys.verifying(provider, job_id=job_id, master=master)
+            return (load_key("answer", self._keys.unseal(job_id, sealed), scheme=scheme),)
+        return self._keys.verifying(provider, job_id=job_id, master=way.master)
 
-    def _signed_url(self, callback: Callback, master: MasterKey | None) -> str:
-        url = f"{self._public_url}/{callback.route}/{callback.provider}"
-        if callback.route == "callbacks" and callback.job_id is not None and master is not None:
-            url += "/" + mint(callback.job_id, provider=callback.provider, key=master)
-        return f"{url}?{callback.query.decode('latin-1')}" if callback.query else url
+    def _signed_url(self, message: Message, way: Way) -> str:
+        name = way.provider.name
+        if way.job_id is not None and way.master is not None:
+            url = f"{self._public_url}/callbacks/{name}/{mint(way.job_id, provider=name, key=way.master)}"
+        else:
+            url = f"{self._public_url}/webhooks/{name}"
+        return f"{url}?{message.query.decode('latin-1')}" if message.query else url
+
+
+def _message(callback: Callback) -> Message:
+    return Message(body=callback.body, headers=callback.headers, query=callback.query, method=callback.method)
+
+
+def _way(callback: Callback, provider: Provider, master: MasterKey | None) -> Way:
+    """The way by which a stored callback came; one to the account's address may have found its job since."""
+    named = callback.route == "callbacks"
+    return Way(provider=provider, job_id=callback.job_id if named else None, master=master)

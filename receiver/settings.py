@@ -124,6 +124,11 @@ class Settings:
             return read_secret(self.environ, rest) or None
         return _read_file(rest, setting=reference)
 
+    def is_fixed(self, reference: str) -> bool:
+        """Whether *reference* means the same as long as this process runs; a file may be written anew."""
+        kind, _, rest = reference.partition(":")
+        return kind == "env" and not self.environ.get(f"{rest}_FILE")
+
 
 def is_safe_url(url: str) -> bool:
     """Whether *url* is https, or http to a loopback address, with nothing odd in it."""

@@ -16,7 +16,7 @@ from receiver.core.errors import (
     StoreUnavailableError,
     UnreadableError,
 )
-from receiver.core.reading import parse_json
+from receiver.core.jsontext import parse_json
 from receiver.settings import Settings
 from receiver.web import PRIVATE, RETRY, AccessError, BodyRefused, authorize, problem, read_body
 

@@ -18,10 +18,9 @@ from receiver.core.errors import NotFoundError, RejectionError, RequestError
 from receiver.core.provider import Provider
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message
-from receiver.core.token import MasterKey
 from receiver.documents import Moment, timestamp
 from receiver.keys import Keys
-from receiver.proving import Proving
+from receiver.proving import Proving, Way
 from receiver.settings import Settings
 from receiver.web import read_body
 
@@ -100,14 +99,14 @@ class Verification:
         provider, scheme = self._described(request.path_params["provider"])
         now = self._moment(request)
         url = request.headers.get(_URL, "")
-        job_id, master = self._named(provider, url)
+        way = self._way(provider, url)
         url = url or self._usual_url(provider)
         query = url.partition("?")[2].encode("latin-1", "replace")
         message = Message(body=body, headers=_original(request), url=url, query=query)
         try:
-            proved = await self._proving.verify(message, provider, job_id=job_id, master=master, now=now)
+            proved = await self._proving.verify(message, way, now=now)
         except RejectionError as error:
-            keys = tuple(await self._proving.keys_for(provider, job_id=job_id, master=master))
+            keys = tuple(await self._proving.keys_for(way))
             return await self._refused(message, scheme, keys, error, provider=provider, now=now)
         signed_at = None if proved.timestamp is None else timestamp(proved.timestamp)
         return answer(
@@ -162,9 +161,9 @@ class Verification:
         except ValueError as error:
             raise RequestError(f"{_AT}: {error}", code="header_invalid", field=_AT) from error
 
-    def _named(self, provider: Provider, url: str) -> tuple[str | None, MasterKey | None]:
+    def _way(self, provider: Provider, url: str) -> Way:
         if provider.key is None or provider.key.source not in _OF_ONE_JOB:
-            return None, None
+            return Way(provider=provider)
         # The key is the job's own, and only the token says which job it is.
         try:
             token = urlsplit(url).path.rpartition("/")[2]
@@ -178,7 +177,7 @@ class Verification:
                 code="header_invalid",
                 field=_URL,
             )
-        return named
+        return Way(provider=provider, job_id=named[0], master=named[1])
 
     def _usual_url(self, provider: Provider) -> str:
         return f"{(self._settings.public_url or '').rstrip('/')}/webhooks/{provider.name}"

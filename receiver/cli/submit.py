@@ -8,8 +8,8 @@ from receiver.cli import options, session
 from receiver.cli.command import FAILED, Command, note
 from receiver.cli.jobs import show_job, wait_for
 from receiver.core.errors import RequestError, UnreadableError
+from receiver.core.jsontext import parse_json
 from receiver.core.model import JobState
-from receiver.core.reading import parse_json
 from receiver.submit import Order
 
 

@@ -19,15 +19,17 @@ from receiver.core.errors import (
     RequestError,
 )
 from receiver.core.identity import JOB, is_id
-from receiver.core.provider import Provider, is_reference
+from receiver.core.message import lowered
+from receiver.core.provider import Provider
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message, Verified, load_key
 from receiver.core.signature import sign as sign_message
 from receiver.core.signature import verify as verify_message
 from receiver.documents import timestamp
-from receiver.keys import Keys
+from receiver.keys import Keys, check_audience
 from receiver.keysets import KeySets
 from receiver.outbound import Outbound
+from receiver.proving import Way
 from receiver.settings import Settings, from_environment, read_secret
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -88,7 +90,9 @@ async def verify(
     """
     settings, catalog, described, scheme = _described(provider)
     keys = await _keys(settings, described, scheme, key_env, key_file, job)
-    message = Message(body=file.read(), headers=headers, url=url, query=url.partition("?")[2].encode())
+    message = Message(
+        body=file.read(), headers=lowered(headers), url=url, query=url.partition("?")[2].encode()
+    )
     now = read_clock() if at is None else at
     try:
         proved = verify_message(message, scheme=scheme, keys=keys, now=now)
@@ -234,18 +238,14 @@ async def _of_job(keys: Keys, provider: Provider, job: str) -> Sequence[Key]:
         job_id = job if is_id(job, JOB) else await session.job_id(running, job)
         found: dict[str, Key] = {}
         for master in keys.masters:
-            for key in await running.proving.keys_for(provider, job_id=job_id, master=master):
+            for key in await running.proving.keys_for(Way(provider=provider, job_id=job_id, master=master)):
                 found.setdefault(key.id, key)
     return list(found.values())
 
 
 async def _published(settings: Settings, provider: Provider) -> Sequence[Key]:
     """The keys that a provider publishes; no database is needed for them."""
-    audience = provider.verify.audience if provider.verify is not None else None
-    if audience is not None and is_reference(audience):
-        raise KeyUnavailableError(
-            f"Messages of {provider.name} cannot be verified: {audience.partition(':')[2]} is not set."
-        )
+    check_audience(provider)
     outbound = Outbound(keys=Keys(settings), providers=[provider], max_result=settings.max_result)
     key_sets = KeySets(outbound=outbound, clock=read_clock)
     try:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from receiver.core.errors import UnreadableError
-from receiver.core.model import Callback, Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
+from receiver.core.message import Message
+from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider, origin_of
-from receiver.core.reading import Received, read
-from receiver.core.signature import Key, Message, verify
+from receiver.core.reading import read
+from receiver.core.signature import Key, verify
 from receiver.core.transition import Move, observe, woken
 
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
@@ -77,50 +78,42 @@ class Admission(Value, frozen=True, kw_only=True):
     fetch_refused: bool = False
 
 
-def examine(
-    callback: Callback, *, provider: Provider, keys: Sequence[Key], url: str, now: int, largest: int
-) -> Examined:
-    """Prove that *callback* is genuine and read it; *url* is the address it was sent to, as signed.
+def examine(message: Message, *, provider: Provider, keys: Sequence[Key], now: int, largest: int) -> Examined:
+    """Prove that a callback is genuine and read it.
 
     Raises:
         RejectionError: it is not proved genuine.
         KeyUnavailableError: the key that would prove it is missing: our fault, never the sender's.
     """
-    signed, key_id, delivery_id, claims = False, None, None, None
-    if provider.signed:
-        assert provider.verify is not None  # noqa: S101  (what ``signed`` says)
-        message = Message(
-            body=callback.body,
-            headers=callback.headers,
-            url=url,
-            query=callback.query,
-            method=callback.method,
-        )
-        verified = verify(message, scheme=provider.verify, keys=keys, now=now)
-        signed, key_id, delivery_id = verified.authenticated, verified.key_id, verified.delivery_id
-        claims = verified.claims
-    received = Received(body=callback.body, headers=callback.headers, query=callback.query, claims=claims)
+    scheme = provider.verify
+    assert scheme is not None  # noqa: S101  (a description with a callback has one)
+    verified = verify(message, scheme=scheme, keys=keys, now=now)
     readings: dict[Delivery, Observation | Unreadable] = {}
     digests: dict[Delivery, str] = {}
     foreign = False
-    for delivery in provider.deliveries:
+    for delivery, shape in provider.readings:
         try:
-            readings[delivery] = seen = read(received, provider.shape(delivery), largest=largest)
+            readings[delivery] = seen = read(message, shape, claims=verified.claims, largest=largest)
         except UnreadableError as error:
             readings[delivery] = Unreadable(code=error.code)
             continue
         if seen.result is not None:
             digests[delivery] = hashlib.sha256(seen.result.content).hexdigest()
-        for named in (seen.response_url, seen.result_url, seen.cancel_url):
-            foreign = foreign or (named is not None and origin_of(named) not in provider.origins)
+        if seen.response_url or seen.result_url or seen.cancel_url:
+            foreign = foreign or _leads_elsewhere(seen, provider)
     return Examined(
-        signed=signed,
-        key_id=key_id,
-        delivery_id=delivery_id,
+        signed=verified.authenticated,
+        key_id=verified.key_id,
+        delivery_id=verified.delivery_id,
         readings=readings,
         digests=digests,
         foreign_url=foreign,
     )
+
+
+def _leads_elsewhere(seen: Observation, provider: Provider) -> bool:
+    named = (seen.response_url, seen.result_url, seen.cancel_url)
+    return any(url is not None and origin_of(url) not in provider.origins for url in named)
 
 
 def admit(job: Job, examined: Examined, *, callback_id: str, now: int) -> Admission:
@@ -158,25 +151,28 @@ def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> 
 
 def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: str, now: int) -> Admission:
     refused = examined.foreign_url
-    # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
-    trusted = replace(seen, response_url=None, cancel_url=None, result_url=None) if refused else seen
-    held, content = None, None
-    digest = examined.digests.get(job.delivery) or next(iter(examined.digests.values()), None)
-    if seen.result is not None and seen.state is JobState.SUCCEEDED and digest is not None:
-        inside = seen.result.offset is not None
+    if refused:
+        # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
+        seen = replace(seen, response_url=None, cancel_url=None, result_url=None)
+    held, content, result = None, None, seen.result
+    if result is not None and seen.state is JobState.SUCCEEDED:
+        inside = result.offset is not None
         held = Held(
             callback_id=callback_id if inside else None,
-            offset=seen.result.offset or 0,
-            size=len(seen.result.content),
-            sha256=digest,
-            content_type=seen.result.content_type,
+            offset=result.offset or 0,
+            size=len(result.content),
+            sha256=examined.digests.get(job.delivery) or next(iter(examined.digests.values())),
+            content_type=result.content_type,
         )
-        content = None if inside else seen.result.content
-    move = observe(job, trusted, source=Source.CALLBACK, now=now, held=held)
-    if move.look_now and not move.changed and job.callbacks >= MOST_KEPT:
-        move = replace(move, look_now=False)
+        content = None if inside else result.content
+    move = observe(job, seen, source=Source.CALLBACK, now=now, held=held)
     if move.look_now:
-        move = replace(move, job=replace(move.job, woken_by=callback_id))
+        heeded = move.changed or job.callbacks < MOST_KEPT
+        move = (
+            replace(move, job=replace(move.job, woken_by=callback_id))
+            if heeded
+            else replace(move, look_now=False)
+        )
     return Admission(
         verdict=Verdict.ACCEPTED if move.changed else Verdict.DUPLICATE,
         code=move.note,

@@ -37,6 +37,7 @@ class Content:
         self._steps = [
             _Step(literal.encode(), name, self._sources(name), b"" if name == "timestamp" else end.encode())
             for (literal, name), end in zip(pairs, ends, strict=True)
+            if literal or name
         ]
         asked = [step.sources for step in self._steps if step.sources] + [self.timestamp, self.delivery_id]
         #: Every source that a message is asked for.

@@ -25,9 +25,9 @@ from receiver.core.errors import (
     TimestampMissingError,
     TimestampStaleError,
 )
-from receiver.core.extraction import Message
 from receiver.core.guess import OtherKeys, guesses, lookalikes, shown
 from receiver.core.keyform import Key
+from receiver.core.message import Message
 from receiver.core.proof import signature_size
 from receiver.core.scheme import Scheme
 from receiver.core.signature import build
@@ -145,13 +145,11 @@ def _accepted(message: Message, scheme: Scheme, keys: tuple[Key, ...], *, now: i
 
 
 def _sent_at(message: Message) -> int | None:
-    for name, value in message.headers:
-        if name.lower() == b"date":
-            try:
-                return parse_timestamp(value, "http-date")
-            except TimestampMalformedError:
-                return None
-    return None
+    value = message.header(b"date")
+    try:
+        return None if value is None else parse_timestamp(value, "http-date")
+    except TimestampMalformedError:
+        return None
 
 
 def _unproved(message: Message, scheme: Scheme, error: RejectionError) -> Diagnosis:
@@ -182,7 +180,7 @@ def _unproved(message: Message, scheme: Scheme, error: RejectionError) -> Diagno
 
 def _malformed(message: Message, scheme: Scheme, error: RejectionError) -> Diagnosis:
     carriers = {name.lower().encode() for name in scheme.headers}
-    values = [value for name, value in message.headers if name.lower() in carriers]
+    values = [value for name, value in message.headers if name in carriers]
     size = signature_size(scheme)
     length = 2 * size if scheme.encoding == "hex" else (size + 2) // 3 * 4
     if len(values) == 1:

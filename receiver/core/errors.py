@@ -37,9 +37,13 @@ class ReceiverError(Exception):
     status: ClassVar[int] = 500
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
-        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+        super().__init__(message)
         if code is not None:
             self.code = code
+
+    def __str__(self) -> str:
+        # Looked up only for whoever reads it: most forged callbacks are answered with the code alone.
+        return super().__str__() or (type(self).__doc__ or "").partition("\n")[0]
 
 
 class ConfigurationError(ReceiverError):

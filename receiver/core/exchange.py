@@ -11,9 +11,11 @@ from urllib.parse import quote
 
 from receiver.core.assembly import assemble, at_path, with_addresses
 from receiver.core.errors import RequestError, UnreadableError
+from receiver.core.jsontext import parse_json
+from receiver.core.message import Message
 from receiver.core.model import HOUR, Delivery, Due, Failure, Held, Job, JobState, Observation, Value
 from receiver.core.provider import Provider, origin_of
-from receiver.core.reading import Received, parse_json, read
+from receiver.core.reading import read
 from receiver.core.retry import parse_retry_after
 
 _LONGEST_WORDS: Final = 2000
@@ -58,7 +60,7 @@ class HttpResponse(Value, frozen=True, kw_only=True):
 
     def header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name, as text."""
-        value = Received(body=b"", headers=self.headers).header(name)
+        value = Message(headers=self.headers).header(name)
         return None if value is None else value.decode("latin-1")
 
 
@@ -284,8 +286,8 @@ def _key(provider: Provider, response: HttpResponse) -> str | None:
 
 
 def _read(provider: Provider, shape: str, response: HttpResponse, largest: int) -> Observation:
-    received = Received(body=response.body, headers=response.headers)
-    return read(received, provider.shapes[shape], largest=largest)
+    answer = Message(body=response.body, headers=response.headers)
+    return read(answer, provider.shapes[shape], largest=largest)
 
 
 def _status_url(provider: Provider, job: Job, candidate_id: str | None) -> str | None:

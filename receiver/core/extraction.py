@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from receiver.core.errors import SignatureMalformedError, SignatureMissingError
+from receiver.core.message import Message
 from receiver.core.scheme import Scheme, Source
 
 #: A header with more signatures than any rotation needs is an attempt to buy work.
@@ -18,40 +19,19 @@ _LONGEST_ID: Final = 256
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What arrived, exactly as it arrived."""
-
-    #: As received: not decompressed, not decoded, not parsed.
-    body: bytes
-    #: ASGI's header list: order and duplicates kept, letter case of no account.
-    headers: Sequence[tuple[bytes, bytes]]
-    #: The address as its sender signed it: public URL, path and query.
-    url: str = ""
-    #: The raw query string; if empty, the one of ``url`` counts.
-    query: bytes = b""
-    method: str = "POST"
-
-    def __repr__(self) -> str:
-        return f"Message({self.method}, {len(self.headers)} headers, {len(self.body)} bytes)"
-
-
 class Extraction:
     """The values of one message, looked up for one scheme."""
 
     __slots__ = ("_claims", "headers", "items", "message")
 
     def __init__(self, message: Message, wanted: frozenset[bytes]) -> None:
-        """Look up the *wanted* (lower-case) headers; raises SignatureMalformedError where one is repeated."""
+        """Look up headers; raises SignatureMalformedError where one that is *wanted* is repeated."""
         self.message = message
         self.items: Sequence[bytes] = ()
         self._claims: dict[str, Any] | None = None
-        self.headers: dict[bytes, bytes] = {}
-        for name, value in message.headers:
-            if (lower := name.lower()) in wanted:
-                if lower in self.headers:
-                    # Which of two would another reader take? The sender meant one.
-                    raise SignatureMalformedError(f"The header {lower.decode('latin-1')!r} was sent twice.")
-                self.headers[lower] = value
+        self.headers = dict(message.headers)
+        if len(self.headers) < len(message.headers) or not b"".join(self.headers).islower():
+            self.headers = _by_name(message.headers, wanted)
 
     def with_claims(self, claims: dict[str, Any]) -> "Extraction":
         """Let ``claim:`` sources read from *claims*."""
@@ -93,6 +73,17 @@ class Extraction:
         if len(values) > 1:
             raise SignatureMalformedError(f"The value {str(source)!r} was sent twice.")
         return values[0] if values else None
+
+
+def _by_name(headers: Sequence[tuple[bytes, bytes]], wanted: frozenset[bytes]) -> dict[bytes, bytes]:
+    named: dict[bytes, bytes] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower in wanted and lower in named:
+            # Which of two would another reader take? The sender meant one.
+            raise SignatureMalformedError(f"The header {lower.decode('latin-1')!r} was sent twice.")
+        named[lower] = value
+    return named
 
 
 class ProofHeader:

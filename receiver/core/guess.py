@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import replace
 
 from receiver.core.alteration import alterations
-from receiver.core.extraction import Message
 from receiver.core.keyform import Key
+from receiver.core.message import Message
 from receiver.core.scheme import Scheme
 
 #: Keys of other providers: by name, how it signs and what with.
@@ -63,7 +63,7 @@ def guesses(
 def lookalikes(message: Message, scheme: Scheme) -> list[bytes]:
     """Return the names of headers that might be meant by the scheme's, which is absent; at most eight."""
     wanted = {_letters(name.encode()) for name in scheme.headers}
-    names = {name.lower() for name, _ in message.headers} - {name.lower().encode() for name in scheme.headers}
+    names = {name for name, _ in message.headers} - {name.lower().encode() for name in scheme.headers}
     found = [name for name in names if _letters(name) in wanted or _TELLING.search(name)]
     return sorted(found, key=lambda name: (_letters(name) not in wanted, b"sign" not in name, name))[
         :_MOST_HEADERS
@@ -147,7 +147,7 @@ def _renamed(headers: Sequence[tuple[bytes, bytes]], name: bytes, wanted: bytes)
     while same < min(len(name), len(wanted)) and name[-1 - same] == wanted[-1 - same]:
         same += 1
     family, wanted_family = name[: len(name) - same], wanted[: len(wanted) - same]
-    kept = [(field.lower(), value) for field, value in headers if field.lower() != wanted]
+    kept = [(field, value) for field, value in headers if field != wanted]
     if not family:
         return [(wanted_family + field, value) if field == name else (field, value) for field, value in kept]
     return [
@@ -159,9 +159,9 @@ def _renamed(headers: Sequence[tuple[bytes, bytes]], name: bytes, wanted: bytes)
 def _spellings(case: Guess) -> Iterator[Guess]:
     scheme, message = case.scheme, case.message
     carriers = {name.lower().encode() for name in scheme.headers}
-    values = [value for name, value in message.headers if name.lower() in carriers]
+    values = [value for name, value in message.headers if name in carriers]
     for unwrapped, sentence in _unwrapped(values[0], scheme) if values else ():
-        headers = [(n, unwrapped if n.lower() in carriers else v) for n, v in message.headers]
+        headers = [(n, unwrapped if n in carriers else v) for n, v in message.headers]
         yield case._replace(
             code="signature_wrapped", sentence=sentence, message=replace(message, headers=headers)
         )
@@ -215,7 +215,7 @@ def _urls(case: Guess) -> Iterator[Guess]:
         return
     protocol, host, port, path, rest = found.groups()
     port = port or ""
-    fields = {name.lower(): value.decode("latin-1") for name, value in case.message.headers}
+    fields = {name: value.decode("latin-1") for name, value in case.message.headers}
     seen = [
         (name, fields[name]) for name in (b"x-forwarded-host", b"x-original-host", b"host") if name in fields
     ]

@@ -78,17 +78,24 @@ def prover(key: Key, *, scheme: Scheme) -> Prove:
 
 
 def _digester(key: Key, scheme: Scheme) -> Sign:
-    # Hash states are prepared once and copied for each message, and a body of megabytes is fed as it is, not
-    # joined to what precedes it.
-    secret = key.secret
-    plain = hashlib.new(scheme.alg)
     if scheme.kind == "hash":
-        return lambda pieces: _fed(plain, [*pieces, secret]).digest()
-    # HMAC as RFC 2104 defines it, on hashlib: copying hmac's own objects takes half as long again.
-    block = (hashlib.new(scheme.alg, secret).digest() if len(secret) > plain.block_size else secret).ljust(
+        plain = hashlib.new(scheme.alg)
+        return lambda pieces: _fed(plain, [*pieces, key.secret]).digest()
+    return maker_of_macs(key.secret, alg=scheme.alg)
+
+
+def maker_of_macs(secret: bytes, *, alg: str = "sha256", begin: bytes = b"") -> Sign:
+    """Prepare HMACs (RFC 2104) under *secret* over messages that all begin with *begin*.
+
+    Hash states are made once and copied for each message, and a body of megabytes is fed as it is, not joined to what
+    precedes it. On hashlib, because to copy hmac's own objects takes half as long again; and ``hmac.digest`` lets go
+    of the interpreter, which it does not get back while another thread has it.
+    """
+    plain = hashlib.new(alg)
+    block = (hashlib.new(alg, secret).digest() if len(secret) > plain.block_size else secret).ljust(
         plain.block_size, b"\0"
     )
-    inner = _fed(plain, [bytes(byte ^ 0x36 for byte in block)])
+    inner = _fed(plain, [bytes(byte ^ 0x36 for byte in block), begin])
     outer = _fed(plain, [bytes(byte ^ 0x5C for byte in block)])
 
     def mac(pieces: Sequence[bytes]) -> bytes:

@@ -5,6 +5,7 @@ Descriptions are data: nothing in one is ever executed.
 """
 
 import re
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -64,7 +65,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
-class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One API: how to submit, what it calls back with, how to ask it, what it may be sent."""
 
     name: str
@@ -158,6 +159,11 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def signed(self) -> bool:
         """Whether the provider's callbacks prove by themselves that they are genuine."""
         return self.verify is not None and self.verify.authenticates
+
+    @cached_property
+    def readings(self) -> tuple[tuple[Delivery, Shape], ...]:
+        """How its callbacks read, for each way in which a job may have been submitted; the default first."""
+        return tuple((delivery, self.shape(delivery)) for delivery in self.deliveries)
 
     def shape(self, delivery: Delivery) -> Shape:
         """How a callback reads that was asked for as *delivery*."""

@@ -24,8 +24,9 @@ from receiver.core.errors import (
     SignatureMismatchError,
     TimestampMissingError,
 )
-from receiver.core.extraction import Extraction, Message, ProofHeader
+from receiver.core.extraction import Extraction, ProofHeader
 from receiver.core.keyform import Key, load_key, load_key_set
+from receiver.core.message import Message
 from receiver.core.proof import prover, signature_decoder, signature_size
 from receiver.core.scheme import Scheme, parse_sources
 from receiver.core.signing import credential, sign

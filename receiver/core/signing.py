@@ -8,8 +8,9 @@ from typing import Final
 from receiver.core import jwt, twilio
 from receiver.core.content import Content
 from receiver.core.errors import RequestError
-from receiver.core.extraction import Extraction, Message
+from receiver.core.extraction import Extraction
 from receiver.core.keyform import Key
+from receiver.core.message import Message, lowered
 from receiver.core.proof import encode_signature, signer
 from receiver.core.scheme import Scheme, parse_sources
 from receiver.core.timestamp import write_timestamp
@@ -59,7 +60,7 @@ def sign(
     used = content.preferred
     headers = [(s.name.encode(), texts[str(s)].encode()) for s in used if s.place == "header"]
     parts = [f"{s.name}={texts[str(s)]}".encode() for s in used if s.place == "part"]
-    found = Extraction(Message(body=body, headers=headers, url=url, method=method), content.headers)
+    found = Extraction(Message(body=body, headers=lowered(headers), url=url, method=method), content.headers)
     found.items = parts
     if any(source.place == "query" and not found.read([source]) for source in used):
         raise RequestError("The scheme signs a field of the query that the URL does not have.", field="url")

@@ -17,6 +17,7 @@ import msgspec
 
 from receiver.core.errors import ConfigurationError
 from receiver.core.identity import JOB, from_bytes, to_bytes
+from receiver.core.proof import Sign, maker_of_macs
 
 _VERSION: Final = b"\x01"
 _KEY_ID_SIZE: Final = 4
@@ -24,6 +25,7 @@ _JOB_ID_SIZE: Final = 16
 _MAC_SIZE: Final = 16
 _TOKEN_SIZE: Final = 1 + _KEY_ID_SIZE + _JOB_ID_SIZE + _MAC_SIZE
 _TEXT_SIZE: Final = (_TOKEN_SIZE * 4 + 2) // 3
+_PADDING: Final = b"=" * (-_TEXT_SIZE % 4)
 MINIMUM_KEY_SIZE: Final = 16
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
@@ -67,7 +69,7 @@ def check(token: str, *, provider: str, keys: Iterable[MasterKey]) -> tuple[str,
         return None
     try:
         given = token.encode("ascii")
-        raw = binascii.a2b_base64(given.translate(_STANDARD) + b"=" * (-_TEXT_SIZE % 4))
+        raw = binascii.a2b_base64(given.translate(_STANDARD) + _PADDING)
     except (binascii.Error, UnicodeEncodeError):
         return None
     # Encoding it again refuses junk between the characters, the other alphabet, and stray bits in the last one.
@@ -100,12 +102,9 @@ def _encoded(raw: bytes) -> bytes:
 
 
 def _mac(job_raw: bytes, provider: str, key: MasterKey) -> bytes:
-    mac = _begun(key.secret, provider).copy()
-    mac.update(job_raw)
-    return mac.digest()[:_MAC_SIZE]
+    return _maker(key.secret, provider)((job_raw,))[:_MAC_SIZE]
 
 
 @lru_cache(256)
-def _begun(secret: bytes, provider: str) -> hmac.HMAC:
-    # Not hmac.digest, which lets go of the interpreter: while another thread writes, it waits to get it back.
-    return hmac.new(secret, b"receiver callback token\0" + provider.encode() + b"\0", "sha256")
+def _maker(secret: bytes, provider: str) -> Sign:
+    return maker_of_macs(secret, begin=b"receiver callback token\0" + provider.encode() + b"\0")

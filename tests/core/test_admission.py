@@ -11,28 +11,19 @@ import pytest
 from receiver.core.admission import MOST_KEPT, Admission, Examined, admit, examine, terms_for
 from receiver.core.errors import KeyUnavailableError, RejectionError
 from receiver.core.keyform import load_key
-from receiver.core.model import DAY, HOUR, Callback, Delivery, Job, JobState, Source, Verdict
+from receiver.core.message import Message
+from receiver.core.model import DAY, HOUR, Delivery, Job, JobState, Source, Verdict
 from receiver.core.provider import Provider
-from tests.core.making import JOB_ID, LARGEST, NOW, SIGNED, acme, job, packaged
+from tests.core.making import LARGEST, NOW, SIGNED, acme, job, packaged
 
 SECRET = "a secret of sixteen bytes or more"
 NOTIFIES = {"callback": {"where": "body", "path": "callback_url", "delivers": "notification"}}
 
 
-def callback(body: bytes, **headers: str) -> Callback:
-    """A callback for the job."""
-    fields = tuple(
-        (name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()
-    )
-    return Callback(
-        id="cb_1",
-        provider="acme",
-        route="callbacks",
-        job_id=JOB_ID,
-        received_at=NOW,
-        headers=fields,
-        body=body,
-    )
+def message(body: bytes, **headers: str) -> Message:
+    """A callback as it arrives."""
+    fields = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return Message(body=body, headers=fields)
 
 
 def taken(
@@ -51,7 +42,7 @@ def examined(provider: Provider, body: bytes, *, forged: bool = False, **headers
         keys = [load_key("k", SECRET, scheme=provider.verify)]
         secret = b"another" if forged else SECRET.encode()
         headers["x_signature"] = hmac.new(secret, body, hashlib.sha256).hexdigest()
-    return examine(callback(body, **headers), provider=provider, keys=keys, url="", now=NOW, largest=LARGEST)
+    return examine(message(body, **headers), provider=provider, keys=keys, now=NOW, largest=LARGEST)
 
 
 LIES: list[dict[str, Any]] = [
@@ -242,7 +233,7 @@ def test_what_is_not_proved_is_not_read() -> None:
     with pytest.raises(RejectionError):
         taken(acme(**SIGNED), b"[" * 100_000, job(), forged=True)
     with pytest.raises(KeyUnavailableError):
-        examine(callback(b"{}"), provider=acme(**SIGNED), keys=[], url="", now=NOW, largest=LARGEST)
+        examine(message(b"{}"), provider=acme(**SIGNED), keys=[], now=NOW, largest=LARGEST)
 
 
 def test_the_first_outcome_wins() -> None:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from receiver.catalog import check_samples
 from receiver.core.errors import UnreadableError
+from receiver.core.jsontext import DEEPEST, parse_json
+from receiver.core.message import Message
 from receiver.core.model import JobState, Observation
 from receiver.core.provider import Rule, Shape
-from receiver.core.reading import DEEPEST, Received, knows, parse_json, read
+from receiver.core.reading import knows, read
 from tests.core.making import LARGEST, SYSTEMS, packaged
 
 SHAPE = Shape(
@@ -36,7 +38,7 @@ def packed(data: bytes) -> bytes:
 def seen(body: bytes, shape: Shape = SHAPE, query: bytes = b"", **headers: str) -> Observation:
     """What *body* says."""
     fields = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
-    return read(Received(body=body, headers=fields, query=query), shape, largest=LARGEST)
+    return read(Message(body=body, headers=fields, query=query), shape, largest=LARGEST)
 
 
 def refusal(body: bytes, shape: Shape = SHAPE, **headers: str) -> str:
@@ -405,7 +407,7 @@ BODIES = st.one_of(
 @example(body=base64.b64decode("AAA="), query=b"%ff=%00;&", encoding=b"", shape=SHAPES[-2])
 def test_reading_returns_or_says_unreadable(body: bytes, query: bytes, encoding: bytes, shape: Shape) -> None:
     """Whatever the bytes, there is an observation or an UnreadableError with a code; nothing else is raised."""
-    received = Received(body=body, headers=[(b"Content-Encoding", encoding)], query=query)
+    received = Message(body=body, headers=[(b"content-encoding", encoding)], query=query)
     try:
         found = read(received, shape, largest=1000)
     except UnreadableError as error:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec.structs import replace
 
 from receiver.catalog import load_file, packaged
+from receiver.core.message import lowered
 from receiver.core.model import Delivery, Job
 from receiver.core.provider import Provider
 from receiver.core.scheme import Scheme
@@ -62,7 +63,7 @@ def genuine(name: str, *, now: int = NOW, body: bytes | None = None) -> Message:
     """A message that the provider signed at *now*."""
     body = body_of(name, now=now) if body is None else body
     headers = sign(body, scheme=scheme_of(name), key=key_of(name), now=now, url=URL, delivery_id="msg_1")
-    return Message(body=body, headers=[(b"host", b"hooks.example"), *headers], url=URL)
+    return Message(body=body, headers=[(b"host", b"hooks.example"), *lowered(headers)], url=URL)
 
 
 def job_of(name: str) -> Job:

@@ -11,9 +11,10 @@ from receiver.core import exchange
 from receiver.core.admission import admit, examine, terms_for
 from receiver.core.errors import UnreadableError
 from receiver.core.exchange import HttpResponse, Seen
-from receiver.core.model import Callback, JobState, Observation, Verdict
-from receiver.core.reading import Received, read, text_at
-from receiver.core.signature import Message, load_key, sign, verify
+from receiver.core.message import Message, lowered
+from receiver.core.model import JobState, Observation, Verdict
+from receiver.core.reading import read, text_at
+from receiver.core.signature import load_key, sign, verify
 from tests.core.signature.samples import SCHEMES
 
 from .making import LARGEST, NOW, PROVIDERS, job_of, key_of, scheme_of
@@ -40,7 +41,7 @@ STANDARD = sorted(
 
 def seen(name: str, shape: str, document: object) -> Observation:
     """What a document of one of the provider's shapes says."""
-    return read(Received(body=json.dumps(document).encode()), PROVIDERS[name].shapes[shape], largest=LARGEST)
+    return read(Message(body=json.dumps(document).encode()), PROVIDERS[name].shapes[shape], largest=LARGEST)
 
 
 @pytest.mark.parametrize("name", CHECKED)
@@ -114,7 +115,7 @@ def test_without_a_file_the_document_is_the_result() -> None:
 def test_a_proxied_description_keeps_its_templates() -> None:
     """Behind a base URL the result's address moves too."""
     shape = PROVIDERS["oxylabs"].at("http://127.0.0.1:9/oxylabs").shapes["job"]
-    done = read(Received(body=b'{"id": "7", "status": "done"}'), shape, largest=LARGEST)
+    done = read(Message(body=b'{"id": "7", "status": "done"}'), shape, largest=LARGEST)
     assert done.result_url == "http://127.0.0.1:9/oxylabs/v1/queries/7/results"
 
 
@@ -122,19 +123,9 @@ def test_a_token_that_does_not_name_the_body_vouches_for_its_claims_only() -> No
     """Whatever body comes with Gemini's token, it is a reason to ask about the job, and nothing more."""
     provider, key = PROVIDERS["gemini-dynamic"], key_of("gemini-dynamic")
     body = b'{"type": "interaction.completed", "data": {"id": "forged"}}'
-    headers = tuple(sign(body, scheme=scheme_of("gemini-dynamic"), key=key, now=NOW))
-    callback = Callback(
-        id="cb_1",
-        provider=provider.name,
-        route="callbacks",
-        job_id="job_1",
-        received_at=NOW,
-        method="POST",
-        query=b"",
-        headers=headers,
-        body=body.replace(b"forged", b"altered"),
-    )
-    examined = examine(callback, provider=provider, keys=[key], url="", now=NOW, largest=LARGEST)
+    headers = lowered(sign(body, scheme=scheme_of("gemini-dynamic"), key=key, now=NOW))
+    message = Message(body=body.replace(b"forged", b"altered"), headers=headers)
+    examined = examine(message, provider=provider, keys=[key], now=NOW, largest=LARGEST)
     assert examined.remote_id is None
     job = replace(job_of("gemini-dynamic"), state=JobState.RUNNING, remote_id="v1_abc")
     admission = admit(job, examined, callback_id="cb_1", now=NOW)
@@ -207,4 +198,4 @@ def test_a_page_is_a_result_while_202_is_not() -> None:
 )
 def test_a_challenge_is_a_short_printable_text(body: bytes, text: str | None) -> None:
     """What is repeated in an answer is what can do no harm there."""
-    assert text_at(Received(body=body), "challenge") == text
+    assert text_at(Message(body=body), "challenge") == text

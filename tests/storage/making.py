@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 from receiver.core.admission import examine, terms_for
 from receiver.core.identity import CALLBACK, JOB, new_id
 from receiver.core.keyform import load_key
+from receiver.core.message import Message, lowered
 from receiver.core.model import (
     HOUR,
     MINUTE,
@@ -131,7 +132,8 @@ def arrival(one: Callback, *, quota: Quota | None = None) -> Arrival:
     if one.verdict is not Verdict.REJECTED:
         assert provider.verify is not None
         keys = [load_key("k", SECRET, scheme=provider.verify)] if provider.signed else []
-        examined = examine(one, provider=provider, keys=keys, url="", now=one.received_at, largest=LARGEST)
+        message = Message(body=one.body, headers=lowered(one.headers))
+        examined = examine(message, provider=provider, keys=keys, now=one.received_at, largest=LARGEST)
     return Arrival(
         callback=one, examined=examined, terms=terms_for(provider, key_id="k"), quota=quota or Quota()
     )
@@ -275,28 +277,23 @@ class Desk:
     ) -> bool:
         """Settle an attempt of a dispatch."""
         assert dispatch.owner is not None
-        return await self.store.settle_dispatch(
-            DispatchSettled(
-                job_id=dispatch.job_id,
+        ended = DispatchSettled(
+            dispatch=dispatch,
+            log=timeline(
+                dispatch.job_id,
+                step="dispatch",
+                started_at=at,
+                now=at,
+                outcome=outcome,
                 handler=dispatch.handler,
                 replay_id=dispatch.replay_id,
-                owner=dispatch.owner,
-                attempt=dispatch.attempt,
-                outcome=outcome,
-                retry_at=retry_at,
-                error=None if outcome == "succeeded" else Failure(code="ValueError", text="trace"),
-                log=timeline(
-                    dispatch.job_id,
-                    step="dispatch",
-                    started_at=at,
-                    now=at,
-                    outcome=outcome,
-                    handler=dispatch.handler,
-                    replay_id=dispatch.replay_id,
-                    number=dispatch.attempt,
-                ),
-            )
+                number=dispatch.attempt,
+            ),
+            retry_at=retry_at,
+            error=None if outcome == "succeeded" else Failure(code="ValueError", text="trace"),
         )
+        (ours,) = await self.store.settle_dispatches([ended])
+        return ours
 
     async def readmission(self, callback_id: str, *, at: int, handler: str | None = None) -> Readmission:
         """A stored callback that is read again, its signature being good by now."""

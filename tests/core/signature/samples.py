@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from receiver.core.message import lowered
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message, load_key, sign
 from receiver.core.timestamp import write_timestamp
@@ -90,24 +91,24 @@ def signed(name: str, *, body: bytes | None = None, now: int = NOW, with_key: Ke
 def message(body: bytes, headers: Sequence[tuple[bytes, bytes]], *, url: str = "") -> Message:
     """A message among the headers that every request has."""
     usual = [(b"host", b"receiver.example"), (b"content-type", b"application/json")]
-    return Message(body=body, headers=[*usual, *headers], url=url)
+    return Message(body=body, headers=[*usual, *lowered(headers)], url=url)
 
 
 def from_text(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers as a package returns them, as ASGI hands them over."""
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def replaced(original: Message, name: bytes, value: bytes | None) -> Message:
     """*original* with another value in one header, or without it."""
-    headers = [(n, v) for n, v in original.headers if n.lower() != name.lower()]
-    added = [] if value is None else [(name, value)]
+    headers = [(n, v) for n, v in original.headers if n != name.lower()]
+    added = [] if value is None else [(name.lower(), value)]
     return msgspec.structs.replace(original, headers=headers + added)
 
 
 def header(original: Message, name: str) -> bytes:
     """The value of one header."""
-    return next(value for found, value in original.headers if found.lower() == name.lower().encode())
+    return next(value for found, value in original.headers if found == name.lower().encode())
 
 
 def load_vectors() -> list[dict[str, Any]]:
