@@ -26,8 +26,10 @@ class Ratio(Value, frozen=True, kw_only=True):
 RATIOS: Final = (
     # The instrument: what it can send must be more than anything that is measured takes.
     Ratio(name="generator/bare", above="ceiling", below="bare", target=1.3, short=True),
-    # The least that is durable on this stack: no receiver can be above it.
-    Ratio(name="floor/bare", above="floor", below="bare", target=0.0),
+    # The least that is durable on this stack, and the least that keeps this record: no receiver can be above it.
+    Ratio(name="floor/bare", above="floor-body", below="bare", target=0.0),
+    Ratio(name="floor-record/bare", above="floor-record", below="bare", target=0.0),
+    Ratio(name="floor-handled/bare", above="floor-handled", below="bare", target=0.0),
     Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, usual=0.16, short=True),
     Ratio(
         name="ingest-with-handlers/bare",
@@ -55,7 +57,9 @@ RATIOS: Final = (
 _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] = {
     runs.ceiling: ("ceiling",),
     runs.bare: ("bare",),
-    runs.floor: ("floor",),
+    runs.floor_body: ("floor-body",),
+    runs.floor_record: ("floor-record",),
+    runs.floor_handled: ("floor-handled",),
     runs.ingest: ("ingest",),
     runs.with_handlers: ("with-handlers",),
     runs.forged_token: ("forged-token",),

@@ -16,6 +16,7 @@ from .servers import Server, script, serving
 #: Runs in which everything is sent twice: so many callbacks.
 _TWICE: Final = {True: 1_500, False: 6_000}
 _PATIENCE: Final = 60.0
+_SUCCEEDED: Final = "SELECT count(*) FROM job WHERE state = 'succeeded'"
 ACCEPTED: Final = "SELECT count(*) FROM callback WHERE verdict = 'accepted'"
 Values = Mapping[str, float]
 
@@ -34,11 +35,39 @@ def bare(bench: Bench) -> Values:
         return rates("bare", server, bench.load(server, bench.stock.genuine))
 
 
-def floor(bench: Bench) -> Values:
-    """The least that is durable: what is left to a receiver on this stack."""
+def floor_body(bench: Bench) -> Values:
+    """The least that is durable."""
+    with bench.room() as folder, _floor(folder, keep="body") as server:
+        tally = bench.load(server, bench.stock.genuine)
+        check_stored(folder / "receiver.db", "SELECT count(*) FROM event", acked=tally.right)
+        return rates("floor-body", server, tally)
+
+
+def floor_record(bench: Bench) -> Values:
+    """The least that keeps the receiver's record."""
     with bench.room() as folder:
-        settings = {"DATABASE": str(folder / "events.db"), "BENCH_SECRET": SECRET}
-        return _rival("floor", bench, folder, script("floor.py", folder=folder, **settings))
+        bench.stock.copy(folder)
+        with _floor(folder, keep="record") as server:
+            tally = bench.load(server, bench.stock.genuine)
+            for sql in (ACCEPTED, "SELECT count(*) FROM dispatch", _SUCCEEDED):
+                check_stored(folder / "receiver.db", sql, acked=tally.right)
+            return rates("floor-record", server, tally)
+
+
+def floor_handled(bench: Bench) -> Values:
+    """The least that keeps it and settles a dispatch for each callback: until the last one is settled."""
+    with bench.room() as folder:
+        bench.stock.copy(folder)
+        with _floor(folder, keep="handled") as server:
+            tally = bench.load(server, bench.stock.genuine)
+            began = query(folder / "receiver.db", "SELECT min(received_at) FROM callback")
+            rate = handled(folder / "receiver.db", began=began, expected=tally.right)
+            return {"floor-handled": rate}
+
+
+def _floor(folder: Path, *, keep: str) -> Server:
+    settings = {"DATABASE": str(folder / "receiver.db"), "BENCH_SECRET": SECRET, "KEEP": keep}
+    return script("floor.py", folder=folder, **settings)
 
 
 def ingest(bench: Bench) -> Values:
@@ -85,7 +114,7 @@ def forged_signature(bench: Bench) -> Values:
     with bench.room() as folder, serving(folder, bench.stock.copy(folder)) as server:
         tally = bench.load(server, bench.stock.forged_signatures, expect=401)
         check_stored(folder / "receiver.db", ACCEPTED, acked=0)
-        check_stored(folder / "receiver.db", "SELECT count(*) FROM job WHERE state = 'succeeded'", acked=0)
+        check_stored(folder / "receiver.db", _SUCCEEDED, acked=0)
         return rates("forged-signature", server, tally)
 
 

@@ -1,21 +1,70 @@
 """No rival: the least that takes a callback durably, to show what this stack can do on this machine.
 
-No framework, no provider, no job, no duplicate, no dispatch, no log line: an HMAC, and one row in the next commit of a
-thread that writes (``synchronous=FULL``), as many rows to a commit as wait for it.
+``KEEP`` says what that is. ``body``: an HMAC, and one row in the next commit of a thread that writes
+(``synchronous=FULL``), as many rows to a commit as wait for it. ``record``: the same with the four statements of a
+callback on the receiver's own tables. ``handled``: and in the two commits that follow, those by which its dispatch is
+claimed and settled. There is no framework, no description of a provider, no reading, no decision and no log line, and
+not one line of the receiver's own code, so no receiver that keeps such a record can be above it.
 """
 
-import asyncio
+import base64
 import hmac
 import os
 import sqlite3
 import threading
+import time
+from asyncio import Future, get_running_loop
 from collections import deque
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from tests.bench.rivals.serving import serve
 
-SECRET = os.environ["BENCH_SECRET"].encode()
-waiting: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+
+class Taken(NamedTuple):
+    """A callback on its way."""
+
+    body: bytes
+    headers: str
+    job_id: str
+    id: str
+    now: int
+    stored: "Future[None]"
+
+
+Statement = tuple[str, Callable[[Taken], Sequence[Any]]]
+_SUCCEED: Final = """
+    UPDATE job SET state = 'succeeded', succeeded_at = ?, ended_at = ?, settled_by = 'callback', held_callback = ?,
+        held_offset = 100, held_size = 900, held_sha256 = ?, held_type = 'application/json', callbacks = 1
+    WHERE id = ?"""
+_DISPATCH: Final = """
+    INSERT INTO dispatch (job_id, handler, replay_id, state, run_at, attempt, created_at)
+    VALUES (?, 'completed', '', 'ready', ?, 0, ?)"""
+_KEEP: Final = """
+    INSERT INTO callback (id, provider, route, job_id, received_at, method, query, headers, body, verdict, key_id)
+    VALUES (?, 'bench', 'callbacks', ?, ?, 'POST', x'', ?, ?, 'accepted', 'BENCH_SECRET#1')"""
+_LEASE: Final = "UPDATE dispatch SET owner = 'floor', attempt = 1, run_at = ? WHERE job_id = ?"
+_LOG: Final = """
+    INSERT INTO attempt (job_id, id, step, handler, replay_id, number, started_at, duration_ms, outcome, detail)
+    VALUES (?, ?, 'dispatch', 'completed', '', 1, ?, 0, 'succeeded', x'7b7d')"""
+_BODY: Final[list[Statement]] = [("INSERT INTO event (body) VALUES (?)", lambda one: (one.body,))]
+_RECORD: Final[list[Statement]] = [
+    (_SUCCEED, lambda one: (one.now, one.now, one.id, one.id * 2, one.job_id)),
+    ("DELETE FROM due WHERE job_id = ?", lambda one: (one.job_id,)),
+    (_DISPATCH, lambda one: (one.job_id, one.now, one.now)),
+    (_KEEP, lambda one: (one.id, one.job_id, one.now, one.headers, one.body)),
+]
+_CLAIM: Final[list[Statement]] = [(_LEASE, lambda one: (one.now + 60_000, one.job_id))]
+_SETTLE: Final[list[Statement]] = [
+    ("DELETE FROM dispatch WHERE job_id = ?", lambda one: (one.job_id,)),
+    (_LOG, lambda one: (one.job_id, one.id, one.now)),
+]
+#: What is done for a callback in its own transaction, in the next, and in the one after that.
+STAGES: Final = {"body": [_BODY], "record": [_RECORD], "handled": [_RECORD, _CLAIM, _SETTLE]}[
+    os.environ["KEEP"]
+]
+SECRET: Final = os.environ["BENCH_SECRET"].encode()
+waiting: deque[Taken] = deque()
 news = threading.Semaphore(0)
 
 
@@ -23,23 +72,32 @@ def write() -> None:
     """Commit whatever waits, again and again."""
     connection = sqlite3.connect(os.environ["DATABASE"], isolation_level=None)
     connection.executescript(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=16384;"
-        "CREATE TABLE event (id INTEGER PRIMARY KEY, body BLOB NOT NULL)"
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=2048;"
     )
+    if STAGES == [_BODY]:
+        connection.execute("CREATE TABLE event (id INTEGER PRIMARY KEY, body BLOB NOT NULL)")
+    # The batches under way: the one that has just come, then those of the transactions before.
+    batches: deque[list[Taken]] = deque([[] for _ in STAGES], maxlen=len(STAGES))
     while True:
-        news.acquire()
-        batch = [waiting.popleft() for _ in range(len(waiting))]
-        if batch:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO event (body) VALUES (?)", [(body,) for body, _ in batch])
-            connection.execute("COMMIT")
-            batch[0][1].get_loop().call_soon_threadsafe(answer, batch)
+        # With nobody waiting, what is under way is brought to its end.
+        news.acquire(timeout=0.05 if any(batches) else None)
+        arrived = [waiting.popleft() for _ in range(len(waiting))]
+        batches.appendleft(arrived)
+        if not any(batches):
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        for statements, batch in zip(STAGES, batches, strict=True):
+            for sql, values in statements:
+                connection.executemany(sql, map(values, batch))
+        connection.execute("COMMIT")
+        if arrived:
+            arrived[0].stored.get_loop().call_soon_threadsafe(answer, arrived)
 
 
-def answer(batch: list[tuple[bytes, "asyncio.Future[None]"]]) -> None:
+def answer(batch: list[Taken]) -> None:
     """Tell those who wait that it is stored."""
-    for _, future in batch:
-        future.set_result(None)
+    for one in batch:
+        one.stored.set_result(None)
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401
@@ -54,10 +112,19 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: 
     expected = b"sha256=" + hmac.digest(SECRET, body, "sha256").hex().encode()
     status = 401
     if hmac.compare_digest(expected, given):
-        future = asyncio.get_running_loop().create_future()
-        waiting.append((body, future))
+        # A token is 50 characters; the id of its job is in it.
+        token = base64.urlsafe_b64decode(scope["path"][-50:] + "==")
+        one = Taken(
+            body=body,
+            headers=repr(scope["headers"]),
+            job_id="job_" + token[5:21].hex(),
+            id=f"cb_{time.time_ns():032x}",
+            now=time.time_ns() // 1_000_000,
+            stored=get_running_loop().create_future(),
+        )
+        waiting.append(one)
         news.release()
-        await future
+        await one.stored
         status = 200
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
