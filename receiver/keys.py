@@ -6,22 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from receiver.core.errors import ConfigurationError, KeyUnavailableError
-from receiver.core.provider import KeySource, Provider, is_reference
+from receiver.core.provider import KeySource, Provider
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, load_key
 from receiver.core.token import MasterKey, check, job_secret, mint, sealing_key
 from receiver.settings import Settings
 
 _NONCE: Final = 12
-
-
-def check_audience(provider: Provider) -> None:
-    """Raise KeyUnavailableError where a jwt is made for an audience that is a setting, and not set."""
-    audience = provider.verify.audience if provider.verify is not None else None
-    if audience is not None and is_reference(audience):
-        raise KeyUnavailableError(
-            f"Callbacks of {provider.name} cannot be verified: {audience.partition(':')[2]} is not set."
-        )
 
 
 class Keys:

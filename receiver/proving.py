@@ -18,7 +18,7 @@ from receiver.core.model import Callback, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.signature import Key, Verified, load_key, verify
 from receiver.core.token import MasterKey, mint
-from receiver.keys import Keys, check_audience
+from receiver.keys import Keys
 from receiver.keysets import KeySets
 from receiver.storage.store import Store
 
@@ -155,7 +155,6 @@ class Proving:
         """
         provider, job_id = way.provider, way.job_id
         scheme, key = provider.verify, provider.key
-        check_audience(provider)
         if key is not None and key.source == "jwks":
             return await self._key_sets.keys(provider) or ()
         if key is not None and key.source == "submit-answer":

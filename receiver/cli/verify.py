@@ -26,7 +26,7 @@ from receiver.core.signature import Key, Message, Verified, load_key
 from receiver.core.signature import sign as sign_message
 from receiver.core.signature import verify as verify_message
 from receiver.documents import timestamp
-from receiver.keys import Keys, check_audience
+from receiver.keys import Keys
 from receiver.keysets import KeySets
 from receiver.outbound import Outbound
 from receiver.proving import Way
@@ -245,7 +245,6 @@ async def _of_job(keys: Keys, provider: Provider, job: str) -> Sequence[Key]:
 
 async def _published(settings: Settings, provider: Provider) -> Sequence[Key]:
     """The keys that a provider publishes; no database is needed for them."""
-    check_audience(provider)
     outbound = Outbound(keys=Keys(settings), providers=[provider], max_result=settings.max_result)
     key_sets = KeySets(outbound=outbound, clock=read_clock)
     try:

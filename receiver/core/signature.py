@@ -27,6 +27,7 @@ from receiver.core.errors import (
 from receiver.core.extraction import Extraction, ProofHeader
 from receiver.core.keyform import Key, load_key, load_key_set
 from receiver.core.message import Message
+from receiver.core.parts import is_reference
 from receiver.core.proof import prover, signature_decoder, signature_size
 from receiver.core.scheme import Scheme, parse_sources
 from receiver.core.signing import credential, sign
@@ -161,6 +162,11 @@ class _Token:
         named = {source.key for source in self._delivery_id if source.place == "header"}
         self._wanted = frozenset(named.union(self._header.names))
         self._keys = jwt.public_keys(keys)
+        if is_reference(scheme.audience or ""):
+            name = (scheme.audience or "").partition(":")[2]
+            raise KeyUnavailableError(
+                f"No token can be verified: {name}, the audience it is made for, is not set."
+            )
 
     def verify(self, message: Message, *, now: int) -> Verified:
         found = Extraction(message, self._wanted)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from receiver.core.errors import (
     ClaimInvalidError,
+    KeyUnavailableError,
     KeyUnknownError,
     RejectionError,
     SignatureMalformedError,
@@ -163,3 +164,11 @@ def test_a_token_vouches_for_a_body_only_by_its_hash() -> None:
 def encoded(value: object) -> str:
     """One part of a token, made by hand."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def test_an_audience_that_is_not_set_is_our_fault_not_the_senders() -> None:
+    """While the setting that names it is missing, nothing is called forged: the sender is to try again."""
+    scheme = replace(SCHEME, audience="env:GEMINI_WEBHOOK_AUDIENCE")
+    with pytest.raises(KeyUnavailableError) as missing:
+        verify(issued(CLAIMS), scheme=scheme, keys=[key("gemini")], now=NOW)
+    assert "GEMINI_WEBHOOK_AUDIENCE" in str(missing.value)
