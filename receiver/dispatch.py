@@ -6,7 +6,7 @@ import inspect
 import random
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -42,7 +42,7 @@ class RunDispatch:
         self._deadlines = Deadlines()
 
     async def run(self, dispatch: Dispatch, job: Job) -> DispatchSettled:
-        """Run one attempt; how it ended: succeeded, failed, timed_out, retry_requested, discarded."""
+        """Run one attempt, in a task of its own; how it ended, which is still to be recorded."""
         handler = self._handlers.get(dispatch.handler)
         assert handler is not None  # noqa: S101  (only ours are claimed)
         started = self._clock()
@@ -52,12 +52,57 @@ class RunDispatch:
                 code="attempts_exhausted",
                 text="All attempts are used up; the timeline says how the earlier ones ended, if they could.",
             )
-            return self._ended(dispatch, "attempts_exhausted", spent, started)
+            return self._ended(dispatch, "attempts_exhausted", started, error=spent)
         if job.held is not None and job.result is None:
             job = with_result(job, await self._store.result(job))
-        outcome, error, asked = await self._run(handler, dispatch, job)
-        if error is None or outcome == "discarded":
-            return self._ended(dispatch, outcome, error, started)
+        # Not set back: the task ends with the handler, and its context with it.
+        idempotency_key.set(dispatch.id)
+        try:
+            if handler.plain:
+                await _in_thread(handler.function, job, handler.timeout)
+            else:
+                await self._deadlines.keep(handler.function, job, handler.timeout)
+        except (Exception, SystemExit, asyncio.CancelledError) as raised:
+            task = asyncio.current_task()
+            if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # we are to stop; what a handler raises by itself is its outcome, whatever it is
+            return self._failed(dispatch, raised, started, handler=handler)
+        return self._ended(dispatch, "succeeded", started)
+
+    async def settle(self, ended: Sequence[DispatchSettled]) -> None:
+        """Record how attempts ended: succeeded, failed, timed_out, retry_requested, discarded, attempts_exhausted."""
+        settled = await self._store.settle_dispatches(ended)
+        # Bound once, because that takes as long as a line.
+        lines = log.bind()
+        for one, ours in zip(ended, settled, strict=True):
+            attempt = one.log
+            outcome = attempt.outcome
+            self._metrics.dispatch(attempt.handler, outcome)
+            facts = {"job": attempt.job_id, "handler": attempt.handler, "attempt": attempt.number}
+            if not ours:
+                lines.warning("dispatch_superseded", **facts)
+            elif outcome not in {"succeeded", "discarded"} and one.retry_at is None:
+                lines.error("dispatch_dead", code=attempt.code, **facts)
+            else:
+                lines.info(f"dispatch_{outcome}", code=attempt.code, **facts)
+
+    def _failed(
+        self, dispatch: Dispatch, raised: BaseException, started: int, *, handler: Handler
+    ) -> DispatchSettled:
+        """What comes of what a handler raised."""
+        asked = None
+        match raised:
+            case LateError():
+                text = f"The handler did not return within {handler.timeout} seconds."
+                outcome, error = "timed_out", Failure(code="handler_timeout", text=text)
+            case Discard():
+                error = _failure(raised.code, str(raised))
+                return self._ended(dispatch, "discarded", started, error=error)
+            case Retry():
+                outcome, error, asked = "retry_requested", _failure(raised.code, str(raised)), raised.after_ms
+            case _:
+                text = "".join(traceback.format_exception(raised))[-_LONGEST_TRACE:]
+                outcome, error = "failed", _failure(type(raised).__name__, text)
         decision = after_failure(
             dispatch.attempt,
             backoff=handler.backoff,
@@ -66,65 +111,19 @@ class RunDispatch:
             at_least=asked,
         )
         retry_at = decision.when if isinstance(decision, RetryAt) else None
-        return self._ended(dispatch, outcome, error, started, retry_at)
-
-    async def settle(self, ended: DispatchSettled) -> None:
-        """Record how an attempt ended."""
-        ours = await self._store.settle_dispatch(ended)
-        outcome = ended.outcome
-        self._metrics.dispatch(ended.handler, outcome)
-        facts = {"job": ended.job_id, "handler": ended.handler, "attempt": ended.attempt}
-        code = ended.log.code
-        if not ours:
-            log.warning("dispatch_superseded", **facts)
-        elif outcome not in {"succeeded", "discarded"} and ended.retry_at is None:
-            log.error("dispatch_dead", code=code, **facts)
-        else:
-            log.info(f"dispatch_{outcome}", code=code, **facts)
-
-    async def _run(
-        self, handler: Handler, dispatch: Dispatch, job: Job
-    ) -> tuple[str, Failure | None, int | None]:
-        token = idempotency_key.set(dispatch.id)
-        try:
-            if handler.plain:
-                await _in_thread(handler.function, job, handler.timeout)
-            else:
-                await self._deadlines.keep(handler.function, job, handler.timeout)
-        except LateError:
-            text = f"The handler did not return within {handler.timeout} seconds."
-            return "timed_out", Failure(code="handler_timeout", text=text), None
-        except Retry as error:
-            return "retry_requested", _failure(error.code, str(error)), error.after_ms
-        except Discard as error:
-            return "discarded", _failure(error.code, str(error)), None
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # we are to stop; what a handler raises by itself is its outcome, whatever it is
-            text = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
-            return "failed", _failure(type(error).__name__, text), None
-        finally:
-            idempotency_key.reset(token)
-        return "succeeded", None, None
+        return self._ended(dispatch, outcome, started, error=error, retry_at=retry_at)
 
     def _ended(
         self,
         dispatch: Dispatch,
         outcome: str,
-        error: Failure | None,
         started: int,
+        *,
+        error: Failure | None = None,
         retry_at: int | None = None,
     ) -> DispatchSettled:
         return DispatchSettled(
-            job_id=dispatch.job_id,
-            handler=dispatch.handler,
-            replay_id=dispatch.replay_id,
-            owner=dispatch.owner or "",
-            attempt=dispatch.attempt,
-            outcome=outcome,
-            retry_at=retry_at,
-            error=error,
+            dispatch=dispatch,
             log=Attempt(
                 id=new_id(ATTEMPT, started),
                 job_id=dispatch.job_id,
@@ -138,6 +137,8 @@ class RunDispatch:
                 code=None if error is None else error.code,
                 detail={} if error is None else {"error": error.text},
             ),
+            retry_at=retry_at,
+            error=error,
         )
 
 

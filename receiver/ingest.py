@@ -4,7 +4,7 @@ The order is that of the invariants: size (before this file), token, signature, 
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -44,6 +44,14 @@ class Answer(Value, frozen=True, kw_only=True):
 NOT_FOUND: Final = Answer(status=404, verdict="unknown")
 
 
+class Notify(Protocol):
+    """Tells the worker of new work."""
+
+    def __call__(self, *, due: bool) -> None:
+        """There are dispatches, or something is *due*."""
+        ...
+
+
 class Ingest:
     """Takes callbacks."""
 
@@ -56,7 +64,7 @@ class Ingest:
         proving: Proving,
         clock: Callable[[], int],
         quota: Quota,
-        notify: Callable[[], None],
+        notify: Notify,
         metrics: Metrics,
     ) -> None:
         self._store = store
@@ -172,7 +180,7 @@ class Ingest:
         if receipt.completed:
             self._metrics.settled(callback.provider, Source.CALLBACK, receipt.state or "")
         if receipt.completed or receipt.look:
-            self._notify()
+            self._notify(due=receipt.look)
         return Answer(status=status, verdict=receipt.verdict.value, code=told)
 
 

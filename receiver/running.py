@@ -101,10 +101,10 @@ class Running:
             store=store, catalog=self.catalog, proving=self.proving, clock=clock, notify=self.notify
         )
 
-    def notify(self) -> None:
-        """Tell the worker, if there is one here, that there may be work."""
+    def notify(self, *, due: bool = True) -> None:
+        """Tell the worker, if there is one here, that there may be work: only dispatches, unless something is *due*."""
         if self.worker is not None:
-            self.worker.notify()
+            self.worker.notify(due=due)
 
     def drift(self) -> int:
         """By how many milliseconds this machine's clock is ahead of the database's, where that one counts."""

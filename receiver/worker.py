@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -13,13 +13,13 @@ from receiver.catalog import Catalog
 from receiver.clock import StepWatch
 from receiver.core.admission import terms_for
 from receiver.core.errors import StoreUnavailableError
-from receiver.core.model import DAY, SECOND, Dispatch, Due, Job, Step
+from receiver.core.model import DAY, SECOND, Dispatch, Due, Step
 from receiver.dispatch import RunDispatch
 from receiver.fetch import Fetch
 from receiver.handlers import Handlers
 from receiver.poll import Poll
 from receiver.storage.claims import Claim, Claimed, ClockStep, Leases
-from receiver.storage.dispatches import DispatchClaim
+from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.retention import Prune
 from receiver.storage.store import Store
 from receiver.submit import Submit
@@ -148,8 +148,11 @@ class Worker:
         self._to_follow: list[ClockStep] = []
         self._steps_seen = 0
         self._following = asyncio.Lock()
-        #: What runs here, as it was claimed: just these leases are kept alive, and given back at the end.
-        self._held: dict[object, Due | Dispatch] = {}
+        #: What runs here, or has ended and is not recorded yet, as it was claimed and by its identity: just these
+        #: leases are kept alive, and given back at the end.
+        self._held: dict[int, Due | Dispatch] = {}
+        #: How handlers ended in this turn of the event loop.
+        self._ended: list[DispatchSettled] = []
         self._key_id = key_id
         self._lease_ms = lease_ms
         self._keep_days = keep_days
@@ -164,9 +167,10 @@ class Worker:
         self._draining = self._stopping = False
         self._held_at = self._chores_at = self._prune_at = 0
 
-    def notify(self) -> None:
-        """Say that there may be work; safe to call from the event loop only."""
-        self._dues.notify()
+    def notify(self, *, due: bool = True) -> None:
+        """Say that there may be work, dispatches or what is *due* too; safe to call from the event loop only."""
+        if due:
+            self._dues.notify()
         self._dispatches.notify()
 
     def leases(self) -> Leases:
@@ -191,15 +195,19 @@ class Worker:
             await asyncio.wait(self._turns, timeout=_LAST_CLAIM)
             for turns in self._turns:
                 turns.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=patience)
-        left = list(self._tasks)
+        await self._wait(patience)
         self._stopping = True
-        for task in left:
+        for task in list(self._tasks):
             task.cancel()
-        if left:
-            # A handler may refuse to be cancelled; the process does not wait for it.
-            await asyncio.wait(left, timeout=_LAST_CLAIM)
+        # A handler may refuse to be cancelled; the process does not wait for it.
+        await self._wait(_LAST_CLAIM)
+
+    async def _wait(self, patience: float) -> None:
+        """Wait for what runs, and for what begins when it ends (to record how)."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        while self._tasks and (left := until - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
 
     async def _take_due(self) -> bool:
         # Read before it is seen whether the clock was set: what is old by it is so by no step.
@@ -230,7 +238,7 @@ class Worker:
             )
             allowance.give_back(limit - len(claimed))
             for one in claimed:
-                self._spawn(f"provider {name}", one.due, self._step(one))
+                self._spawn(f"provider {name}", one.due, self._steps.take(one))
             more = more or len(claimed) == limit
         return more
 
@@ -247,49 +255,68 @@ class Worker:
             DispatchClaim(owner=self._owner, limits=limits, lease_ms=self._lease_ms, now=self._clock())
         )
         for dispatch, job in claimed:
-            self._spawn(f"handler {dispatch.handler}", dispatch, self._handle(dispatch, job))
+            self._spawn(f"handler {dispatch.handler}", dispatch, self._steps.dispatch.run(dispatch, job))
         found = Counter(dispatch.handler for dispatch, _ in claimed)
         return any(found[name] == limit for name, limit in limits.items())
 
-    async def _step(self, claimed: Claimed) -> None:
-        try:
-            await self._steps.take(claimed)
-        finally:
-            self._busy[f"provider {claimed.due.provider}"] -= 1
-            self.notify()
-
-    async def _handle(self, dispatch: Dispatch, job: Job) -> None:
-        try:
-            ended = await self._steps.dispatch.run(dispatch, job)
-        finally:
-            # The slot is free once the handler has ended: what is claimed for it shares the commit of its end.
-            self._busy[f"handler {dispatch.handler}"] -= 1
-            self._dispatches.notify()
-        await self._steps.dispatch.settle(ended)
-
-    def _spawn(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
         self._busy[slot] += 1
-        key = object()
-        self._held[key] = lease
-        task = asyncio.create_task(self._keep(key, slot, work))
+        self._held[id(lease)] = lease
+        self._begin(self._keep(slot, lease, work))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _keep(self, key: object, slot: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _keep(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
         """Do *work*; until its end is recorded its lease is held."""
         try:
-            await work
+            ended = await work
         except StoreUnavailableError as error:
             log.warning("work_not_settled", slot=slot, reason=str(error))
         except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-            # Given back with the others when this node leaves.
-            return
+            if self._stopping:
+                # Given back with the others when this node leaves.
+                return
+            log.exception("work_failed", slot=slot)
         except Exception:
             # The lease lapses and the work comes back; what failed is ours to read.
             log.exception("work_failed", slot=slot)
-        del self._held[key]
+        else:
+            if isinstance(ended, DispatchSettled):
+                if not self._ended:
+                    self._begin(self._record())
+                self._ended.append(ended)
+                return
+        finally:
+            # A handler's slot is free once it has ended: what is claimed for it shares the commit of its end.
+            self._busy[slot] -= 1
+            self._dispatches.notify()
+            if isinstance(lease, Due):
+                self._dues.notify()
+        del self._held[id(lease)]
+
+    async def _record(self) -> None:
+        """Record how handlers ended in one turn of the event loop."""
+        ended, self._ended = self._ended, []
+        await self._settle(ended)
+
+    async def _settle(self, ended: Sequence[DispatchSettled]) -> None:
+        try:
+            await self._steps.dispatch.settle(ended)
+        except StoreUnavailableError as error:
+            for one in ended:
+                log.warning("work_not_settled", slot=f"handler {one.dispatch.handler}", reason=str(error))
+        except Exception:
+            if len(ended) > 1:
+                # One that cannot be recorded must not take the others with it.
+                for one in ended:
+                    await self._settle([one])
+                return
+            log.exception("work_failed", slot=f"handler {ended[0].dispatch.handler}")
+        for one in ended:
+            del self._held[id(one.dispatch)]
 
     async def _follow_clock(self) -> None:
         found = self._watch.look() if self._watch is not None else None

@@ -1,20 +1,26 @@
-"""The worker's turns, on a real store, with a clock that is set."""
+"""The worker on a real store: a clock that is set in mid-turn, and how long a lease is held."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from receiver.catalog import Catalog
 from receiver.clock import StepWatch
-from receiver.core.model import HOUR
+from receiver.core.model import HOUR, Job
+from receiver.dispatch import RunDispatch
 from receiver.handlers import Handlers
-from receiver.storage.claims import Claimed
+from receiver.metrics import Metrics
+from receiver.storage.claims import Claimed, Leases
+from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.store import Store
 from receiver.worker import Steps, Worker
 from tests.core.making import NOW
-from tests.storage.making import LEASE, PROVIDERS, Desk
+from tests.storage.making import DONE, LEASE, PROVIDERS, Desk
 
 
 class SetClock:
@@ -46,6 +52,22 @@ class Taken:
         self.some.set()
 
 
+def made(store: Store, *, steps: object, handlers: Handlers, clock: Callable[[], int]) -> Worker:
+    """A worker that is not started yet."""
+    return Worker(
+        store=store,
+        catalog=Catalog(PROVIDERS),
+        handlers=handlers,
+        steps=cast("Steps", steps),
+        clock=clock,
+        owner="node",
+        key_id="k",
+        lease_ms=LEASE,
+        keep_days=0,
+        watch=StepWatch(clock=clock, steady=lambda: 0),
+    )
+
+
 @pytest.mark.parametrize("step", [HOUR, -HOUR])
 @pytest.mark.parametrize("reading", range(2, 8))
 async def test_a_lease_goes_by_the_clock_as_it_is(tmp_path: Path, step: int, reading: int) -> None:
@@ -54,18 +76,7 @@ async def test_a_lease_goes_by_the_clock_as_it_is(tmp_path: Path, step: int, rea
     clock, taken = SetClock(step=step, reading=reading), Taken()
     desk = Desk(store)
     await desk.submitted(created_at=NOW - HOUR)
-    worker = Worker(
-        store=store,
-        catalog=Catalog(PROVIDERS),
-        handlers=Handlers(),
-        steps=cast("Steps", taken),
-        clock=clock,
-        owner="node",
-        key_id="k",
-        lease_ms=LEASE,
-        keep_days=0,
-        watch=StepWatch(clock=clock, steady=lambda: 0),
-    )
+    worker = made(store, steps=taken, handlers=Handlers(), clock=clock)
     worker.start()
     try:
         async with asyncio.timeout(10):
@@ -75,3 +86,92 @@ async def test_a_lease_goes_by_the_clock_as_it_is(tmp_path: Path, step: int, rea
         await worker.drain(patience=1)
         await store.close()
     assert [one.due.run_at - clock.now for one in taken.claimed] == [LEASE]
+
+
+async def test_a_step_that_is_cancelled_by_its_own_doing_gives_its_lease_up(tmp_path: Path) -> None:
+    """The lease lapses and the work comes back; held for ever, it would come back to nobody."""
+    store = await Store.open(f"sqlite:///{tmp_path}/receiver.db")
+    await Desk(store).submitted(created_at=NOW - HOUR)
+    cancelled = asyncio.Event()
+
+    async def take(_claimed: Claimed) -> None:
+        cancelled.set()
+        raise asyncio.CancelledError
+
+    steps = SimpleNamespace(take=take)
+    worker = made(store, steps=steps, handlers=Handlers(), clock=lambda: NOW)
+    worker.start()
+    try:
+        async with asyncio.timeout(10):
+            await cancelled.wait()
+    finally:
+        await worker.drain(patience=1)
+        await store.close()
+    assert worker.leases() == Leases()
+
+
+class Refusing(RunDispatch):
+    """Runs handlers, and fails to record how those called *bad* ended."""
+
+    async def settle(self, ended: Sequence[DispatchSettled]) -> None:
+        """Record all of them or none."""
+        if any(one.dispatch.handler == "bad" for one in ended):
+            raise ValueError("it cannot be stored")
+        await super().settle(ended)
+
+
+@asynccontextmanager
+async def dispatching(
+    tmp_path: Path, run: type[RunDispatch], *names: str
+) -> AsyncIterator[tuple[Worker, Desk, asyncio.Event]]:
+    """A worker that runs handlers of those names for one job; all have begun, and end upon the event."""
+    store = await Store.open(f"sqlite:///{tmp_path}/receiver.db")
+    handlers, begun, end = Handlers(), asyncio.Event(), asyncio.Event()
+    waiting: list[str] = []
+
+    async def handler(job: Job) -> None:
+        waiting.append(job.id)
+        if len(waiting) == len(names):
+            begun.set()
+        await end.wait()
+
+    for name in names:
+        handlers.on(name=name)(handler)
+    desk = Desk(store)
+    await desk.register(*names)
+    await desk.call(await desk.submitted(), DONE)
+    dispatch = run(store=store, handlers=handlers, clock=lambda: NOW, metrics=Metrics())
+    worker = made(store, steps=SimpleNamespace(dispatch=dispatch), handlers=handlers, clock=lambda: NOW)
+    worker.start()
+    try:
+        async with asyncio.timeout(10):
+            await begun.wait()
+            yield worker, desk, end
+    finally:
+        await worker.drain(patience=1)
+        await store.close()
+
+
+async def test_an_end_that_cannot_be_recorded_takes_no_other_with_it(tmp_path: Path) -> None:
+    """Handlers that end at the same time are recorded together; the lease of the one that cannot be lapses."""
+    async with dispatching(tmp_path, Refusing, "bad", "fine", "good") as (worker, desk, end):
+        end.set()
+        await worker.drain(patience=5)
+        assert worker.leases() == Leases()
+        assert desk.rows("SELECT handler FROM dispatch") == [("bad",)]
+        assert desk.rows("SELECT handler, outcome FROM attempt WHERE step = 'dispatch' ORDER BY handler") == [
+            ("fine", "succeeded"),
+            ("good", "succeeded"),
+        ]
+
+
+async def test_a_handler_that_ends_while_the_worker_drains_is_recorded(tmp_path: Path) -> None:
+    """It has run; not recorded it would run again at the next start."""
+    async with dispatching(tmp_path, RunDispatch, "slow") as (worker, desk, end):
+        draining = asyncio.create_task(worker.drain(patience=5))
+        await asyncio.sleep(0.05)
+        assert [one.handler for one in worker.leases().dispatches] == ["slow"]
+        end.set()
+        await draining
+        assert worker.leases() == Leases()
+        assert desk.count("dispatch") == 0

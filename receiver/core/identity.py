@@ -4,8 +4,8 @@ The layout of a UUIDv7 is RFC 9562, section 5.7 (https://www.rfc-editor.org/rfc/
 2026-11-20): 48 bits of milliseconds, then version, variant and 74 random bits.
 """
 
+import os
 import re
-import secrets
 from typing import Final
 
 JOB, CALLBACK, ATTEMPT, REPLAY = "job", "cb", "att", "rpl"
@@ -18,7 +18,7 @@ _VARIANTS: Final = {f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)}
 
 def new_id(prefix: str, now: int) -> str:
     """Make an id for something that began at *now* (milliseconds since the Unix epoch)."""
-    chance = secrets.token_hex(10)
+    chance = os.urandom(10).hex()
     # The digit after the version's twelve random bits holds the variant in its upper two.
     return f"{prefix}_{now & _MILLISECONDS:012x}{_VERSION}{chance[:3]}{_VARIANTS[chance[3]]}{chance[4:19]}"
 

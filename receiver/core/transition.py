@@ -153,14 +153,12 @@ def expires_at(job: Job) -> int | None:
 
 
 def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
-    succeeded = replace(job, succeeded_at=job.succeeded_at or now)
     if held is not None:
-        return _end(replace(succeeded, held=held), JobState.SUCCEEDED, source=source, now=now, error=None)
-    if job.state is not JobState.TIMED_OUT:
-        succeeded = replace(succeeded, state=JobState.FETCHING)
+        return _end(job, JobState.SUCCEEDED, source=source, now=now, held=held)
+    state = job.state if job.state is JobState.TIMED_OUT else JobState.FETCHING
     news = job.state is not JobState.FETCHING and job.succeeded_at is None
     return Move(
-        job=succeeded,
+        job=replace(job, state=state, succeeded_at=job.succeeded_at or now),
         changed=news,
         look_now=news or seen.result_url is not None,
         result_url=seen.result_url,
@@ -168,14 +166,31 @@ def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Hel
     )
 
 
-def _end(job: Job, state: JobState, *, source: Source, now: int, error: Failure | None) -> Move:
+def _end(
+    job: Job,
+    state: JobState,
+    *,
+    source: Source,
+    now: int,
+    held: Held | None = None,
+    error: Failure | None = None,
+) -> Move:
     late = job.state is JobState.TIMED_OUT
     if source is Source.POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
         source = Source.CANCEL
     elif source is Source.POLL and job.woken_by is not None:
         # The look happened because a callback asked for it, so the callback settled the job.
         source = Source.CALLBACK
-    ended = replace(job, state=state, ended_at=now, settled_by=source, error=error, woken_by=None)
+    ended = replace(
+        job,
+        state=state,
+        succeeded_at=job.succeeded_at or (now if state is JobState.SUCCEEDED else None),
+        ended_at=now,
+        settled_by=source,
+        held=held,
+        error=error,
+        woken_by=None,
+    )
     return Move(job=ended, changed=True, completed=True, late=late)
 
 

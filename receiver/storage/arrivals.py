@@ -12,7 +12,7 @@ from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, Unrea
 from receiver.core.identity import JOB, made_at, new_id
 from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Source, Value, Verdict
 from receiver.storage import rows
-from receiver.storage.driver import Rows, Transaction
+from receiver.storage.driver import Rows, Transaction, split
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import write_chunks
 
@@ -21,6 +21,8 @@ from receiver.storage.results import write_chunks
 TOKEN_LIFE: Final = 4 * DAY
 HOLD: Final = MINUTE
 _FIRST_LOOK: Final = 10 * MINUTE
+#: Where the headers stand in a row of a callback.
+_HEADERS: Final = split(rows.CALLBACK).index("headers")
 _HELD: Final = "callback_id, provider, remote_id, until, examined"
 _SUBMITTING = "SELECT 1 FROM due WHERE provider = :provider AND step = 'submit' LIMIT 1"
 _QUARANTINE_ADD = """
@@ -86,7 +88,7 @@ def ingest(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
     ledger.flush()
     written = [rows.callback_params(one) for one in kept]
     tx.insert("callback", rows.CALLBACK, written)
-    _bound_quarantine(tx, written, arrivals[0].quota)
+    _bound_quarantine(tx, kept, written, arrivals[0].quota)
     return receipts
 
 
@@ -162,13 +164,8 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
     if examined is None:
         kept.append(callback)
         return Receipt(verdict=callback.verdict, code=callback.code, job_id=callback.job_id)
-    proved = {
-        "key_id": examined.key_id,
-        "delivery_id": examined.delivery_id,
-        "remote_id": examined.remote_id,
-    }
     if job is None:
-        job_or_receipt = _find(tx, ledger, replace(callback, **proved), arrival, kept)
+        job_or_receipt = _find(tx, ledger, arrival, examined, kept)
         if isinstance(job_or_receipt, Receipt):
             return job_or_receipt
         job = job_or_receipt
@@ -180,7 +177,7 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
         or (admission.verdict is Verdict.UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
     ):
         kept.append(
-            replace(callback, job_id=job.id, verdict=admission.verdict, code=admission.code, **proved)
+            _proved(callback, examined, verdict=admission.verdict, code=admission.code, job_id=job.id)
         )
     return receipt(admission, job)
 
@@ -193,32 +190,46 @@ def _unreadable(tx: Transaction, job_id: str, kept: Sequence[Callback]) -> int:
     return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is Verdict.UNREADABLE for one in kept)
 
 
+def _proved(
+    callback: Callback, examined: Examined, *, verdict: Verdict, code: str | None, job_id: str | None = None
+) -> Callback:
+    """A genuine callback, as it is kept."""
+    return replace(
+        callback,
+        job_id=job_id,
+        verdict=verdict,
+        code=code,
+        key_id=examined.key_id,
+        delivery_id=examined.delivery_id,
+        remote_id=examined.remote_id,
+    )
+
+
 def _find(
-    tx: Transaction, ledger: Ledger, callback: Callback, arrival: Arrival, kept: list[Callback]
+    tx: Transaction, ledger: Ledger, arrival: Arrival, examined: Examined, kept: list[Callback]
 ) -> Job | Receipt:
     """The job that a genuine callback is about, or what becomes of the callback if there is none."""
+    callback, remote_id = arrival.callback, examined.remote_id
     now = callback.received_at
     if callback.job_id is not None:
         # A token we made for a job we do not have: a restored backup. The job is worth having again.
         return adopt(ledger, callback.provider, arrival.terms, now=now, job_id=callback.job_id)
-    if callback.remote_id is None:
-        reading = arrival.examined.reading(arrival.terms.delivery) if arrival.examined else None
+    if remote_id is None:
+        reading = examined.reading(arrival.terms.delivery)
         code = reading.code if isinstance(reading, Unreadable) else "job_unnamed"
-        kept.append(replace(callback, verdict=Verdict.UNREADABLE, code=code))
+        kept.append(_proved(callback, examined, verdict=Verdict.UNREADABLE, code=code))
         return Receipt(verdict=Verdict.UNREADABLE, code=code)
-    named = {"provider": callback.provider, "remote_id": callback.remote_id}
-    known = ledger.named(callback.provider, callback.remote_id)
+    known = ledger.named(callback.provider, remote_id)
     if known is not None:
         return known
-    if was_pruned(tx, callback.provider, callback.remote_id):
+    if was_pruned(tx, callback.provider, remote_id):
         return Receipt(verdict=Verdict.DUPLICATE, code="job_pruned")
     if tx.run(_SUBMITTING, {"provider": callback.provider}):
-        kept.append(replace(callback, verdict=Verdict.ACCEPTED, code="held"))
-        packed = encode_examined(arrival.examined)
-        held = {"callback_id": callback.id, "until": now + HOLD, "examined": packed}
-        tx.insert("held", _HELD, [named | held])
+        kept.append(_proved(callback, examined, verdict=Verdict.ACCEPTED, code="held"))
+        packed = encode_examined(examined)
+        tx.insert("held", _HELD, [(callback.id, callback.provider, remote_id, now + HOLD, packed)])
         return Receipt(verdict=Verdict.ACCEPTED, code="held")
-    return adopt(ledger, callback.provider, arrival.terms, now=now, remote_id=callback.remote_id)
+    return adopt(ledger, callback.provider, arrival.terms, now=now, remote_id=remote_id)
 
 
 def decide(
@@ -239,7 +250,7 @@ def decide(
         if admission.content is not None:
             write_chunks(tx, job.id, part=0, content=admission.content)
     if not again:
-        ledger.count(ledger.jobs[job.id])
+        ledger.count(job.id)
     if admission.fetch_refused and job.callbacks < MOST_KEPT:
         ledger.note(
             job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id
@@ -293,13 +304,13 @@ def receipt(admission: Admission, job: Job) -> Receipt:
     )
 
 
-def _bound_quarantine(tx: Transaction, written: Rows, quota: Quota) -> None:
+def _bound_quarantine(tx: Transaction, kept: Sequence[Callback], written: Rows, quota: Quota) -> None:
     added: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
-    for row in written:
-        if row["verdict"] == Verdict.REJECTED:
-            tally = added[row["provider"], int(row["job_id"] is not None)]
+    for callback, row in zip(kept, written, strict=True):
+        if callback.verdict is Verdict.REJECTED:
+            tally = added[callback.provider, int(callback.job_id is not None)]
             tally[0] += 1
-            tally[1] += len(row["body"]) + len(row["headers"])
+            tally[1] += len(callback.body) + len(row[_HEADERS])
     for (provider, named), (entries, size) in sorted(added.items()):
         where = {"provider": provider, "named": named}
         (total, volume), *_ = tx.run(_QUARANTINE_ADD, where | {"entries": entries, "bytes": size})
@@ -311,7 +322,7 @@ def _bound_quarantine(tx: Transaction, written: Rows, quota: Quota) -> None:
             oldest = tx.run(_OLDEST_REJECTED, where | {"many": max(quota.entries // 10, 1)})
             if not oldest:
                 break
-            tx.delete("callback", [{"id": row[0]} for row in oldest], key="id")
+            tx.delete("callback", [row[:1] for row in oldest], key="id")
             (total, volume), *_ = tx.run(
                 _QUARANTINE_ADD, where | {"entries": -len(oldest), "bytes": -sum(row[1] for row in oldest)}
             )

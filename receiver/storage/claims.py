@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from receiver.core.model import Dispatch, Due, Job, Step, Value
 from receiver.storage import rows
-from receiver.storage.driver import Transaction, split
+from receiver.storage.driver import Row, Transaction
 from receiver.storage.nodes import Node, alive
 
 _DUE = (
@@ -93,7 +93,8 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
             replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=item.now + item.lease_ms)
             for one in found
         ]
-        tx.update("due", LEASE, [rows.due_params(one) for one in leased], key=rows.DUE_KEY)
+        taken = [(one.owner, one.attempt, one.run_at, one.job_id, one.step.value) for one in leased]
+        tx.update("due", LEASE, taken, key=rows.DUE_KEY)
         jobs = load_jobs(tx, [one.job_id for one in leased])
         answers.append(
             [
@@ -157,9 +158,9 @@ def release(tx: Transaction, items: Sequence[tuple[Leases, int]]) -> list[None]:
     """
     for leases, now in items:
         dues, dispatches = _extend(tx, leases, run_at=now)
-        free = [{"owner": None} | key for key in dues if key["step"] != Step.SUBMIT]
+        free = [(None, job_id, step) for job_id, step in dues if step != Step.SUBMIT]
         tx.update("due", "owner", free, key=rows.DUE_KEY)
-        tx.update("dispatch", "owner", [{"owner": None} | key for key in dispatches], key=rows.DISPATCH_KEY)
+        tx.update("dispatch", "owner", [(None, *key) for key in dispatches], key=rows.DISPATCH_KEY)
         tx.announce()
     return [None] * len(items)
 
@@ -202,9 +203,7 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
     return [None] * len(items)
 
 
-def _extend(
-    tx: Transaction, leases: Leases, *, run_at: int
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+def _extend(tx: Transaction, leases: Leases, *, run_at: int) -> tuple[list[Row], list[Row]]:
     """Move the end of the leases that are still whose they were; return the keys of those."""
     dues = _still(tx, "due", rows.DUE_KEY, {(one.job_id, one.step.value): one for one in leases.dues})
     dispatches = _still(
@@ -213,14 +212,14 @@ def _extend(
         rows.DISPATCH_KEY,
         {(one.job_id, one.handler, one.replay_id): one for one in leases.dispatches},
     )
-    tx.update("due", "run_at", [{"run_at": run_at} | key for key in dues], key=rows.DUE_KEY)
-    tx.update("dispatch", "run_at", [{"run_at": run_at} | key for key in dispatches], key=rows.DISPATCH_KEY)
+    tx.update("due", "run_at", [(run_at, *key) for key in dues], key=rows.DUE_KEY)
+    tx.update("dispatch", "run_at", [(run_at, *key) for key in dispatches], key=rows.DISPATCH_KEY)
     return dues, dispatches
 
 
 def _still(
     tx: Transaction, table: str, key: str, leases: Mapping[tuple[str, ...], Due | Dispatch]
-) -> list[dict[str, object]]:
+) -> list[Row]:
     if not leases:
         return []
     where, params = tx.among("job_id", sorted({one.job_id for one in leases.values()}))
@@ -232,5 +231,5 @@ def _still(
     for *names, owner, attempt in found:
         lease = leases.get(tuple(names))
         if lease is not None and (lease.owner, lease.attempt) == (owner, attempt):
-            kept.append(dict(zip(split(key), names, strict=True)))
+            kept.append(tuple(names))
     return kept

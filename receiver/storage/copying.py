@@ -188,7 +188,7 @@ def _copy_table(
 ) -> None:
     rows = 0
     for batch in batches(reading, table):
-        fitting = [dict(zip(table.types, fit(table, row), strict=True)) for row in batch]
+        fitting = [fit(table, row) for row in batch]
         with _write(target) as tx:
             tx.insert(table.name, table.columns, fitting)
         rows += len(batch)

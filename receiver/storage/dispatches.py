@@ -1,6 +1,7 @@
 """Dispatches: claimed by a worker, settled by their owner, or, when they are dead, retried or dropped by a person."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -9,12 +10,13 @@ from msgspec.structs import replace
 from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
 from receiver.storage import rows
 from receiver.storage.claims import LEASE
-from receiver.storage.driver import Transaction, split
+from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import with_result
 
-_READY = (
-    f"SELECT {rows.DISPATCH} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
+_READY: Final = (
+    "SELECT job_id, replay_id, attempt, created_at, error_code, error_text FROM dispatch "
+    "WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
     "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
 )
 #: Bytes up to which a result comes along with the claim of a dispatch.
@@ -41,41 +43,53 @@ class DispatchClaim(Value, frozen=True, kw_only=True):
 class DispatchSettled(Value, frozen=True, kw_only=True):
     """The end of an attempt of a dispatch: *succeeded*, or failed with ``retry_at``, or dead."""
 
-    job_id: str
-    handler: str
-    replay_id: str
-    owner: str
-    attempt: int
-    outcome: str
+    #: As it was claimed.
+    dispatch: Dispatch
+    #: What becomes of it in the timeline: the outcome stands there.
+    log: Attempt
     retry_at: int | None = None
     error: Failure | None = None
-    log: Attempt
 
 
-Wish: TypeAlias = DispatchSettled | DispatchClaim
-Answer: TypeAlias = bool | list[tuple[Dispatch, Job]]
+#: Attempts that ended together are one wish: what is asked of a transaction costs as much as what it does.
+Wish: TypeAlias = Sequence[DispatchSettled] | DispatchClaim
+Answer: TypeAlias = list[bool] | list[tuple[Dispatch, Job]]
 
 
 def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
     """Settle attempts, and claim what is next, in one transaction.
 
-    The answers are, in the order of *items*: for an attempt, whether it still was its owner's; for a claim, the
+    The answers are, in the order of *items*: for attempts, whether each still was its owner's; for a claim, the
     dispatches, those of each handler the oldest first, with their jobs, metadata and small results included.
     """
-    settled = iter(_settle(tx, [one for one in items if isinstance(one, DispatchSettled)]))
-    return [next(settled) if isinstance(one, DispatchSettled) else _claim(tx, one) for one in items]
+    ended = [one for item in items if not isinstance(item, DispatchClaim) for one in item]
+    settled = iter(_settle(tx, ended))
+    return [
+        _claim(tx, item) if isinstance(item, DispatchClaim) else list(islice(settled, len(item)))
+        for item in items
+    ]
 
 
 def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
-    until = item.now + item.lease_ms
+    owner, until = item.owner, item.now + item.lease_ms
     leased = [
-        rows.dispatch_of((*before, until, attempt + 1, item.owner, created_at, error, text))
+        Dispatch(
+            job_id=job_id,
+            handler=handler,
+            replay_id=replay_id,
+            run_at=until,
+            attempt=attempt + 1,
+            owner=owner,
+            created_at=created_at,
+            error=None if code is None else Failure(code=code, text=text or ""),
+        )
         for handler, limit in sorted(item.limits.items())
-        for *before, _run_at, attempt, _owner, created_at, error, text in tx.run(
+        for job_id, replay_id, attempt, created_at, code, text in tx.run(
             _READY, {"handler": handler, "now": item.now, "limit": limit}
         )
     ]
-    tx.update("dispatch", LEASE, [rows.dispatch_params(one) for one in leased], key=rows.DISPATCH_KEY)
+    changed = [(owner, one.attempt, until, one.job_id, one.handler, one.replay_id) for one in leased]
+    tx.update("dispatch", LEASE, changed, key=rows.DISPATCH_KEY)
     jobs = {job.id: job for job in _jobs(tx, {one.job_id for one in leased})}
     return [(one, jobs[one.job_id]) for one in leased if one.job_id in jobs]
 
@@ -85,8 +99,8 @@ def _jobs(tx: Transaction, ids: Collection[str]) -> Iterator[Job]:
     if not ids:
         return
     where, params = tx.among("id", sorted(ids))
-    for *row, metadata, content in tx.run(_JOBS.format(ids=where), params | {"most": _SMALL_RESULT}):
-        job = rows.job_of(tuple(row))
+    for row in tx.run(_JOBS.format(ids=where), params | {"most": _SMALL_RESULT}):
+        job, metadata, content = rows.job_of(row[:-2]), row[-2], row[-1]
         if metadata is not None and (given := _decode(metadata)):
             job = replace(job, metadata=given)
         yield job if content is None else with_result(job, bytes(content))
@@ -95,42 +109,35 @@ def _jobs(tx: Transaction, ids: Collection[str]) -> Iterator[Job]:
 def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     if not items:
         return []
-    ledger = Ledger(tx)
-    stored = _locked(tx, [item.job_id for item in items])
-    finished: list[dict[str, Any]] = []
-    again: list[dict[str, Any]] = []
+    stored = _locked(tx, [item.dispatch.job_id for item in items])
+    logged: list[Row] = []
+    finished: list[Row] = []
+    again: list[Row] = []
     answers = []
     for item in items:
-        key = (item.job_id, item.handler, item.replay_id)
+        dispatch, attempt = item.dispatch, item.log
+        key = (dispatch.job_id, dispatch.handler, dispatch.replay_id)
         # Settled once, it is nobody's: whoever settles it again in the same transaction comes too late.
-        ours = stored.get(key) == (item.owner, item.attempt)
+        ours = stored.get(key) == (dispatch.owner, dispatch.attempt)
         answers.append(ours)
         if not ours:
             continue
         del stored[key]
-        ledger.log(item.log)
-        named = {"job_id": item.job_id, "handler": item.handler, "replay_id": item.replay_id}
-        if item.outcome in {"succeeded", "discarded"}:
-            finished.append(named)
+        logged.append(rows.attempt_params(attempt))
+        if attempt.outcome in {"succeeded", "discarded"}:
+            finished.append(key)
             continue
-        error = item.error or Failure(code=item.outcome)
-        again.append(
-            named
-            | {
-                "owner": None,
-                "state": "dead" if item.retry_at is None else "ready",
-                "run_at": item.log.started_at if item.retry_at is None else item.retry_at,
-                "error_code": error.code,
-                "error_text": error.text,
-            }
-        )
+        error = item.error or Failure(code=attempt.outcome)
+        state = "dead" if item.retry_at is None else "ready"
+        run_at = attempt.started_at if item.retry_at is None else item.retry_at
+        again.append((None, state, run_at, error.code, error.text, *key))
     tx.delete("dispatch", finished, key=rows.DISPATCH_KEY)
     tx.update("dispatch", "owner, state, run_at, error_code, error_text", again, key=rows.DISPATCH_KEY)
-    ledger.flush()
+    tx.insert("attempt", rows.ATTEMPT, logged)
     return answers
 
 
-def _locked(tx: Transaction, ids: Sequence[str]) -> dict[tuple[str, str, str], tuple[str | None, int]]:
+def _locked(tx: Transaction, ids: Sequence[str]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """Lock the dispatches of jobs; whose each one is, and which attempt it is at."""
     where, params = tx.among("job_id", sorted(set(ids)))
     found = tx.run(
@@ -138,7 +145,7 @@ def _locked(tx: Transaction, ids: Sequence[str]) -> dict[tuple[str, str, str], t
         f"ORDER BY {rows.DISPATCH_KEY} {{for_update}}",
         params,
     )
-    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in found}
+    return {row[:3]: row[3:] for row in found}
 
 
 def retry(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:

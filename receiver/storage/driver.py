@@ -1,8 +1,8 @@
 """What a database must do for the store: a few text macros, transactions, and rows by the batch.
 
-SQL is written once, with ``:name`` parameters and ``{macro}`` words. A row that is read is a tuple; rows that
-are written are mappings from column to value, many at a time, because on a database across a network the
-number of statements is what a commit costs.
+SQL is written once, with ``:name`` parameters and ``{macro}`` words. A row is a tuple, its values in the order of the
+columns that are named with it. Rows are written many at a time, because on a database across a network the number of
+statements is what a commit costs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from receiver.core.model import TableSize
 
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Row]
 
 
 class ContendedError(Exception):
@@ -32,11 +32,11 @@ class Transaction(Protocol):
         ...
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
-        """Set *columns* of the rows of *table* whose *key* columns are those of each of *rows*."""
+        """Set *columns* of rows of *table*; each of *rows* holds their values, and those of *key* after them."""
         ...
 
     def delete(self, table: str, rows: Rows, *, key: str) -> None:
-        """Delete the rows of *table* whose *key* columns are those of one of *rows*."""
+        """Delete the rows of *table* whose *key* columns have the values of one of *rows*."""
         ...
 
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:

@@ -4,7 +4,6 @@ Everything that changes a job goes through here, so there is one place where a c
 Rows are locked and written in the order of their keys: unsorted overlapping batches deadlock on PostgreSQL.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -39,19 +38,17 @@ class Ledger:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self.jobs: dict[str, Job] = {}
-        #: Ids by name, for every job that is in the working set; and the names that were looked up.
-        self._called: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        self._found: set[tuple[str, str]] = set()
-        #: What the provider called each job when it was read.
-        self._names: dict[str, str | None] = {}
+        #: For each name that was looked up, the jobs of the working set that bear it.
+        self._called: dict[tuple[str, str | None], set[str]] = {}
         self._handlers: list[HandlerSpec] | None = None
         #: The handlers that want a completion, by its provider and state.
         self._wanted: dict[tuple[str, JobState], list[str]] = {}
         self._new: set[str] = set()
         self._changed: set[str] = set()
+        self._renamed: set[str] = set()
         self._counted: set[str] = set()
-        self._ended: set[str] = set()
-        self._kept_parts: dict[str, int] = {}
+        #: The jobs that have ended, each with the part of its result that is kept.
+        self._ended: dict[str, int] = {}
         self._looks: dict[str, Due] = {}
         self._dispatches: list[Dispatch] = []
         self._attempts: list[Attempt] = []
@@ -68,10 +65,11 @@ class Ledger:
 
     def named(self, provider: str, remote_id: str) -> Job | None:
         """The job that the provider calls *remote_id*: the newest open one, where it uses an id again."""
-        if (provider, remote_id) not in self._found:
-            self._load(self._find([(provider, remote_id)]))
+        name = (provider, remote_id)
+        if name not in self._called:
+            self._load(self._find([name]))
         # Among them are jobs of this very transaction, which are not in the table yet.
-        known = [self.jobs[one] for one in self._called[provider, remote_id]]
+        known = [self.jobs[one] for one in self._called[name]]
         return max(
             (job for job in known if job.remote_id == remote_id),
             key=lambda job: (not job.state.ended, job.id),
@@ -85,9 +83,7 @@ class Ledger:
         where, params = self._tx.among("id", missing)
         sql = f"SELECT {rows.JOB} FROM job WHERE {where} ORDER BY id {{for_update}}"
         for row in self._tx.run(sql, params):
-            job = rows.job_of(row)
-            self._names[job.id] = job.remote_id
-            self._keep(job)
+            self._keep(rows.job_of(row))
 
     def _find(self, called: Sequence[tuple[str, str]]) -> list[str]:
         """The id of the newest open job of each name, or of the newest."""
@@ -98,13 +94,16 @@ class Ledger:
             for remote_id, is_open, job_id in self._tx.run(sql, {"provider": provider} | params):
                 name, one = (provider, remote_id), (bool(is_open), job_id)
                 best[name] = max(best.get(name, one), one)
-        self._found.update(called)
+        for name in called:
+            self._called[name] = {
+                job.id for job in self.jobs.values() if (job.provider, job.remote_id) == name
+            }
         return [job_id for _, job_id in best.values()]
 
     def _keep(self, job: Job) -> None:
         self.jobs[job.id] = job
-        if job.remote_id is not None:
-            self._called[job.provider, job.remote_id].add(job.id)
+        if self._called and (called := self._called.get((job.provider, job.remote_id))) is not None:
+            called.add(job.id)
 
     def add(self, job: Job) -> None:
         """Record a new job."""
@@ -114,24 +113,24 @@ class Ledger:
     def put(self, job: Job) -> None:
         """Record a change of a job that is no move (an intent)."""
         if job.remote_id != self.jobs[job.id].remote_id:
+            self._renamed.add(job.id)
             self._keep(job)
         self.jobs[job.id] = job
         self._changed.add(job.id)
 
-    def count(self, job: Job) -> Job:
-        """Count one more callback of *job*; return the job as it is then."""
-        counted = self.jobs[job.id] = replace(job, callbacks=job.callbacks + 1)
-        self._counted.add(job.id)
-        return counted
+    def count(self, job_id: str) -> None:
+        """Count one more callback of a job."""
+        job = self.jobs[job_id]
+        self.jobs[job_id] = replace(job, callbacks=job.callbacks + 1)
+        self._counted.add(job_id)
 
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
         """Record a move: the job, and with a completion its dispatches."""
         job = move.job
         self.put(job)
         if move.completed:
-            self._ended.add(job.id)
+            self._ended[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
             self._looks.pop(job.id, None)
-            self._kept_parts[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
             self.dispatch(job, now=now, replay_id=LATE if move.late else "")
         elif move.look_now:
             self.look(job, run_at=now, result_url=move.result_url, candidate_id=candidate_id)
@@ -207,14 +206,10 @@ class Ledger:
         changed = sorted(self._changed - self._new)
         tx.update("job", rows.JOB_PROGRESS, [rows.progress_params(jobs[one]) for one in changed], key="id")
         counted = sorted(self._counted - self._changed - self._new)
-        tx.update(
-            "job", "callbacks", [{"id": one, "callbacks": jobs[one].callbacks} for one in counted], key="id"
-        )
-        named = [one for one in changed if jobs[one].remote_id != self._names[one]]
-        tx.update(
-            "job", "remote_id", [{"id": one, "remote_id": jobs[one].remote_id} for one in named], key="id"
-        )
-        self._end(sorted(self._ended - self._new))
+        tx.update("job", "callbacks", [(jobs[one].callbacks, one) for one in counted], key="id")
+        renamed = sorted(self._renamed - self._new)
+        tx.update("job", "remote_id", [(jobs[one].remote_id, one) for one in renamed], key="id")
+        self._end(sorted(self._ended.keys() - self._new))
         tx.insert(
             "due",
             rows.DUE,
@@ -225,7 +220,7 @@ class Ledger:
         tx.insert(
             "dispatch",
             rows.DISPATCH,
-            sorted(dispatches, key=itemgetter("job_id", "handler", "replay_id")),
+            sorted(dispatches, key=itemgetter(0, 1, 2)),
             conflict="ON CONFLICT DO NOTHING",
         )
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
@@ -242,4 +237,4 @@ class Ledger:
         untouched = {job_id for job_id, step, attempt in found if step == Step.LOOK and attempt == 0}
         for one in ids:
             if one not in untouched:
-                self._tx.run(_DROP_PARTS, {"id": one, "part": self._kept_parts[one]})
+                self._tx.run(_DROP_PARTS, {"id": one, "part": self._ended[one]})

@@ -64,7 +64,7 @@ def alive(tx: Transaction, node: Node, *, now: int) -> None:
         found = tx.run(
             f"SELECT name FROM handler WHERE {where} ORDER BY name {{for_update}} {{skip_locked}}", params
         )
-        tx.update("handler", "seen_at", [{"name": row[0], "seen_at": now} for row in found], key="name")
+        tx.update("handler", "seen_at", [(now, row[0]) for row in found], key="name")
         if len(found) < len(node.handlers):
             # The others are being marked by another node, or were forgotten while this one was silent.
             known = {row[0] for row in tx.run(f"SELECT name FROM handler WHERE {where}", params)}
@@ -75,10 +75,7 @@ def _register(tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int) -> 
     tx.insert(
         "handler",
         "name, provider, state, seen_at",
-        [
-            {"name": one.name, "provider": one.provider, "state": one.state, "seen_at": now}
-            for one in sorted(handlers, key=lambda one: one.name)
-        ],
+        [(one.name, one.provider, one.state, now) for one in sorted(handlers, key=lambda one: one.name)],
         conflict="ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, state = excluded.state, "
         "seen_at = excluded.seen_at",
     )
@@ -89,14 +86,14 @@ def _put(tx: Transaction, node: Node, *, now: int) -> None:
     tx.insert(
         "node",
         "name, role, started_at, seen_at",
-        [{"name": node.name, "role": node.role, "started_at": now, "seen_at": now}],
+        [(node.name, node.role, now, now)],
         conflict="ON CONFLICT (name) DO UPDATE SET role = excluded.role, seen_at = excluded.seen_at",
     )
 
 
 def leave(tx: Transaction, items: Sequence[str]) -> list[None]:
     """Forget nodes that end, by name."""
-    tx.delete("node", [{"name": name} for name in sorted(items)], key="name")
+    tx.delete("node", [(name,) for name in sorted(items)], key="name")
     return [None] * len(items)
 
 

@@ -106,18 +106,18 @@ class PostgresTransaction:
             self._cursor.execute(f"INSERT INTO {table} ({columns}) SELECT * FROM {source} {conflict}", params)
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
-        """Set *columns* of the rows that *key* names."""
+        """Set *columns* of the rows that the values after them name."""
         if rows:
-            source, params = self._arrays(table, f"{key}, {columns}", rows)
+            source, params = self._arrays(table, f"{columns}, {key}", rows)
             settings = ", ".join(f"{name} = given.{name}" for name in split(columns))
             self._cursor.execute(
-                f"UPDATE {table} SET {settings} FROM {source} AS given ({key}, {columns}) "
+                f"UPDATE {table} SET {settings} FROM {source} AS given ({columns}, {key}) "
                 f"WHERE {_matching(table, key)}",
                 params,
             )
 
     def delete(self, table: str, rows: Rows, *, key: str) -> None:
-        """Delete the rows that *key* names."""
+        """Delete the rows that are named by their *key*."""
         if rows:
             source, params = self._arrays(table, key, rows)
             self._cursor.execute(
@@ -158,7 +158,7 @@ class PostgresTransaction:
     def _arrays(self, table: str, columns: str, rows: Rows) -> tuple[str, dict[str, Any]]:
         names, types = split(columns), self._types_of(table)
         arrays = ", ".join(f"%({name})b::{types[name]}[]" for name in names)
-        return f"unnest({arrays})", {name: [row[name] for row in rows] for name in names}
+        return f"unnest({arrays})", dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 class Postgres:

@@ -69,16 +69,7 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
     tx.insert(
         "submission",
         _SUBMISSION,
-        [
-            {
-                "job_id": one.job.id,
-                "request": one.request,
-                "request_sha256": one.request_sha256,
-                "metadata": one.metadata,
-                "idempotency_key": one.idempotency_key,
-            }
-            for one in new
-        ],
+        [(one.job.id, one.request, one.request_sha256, one.metadata, one.idempotency_key) for one in new],
     )
     tx.insert("due", rows.DUE, [rows.due_params(_sending(one)) for one in new])
     return answers

@@ -22,10 +22,7 @@ def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, fir
     tx.insert(
         "result_chunk",
         "job_id, part, number, data",
-        [
-            {"job_id": job_id, "part": part, "number": number, "data": data}
-            for number, data in enumerate(cut(content), start=first)
-        ],
+        [(job_id, part, number, data) for number, data in enumerate(cut(content), start=first)],
     )
 
 

@@ -100,13 +100,11 @@ def _prune(tx: Transaction, item: Prune) -> Pruned:
 def _remember(tx: Transaction, old: Iterable[Row], *, now: int) -> None:
     """Keep the digests of what is deleted, and drop those that no retry can ask for any more."""
     tx.run("DELETE FROM pruned WHERE pruned_at < :before", {"before": now - _DIGESTS})
-    digests = [
-        {"digest": remote_digest(row[1], row[2]), "pruned_at": now} for row in old if row[2] is not None
-    ]
+    digests = [(remote_digest(row[1], row[2]), now) for row in old if row[2] is not None]
     tx.insert(
         "pruned",
         "digest, pruned_at",
-        sorted(digests, key=lambda one: bytes(one["digest"])),
+        sorted(digests),
         conflict="ON CONFLICT DO NOTHING",
     )
 
@@ -117,7 +115,7 @@ def _prune_nameless(tx: Transaction, before: int) -> int:
         f"SELECT id FROM callback WHERE {_OLD_NAMELESS} ORDER BY id LIMIT :limit {{for_update}} {{skip_locked}}",
         {"before": before, "limit": _NAMELESS},
     )
-    tx.delete("callback", [{"id": row[0]} for row in found], key="id")
+    tx.delete("callback", found, key="id")
     return len(found)
 
 

@@ -1,6 +1,6 @@
 """Nouns ↔ rows: the column lists, and how each noun is written and read back."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -37,9 +37,9 @@ DISPATCH: Final = (
 #: What may change of a job once it is recorded, but for its name. SQLite renews every index on a column that a
 #: statement sets, whether or not its value is another, so what does not change is not set.
 JOB_PROGRESS: Final = (
-    "state, response_url, cancel_url, submitted_at, succeeded_at, ended_at, deadline_at, submission, "
-    "cancel_requested_at, woken_by, settled_by, held_callback, held_offset, held_size, held_sha256, held_type, "
-    "error_code, error_text, callbacks"
+    "state, response_url, cancel_url, submitted_at, succeeded_at, ended_at, submission, cancel_requested_at, "
+    "woken_by, settled_by, held_callback, held_offset, held_size, held_sha256, held_type, error_code, error_text, "
+    "callbacks"
 )
 DUE_KEY: Final = "job_id, step"
 DISPATCH_KEY: Final = "job_id, handler, replay_id"
@@ -49,103 +49,159 @@ ATTEMPT: Final = (
 
 _encode = msgspec.json.encode
 _headers = msgspec.json.Decoder(list[tuple[str, str]])
-# To look a word up is a tenth of the work of calling its class.
+# To look a word up is a tenth of the work of calling its class; and ``value`` is a property, ``_value_`` is not.
 _STATES: Final = {one.value: one for one in JobState}
 _DELIVERIES: Final = {one.value: one for one in Delivery}
 _SOURCES: Final = {None: None} | {one.value: one for one in Source}
 
 
-def job_params(job: Job) -> dict[str, Any]:
-    """A job as parameters."""
-    return progress_params(job) | {
-        "provider": job.provider,
-        "operation": job.operation,
-        "delivery": job.delivery.value,
-        "key_id": job.key_id,
-        "remote_id": job.remote_id,
-        "created_at": job.created_at,
-        "keep_ms": job.keep_ms,
-        "keep_from": job.keep_from,
-    }
-
-
-def progress_params(job: Job) -> dict[str, Any]:
-    """What may change of a job, as parameters, with its id."""
+def job_params(job: Job) -> Row:
+    """A job as a row of JOB."""
     held, error = job.held, job.error
-    return {
-        "id": job.id,
-        "state": job.state.value,
-        "response_url": job.response_url,
-        "cancel_url": job.cancel_url,
-        "submitted_at": job.submitted_at,
-        "succeeded_at": job.succeeded_at,
-        "ended_at": job.ended_at,
-        "deadline_at": job.deadline_at,
-        "submission": job.submission,
-        "cancel_requested_at": job.cancel_requested_at,
-        "woken_by": job.woken_by,
-        "settled_by": None if job.settled_by is None else job.settled_by.value,
-        "held_callback": None if held is None else held.callback_id,
-        "held_offset": None if held is None else held.offset,
-        "held_size": None if held is None else held.size,
-        "held_sha256": None if held is None else held.sha256,
-        "held_type": None if held is None else held.content_type,
-        "error_code": None if error is None else error.code,
-        "error_text": None if error is None else error.text,
-        "callbacks": job.callbacks,
-    }
+    return (
+        job.id,
+        job.provider,
+        job.operation,
+        job.state._value_,
+        job.delivery._value_,
+        job.key_id,
+        job.remote_id,
+        job.response_url,
+        job.cancel_url,
+        job.created_at,
+        job.submitted_at,
+        job.succeeded_at,
+        job.ended_at,
+        job.deadline_at,
+        job.keep_ms,
+        job.keep_from,
+        job.submission,
+        job.cancel_requested_at,
+        job.woken_by,
+        None if job.settled_by is None else job.settled_by._value_,
+        None if held is None else held.callback_id,
+        None if held is None else held.offset,
+        None if held is None else held.size,
+        None if held is None else held.sha256,
+        None if held is None else held.content_type,
+        None if error is None else error.code,
+        None if error is None else error.text,
+        job.callbacks,
+    )
+
+
+def progress_params(job: Job) -> Row:
+    """What may change of a job as a row of JOB_PROGRESS, with its id."""
+    held, error = job.held, job.error
+    return (
+        job.state._value_,
+        job.response_url,
+        job.cancel_url,
+        job.submitted_at,
+        job.succeeded_at,
+        job.ended_at,
+        job.submission,
+        job.cancel_requested_at,
+        job.woken_by,
+        None if job.settled_by is None else job.settled_by._value_,
+        None if held is None else held.callback_id,
+        None if held is None else held.offset,
+        None if held is None else held.size,
+        None if held is None else held.sha256,
+        None if held is None else held.content_type,
+        None if error is None else error.code,
+        None if error is None else error.text,
+        job.callbacks,
+        job.id,
+    )
 
 
 def job_of(row: Row) -> Job:
     """A job from a row of JOB; metadata and result are loaded apart."""
+    (
+        job_id,
+        provider,
+        operation,
+        state,
+        delivery,
+        key_id,
+        remote_id,
+        response_url,
+        cancel_url,
+        created_at,
+        submitted_at,
+        succeeded_at,
+        ended_at,
+        deadline_at,
+        keep_ms,
+        keep_from,
+        submission,
+        cancel_requested_at,
+        woken_by,
+        settled_by,
+        held_callback,
+        held_offset,
+        held_size,
+        held_sha256,
+        held_type,
+        error_code,
+        error_text,
+        callbacks,
+    ) = row
     held = None
-    if row[22] is not None:
-        held = Held(callback_id=row[20], offset=row[21], size=row[22], sha256=row[23], content_type=row[24])
+    if held_size is not None:
+        held = Held(
+            callback_id=held_callback,
+            offset=held_offset,
+            size=held_size,
+            sha256=held_sha256,
+            content_type=held_type,
+        )
     return Job(
-        id=row[0],
-        provider=row[1],
-        operation=row[2],
-        state=_STATES[row[3]],
-        delivery=_DELIVERIES[row[4]],
-        key_id=row[5],
-        remote_id=row[6],
-        response_url=row[7],
-        cancel_url=row[8],
-        created_at=row[9],
-        submitted_at=row[10],
-        succeeded_at=row[11],
-        ended_at=row[12],
-        deadline_at=row[13],
-        keep_ms=row[14],
-        keep_from=row[15],
-        submission=row[16],
-        cancel_requested_at=row[17],
-        woken_by=row[18],
-        settled_by=_SOURCES[row[19]],
+        id=job_id,
+        provider=provider,
+        operation=operation,
+        state=_STATES[state],
+        delivery=_DELIVERIES[delivery],
+        key_id=key_id,
+        remote_id=remote_id,
+        response_url=response_url,
+        cancel_url=cancel_url,
+        created_at=created_at,
+        submitted_at=submitted_at,
+        succeeded_at=succeeded_at,
+        ended_at=ended_at,
+        deadline_at=deadline_at,
+        keep_ms=keep_ms,
+        keep_from=keep_from,
+        submission=submission,
+        cancel_requested_at=cancel_requested_at,
+        woken_by=woken_by,
+        settled_by=_SOURCES[settled_by],
         held=held,
-        error=None if row[25] is None else Failure(code=row[25], text=row[26] or ""),
-        callbacks=row[27],
+        error=None if error_code is None else Failure(code=error_code, text=error_text or ""),
+        callbacks=callbacks,
     )
 
 
-def callback_params(callback: Callback) -> dict[str, Any]:
-    """A callback as parameters. Header bytes are kept one to one as latin-1 text in JSON."""
-    return {
-        "id": callback.id,
-        "provider": callback.provider,
-        "route": callback.route,
-        "job_id": callback.job_id,
-        "received_at": callback.received_at,
-        "method": callback.method,
-        "query": callback.query,
-        "headers": _encode([(k.decode("latin-1"), v.decode("latin-1")) for k, v in callback.headers]),
-        "body": callback.body,
-        "verdict": callback.verdict.value,
-        "code": callback.code,
-        "key_id": callback.key_id,
-        "delivery_id": callback.delivery_id,
-        "remote_id": callback.remote_id,
-    }
+def callback_params(callback: Callback) -> Row:
+    """A callback as a row of CALLBACK. Header bytes are kept one to one as latin-1 text in JSON."""
+    return (
+        callback.id,
+        callback.provider,
+        callback.route,
+        callback.job_id,
+        callback.received_at,
+        callback.method,
+        callback.query,
+        _encode([(k.decode("latin-1"), v.decode("latin-1")) for k, v in callback.headers]),
+        callback.body,
+        callback.verdict._value_,
+        callback.code,
+        callback.key_id,
+        callback.delivery_id,
+        callback.remote_id,
+    )
 
 
 def callback_of(row: Row) -> Callback:
@@ -169,9 +225,21 @@ def callback_of(row: Row) -> Callback:
     )
 
 
-def due_params(due: Due) -> dict[str, Any]:
-    """A due row as parameters."""
-    return {name: getattr(due, name) for name in DUE.split(", ")} | {"step": due.step.value}
+def due_params(due: Due) -> Row:
+    """A due row as a row of DUE."""
+    return (
+        due.job_id,
+        due.step._value_,
+        due.provider,
+        due.run_at,
+        due.expires_at,
+        due.attempt,
+        due.owner,
+        due.failures,
+        due.spent_url,
+        due.result_url,
+        due.candidate_id,
+    )
 
 
 def due_of(row: Row) -> Due:
@@ -191,21 +259,21 @@ def due_of(row: Row) -> Due:
     )
 
 
-def dispatch_params(dispatch: Dispatch) -> dict[str, Any]:
-    """A dispatch as parameters."""
+def dispatch_params(dispatch: Dispatch) -> Row:
+    """A dispatch as a row of DISPATCH."""
     error = dispatch.error
-    return {
-        "job_id": dispatch.job_id,
-        "handler": dispatch.handler,
-        "replay_id": dispatch.replay_id,
-        "state": dispatch.state,
-        "run_at": dispatch.run_at,
-        "attempt": dispatch.attempt,
-        "owner": dispatch.owner,
-        "created_at": dispatch.created_at,
-        "error_code": None if error is None else error.code,
-        "error_text": None if error is None else error.text,
-    }
+    return (
+        dispatch.job_id,
+        dispatch.handler,
+        dispatch.replay_id,
+        dispatch.state,
+        dispatch.run_at,
+        dispatch.attempt,
+        dispatch.owner,
+        dispatch.created_at,
+        None if error is None else error.code,
+        None if error is None else error.text,
+    )
 
 
 def dispatch_of(row: Row) -> Dispatch:
@@ -223,21 +291,21 @@ def dispatch_of(row: Row) -> Dispatch:
     )
 
 
-def attempt_params(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as parameters."""
-    return {
-        "job_id": attempt.job_id,
-        "id": attempt.id,
-        "step": attempt.step,
-        "handler": attempt.handler,
-        "replay_id": attempt.replay_id,
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "duration_ms": attempt.duration_ms,
-        "outcome": attempt.outcome,
-        "code": attempt.code,
-        "detail": _encode(attempt.detail),
-    }
+def attempt_params(attempt: Attempt) -> Row:
+    """An attempt as a row of ATTEMPT."""
+    return (
+        attempt.job_id,
+        attempt.id,
+        attempt.step,
+        attempt.handler,
+        attempt.replay_id,
+        attempt.number,
+        attempt.started_at,
+        attempt.duration_ms,
+        attempt.outcome,
+        attempt.code,
+        _encode(attempt.detail),
+    )
 
 
 def attempt_of(row: Row) -> Attempt:

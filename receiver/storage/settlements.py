@@ -20,11 +20,7 @@ from receiver.storage.ledger import Ledger
 from receiver.storage.results import drop_part, write_chunks
 
 _FIND = f"SELECT {rows.DUE} FROM due WHERE job_id = :job_id AND step = :step {{for_update}}"
-_RESCHEDULE = (
-    "UPDATE due SET owner = NULL, run_at = :run_at, expires_at = :expires_at, failures = :failures, "
-    "spent_url = :spent_url, result_url = :result_url, candidate_id = :candidate_id "
-    "WHERE job_id = :job_id AND step = :step"
-)
+_PLAN = "owner, run_at, expires_at, failures, spent_url, result_url, candidate_id"
 _FORGET = "DELETE FROM due WHERE job_id = :job_id AND step = :step"
 #: Of failures in a row, this many are written to the timeline; the attempt numbers show the gap.
 _LOGGED_FAILURES = 3
@@ -345,7 +341,8 @@ def _fenced(tx: Transaction, due: Due) -> Due | None:
 
 
 def _reschedule(tx: Transaction, due: Due) -> None:
-    tx.run(_RESCHEDULE, rows.due_params(due))
+    plan = (None, due.run_at, due.expires_at, due.failures, due.spent_url, due.result_url, due.candidate_id)
+    tx.update("due", _PLAN, [(*plan, due.job_id, due.step.value)], key=rows.DUE_KEY)
 
 
 def timeline(job_id: str, *, step: str, started_at: int, now: int, outcome: str, **more: Any) -> Attempt:  # noqa: ANN401

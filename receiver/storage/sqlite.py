@@ -11,10 +11,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from operator import itemgetter
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,18 +57,17 @@ class SQLiteTransaction:
     def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
         """Insert *rows*."""
         if rows:
-            self._connection.executemany(_insert(table, columns, conflict), map(_values(columns), rows))
+            self._connection.executemany(_insert(table, columns, conflict), rows)
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
-        """Set *columns* of the rows that *key* names."""
+        """Set *columns* of the rows that the values after them name."""
         if rows:
-            given = map(_values(f"{columns}, {key}"), rows)
-            self._connection.executemany(_update(table, columns, key), given)
+            self._connection.executemany(_update(table, columns, key), rows)
 
     def delete(self, table: str, rows: Rows, *, key: str) -> None:
-        """Delete the rows that *key* names."""
+        """Delete the rows that are named by their *key*."""
         if rows:
-            self._connection.executemany(_delete(table, key), map(_values(key), rows))
+            self._connection.executemany(_delete(table, key), rows)
 
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
         """A condition that *column* is one of *values*.
@@ -76,10 +75,9 @@ class SQLiteTransaction:
         Their number is padded to a power of two by repeating the last one, so that ten statements, not five
         hundred, fill the cache of prepared ones.
         """
-        size = 1 << (len(values) - 1).bit_length() if values else 0
-        padded = list(values) + [values[-1]] * (size - len(values)) if values else []
-        params = {f"{column}_{number}": value for number, value in enumerate(padded)}
-        return f"{column} IN ({', '.join(f':{name}' for name in params)})", params
+        where, names = _among(column, 1 << (len(values) - 1).bit_length() if values else 0)
+        padding = repeat(values[-1]) if values else ()
+        return where, dict(zip(names, chain(values, padding), strict=False))
 
     def guard(self, names: Sequence[str]) -> None:
         """Nothing to do: whoever writes is alone."""
@@ -308,17 +306,14 @@ def _delete(table: str, key: str) -> str:
     return f"DELETE FROM {table} WHERE {_named(key)}"
 
 
+@cache
+def _among(column: str, size: int) -> tuple[str, list[str]]:
+    names = [f"{column}_{number}" for number in range(size)]
+    return f"{column} IN ({', '.join(f':{name}' for name in names)})", names
+
+
 def _named(key: str) -> str:
     return " AND ".join(f"{name} = ?" for name in split(key))
-
-
-@cache
-def _values(columns: str) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """Takes the values out of a row: parameters by place are bound faster than parameters by name."""
-    names = split(columns)
-    if len(names) == 1:
-        return lambda row: (row[names[0]],)
-    return itemgetter(*names)
 
 
 def _size(path: Path) -> int:

@@ -191,9 +191,10 @@ class Store:
         """Settle an attempt to cancel."""
         return await self._job(settlements.settle_cancels, item)
 
-    async def settle_dispatch(self, item: DispatchSettled) -> bool:
-        """Settle an attempt of a dispatch; whether it still was its owner's."""
-        return bool(await self._writer.call(dispatches.work, item))
+    async def settle_dispatches(self, items: Sequence[DispatchSettled]) -> list[bool]:
+        """Settle attempts of dispatches; whether each still was its owner's."""
+        settled: list[bool] = await self._writer.call(dispatches.work, items)
+        return settled
 
     async def spend(self, due: Due, url: str) -> bool:
         """Commit that the fetch of a single-use address begins."""

@@ -4,14 +4,19 @@ There is no linger timer: while one transaction is being written the next one's 
 """
 
 import asyncio
+import math
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from receiver.core.errors import ReceiverError, StoreUnavailableError
+from receiver.deadlines import Deadlines
 from receiver.storage.driver import ContendedError, Driver, Transaction
 
 log = structlog.get_logger(__name__)
@@ -25,19 +30,24 @@ MOST_WAITING: Final = 20_000
 _TRIES: Final = 3
 
 
-class _Wish:
+class _Wish(msgspec.Struct, eq=False):
     """One member of a transaction to come."""
 
-    __slots__ = ("future", "item", "loop", "method", "outcome", "taken", "withdrawn")
+    writer: "Writer"
+    method: Method
+    item: Any
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+    outcome: Any = None
+    taken: bool = False
+    withdrawn: bool = False
+    due: float = math.inf
 
-    def __init__(self, method: Method, item: object, loop: asyncio.AbstractEventLoop) -> None:
-        self.method = method
-        self.item = item
-        self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.outcome: Any = None
-        self.taken = False
-        self.withdrawn = False
+    def expire(self) -> None:
+        """Its caller's patience is at an end."""
+        # Whoever looks at the clock may be another loop than the caller's, and that one may be gone.
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.writer.withdraw, self)
 
 
 class Writer:
@@ -48,6 +58,7 @@ class Writer:
         self._waiting: deque[_Wish] = deque()
         self._news = threading.Condition()
         self._closing = self._told = False
+        self._deadlines = Deadlines()
         self._thread = threading.Thread(target=self._serve, name="receiver-writer", daemon=True)
         self._thread.start()
 
@@ -63,25 +74,26 @@ class Writer:
         Raises:
             StoreUnavailableError: it was not committed, or not in time.
         """
-        loop = asyncio.get_running_loop()
-        wish = _Wish(method, item, loop)
         if len(self._waiting) >= MOST_WAITING or self._closing:
             raise StoreUnavailableError("Too much waits for the database already; try again.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        wish = _Wish(self, method, item, loop, future)
         self._waiting.append(wish)
         if not self._told:
             # Once everything that is ready now has had its turn: what comes together is written together.
             self._told = True
             loop.call_soon(self._tell)
-        future = wish.future
         if patience is None:
             return await future
-        late = loop.call_later(patience, self._withdraw, wish)
+        wish.due = loop.time() + patience
+        self._deadlines.watch(wish, loop)
         try:
             return await future
         finally:
-            late.cancel()
+            self._deadlines.forget(wish)
             if future.cancelled():
-                self._withdraw(wish)
+                self.withdraw(wish)
             # Else they, an exception and, by its traceback, this frame would hold each other and the item.
             del future, wish, item
 
@@ -100,7 +112,8 @@ class Writer:
         with self._news:
             self._news.notify()
 
-    def _withdraw(self, wish: _Wish) -> None:
+    def withdraw(self, wish: _Wish) -> None:
+        """Tell the caller of *wish* that it has come to nothing, and drop it if nobody has taken it yet."""
         future = wish.future
         with self._news:
             if not wish.taken:
@@ -122,7 +135,7 @@ class Writer:
                     gone = self._write(part)
                 else:
                     _give_up(part, gone)
-                self._settle([wish for group in part for wish in group])
+                self._settle(list(chain.from_iterable(part)))
             try:
                 self._driver.relax()
             except Exception as error:  # noqa: BLE001  (the next one tries again; commits are unharmed)
@@ -130,7 +143,7 @@ class Writer:
 
     def _take(self) -> list[list[_Wish]]:
         """Wait for the next wishes, by method; none once everything is done and we are to stop."""
-        groups: dict[Method, list[_Wish]] = {}
+        groups: defaultdict[Method, list[_Wish]] = defaultdict(list)
         with self._news:
             while not groups:
                 while not self._waiting and not self._closing:
@@ -141,12 +154,12 @@ class Writer:
                     wish = self._waiting.popleft()
                     wish.taken = True
                     if not wish.withdrawn:
-                        groups.setdefault(wish.method, []).append(wish)
+                        groups[wish.method].append(wish)
         return list(groups.values())
 
     def _write(self, groups: Sequence[Sequence[_Wish]]) -> StoreUnavailableError | None:
         """Carry out *groups*, each the wishes of one method, as one transaction; why not, if the database is gone."""
-        wishes = [wish for group in groups for wish in group]
+        wishes = list(chain.from_iterable(groups))
         for _ in range(_TRIES):
             try:
                 outcomes: list[Any] = []
@@ -181,28 +194,24 @@ class Writer:
 
     @staticmethod
     def _settle(batch: Sequence[_Wish]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-        for wish in batch:
-            outcome = wish.outcome
-            by_loop.setdefault(wish.loop, []).append((wish.future, outcome))
-            if isinstance(outcome, Exception) and not isinstance(outcome, ReceiverError):
-                log.error("write_failed", error=repr(outcome), exc_info=outcome)
-        for loop, answers in by_loop.items():
+        for loop in {wish.loop for wish in batch}:
             try:
-                loop.call_soon_threadsafe(_answer, answers)
+                loop.call_soon_threadsafe(_answer, batch, loop)
             except RuntimeError:
-                log.warning("answer_undeliverable", waiting=len(answers))
+                log.warning("answer_undeliverable", waiting=len(batch))
 
 
 def _give_up(groups: Sequence[Sequence[_Wish]], error: Exception) -> None:
-    for group in groups:
-        for wish in group:
-            wish.outcome = error
+    if not isinstance(error, ReceiverError):
+        log.error("write_failed", error=repr(error), exc_info=error)
+    for wish in chain.from_iterable(groups):
+        wish.outcome = error
 
 
-def _answer(answers: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, outcome in answers:
-        if future.done():
+def _answer(batch: Sequence[_Wish], loop: asyncio.AbstractEventLoop) -> None:
+    for wish in batch:
+        future, outcome = wish.future, wish.outcome
+        if wish.loop is not loop or future.done():
             continue
         if isinstance(outcome, Exception):
             future.set_exception(outcome)

@@ -84,9 +84,7 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
     await desk.submit("wide")
     await desk.call_wide(DONE | {"id": "early"})
     with store.driver.write() as tx:
-        tx.insert(
-            "pruned", "digest, pruned_at", [{"digest": bytes([n, 0]), "pruned_at": n} for n in range(9)]
-        )
+        tx.insert("pruned", "digest, pruned_at", [(bytes([n, 0]), n) for n in range(9)])
     await desk.work("save", at=NOW + SECOND, limit=2)
     yield desk
     await store.close()
@@ -165,9 +163,9 @@ async def test_rows_are_read_in_bounded_memory(to_postgres: tuple[str, str], sma
             assert [row for batch in read for row in batch] == _rows(tx, attempts)
 
 
-def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
+def test_the_tables_are_those_that_the_migrations_make(empty_url: str) -> None:
     """On each database: no table is forgotten, and each has these columns, types and key."""
-    with opened(url) as (driver,):
+    with opened(empty_url) as (driver,):
         schema.migrate(driver)
         there = {name for name in driver.tables() if not name.startswith("sqlite_")}
         assert {one.name for one in tables.tables()} == there - {"migration"}

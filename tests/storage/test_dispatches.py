@@ -349,6 +349,32 @@ async def test_lists_are_paged_and_ids_found_by_prefix(desk: Desk) -> None:
         await desk.store.resolve("job_ffffffff")
 
 
+async def test_no_open_job_is_missing_from_their_list(desk: Desk) -> None:
+    """Whatever is due for it, one thing or two; and no job that has ended is in it, though it be looked at late."""
+    sending = await desk.submit(created_at=NOW + 1)
+    doubtful = await desk.submit(created_at=NOW + 2)
+    await desk.answer(doubtful)
+    overtaken = await desk.submit("waker", created_at=NOW + 3)
+    await desk.call(overtaken, {})
+    canceled = await desk.submitted(remote_id="r4", created_at=NOW + 4)
+    await desk.store.cancel(canceled.id, now=NOW + 5)
+    adopted = await desk.call_wide({"status": "working", "id": "r5"}, at=NOW + 6)
+    ended = await desk.submitted(remote_id="r7", created_at=NOW + 7)
+    await desk.call(ended, DONE)
+    given_up = await desk.submitted("waker", remote_id="r8", created_at=NOW + 8)
+    await desk.store.abandon(given_up.id, now=NOW + 9)
+    assert (await desk.call(given_up, {})).look
+    assert desk.count("due", f"job_id = '{given_up.id}'") == 1
+    assert desk.count("due", f"job_id = '{canceled.id}'") == 2
+    acme = [canceled.id, doubtful.id, sending.id]
+    assert [one.id for one in await desk.store.jobs(Page(state="open", provider="acme"))] == acme
+    everyone = [adopted.job_id, canceled.id, overtaken.id, doubtful.id, sending.id]
+    assert [one.id for one in await desk.store.jobs(Page(state="open"))] == everyone
+    assert desk.count("job", "ended_at IS NULL") == len(everyone)
+    page = Page(state="open", limit=2, before=canceled.id, since=NOW + 2)
+    assert [one.id for one in await desk.store.jobs(page)] == [overtaken.id, doubtful.id]
+
+
 async def test_open_jobs_name_the_keys_they_need(desk: Desk) -> None:
     """Ended ones do not."""
     await desk.submitted(key_id="aaaaaaaa")

@@ -1,11 +1,10 @@
 """Rows by the batch: whatever a driver is given comes back as it was, of every kind that the tables have."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from receiver.storage.driver import Driver
+from receiver.storage.driver import Driver, Row
 from receiver.storage.store import open_driver
 
 COLUMNS = "id, part, label, number, content"
@@ -35,22 +34,17 @@ def driver(url: str) -> Iterator[Driver]:
     opened.close()
 
 
-def things(many: int) -> list[dict[str, Any]]:
+def things(many: int) -> list[Row]:
     """Rows of every kind."""
     kinds = (KINDS[n % len(KINDS)] if n < len(KINDS) else (f"label {n}", n, b"%d" % n) for n in range(many))
-    return [
-        {"id": f"t{n:04}", "part": n % 2, "label": label, "number": number, "content": content}
-        for n, (label, number, content) in enumerate(kinds)
-    ]
+    return [(f"t{n:04}", n % 2, *kind) for n, kind in enumerate(kinds)]
 
 
-def stored(driver: Driver) -> list[dict[str, Any]]:
+def stored(driver: Driver) -> list[Row]:
     """What the table holds."""
     with driver.read() as tx:
         found = tx.run(f"SELECT {COLUMNS} FROM thing ORDER BY id, part")  # noqa: S608  (a list of columns)
-    names = COLUMNS.split(", ")
-    rows = [dict(zip(names, row, strict=True)) for row in found]
-    return [row | {"content": None if row["content"] is None else bytes(row["content"])} for row in rows]
+    return [(*row[:4], None if row[4] is None else bytes(row[4])) for row in found]
 
 
 @pytest.mark.parametrize("many", [0, 1, len(KINDS), 600])
@@ -60,15 +54,12 @@ def test_rows_are_written_changed_and_deleted_as_they_were_given(driver: Driver,
     with driver.write() as tx:
         tx.insert("thing", COLUMNS, rows)
     assert stored(driver) == rows
-    changed = [
-        row | {"label": other["label"], "number": other["number"], "content": other["content"]}
-        for row, other in zip(rows, reversed(rows), strict=True)
-    ]
+    changed = [(*row[:2], *other[2:]) for row, other in zip(rows, reversed(rows), strict=True)]
     with driver.write() as tx:
-        tx.update("thing", "label, number, content", changed, key=KEY)
+        tx.update("thing", "label, number, content", [(*row[2:], *row[:2]) for row in changed], key=KEY)
     assert stored(driver) == changed
     with driver.write() as tx:
-        tx.delete("thing", changed[::2], key=KEY)
+        tx.delete("thing", [row[:2] for row in changed[::2]], key=KEY)
     assert stored(driver) == changed[1::2]
 
 
@@ -85,20 +76,16 @@ def test_a_parameter_is_what_it_was_given_as(
             {"label": label, "number": number, "content": content},
         )
     assert told == number
-    assert stored(driver) == [
-        {"id": "a", "part": 1, "label": label, "number": number, "content": content},
-    ]
+    assert stored(driver) == [("a", 1, label, number, content)]
 
 
 def test_a_column_may_be_nothing_but_null(driver: Driver) -> None:
     """For every kind of column, in one row and in many."""
-    rows: list[dict[str, Any]] = [
-        {"id": f"t{n}", "part": n, "label": None, "number": None, "content": None} for n in range(3)
-    ]
+    rows: list[Row] = [(f"t{n}", n, None, None, None) for n in range(3)]
     with driver.write() as tx:
         tx.insert("thing", COLUMNS, rows[:1])
         tx.insert("thing", COLUMNS, rows[1:])
-        tx.update("thing", "label, number, content", rows, key=KEY)
+        tx.update("thing", "label, number, content", [(*row[2:], *row[:2]) for row in rows], key=KEY)
     assert stored(driver) == rows
 
 
@@ -107,16 +94,16 @@ def test_a_conflict_is_what_its_clause_says(driver: Driver) -> None:
     (row,) = things(1)
     with driver.write() as tx:
         tx.insert("thing", COLUMNS, [row])
-        tx.insert("thing", COLUMNS, [row | {"label": "other"}], conflict="ON CONFLICT DO NOTHING")
+        tx.insert("thing", COLUMNS, [(*row[:2], "other", *row[3:])], conflict="ON CONFLICT DO NOTHING")
     assert stored(driver) == [row]
     with driver.write() as tx:
         tx.insert(
             "thing",
             COLUMNS,
-            [row | {"label": "other"}],
+            [(*row[:2], "other", *row[3:])],
             conflict="ON CONFLICT (id, part) DO UPDATE SET label = excluded.label || coalesce(thing.label, '!')",
         )
-    assert stored(driver) == [row | {"label": "other!"}]
+    assert stored(driver) == [(*row[:2], "other!", *row[3:])]
 
 
 @pytest.mark.parametrize("many", [0, 1, 3, 600])
@@ -125,18 +112,18 @@ def test_a_row_is_among_those_that_are_named(driver: Driver, many: int) -> None:
     rows = things(600)
     with driver.write() as tx:
         tx.insert("thing", COLUMNS, rows)
-        where, params = tx.among("id", [row["id"] for row in rows[:many]] + ["nobody"] * min(many, 1))
+        where, params = tx.among("id", [row[0] for row in rows[:many]] + ["nobody"] * min(many, 1))
         sql = f"SELECT id FROM thing WHERE {where} ORDER BY id {{for_update}}"  # noqa: S608  (the driver's own)
         found = tx.run(sql, params)
-    assert [row[0] for row in found] == [row["id"] for row in rows[:many]]
+    assert [row[0] for row in found] == [row[0] for row in rows[:many]]
 
 
 def test_ids_are_in_the_order_of_their_bytes(driver: Driver) -> None:
     """Whatever language the database speaks: lists are paged by ids, and rows are locked in their order."""
     names = ["a", "B", "_", "b", "A", "\u00e4", "z", "0", "job_1", "job-1", "job_10"]
     with driver.write() as tx:
-        tx.insert("thing", "id, part", [{"id": name, "part": 0} for name in names])
-    assert [row["id"] for row in stored(driver)] == sorted(names, key=str.encode)
+        tx.insert("thing", "id, part", [(name, 0) for name in names])
+    assert [row[0] for row in stored(driver)] == sorted(names, key=str.encode)
 
 
 def test_what_fails_changes_nothing(driver: Driver) -> None:
