@@ -52,11 +52,12 @@ class Application:
         self._only_health = only_health
         # Starlette speaks the lifespan protocol for us; what it serves is built when the receiver has started.
         self._lifespan = Starlette(lifespan=receiver.lifespan)
-        self._built: tuple[Running, Front | None, Starlette] | None = None
+        self._built: tuple[Running | None, Front | None, Starlette] = None, None, self._lifespan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
             await self._lifespan(scope, receive, send)
             return
         try:
@@ -65,11 +66,12 @@ class Application:
             log.error("receiver_not_started")
             await problem(error)(scope, receive, send)
             return
-        if self._built is None or self._built[0] is not running:
+        built, front, api = self._built
+        if built is not running:
             front = None if self._only_health else Front(ingest=running.ingest, settings=running.settings)
-            self._built = running, front, self._build(running, only_health=self._only_health)
-        _, front, api = self._built
-        if front is None or scope["type"] != "http" or (address := address_of(scope)) is None:
+            api = self._build(running, only_health=self._only_health)
+            self._built = running, front, api
+        if front is None or kind != "http" or (address := address_of(scope)) is None:
             await api(scope, receive, send)
         else:
             await front(address, scope, receive, send)

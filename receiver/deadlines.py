@@ -1,11 +1,14 @@
-"""Deadlines: coroutines that are stopped when their time is up, by one timer for all of them.
+"""Deadlines: what may go on only so long, looked after by one timer for all of it.
 
-``asyncio.timeout`` sets a timer for each, which costs several times what a small handler does.
+A timer for each costs more than a small handler does, and a callback would need three of them.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 T = TypeVar("T")
 
@@ -14,28 +17,48 @@ class LateError(Exception):
     """Its time is up; a TimeoutError may be its own."""
 
 
-class _Span:
-    """What may take until ``end``, by the event loop's clock."""
+class Timed(Protocol):
+    """What may go on until ``due``, by the event loop's clock."""
 
-    __slots__ = ("end", "late", "task")
+    due: float
 
-    def __init__(self, task: "asyncio.Task[object]", end: float) -> None:
-        self.task = task
-        self.end = end
-        self.late = False
+    def expire(self) -> None:
+        """End it: its time is up."""
+        ...
 
-    def interrupt(self) -> None:
+
+class Span(msgspec.Struct, eq=False):
+    """A task that may take until ``due``, and is cancelled then."""
+
+    task: "asyncio.Task[Any]"
+    due: float
+    late: bool = False
+
+    def expire(self) -> None:
+        """Interrupt the task."""
         self.late = True
         self.task.cancel()
 
 
 class Deadlines:
-    """Stops what takes too long."""
+    """Ends what is late, at most a step after its time."""
 
-    def __init__(self) -> None:
-        self._spans: set[_Span] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._next = 0.0
+    def __init__(self, step: float = 0.05) -> None:
+        self._step = step
+        self._watched: set[Timed] = set()
+        #: The loop that looks, as long as there is something to look at.
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def watch(self, one: Timed, loop: asyncio.AbstractEventLoop) -> None:
+        """End *one* once it is due, which may change until then."""
+        self._watched.add(one)
+        if loop is not self._loop:
+            self._loop = loop
+            loop.call_later(self._step, self._look, loop)
+
+    def forget(self, one: Timed) -> None:
+        """Let *one* be."""
+        self._watched.discard(one)
 
     async def keep(self, function: Callable[[T], Any], given: T, timeout: float) -> None:  # noqa: ASYNC109
         """Await what *function* makes of *given* for at most *timeout* seconds.
@@ -44,13 +67,11 @@ class Deadlines:
             LateError: it was cancelled, because its time was up.
         """
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101  (whoever awaits is in one)
+        span = Span(task, loop.time() + timeout)
         cancelled = task.cancelling()
-        span = _Span(task, loop.time() + timeout)
-        self._spans.add(span)
-        if self._timer is None or span.end < self._next:
-            self._wake(loop, span.end)
+        self.watch(span, loop)
         try:
             await function(given)
         except (asyncio.CancelledError, TimeoutError) as error:
@@ -60,22 +81,20 @@ class Deadlines:
                 raise
             raise LateError from error
         finally:
-            self._spans.remove(span)
+            self.forget(span)
             if span.late:
                 task.uncancel()
 
-    def _wake(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._next = loop.call_at(when, self._look, loop), when
-
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Stop what is late; come back for whatever is next."""
-        self._timer = None
+        """End what is late; come back as long as there is anything."""
+        if loop is not self._loop:
+            return  # another one looks now
+        if self._watched:
+            loop.call_later(self._step, self._look, loop)
+        else:
+            self._loop = None
         now = loop.time()
-        for span in self._spans:
-            if span.end <= now and not span.late:
-                span.interrupt()
-        ahead = [span.end for span in self._spans if not span.late]
-        if ahead:
-            self._wake(loop, min(ahead))
+        for one in list(self._watched):
+            if one.due <= now:
+                one.due = math.inf
+                one.expire()

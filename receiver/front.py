@@ -12,19 +12,24 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.core.message import Message
 from receiver.core.model import Value
-from receiver.core.provider import Provider
 from receiver.core.reading import text_at
 from receiver.ingest import Answer, Ingest
 from receiver.settings import Settings
-from receiver.web import PRIVATE, RETRY, BodyRefused, Budget, broken, read_body
+from receiver.web import PRIVATE, RETRY, Bodies, BodyRefused, broken
 
 log = structlog.get_logger(__name__)
 
 #: Bytes of bodies that may be under way at once.
 _IN_FLIGHT: Final = 128 * 1024 * 1024
+_NO_CONTENT: Final = 204
 _UNAVAILABLE: Final = 503
 _PRIVATE: Final = [(name.encode(), value.encode()) for name, value in PRIVATE.items()]
 _RETRY: Final = [(name.encode(), value.encode()) for name, value in RETRY.items()]
+#: The headers of an answer without a body.
+_EMPTY: Final = [*_PRIVATE, (b"content-length", b"0")]
+
+#: An answer: its status, its headers and its body.
+_Told = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 class Address(Value, frozen=True):
@@ -40,12 +45,11 @@ def address_of(scope: Scope) -> Address | None:
     if root := scope.get("root_path"):
         # Mounted: the path begins with where, or does not, by the age of the framework that mounted us.
         path = path.removeprefix(root)
-    if path.startswith("/callbacks/"):
-        provider, found, token = path[11:].partition("/")
-        return Address(provider, token) if found and provider and token and "/" not in token else None
-    if path.startswith("/webhooks/"):
-        provider = path[10:]
-        return Address(provider, None) if provider and "/" not in provider else None
+    match path.split("/"):
+        case ["", "callbacks", provider, token] if provider and token:
+            return Address(provider, token)
+        case ["", "webhooks", provider] if provider:
+            return Address(provider, None)
     return None
 
 
@@ -54,68 +58,62 @@ class Front:
 
     def __init__(self, *, ingest: Ingest, settings: Settings) -> None:
         self._ingest = ingest
-        self._largest = settings.max_body
-        self._patience = settings.receive_timeout
-        self._budget = Budget(max(_IN_FLIGHT, 4 * settings.max_body))
+        self._bodies = Bodies(
+            largest=settings.max_body,
+            patience=settings.receive_timeout,
+            room=max(_IN_FLIGHT, 4 * settings.max_body),
+        )
 
     async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: 2xx only after the commit, 503 if there was none, 404 for all that is unknown."""
         try:
-            await self._take(address, scope, receive, send)
+            status, headers, body = await self._take(address, scope, receive)
+            # A list of its own: whatever we are mounted in may add to it.
+            await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+            await send({"type": "http.response.body", "body": body})
         except BodyRefused as refused:
             await refused.response(scope, receive, send)
         except Exception:
             log.exception("request_failed", route="callbacks" if address.token is not None else "webhooks")
             await broken()(scope, receive, send)
 
-    async def _take(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take(self, address: Address, scope: Scope, receive: Receive) -> _Told:
         # Before the body: a trailer must not become a header after the fact.
         headers = tuple(scope["headers"])
         way = self._ingest.way(address.provider, address.token)
         if way is None or not scope["path"].isascii():
-            await _answer(send, 404)
-            return
-        methods, method = _methods(way.provider), scope["method"]
+            return 404, _EMPTY, b""
+        callback, method = way.provider.callback, scope["method"]
+        methods = () if callback is None else callback.methods
         if method not in methods:
-            await _answer(send, 405, (b"allow", ", ".join(methods).encode()))
-            return
+            return 405, [(b"allow", ", ".join(methods).encode()), *_EMPTY], b""
         if method == "OPTIONS":
-            await _answer(send, 200, (b"allow", ", ".join(methods).encode()))
-            return
-        body = await read_body(
-            receive, headers, largest=self._largest, patience=self._patience, budget=self._budget
-        )
+            return 200, [(b"allow", ", ".join(methods).encode()), *_EMPTY], b""
+        body = await self._bodies.read(receive, headers)
         try:
             answer = await self._ingest(
                 way, method=method, query=scope["query_string"], headers=headers, body=body
             )
         finally:
-            self._budget.give(len(body))
-        await _tell(send, answer, echo=_echo(way.provider, body, headers))
+            self._bodies.give(len(body))
+        path = None if callback is None else callback.echo
+        return _told(answer, None if path is None else text_at(Message(body=body, headers=headers), path))
 
 
-def _methods(provider: Provider) -> tuple[str, ...]:
-    return provider.callback.methods if provider.callback is not None else ()
+def _told(answer: Answer, echo: str | None) -> _Told:
+    """What the sender hears."""
+    status = answer.status
+    retry = _RETRY if status == _UNAVAILABLE else ()
+    if answer.code is not None and status in {401, _UNAVAILABLE}:
+        return _with_body(status, f'{{"code":"{answer.code}"}}', b"application/json", *retry)
+    if echo is not None and status in range(200, 300):
+        return _with_body(status, echo, b"text/plain; charset=utf-8")
+    if status == _NO_CONTENT:
+        return status, _PRIVATE, b""  # no length either (RFC 9110, 8.6)
+    return status, [*_EMPTY, *retry] if retry else _EMPTY, b""
 
 
-def _echo(provider: Provider, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> str | None:
-    path = provider.callback.echo if provider.callback is not None else None
-    return None if path is None else text_at(Message(body=body, headers=headers), path)
-
-
-async def _tell(send: Send, answer: Answer, *, echo: str | None) -> None:
-    retry = _RETRY if answer.status == _UNAVAILABLE else ()
-    if answer.status in {401, _UNAVAILABLE} and answer.code is not None:
-        body = f'{{"code":"{answer.code}"}}'.encode()
-        await _answer(send, answer.status, *retry, (b"content-type", b"application/json"), body=body)
-    elif echo is not None and answer.status in range(200, 300):
-        plain = (b"content-type", b"text/plain; charset=utf-8")
-        await _answer(send, answer.status, plain, body=echo.encode())
-    else:
-        await _answer(send, answer.status, *retry)
-
-
-async def _answer(send: Send, status: int, *headers: tuple[bytes, bytes], body: bytes = b"") -> None:
-    length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)  # noqa: PLR2004  (RFC 9110, 8.6)
-    await send({"type": "http.response.start", "status": status, "headers": [*_PRIVATE, *headers, *length]})
-    await send({"type": "http.response.body", "body": body})
+def _with_body(status: int, text: str, kind: bytes, *more: tuple[bytes, bytes]) -> _Told:
+    body = text.encode()
+    length = () if status == _NO_CONTENT else ((b"content-length", b"%d" % len(body)),)
+    return status, [*_PRIVATE, *more, (b"content-type", kind), *length], body

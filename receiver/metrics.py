@@ -31,20 +31,26 @@ class Metrics:
     def __init__(self) -> None:
         self._counts: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _COUNTERS}
         self._moments: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _MOMENTS}
+        # Those that count each callback, at hand.
+        self._callbacks, self._jobs_settled = self._counts["callbacks"], self._counts["jobs_settled"]
+        self._last_callback, self._key_last_used = (
+            self._moments["last_callback"],
+            self._moments["key_last_used"],
+        )
 
     def callback(self, provider: str, verdict: str, *, now: int) -> None:
         """Count a callback."""
-        self._counts["callbacks"][provider, verdict] += 1
+        self._callbacks[provider, verdict] += 1
         if verdict in _GENUINE:
-            self._moments["last_callback"][provider,] = now
+            self._last_callback[provider,] = now
 
     def verified(self, provider: str, key_id: str, *, now: int) -> None:
         """Note that a key proved a callback: once the old one of a rotation is silent, it can be retired."""
-        self._moments["key_last_used"][provider, key_id] = now
+        self._key_last_used[provider, key_id] = now
 
     def settled(self, provider: str, by: str, state: str) -> None:
         """Count the end of a job."""
-        self._counts["jobs_settled"][provider, by, state] += 1
+        self._jobs_settled[provider, by, state] += 1
 
     def step(self, step: str, provider: str, outcome: str) -> None:
         """Count a request to a provider."""

@@ -2,148 +2,153 @@
 
 Tried on uvicorn 0.54: a silent connection, or one that trickles its headers, stays open for ever, headers of a
 megabyte are taken, and so are requests with no Host, two Hosts or a stacked Transfer-Encoding. What may reach
-the application is decided here; how long a body may take, where it is read (``web.read_body``).
+the application is decided here; how long a body may take, where it is read (``web.Bodies``).
 """
 
 import gc
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-if TYPE_CHECKING:
-    import asyncio
+from receiver.deadlines import Deadlines
 
+if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _LARGEST_HEAD: Final = 64 * 1024
 _MOST_HEADERS: Final = 128
 #: Seconds for requests that are in flight when the process is told to stop.
 _FARE_WELL: Final = 4
-
-
-class _Impatience:
-    """Closes connections on which nothing whole arrives in time.
-
-    One timer looks after all of them: one for each request would be a tenth of what a small request costs.
-    """
-
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._connections: set[_Waiting] = set()
-        self._looking = False
-
-    def watch(self, connection: "_Waiting") -> None:
-        self._connections.add(connection)
-        if not self._looking:
-            self._looking = True
-            self._again(connection.loop)
-
-    def forget(self, connection: "_Waiting") -> None:
-        self._connections.discard(connection)
-
-    def _again(self, loop: "asyncio.AbstractEventLoop") -> None:
-        loop.call_later(min(self._patience / 10, 1.0), self._look, loop)
-
-    def _look(self, loop: "asyncio.AbstractEventLoop") -> None:
-        before = loop.time() - self._patience
-        for one in list(self._connections):
-            if (
-                one.waiting_since is not None
-                and one.waiting_since < before
-                and not one.transport.is_closing()
-            ):
-                one.transport.close()
-        self._looking = bool(self._connections)
-        if self._looking:
-            self._again(loop)
-
-
-class _Waiting(Protocol):
-    """A connection that may be waiting for the rest of a head."""
-
-    loop: "asyncio.AbstractEventLoop"
-    transport: "asyncio.Transport"
-    waiting_since: float | None
+#: Seconds that a connection may be silent after an answer.
+_KEEP_ALIVE: Final = 15
 
 
 def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  (one class, many short methods)
     """The connection class: a request's head must arrive whole, small and unambiguous in *receive_timeout*."""
-    impatience = _Impatience(receive_timeout)
+    deadlines = Deadlines(step=min(receive_timeout / 10, 1.0))
 
     class BoundedProtocol(HttpToolsProtocol):
         """One connection."""
 
+        #: When it is closed, by the loop's clock: unless a head is whole by then, or another request begins.
+        due: float
+
         def connection_made(self, transport: Any) -> None:  # noqa: ANN401
             super().connection_made(transport)
-            self._in_head = False
-            self._heads = self._head_size = 0
-            self._body_complete = True
             self.headers: list[tuple[bytes, bytes]] = []
-            self.waiting_since: float | None = None
-            self._arm()
-            impatience.watch(self)
+            #: How many requests began here, whether the last one's head is under way, and whether it is all here.
+            self._begun, self._in_head, self._whole = 0, False, True
+            #: Whether what is read now is too small to hold a head that is too large.
+            self._small = False
+            #: Bytes in a row, in pieces of their own, that neither ended a head nor brought a part of a body.
+            self._gathered = 0
+            self.due = self.loop.time() + receive_timeout
+            deadlines.watch(self, self.loop)
 
         def data_received(self, data: bytes) -> None:
-            if self.cycle is None or self.cycle.response_complete:
-                # Whatever this is the beginning of, uvicorn has just stopped its own clock for it.
-                self._arm()
-            begun = self._heads if self._in_head else 0
+            begun, before = self._begun, None if self._whole else self._place()
+            self._small = before is None and len(data) <= _LARGEST_HEAD
             super().data_received(data)
-            if self._in_head and begun == self._heads:
-                # All of this belongs to one head. (What comes in one piece is measured once it is whole.)
-                self._head_size += len(data)
-            large = self._head_size > _LARGEST_HEAD or len(self.headers) > _MOST_HEADERS
-            if large and not self.transport.is_closing():
+            if self._begun == begun or not self._whole:
+                self._wait(before, len(data))
+
+        def _wait(self, before: tuple[int, bool, int] | None, size: int) -> None:
+            """Wait for what makes a request whole, unless it has grown too large."""
+            if self.transport.is_closing():
+                return
+            if self._whole:
+                if before is None and self.due < math.inf:
+                    # A stray line, and no answer is under way.
+                    self.due = min(self.due, self.loop.time() + receive_timeout)
+                return
+            if self._place() == before:
+                self._gathered += size
+            else:
+                # This piece may hold other things too; what comes in one piece is measured once it is whole.
+                self._gathered = 0
+                if self._in_head:
+                    self.due = self.loop.time() + receive_timeout
+            if self._gathered > _LARGEST_HEAD or len(self.headers) > _MOST_HEADERS:
                 self.send_400_response("The head is too large.")
 
+        def _place(self) -> tuple[int, bool, int]:
+            """How far the request that is under way has come."""
+            return self._begun, self._in_head, 0 if self._in_head else len(self.cycle.body)
+
         def on_message_begin(self) -> None:
-            self._in_head, self._head_size = True, 0
-            self._heads += 1
-            self._arm()
+            self._begun += 1
+            self._in_head, self._whole = True, False
             super().on_message_begin()
 
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self.headers.append((name.lower(), value))
+
         def on_headers_complete(self) -> None:
-            self.waiting_since = None
-            self._in_head = False
-            self._body_complete = False
-            _check_head(self.url, self.headers)
+            last = dict(self.headers)
+            _check_head(self.url, self.headers, last, small=self._small)
+            self.expect_100_continue = last.get(b"expect", b"").lower() == b"100-continue"
             super().on_headers_complete()
             # What follows the body is no header of this request; uvicorn would put it among them.
             self.headers = []
+            self._in_head = False
+            self.due = math.inf
 
         def on_message_complete(self) -> None:
-            self._body_complete = True
+            if len(self.headers) > _MOST_HEADERS:
+                raise ValueError("too many trailers")
+            self._whole = True
             super().on_message_complete()
 
         def on_response_complete(self) -> None:
-            super().on_response_complete()
-            if not self._body_complete and not self.transport.is_closing():
+            if self.pipeline or self.transport.is_closing():
+                super().on_response_complete()
+                return
+            # As uvicorn does it, but without a timer for each answer.
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            if self._whole:
+                self.due = self.loop.time() + _KEEP_ALIVE
+            elif not self._in_head:
                 # Answered before the body was here: nobody will read the rest of it.
                 self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            impatience.forget(self)
+            deadlines.forget(self)
             super().connection_lost(exc)
 
-        def _arm(self) -> None:
-            if self.waiting_since is None:
-                self.waiting_since = self.loop.time()
+        def expire(self) -> None:
+            self.transport.close()
 
     return BoundedProtocol
 
 
-def _check_head(url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Raise ValueError where a head is too large, or two readers could disagree about what it says."""
-    names = [name for name, _ in headers]
-    if len(names) > _MOST_HEADERS or len(url) + sum(map(len, chain.from_iterable(headers))) > _LARGEST_HEAD:
+def _check_head(
+    url: bytes, headers: Sequence[tuple[bytes, bytes]], last: Mapping[bytes, bytes], *, small: bool
+) -> None:
+    """Raise ValueError where a head is too large, or two readers could disagree about what it says.
+
+    Args:
+        url: What is asked for.
+        headers: As they came.
+        last: The last one of each name.
+        small: Whether all of it is known to be no larger than is allowed.
+    """
+    if len(headers) > _MOST_HEADERS or not (
+        small or len(url) + sum(map(len, chain.from_iterable(headers))) <= _LARGEST_HEAD
+    ):
         raise ValueError("the head is too large")
-    if names.count(b"host") != 1 or names.count(b"content-length") > 1:
-        raise ValueError("no host, or more than one")
-    if b"transfer-encoding" in names:
-        if b"content-length" in names:
+    if b"host" not in last:
+        raise ValueError("no host")
+    if len(last) != len(headers):
+        names = [name for name, _ in headers]
+        if names.count(b"host") > 1 or names.count(b"content-length") > 1:
+            raise ValueError("more than one host, or length")
+    if b"transfer-encoding" in last:
+        if b"content-length" in last:
             raise ValueError("two lengths")
         if any(
             name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers
@@ -178,7 +183,6 @@ def server(
         proxy_headers=False,
         log_config=None,
         backlog=backlog,
-        timeout_keep_alive=15,
         timeout_graceful_shutdown=_FARE_WELL,
     )
     return uvicorn.Server(config)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from receiver.core.errors import ReceiverError, RequestError, StoreUnavailableError
+from receiver.deadlines import Deadlines, Span
 
 #: Headers of every answer about a capability URL: nothing keeps it, nothing passes it on.
 PRIVATE: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
@@ -28,95 +30,69 @@ class BodyRefused(Exception):  # noqa: N818  (it is an answer, raised)
         self.response = Response(status_code=status, headers=PRIVATE | _CLOSE | retry)
 
 
-class Budget:
-    """Bytes that all requests under way may hold together: nobody fills the memory with halves of bodies."""
+class Bodies:
+    """Reads the bodies of requests, within bounds for each and for all that are under way together.
 
-    def __init__(self, size: int) -> None:
-        self._left = size
+    Args:
+        largest: Bytes of one body.
+        patience: Seconds that one may take.
+        room: Bytes that all may hold together, so that nobody fills the memory with halves of bodies.
+    """
 
-    def take(self, size: int) -> bool:
-        """Take *size* bytes if that many are left."""
-        if size > self._left:
-            return False
-        self._left -= size
-        return True
+    def __init__(self, *, largest: int, patience: float, room: float = math.inf) -> None:
+        self._largest = largest
+        self._patience = patience
+        self._room = room
+        self._deadlines = Deadlines()
+
+    async def read(self, receive: Receive, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Read a request's body; the room that it takes is the caller's to give back.
+
+        Raises:
+            BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left, 503 if there is no
+                room.
+        """
+        declared = dict(headers).get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:20]) > self._largest:
+            raise BodyRefused(413)
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None  # noqa: S101  (a server runs each request in one)
+        span = Span(task, loop.time() + self._patience)
+        self._deadlines.watch(span, loop)
+        pieces: list[bytes] = []
+        taken = 0
+        try:
+            while True:
+                message = await receive()
+                piece: bytes = message.get("body", b"")
+                size = len(piece)
+                if message["type"] == "http.disconnect":
+                    status = 400
+                elif taken + size > self._largest:
+                    status = 413
+                elif size > self._room:
+                    status = _BUSY
+                else:
+                    self._room -= size
+                    taken += size
+                    if not message.get("more_body"):
+                        return b"".join([*pieces, piece]) if pieces else piece
+                    pieces.append(piece)
+                    continue
+                raise BodyRefused(status)  # noqa: TRY301  (what was taken is given back below)
+        except BaseException as error:
+            self.give(taken)
+            # Whether it was cancelled because its time was up, and by nobody else.
+            if isinstance(error, asyncio.CancelledError) and span.late and task.uncancel() == 0:
+                raise BodyRefused(408) from None
+            raise
+        finally:
+            self._deadlines.forget(span)
 
     def give(self, size: int) -> None:
-        """Give bytes back."""
-        self._left += size
-
-
-async def read_body(
-    receive: Receive,
-    headers: Sequence[tuple[bytes, bytes]],
-    *,
-    largest: int,
-    patience: float,
-    budget: Budget | None = None,
-) -> bytes:
-    """Read a request's body, at most *largest* bytes within *patience* seconds.
-
-    What is taken from *budget* for the body that is returned is the caller's to give back.
-
-    Raises:
-        BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left, 503 if the budget
-            is spent.
-    """
-    declared = dict(headers).get(b"content-length", b"")
-    if declared.isdigit() and int(declared[:20]) > largest:
-        raise BodyRefused(413)
-    loop = asyncio.get_running_loop()
-    late = _Late(asyncio.current_task(loop))
-    # asyncio.timeout does this too, for five times the price: a third of what a small callback costs in all.
-    timer = loop.call_later(patience, late.interrupt)
-    pieces: list[bytes] = []
-    size = taken = 0
-    more = True
-    try:
-        while more:
-            message = await receive()
-            more = message.get("more_body", False)
-            piece: bytes = message.get("body", b"")
-            size += len(piece)
-            if message["type"] == "http.disconnect":
-                status = 400
-            elif size > largest:
-                status = 413
-            elif budget is not None and not budget.take(len(piece)):
-                status = _BUSY
-            else:
-                taken = size
-                pieces.append(piece)
-                continue
-            raise BodyRefused(status)  # noqa: TRY301  (what was taken is given back below)
-    except BaseException as error:
-        if budget is not None:
-            budget.give(taken)
-        if isinstance(error, asyncio.CancelledError) and late.is_why():
-            raise BodyRefused(408) from None
-        raise
-    finally:
-        timer.cancel()
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-class _Late:
-    """Interrupts a task whose time is up."""
-
-    __slots__ = ("_interrupted", "_task")
-
-    def __init__(self, task: asyncio.Task[Any] | None) -> None:
-        assert task is not None  # noqa: S101  (a server runs each request in a task)
-        self._task = task
-        self._interrupted = False
-
-    def interrupt(self) -> None:
-        self._interrupted = True
-        self._task.cancel()
-
-    def is_why(self) -> bool:
-        """Whether the task was cancelled by this, and by nobody else."""
-        return self._interrupted and self._task.uncancel() == 0
+        """Give room back."""
+        self._room += size
 
 
 def problem(error: ReceiverError, *, headers: Mapping[str, str] | None = None) -> Response:

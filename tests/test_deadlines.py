@@ -82,10 +82,53 @@ async def test_what_is_raised_says_whose_doing_it_was(
     assert task.cancelling() == 0
 
 
+class Noted:
+    """Notes when its time was up."""
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.ended: list[float] = []
+
+    def expire(self) -> None:
+        """Note it."""
+        self.ended.append(asyncio.get_running_loop().time())
+
+
+async def test_what_is_watched_is_ended_once_when_it_is_due() -> None:
+    """Its time may be put off, as for a connection that goes on; what is let be is not ended."""
+    deadlines, loop = Deadlines(step=0.01), asyncio.get_running_loop()
+    early, late, let = (Noted(loop.time() + 0.05) for _ in range(3))
+    for one in (early, late, let):
+        deadlines.watch(one, loop)
+    due = late.due = late.due + 0.2
+    deadlines.forget(let)
+    await asyncio.sleep(0.4)
+    assert len(early.ended) == len(late.ended) == 1
+    assert late.ended[0] >= due
+    assert let.ended == []
+
+
+def test_deadlines_outlive_a_loop() -> None:
+    """What one loop left behind when it ended hinders nobody on the next."""
+    deadlines = Deadlines(step=0.01)
+
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+        deadlines.watch(Noted(loop.time() + 60), loop)
+
+    asyncio.run(leave())
+
+    async def late() -> None:
+        with pytest.raises(LateError):
+            await deadlines.keep(sleep, 60, 0.05)
+
+    asyncio.run(late())
+
+
 async def test_a_cancellation_from_outside_stays_one() -> None:
     """Alone, and where the time is up in the same moment."""
     for most in (60.0, 0.0):
-        task = asyncio.create_task(Deadlines().keep(sleep, 60.0, most))
+        task = asyncio.create_task(Deadlines(step=most / 60).keep(sleep, 60.0, most))
         await asyncio.sleep(0)
         if most == 0:
             # Nothing else gets its turn until the time has long been up.

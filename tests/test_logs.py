@@ -2,8 +2,16 @@
 
 import asyncio
 import io
+import json
+import logging
 import threading
+from collections.abc import Iterator
 
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from receiver import logs
 from receiver.logs import Lines
 
 
@@ -75,3 +83,42 @@ async def test_lines_of_several_threads_are_all_there() -> None:
         await asyncio.sleep(0)
     written = [line for line in stream.getvalue().splitlines() if not line.startswith("loop")]
     assert sorted(written) == sorted(f"{number} {place}" for number in range(4) for place in range(500))
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Leave logging as it was."""
+    quieted = [logging.getLogger(name) for name in ("httpx", "httpcore", "uvicorn.access", "asyncio")]
+    levels = [one.level for one in quieted]
+    yield
+    structlog.reset_defaults()
+    for one, level in zip(quieted, levels, strict=True):
+        one.setLevel(level)
+
+
+def test_a_line_says_what_happened(logging_restored: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The event, what was bound, its facts, how much it matters and when; an exception without values."""
+    logs.configure("info")
+    log = structlog.get_logger().bind(node="a")
+    log.debug("unheard")
+    log.info("counted_%d", 1, node="b", odd=object)
+    try:
+        int("x")
+    except ValueError:
+        log.exception("failed")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert first.pop("timestamp") < second.pop("timestamp")
+    assert first == {"event": "counted_1", "level": "info", "node": "b", "odd": "<class 'object'>"}
+    (failure,) = second.pop("exception")
+    assert second == {"event": "failed", "level": "error", "node": "a"}
+    assert failure["exc_type"] == "ValueError"
+    assert "locals" not in failure["frames"][0]
+
+
+def test_lines_can_be_captured(logging_restored: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever tests a handler of their own sees with structlog's own means what was logged."""
+    logs.configure("info")
+    with capture_logs() as captured:
+        structlog.get_logger().info("seen", number=1)
+    assert captured == [{"event": "seen", "number": 1, "log_level": "info"}]
+    assert capsys.readouterr().err == ""

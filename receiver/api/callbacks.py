@@ -13,8 +13,8 @@ from receiver.core.identity import CALLBACK, is_id
 from receiver.documents import CallbackDetail, CallbackDocument, callback_detail, callback_document
 from receiver.proving import Proving
 from receiver.replay import Replay, Replayed
-from receiver.settings import Settings
 from receiver.storage.store import Store
+from receiver.web import Bodies
 
 
 class CallbackList(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,12 +28,12 @@ class Callbacks:
     """The operations on callbacks."""
 
     def __init__(
-        self, *, store: Store, catalog: Catalog, proving: Proving, settings: Settings, replay: Replay
+        self, *, store: Store, catalog: Catalog, proving: Proving, bodies: Bodies, replay: Replay
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._proving = proving
-        self._settings = settings
+        self._bodies = bodies
         self._replay = replay
         self._readers = callback_readers(catalog)
 
@@ -103,7 +103,7 @@ class Callbacks:
 
     async def replay(self, request: Request) -> Response:
         """Replay one callback."""
-        order = await read_document(request, ReplayOrder, settings=self._settings, empty=ReplayOrder())
+        order = await read_document(request, ReplayOrder, bodies=self._bodies, empty=ReplayOrder())
         named = _callback_id(request)
         try:
             replayed = await self._replay(named, handler=order.handler, dry_run=order.dry_run)

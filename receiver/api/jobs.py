@@ -16,10 +16,9 @@ from receiver.core.identity import JOB, is_id
 from receiver.core.model import Job
 from receiver.documents import JobDocument, RecordDocument, job_document, record_document
 from receiver.replay import Replay, Replayed
-from receiver.settings import Settings
 from receiver.storage.store import Store
 from receiver.submit import Order, Submit
-from receiver.web import PRIVATE
+from receiver.web import PRIVATE, Bodies
 
 #: What the outside sent is handed on as a file to be saved: a browser must neither guess nor run it.
 AS_FILE: Final = PRIVATE | {
@@ -64,7 +63,7 @@ class Jobs:
         *,
         store: Store,
         catalog: Catalog,
-        settings: Settings,
+        bodies: Bodies,
         submit: Submit,
         cancel: Cancel,
         replay: Replay,
@@ -72,7 +71,7 @@ class Jobs:
         notify: Callable[[], None],
     ) -> None:
         self._store = store
-        self._settings = settings
+        self._bodies = bodies
         self._submit = submit
         self._cancel = cancel
         self._replay = replay
@@ -139,7 +138,7 @@ class Jobs:
 
     async def submit(self, request: Request) -> Response:
         """Record a job and submit it: 202 with its callback URL, or 200 where the key names one already."""
-        wanted = await read_document(request, Submission, settings=self._settings)
+        wanted = await read_document(request, Submission, bodies=self._bodies)
         submitted = await self._submit(
             Order(
                 provider=wanted.provider,
@@ -197,7 +196,7 @@ class Jobs:
 
     async def replay(self, request: Request) -> Response:
         """Replay one job."""
-        order = await read_document(request, ReplayOrder, settings=self._settings, empty=ReplayOrder())
+        order = await read_document(request, ReplayOrder, bodies=self._bodies, empty=ReplayOrder())
         replayed = await self._replay(job_id(request), handler=order.handler, dry_run=order.dry_run)
         return answer(replayed, status=200 if order.dry_run else 202)
 

@@ -18,7 +18,7 @@ from receiver.core.errors import (
 )
 from receiver.core.jsontext import parse_json
 from receiver.settings import Settings
-from receiver.web import PRIVATE, RETRY, AccessError, BodyRefused, authorize, problem, read_body
+from receiver.web import PRIVATE, RETRY, AccessError, Bodies, BodyRefused, authorize, problem
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
@@ -171,7 +171,7 @@ def answer(document: object, *, status: int = 200) -> Response:
     )
 
 
-async def read_document(request: Request, kind: type[T], *, settings: Settings, empty: T | None = None) -> T:
+async def read_document(request: Request, kind: type[T], *, bodies: Bodies, empty: T | None = None) -> T:
     """Read the body as a document of *kind*, or take *empty* for an empty one.
 
     Raises:
@@ -179,12 +179,7 @@ async def read_document(request: Request, kind: type[T], *, settings: Settings, 
         MalformedError: it is not JSON.
         RequestError: it is not of *kind*; ``field`` names the part that is not.
     """
-    body = await read_body(
-        request.receive,
-        request.scope["headers"],
-        largest=settings.max_body,
-        patience=settings.receive_timeout,
-    )
+    body = await bodies.read(request.receive, request.scope["headers"])
     if not body and empty is not None:
         return empty
     try:

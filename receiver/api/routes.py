@@ -21,6 +21,7 @@ from receiver.replay import Replay
 from receiver.settings import Settings
 from receiver.storage.store import Store
 from receiver.submit import Submit
+from receiver.web import Bodies
 
 #: Whatever else is asked for below ``/v1``.
 _ELSEWHERE: Final = ("/v1", "/v1/{rest:path}")
@@ -44,20 +45,21 @@ class Api:
         notify: Callable[[], None],
     ) -> None:
         self._settings = settings
+        bodies = Bodies(largest=settings.max_body, patience=settings.receive_timeout)
         jobs = Jobs(
             store=store,
             catalog=catalog,
-            settings=settings,
+            bodies=bodies,
             submit=submit,
             cancel=cancel,
             replay=replay,
             clock=clock,
             notify=notify,
         )
-        callbacks = Callbacks(store=store, catalog=catalog, proving=proving, settings=settings, replay=replay)
+        callbacks = Callbacks(store=store, catalog=catalog, proving=proving, bodies=bodies, replay=replay)
         dispatches = Dispatches(store=store, clock=clock, notify=notify)
         verification = Verification(
-            catalog=catalog, keys=keys, proving=proving, settings=settings, clock=clock
+            catalog=catalog, keys=keys, proving=proving, settings=settings, bodies=bodies, clock=clock
         )
         #: What can be asked for; routes and OpenAPI are made from it, so neither can lack what the other has.
         self.operations: list[Operation] = [

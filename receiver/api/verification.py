@@ -22,7 +22,7 @@ from receiver.documents import Moment, timestamp
 from receiver.keys import Keys
 from receiver.proving import Proving, Way
 from receiver.settings import Settings
-from receiver.web import read_body
+from receiver.web import Bodies
 
 log = structlog.get_logger(__name__)
 
@@ -59,12 +59,20 @@ class Verification:
     """The operation on messages."""
 
     def __init__(
-        self, *, catalog: Catalog, keys: Keys, proving: Proving, settings: Settings, clock: Callable[[], int]
+        self,
+        *,
+        catalog: Catalog,
+        keys: Keys,
+        proving: Proving,
+        settings: Settings,
+        bodies: Bodies,
+        clock: Callable[[], int],
     ) -> None:
         self._catalog = catalog
         self._keys = keys
         self._proving = proving
         self._settings = settings
+        self._bodies = bodies
         self._clock = clock
 
     @property
@@ -90,12 +98,7 @@ class Verification:
         Raises:
             KeyUnavailableError: the key that would prove it is missing: our fault, so 503 and never 401.
         """
-        body = await read_body(
-            request.receive,
-            request.scope["headers"],
-            largest=self._settings.max_body,
-            patience=self._settings.receive_timeout,
-        )
+        body = await self._bodies.read(request.receive, request.scope["headers"])
         provider, scheme = self._described(request.path_params["provider"])
         now = self._moment(request)
         url = request.headers.get(_URL, "")
