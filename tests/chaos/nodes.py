@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from tests.path.world import API_TOKEN, MASTER_KEY, until
 from tests.ports import free_port
+from tests.warm import Process
 
 from .databases import Database, rows
 from .provider import SECRET, Provider, describe
@@ -41,7 +42,9 @@ class Node:
             "RECEIVER_PORT": str(self.port),
         }
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | subprocess.Popen[bytes] | None = None
+        #: It ends with whoever holds this.
+        self._held = -1
         #: What it has logged, in all its lives.
         self.log: list[dict[str, Any]] = []
 
@@ -73,16 +76,13 @@ class Node:
     def launch(self) -> None:
         """Start it."""
         self.kill()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "receiver", "serve"],
-            env=self.environ,
-            cwd=self._folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert self._process.stdout is not None
-        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        (held, self._held), (log, output) = os.pipe(), os.pipe()
+        try:
+            self._process = self._begun(held, output)
+        finally:
+            os.close(held)
+            os.close(output)
+            threading.Thread(target=self._listen, args=(log,), daemon=True).start()
 
     async def ready(self) -> None:
         """Wait until it says that it is ready."""
@@ -105,8 +105,8 @@ class Node:
             return
         self._process.kill()
         self._process.wait()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._process = None
+        os.close(self._held)
 
     async def terminate(self) -> tuple[int, float]:
         """Tell it to stop; what it exits with, and after how many seconds."""
@@ -129,9 +129,19 @@ class Node:
         pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="utf-8").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def _listen(self, output: IO[bytes]) -> None:
-        with output:
-            for line in output:
+    def _begun(self, held: int, output: int) -> "Process | subprocess.Popen[bytes]":
+        if "LD_PRELOAD" not in self.environ:
+            files = {0: held, 1: output, 2: output}
+            return Process(["serve"], environ=self.environ, folder=self._folder, files=files)
+        # A library can only be put before those of a program that begins.
+        command = [sys.executable, "-m", "receiver", "serve"]
+        return subprocess.Popen(
+            command, env=self.environ, cwd=self._folder, stdin=held, stdout=output, stderr=output
+        )
+
+    def _listen(self, log: int) -> None:
+        with open(log, "rb") as lines:
+            for line in lines:
                 try:
                     self.log.append(json.loads(line))
                 except ValueError:

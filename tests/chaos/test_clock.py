@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,18 @@ pytestmark = pytest.mark.skipif(
 _HOUR = 3600
 
 
+@pytest.fixture
+def clock(tmp_path: Path) -> Iterator[FalseClock]:
+    """A clock for one node."""
+    made = FalseClock(tmp_path)
+    yield made
+    made.close()
+
+
 async def test_a_clock_that_is_set_on_the_only_node(
-    tmp_path: Path, sqlite: SqliteFile, request: pytest.FixtureRequest
+    tmp_path: Path, sqlite: SqliteFile, clock: FalseClock, request: pytest.FixtureRequest
 ) -> None:
     """Set by an hour, back or forward, nothing is given up early, waits for an hour or runs twice, and limits hold."""
-    clock = FalseClock(tmp_path)
     # The provider's jobs have half an hour, so that an hour would end them if it counted.
     # A long lease is a rare sign of life: what goes by those alone would take everybody for dead.
     environ = clock.environ | {"RECEIVER_LEASE": "60"}
@@ -57,10 +65,9 @@ async def test_a_clock_that_is_set_on_the_only_node(
 
 
 async def test_a_clock_that_is_set_on_one_of_three_nodes(
-    tmp_path: Path, postgresql: PostgresDatabase, request: pytest.FixtureRequest
+    tmp_path: Path, postgresql: PostgresDatabase, clock: FalseClock, request: pytest.FixtureRequest
 ) -> None:
     """A node whose clock is an hour off says so and is not ready; it takes nobody's work away and gives none up."""
-    clock = FalseClock(tmp_path)
     async with (
         provider() as asked,
         cluster(tmp_path, postgresql, asked, environ=clock.environ) as nodes,

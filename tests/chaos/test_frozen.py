@@ -71,7 +71,7 @@ async def _freeze_one(nodes: Cluster) -> None:
     async def taken_over() -> bool:
         return not await nodes.held_by(name)
 
-    await until(taken_over, patience=LEASE + 20)
+    await until(taken_over, patience=LEASE + 20, pause=0.1)
     # Whoever took them over has settled them by now, or is at it; either way they are not its own any more.
     await asyncio.sleep(0.5)
     node.thaw()

@@ -30,16 +30,19 @@ async def test_a_node_that_is_killed_again_and_again(
         if not alone:
             # A submission whose sender is gone is left alone for 90 s, for nobody knows how far it came.
             await load.submit()
-        sending = asyncio.create_task(load.send(span=rounds(8), submit=alone))
-        for _ in range(rounds(8)):
-            await asyncio.sleep(random.uniform(0.1, 0.6))
-            await _kill(nodes, random.choice(nodes.nodes), alone=alone)
+        sending = asyncio.create_task(load.send(span=rounds(6), submit=alone))
+        async with asyncio.TaskGroup() as leases:
+            for _ in range(rounds(8)):
+                await asyncio.sleep(random.uniform(0.1, 0.6))
+                name = await _kill(nodes, random.choice(nodes.nodes), alone=alone)
+                leases.create_task(_taken_over(nodes, name))
         await sending
         await load.finish()
         (await prove(load, damage="kill -9")).record(request)
 
 
-async def _kill(nodes: Cluster, node: Node, *, alone: bool) -> None:
+async def _kill(nodes: Cluster, node: Node, *, alone: bool) -> str:
+    """Kill a node and start it again; what it was called."""
     name, killed = node.name, time.monotonic()
     node.kill()
     nodes.kills += 1
@@ -49,11 +52,16 @@ async def _kill(nodes: Cluster, node: Node, *, alone: bool) -> None:
         assert all(until < latest + 100 for until in await nodes.held_by(name))
     await node.start()
     await nodes.recovered(killed)
+    return name
+
+
+async def _taken_over(nodes: Cluster, name: str) -> None:
+    """Wait until nothing is held by a node of this name, which is no more."""
 
     async def taken_over() -> bool:
         return not await nodes.held_by(name)
 
-    await until(taken_over, patience=LEASE + 15)
+    await until(taken_over, patience=LEASE + 15, pause=0.1)
 
 
 async def test_a_handler_that_ends_the_process(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,28 +13,21 @@ import pytest
 from receiver.simulator import PROVIDERS
 from tests.ports import free_port
 
-from .programs import DATABASE_PASSWORD, Program, warmed
+from .programs import DATABASE_PASSWORD, Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 CHAT = json.dumps({"model": "sonar-deep-research", "messages": [{"role": "user", "content": "?"}]})
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[str]:
-    """The socket of a warm process."""
-    # A socket's path is short; pytest's folders are not.
-    with tempfile.TemporaryDirectory() as folder, warmed(Path(folder)) as path:
-        yield path
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory, warm: str) -> Iterator[Program]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """The program beside a process that serves, and a simulator behind both."""
     folder = tmp_path_factory.mktemp("cli")
     port = free_port()
-    program = Program.at(folder, warm, RECEIVER_PUBLIC_URL=f"http://127.0.0.1:{port}")
+    program = Program.at(folder, RECEIVER_PUBLIC_URL=f"http://127.0.0.1:{port}")
     with ExitStack() as stack:
         webhook = f"http://127.0.0.1:{port}/webhooks/pulse"
         simulator = stack.enter_context(
@@ -54,9 +45,9 @@ def program(tmp_path_factory: pytest.TempPathFactory, warm: str) -> Iterator[Pro
 
 
 @pytest.fixture
-def alone(tmp_path: Path, warm: str) -> Program:
+def alone(tmp_path: Path) -> Program:
     """The program on a database of its own, which nothing serves."""
-    return Program.at(tmp_path, warm)
+    return Program.at(tmp_path)
 
 
 @pytest.fixture

@@ -6,18 +6,18 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from tests.warm import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 #: Nothing may ever take longer, in seconds.
 PATIENCE = 15.0
@@ -73,7 +73,7 @@ class Finished:
 class Started:
     """A process that runs, with what it has printed so far."""
 
-    process: subprocess.Popen[str]
+    process: Process
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
 
@@ -101,19 +101,17 @@ class Program:
     """``python -m receiver`` in a folder of its own; whatever it prints is searched for secrets."""
 
     folder: Path
-    #: The socket of the warm process (``warm.py``).
-    warm: str
     settings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, folder: Path, warm: str, **settings: str) -> Program:
+    def at(cls, folder: Path, **settings: str) -> Program:
         """One that has handlers and every credential."""
         (folder / "hooks.py").write_text(HANDLERS, encoding="utf-8")
         own = {
             "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
             "RECEIVER_HANDLERS": "hooks:receiver",
         }
-        return cls(folder=folder, warm=warm, settings=SECRETS | own | settings)
+        return cls(folder=folder, settings=SECRETS | own | settings)
 
     def but(self, **settings: str) -> Program:
         """The same with other settings."""
@@ -128,7 +126,7 @@ class Program:
         return kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"} | self.settings
 
     def run(self, *arguments: str, given: str = "") -> Finished:
-        """Run a command to its end, in a process forked from a warm one."""
+        """Run a command to its end."""
         with (
             tempfile.TemporaryFile() as read,
             tempfile.TemporaryFile() as out,
@@ -136,8 +134,11 @@ class Program:
         ):
             read.write(given.encode())
             read.seek(0)
-            request = {"arguments": arguments, "environ": self.environ, "folder": str(self.folder)}
-            code = self._forked(json.dumps(request).encode(), [one.fileno() for one in (read, out, err)])
+            process = self._process(arguments, {0: read.fileno(), 1: out.fileno(), 2: err.fileno()})
+            try:
+                code = process.wait(PATIENCE)
+            finally:
+                process.kill()
             out.seek(0)
             err.seek(0)
             finished = Finished(code=code, out=out.read().decode(), err=err.read().decode())
@@ -145,18 +146,8 @@ class Program:
         assert "Traceback" not in finished.err, finished.err
         return finished
 
-    def _forked(self, request: bytes, descriptors: list[int]) -> int:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE)
-            connection.connect(self.warm)
-            socket.send_fds(connection, [request], descriptors)
-            with connection.makefile() as answers:
-                process = int(answers.readline())
-                try:
-                    return int(answers.readline())
-                except TimeoutError:
-                    os.kill(process, signal.SIGKILL)
-                    raise
+    def _process(self, arguments: tuple[str, ...], files: dict[int, int]) -> Process:
+        return Process(arguments, environ=self.environ, folder=self.folder, files=files)
 
     def json(self, *arguments: str, given: str = "") -> Any:  # noqa: ANN401
         """Run a command that succeeds, and return its JSON."""
@@ -173,19 +164,12 @@ class Program:
     @contextlib.contextmanager
     def started(self, *arguments: str) -> Iterator[Started]:
         """Start a command that stays; it is gone when the block ends."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "receiver", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env=self.environ,
-            encoding="utf-8",
-        )
+        (out, theirs_out), (err, theirs_err) = os.pipe(), os.pipe()
+        process = self._process(arguments, {1: theirs_out, 2: theirs_err})
+        os.close(theirs_out)
+        os.close(theirs_err)
         started = Started(process=process)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        readers = [_reading(process.stdout, started.out), _reading(process.stderr, started.err)]
+        readers = [_reading(out, started.out), _reading(err, started.err)]
         try:
             yield started
         finally:
@@ -198,32 +182,14 @@ class Program:
                     process.wait()
             for reader in readers:
                 reader.join()
-            process.stdout.close()
-            process.stderr.close()
             assert_no_secret("".join(started.out + started.err))
 
 
-@contextlib.contextmanager
-def warmed(folder: Path) -> Iterator[str]:
-    """A warm process; the path of its socket."""
-    path = folder / "warm"
-    script = Path(__file__).parent / "warm.py"
-    with subprocess.Popen([sys.executable, str(script), str(path)]) as process:
-        try:
-            until = time.monotonic() + PATIENCE
-            while not path.exists():
-                assert process.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.02)
-            yield str(path)
-        finally:
-            process.terminate()
-
-
-def _reading(stream: IO[str], lines: list[str]) -> threading.Thread:
+def _reading(descriptor: int, lines: list[str]) -> threading.Thread:
     def read() -> None:
-        for line in stream:
-            lines.append(line)  # noqa: PERF402  (each is there as soon as it is read)
+        with open(descriptor, encoding="utf-8") as stream:
+            for line in stream:
+                lines.append(line)  # noqa: PERF402  (each is there as soon as it is read)
 
     thread = threading.Thread(target=read)
     thread.start()

@@ -45,7 +45,7 @@ def test_a_handler_that_lives_is_not_forgotten(program: Program) -> None:
 
 def test_a_handler_that_was_removed_is_forgotten(on_postgres: Program) -> None:
     """PostgreSQL keeps it registered when nodes start without it; the doctor names the command that drops it."""
-    before = on_postgres.but(RECEIVER_LEASE="5")
+    before = on_postgres.but(RECEIVER_LEASE="2")
     (before.folder / "fewer.py").write_text(ONE_HANDLER, encoding="utf-8")
     after = before.but(RECEIVER_HANDLERS="fewer:receiver")
 

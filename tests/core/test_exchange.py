@@ -30,7 +30,7 @@ from tests.core.making import JOB_ID, LARGEST, NOW, SYSTEMS, acme, job, packaged
 
 T = TypeVar("T")
 URL = "https://hooks.example/callbacks/acme/token"
-RETRY = ((b"Retry-After", b"7"),)
+RETRY = ((b"retry-after", b"7"),)
 
 
 def play(

@@ -230,7 +230,8 @@ def note(name, job):
 def deadly(job):
     note("deadly", job)
     if job.metadata.get("deadly"):
-        time.sleep(0.4)  # let the process be seen alive first
+        while not Path("seen").exists():  # the process, alive
+            time.sleep(0.01)
         os._exit(3)
 
 @receiver.on(state="any", name="fine")
@@ -259,9 +260,12 @@ async def test_a_handler_that_kills_the_process_ends_as_a_dead_letter(world: Wor
             )
             submitted.append(answer.json()["id"])
         fatal, harmless = submitted
+        seen = world.folder / "seen"
         for _ in range(2):
+            seen.touch()
             assert process.running is not None
             assert await asyncio.to_thread(process.running.wait, 10) == 3
+            seen.unlink()
             await process.start()
 
         async def buried() -> bool:

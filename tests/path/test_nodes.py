@@ -36,9 +36,9 @@ def sleep(job):
 
 
 @pytest.fixture
-def world(world: World, postgres_url: str) -> World:
-    """The simulator, and an empty PostgreSQL."""
-    world.environ["RECEIVER_DATABASE_URL"] = postgres_url
+def world(world: World, migrated_url: str) -> World:
+    """The simulator, and a PostgreSQL with nothing in it."""
+    world.environ["RECEIVER_DATABASE_URL"] = migrated_url
     return world
 
 
@@ -108,7 +108,7 @@ async def test_the_node_that_works_hears_at_once_of_what_another_took(world: Wor
 @pytest.mark.parametrize("listens", [False, True])
 async def test_work_is_found_although_nobody_announces_it(
     world: World,
-    postgres_url: str,
+    migrated_url: str,
     listens: bool,  # noqa: FBT001  (a parameter)
 ) -> None:
     """A node that does not listen, or whose connection for it was cut, looks by itself every second."""
@@ -118,7 +118,7 @@ async def test_work_is_found_although_nobody_announces_it(
         node(world, noting(seen), port=world.port, worker=False) as hears,
         node(world, noting(seen), RECEIVER_LISTEN=setting),
     ):
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
+        with psycopg.connect(migrated_url, autocommit=True) as connection:
 
             def cut() -> bool:
                 return bool(connection.execute(END, (connection.info.dbname,)).fetchall())

@@ -3,9 +3,6 @@
 import asyncio
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +16,7 @@ from receiver import Job, Receiver, Settings
 from receiver.server import server
 from receiver.simulator import PROVIDERS, Simulator
 from receiver.storage.queries import Record
+from tests import warm
 from tests.ports import free_port
 
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -130,7 +128,7 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.running: subprocess.Popen[bytes] | None = None
+        self.running: warm.Process | None = None
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
@@ -141,14 +139,8 @@ class Process:
             "RUNS": str(self.world.runs),
         }
         with (self.world.folder / "serve.log").open("ab") as output:
-            self.running = subprocess.Popen(  # noqa: ASYNC220  (it is waited for nowhere on the loop)
-                [sys.executable, "-m", "receiver", "serve"],
-                env=environ,
-                cwd=self.world.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            files = dict.fromkeys((1, 2), output.fileno())
+            self.running = warm.Process(["serve"], environ=environ, folder=self.world.folder, files=files)
         async with httpx.AsyncClient(trust_env=False) as client:
 
             async def ready() -> bool:
@@ -164,7 +156,7 @@ class Process:
     def kill(self) -> None:
         """End it without a chance to do anything."""
         if self.running is not None and self.running.poll() is None:
-            self.running.send_signal(signal.SIGKILL)
+            self.running.kill()
             self.running.wait()
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  (httpx's options)
@@ -175,15 +167,18 @@ class Process:
 
 
 async def until(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], *, patience: float = 10.0
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]],
+    *,
+    patience: float = 10.0,
+    pause: float = 0.02,
 ) -> None:
-    """Wait until *condition* holds; fail after *patience* seconds."""
+    """Wait until *condition* holds, looking every *pause* seconds; fail after *patience* seconds."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         outcome = condition()
         if outcome if isinstance(outcome, bool) else await outcome:
             return
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
     raise AssertionError(f"{condition} did not come true within {patience} s")
 
 

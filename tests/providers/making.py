@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from receiver.catalog import load_file, packaged
 from receiver.core.message import lowered
 from receiver.core.model import Delivery, Job
+from receiver.core.parts import is_reference
 from receiver.core.provider import Provider
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message, load_key, sign
@@ -31,7 +32,8 @@ def scheme_of(name: str) -> Scheme:
     """How the provider signs."""
     scheme = PROVIDERS[name].verify
     assert scheme is not None
-    return scheme
+    # An audience that is a setting is put in when the catalog is loaded.
+    return replace(scheme, audience="ours") if is_reference(scheme.audience or "") else scheme
 
 
 @cache

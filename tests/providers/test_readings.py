@@ -121,9 +121,10 @@ def test_a_proxied_description_keeps_its_templates() -> None:
 
 def test_a_token_that_does_not_name_the_body_vouches_for_its_claims_only() -> None:
     """Whatever body comes with Gemini's token, it is a reason to ask about the job, and nothing more."""
-    provider, key = PROVIDERS["gemini-dynamic"], key_of("gemini-dynamic")
+    scheme, key = scheme_of("gemini-dynamic"), key_of("gemini-dynamic")
+    provider = replace(PROVIDERS["gemini-dynamic"], verify=scheme)
     body = b'{"type": "interaction.completed", "data": {"id": "forged"}}'
-    headers = lowered(sign(body, scheme=scheme_of("gemini-dynamic"), key=key, now=NOW))
+    headers = lowered(sign(body, scheme=scheme, key=key, now=NOW))
     message = Message(body=body.replace(b"forged", b"altered"), headers=headers)
     examined = examine(message, provider=provider, keys=[key], now=NOW, largest=LARGEST)
     assert examined.remote_id is None

@@ -11,16 +11,25 @@ from tests.storage.making import Desk
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database."""
+    """The address of a database with nothing in it; where making the tables takes long they are there."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/receiver.db"
+    made: str = request.getfixturevalue("migrated_url")
+    return made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database without any table."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.db"
     made: str = request.getfixturevalue("postgres_url")
     return made
 
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    """An open store on an empty database."""
+    """An open store on a database with nothing in it."""
     opened = await Store.open(url)
     yield opened
     await opened.close()

@@ -19,9 +19,9 @@ LISTENING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()
 
 
 @pytest.fixture
-def url(postgres_url: str) -> str:
-    """The address of an empty database."""
-    return postgres_url
+def url(migrated_url: str) -> str:
+    """The address of a database with nothing in it."""
+    return migrated_url
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ async def test_an_open_database_has_the_schema(store: Store) -> None:
     schema.check(store.driver)
 
 
-async def test_those_who_come_at_once_agree(url: str) -> None:
+async def test_those_who_come_at_once_agree(empty_url: str) -> None:
     """Four find an empty database: one brings it up to date, the others wait for it, and all go on."""
 
     def migrate() -> list[str]:
-        driver = open_driver(url)
+        driver = open_driver(empty_url)
         try:
             return schema.migrate(driver)
         finally:
@@ -34,17 +34,17 @@ async def test_those_who_come_at_once_agree(url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         carried_out = list(threads.map(lambda _: migrate(), range(4)))
     assert sorted(carried_out) == [[], [], [], schema.known()]
-    store = await Store.open(url, migrate=False)
+    store = await Store.open(empty_url, migrate=False)
     await store.submit(new_job())
     await store.close()
 
 
-async def test_whoever_may_not_migrate_makes_nothing(url: str) -> None:
+async def test_whoever_may_not_migrate_makes_nothing(empty_url: str) -> None:
     """Where there is no database of ours it says so, and there is none afterwards."""
     with pytest.raises(NotFoundError) as refused:
-        await Store.open(url, migrate=False)
+        await Store.open(empty_url, migrate=False)
     assert refused.value.code == "database_missing"
-    driver = open_driver(url)
+    driver = open_driver(empty_url)
     assert await asyncio.to_thread(driver.tables) == set()
     driver.close()
 
@@ -69,9 +69,9 @@ async def test_a_newer_schema_is_refused(store: Store, url: str, migrate: bool) 
     assert refused.value.code == "schema_newer"
 
 
-async def test_a_migration_that_fails_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_leaves_nothing(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one transaction: the next attempt finds the database as it was."""
-    driver = open_driver(url)
+    driver = open_driver(empty_url)
 
     def broken(script: str) -> list[str]:
         return [*statements(script), "CREATE TABLE job (id {text})"]

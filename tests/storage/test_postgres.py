@@ -33,9 +33,9 @@ WAITING = (
 
 
 @pytest.fixture
-def url(postgres_url: str) -> str:
-    """The address of an empty database."""
-    return postgres_url
+def url(migrated_url: str) -> str:
+    """The address of a database with nothing in it."""
+    return migrated_url
 
 
 @contextmanager
@@ -182,14 +182,14 @@ driver = postgres.Postgres(sys.argv[1])
 try:
     with driver.write() as tx:
         tx.guard(["name"])
-        tx.run("UPDATE quarantine SET entries = 1")
+        tx.run("UPDATE tally SET entries = 1")
         print("held", flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
-        tx.run("UPDATE quarantine SET entries = 2")
+        tx.run("UPDATE tally SET entries = 2")
 except StoreUnavailableError as error:
     print("lost", flush=True)
 with driver.write() as tx:
-    tx.run("UPDATE quarantine SET entries = entries + 10")
+    tx.run("UPDATE tally SET entries = entries + 10")
 print("again", flush=True)
 """
 
@@ -198,8 +198,8 @@ def test_a_frozen_node_loses_what_it_holds(url: str) -> None:
     """Its transaction is undone and the others go on; thawed, it hears of it and goes on itself."""
     driver = open_driver(url)
     with driver.write() as tx:
-        tx.run("CREATE TABLE quarantine (entries {integer})")
-        tx.run("INSERT INTO quarantine VALUES (0)")
+        tx.run("CREATE TABLE tally (entries {integer})")
+        tx.run("INSERT INTO tally VALUES (0)")
     with subprocess.Popen(
         [sys.executable, "-c", FROZEN, url], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -209,14 +209,14 @@ def test_a_frozen_node_loses_what_it_holds(url: str) -> None:
             began = time.monotonic()
             with driver.write() as tx:
                 tx.guard(["name"])
-                assert tx.run("UPDATE quarantine SET entries = entries + 100 RETURNING entries") == [(100,)]
+                assert tx.run("UPDATE tally SET entries = entries + 100 RETURNING entries") == [(100,)]
             assert time.monotonic() - began < 3
             process.send_signal(18)
             assert process.communicate(timeout=30)[0] == "lost\nagain\n"
         finally:
             process.kill()
     with driver.read() as tx:
-        assert tx.run("SELECT entries FROM quarantine") == [(110,)]
+        assert tx.run("SELECT entries FROM tally") == [(110,)]
     driver.close()
 
 

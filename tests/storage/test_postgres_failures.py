@@ -20,9 +20,9 @@ END = f"SELECT count(pg_terminate_backend(pid, 5000)) {OTHERS}".encode()
 
 
 @pytest.fixture
-def url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The address of an empty database at a server that may be stopped."""
-    made = postgres_server.create()
+def url(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """The address of a database with nothing in it, at a server that may be stopped."""
+    made = postgres_server.create(template=postgres_template)
     yield made
     postgres_server.start()
     postgres_server.drop(made)

@@ -40,8 +40,8 @@ Desks = tuple[Desk, Desk]
 
 @pytest.fixture(params=["postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database that several nodes may serve."""
-    made: str = request.getfixturevalue("postgres_url")
+    """The address of a database that several nodes may serve, with nothing in it."""
+    made: str = request.getfixturevalue("migrated_url")
     return made
 
 

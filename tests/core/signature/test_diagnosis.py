@@ -185,7 +185,7 @@ CASES: dict[str, Case] = {
     "a signature cut off": Case("signature_truncated", replaced(GENUINE, SIGNATURE, PROOF[:-8])),
     "junk for a signature": Case("signature_malformed", replaced(GENUINE, SIGNATURE, b"sha256=" + b"z" * 64)),
     "a header sent twice": Case(
-        "signature_malformed", replace(GENUINE, headers=[*GENUINE.headers, (SIGNATURE, PROOF)])
+        "signature_malformed", replace(GENUINE, headers=[*GENUINE.headers, (SIGNATURE.lower(), PROOF)])
     ),
     # content
     "a timestamp left out of the content": Case(
