@@ -41,20 +41,23 @@ class Span(msgspec.Struct, eq=False):
 
 
 class Deadlines:
-    """Ends what is late, at most a step after its time."""
+    """Ends what is late, at most a step after its time; for one event loop at a time."""
 
     def __init__(self, step: float = 0.05) -> None:
         self._step = step
         self._watched: set[Timed] = set()
-        #: The loop that looks, as long as there is something to look at.
+        #: The loop that looks, as long as there is something to look at, and when it does next.
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, one: Timed, loop: asyncio.AbstractEventLoop) -> None:
         """End *one* once it is due, which may change until then."""
         self._watched.add(one)
         if loop is not self._loop:
+            if self._timer is not None:
+                self._timer.cancel()
             self._loop = loop
-            loop.call_later(self._step, self._look, loop)
+            self._timer = loop.call_later(self._step, self._look, loop)
 
     def forget(self, one: Timed) -> None:
         """Let *one* be."""
@@ -90,9 +93,9 @@ class Deadlines:
         if loop is not self._loop:
             return  # another one looks now
         if self._watched:
-            loop.call_later(self._step, self._look, loop)
+            self._timer = loop.call_later(self._step, self._look, loop)
         else:
-            self._loop = None
+            self._loop = self._timer = None
         now = loop.time()
         for one in list(self._watched):
             if one.due <= now:

@@ -5,6 +5,7 @@ deployed as it is, or mounted into another application, a callback takes this on
 (provider, token, path) gets the same empty 404, so that nobody learns which.
 """
 
+from functools import cache
 from typing import Final
 
 import structlog
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 _IN_FLIGHT: Final = 128 * 1024 * 1024
 _NO_CONTENT: Final = 204
 _UNAVAILABLE: Final = 503
+_GOOD: Final = range(200, 300)
+#: Bytes of a body in which a word to be echoed is looked for.
+_LARGEST_HANDSHAKE: Final = 64 * 1024
 _PRIVATE: Final = [(name.encode(), value.encode()) for name, value in PRIVATE.items()]
 _RETRY: Final = [(name.encode(), value.encode()) for name, value in RETRY.items()]
 #: The headers of an answer without a body.
@@ -72,10 +76,14 @@ class Front:
             await send({"type": "http.response.start", "status": status, "headers": [*headers]})
             await send({"type": "http.response.body", "body": body})
         except BodyRefused as refused:
-            await refused.response(scope, receive, send)
+            response = refused.response
         except Exception:
             log.exception("request_failed", route="callbacks" if address.token is not None else "webhooks")
-            await broken()(scope, receive, send)
+            response = broken()
+        else:
+            return
+        # Not above: an error that is being handled holds what had come of the body.
+        await response(scope, receive, send)
 
     async def _take(self, address: Address, scope: Scope, receive: Receive) -> _Told:
         # Before the body: a trailer must not become a header after the fact.
@@ -97,20 +105,28 @@ class Front:
         finally:
             self._bodies.give(len(body))
         path = None if callback is None else callback.echo
-        return _told(answer, None if path is None else text_at(Message(body=body, headers=headers), path))
+        # Only what was proved is read, and a handshake is small: nobody has the event loop parse megabytes.
+        if path is None or answer.status not in _GOOD or len(body) > _LARGEST_HANDSHAKE:
+            return _told(answer, None)
+        return _told(answer, text_at(Message(body=body, headers=headers), path))
 
 
 def _told(answer: Answer, echo: str | None) -> _Told:
     """What the sender hears."""
     status = answer.status
-    retry = _RETRY if status == _UNAVAILABLE else ()
     if answer.code is not None and status in {401, _UNAVAILABLE}:
-        return _with_body(status, f'{{"code":"{answer.code}"}}', b"application/json", *retry)
-    if echo is not None and status in range(200, 300):
+        return _coded(status, answer.code)
+    if echo is not None:
         return _with_body(status, echo, b"text/plain; charset=utf-8")
     if status == _NO_CONTENT:
         return status, _PRIVATE, b""  # no length either (RFC 9110, 8.6)
-    return status, [*_EMPTY, *retry] if retry else _EMPTY, b""
+    return status, [*_EMPTY, *_RETRY] if status == _UNAVAILABLE else _EMPTY, b""
+
+
+@cache
+def _coded(status: int, code: str) -> _Told:
+    retry = _RETRY if status == _UNAVAILABLE else ()
+    return _with_body(status, f'{{"code":"{code}"}}', b"application/json", *retry)
 
 
 def _with_body(status: int, text: str, kind: bytes, *more: tuple[bytes, bytes]) -> _Told:

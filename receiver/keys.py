@@ -53,15 +53,16 @@ class Keys:
         encoding = provider.callback.secret_encoding if provider.callback is not None else "hex"
         return raw.hex().encode() if encoding == "hex" else base64.b64encode(raw)
 
+    def fixed(self, provider: Provider) -> tuple[Key, ...] | None:
+        """What ``verifying`` said of a provider whose keys stay as they are while this process runs."""
+        return self._fixed.get(provider.name)
+
     def verifying(self, provider: Provider, *, job_id: str | None, master: MasterKey | None) -> Sequence[Key]:
         """The keys that prove a callback of *provider* genuine, newest first.
 
         Raises:
             KeyUnavailableError: none is configured.
         """
-        fixed = self._fixed.get(provider.name)
-        if fixed is not None:
-            return fixed
         if not provider.signed or provider.verify is None or provider.key is None:
             return ()
         if provider.key.source == "per-job":

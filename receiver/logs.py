@@ -47,6 +47,8 @@ class Lines:
             self._turn = loop
             loop.call_soon(self.flush)
 
+    debug = info = warning = error = critical = msg
+
     def flush(self) -> None:
         """Write what waits."""
         with self._writing:
@@ -85,7 +87,7 @@ def configure(level: str = "info") -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, **facts: Any) -> None:  # noqa: ANN401
+def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, /, **facts: Any) -> None:  # noqa: ANN401
     """Do what structlog does, in half the steps: ours end in a line, and all lines go one way."""
     line: Any = {**self._context, **facts, "event": event}
     try:
@@ -93,7 +95,7 @@ def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, **fac
             line = process(self._logger, method, line)
     except structlog.DropEvent:
         return
-    self._logger.msg(line)
+    getattr(self._logger, method)(line)
 
 
 def _describe(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

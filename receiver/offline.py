@@ -16,7 +16,7 @@ def verify_message(
     provider: str,
     *,
     body: bytes,
-    headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]],
+    headers: Mapping[str, str] | Sequence[tuple[bytes, bytes]] | Sequence[tuple[str, str]],
     url: str = "",
     keys: Sequence[str] | None = None,
     at: datetime | None = None,
@@ -54,11 +54,12 @@ def verify_message(
             None,
         )
         loaded = own.verifying(described, job_id=job_id, master=master)
-    pairs = (
-        [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        if isinstance(headers, Mapping)
-        else headers
-    )
-    message = Message(body=body, headers=lowered(pairs), url=url, query=url.partition("?")[2].encode())
+    given = headers.items() if isinstance(headers, Mapping) else headers
+    pairs = lowered((_raw(name), _raw(value)) for name, value in given)
+    message = Message(body=body, headers=pairs, url=url, query=url.partition("?")[2].encode())
     now = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
     return verify(message, scheme=described.verify, keys=loaded, now=now)
+
+
+def _raw(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("latin-1")

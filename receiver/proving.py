@@ -4,7 +4,7 @@ They may be configured, derived for one job, published by the provider, or hande
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -59,24 +59,26 @@ class Proving:
         scheme = way.provider.verify
         if scheme is not None and scheme.covers_url:
             message = replace(message, url=self._signed_url(message, way))
-        keys = await self.keys_for(way)
+        keys = self._keys.fixed(way.provider) or await self.keys_for(way)
+        work = partial(examine, message, provider=way.provider, now=now, largest=self._largest)
         try:
-            return await self._examine(message, way.provider, keys, now)
+            if len(message.body) < _LARGE and _ENCODED not in dict(message.headers):
+                return work(keys=keys)
+            return await self._apart(work, keys)
         except KeyUnknownError:
             fresh = await self._key_sets.keys(way.provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return await self._examine(message, way.provider, fresh, now)
+            return await self._apart(work, fresh)
 
-    async def _examine(self, message: Message, provider: Provider, keys: Sequence[Key], now: int) -> Examined:
-        if len(message.body) < _LARGE and _ENCODED not in dict(message.headers):
-            return examine(message, provider=provider, keys=keys, now=now, largest=self._largest)
-        # Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time,
-        # because each takes many times its size in memory.
+    async def _apart(self, work: Callable[..., Examined], keys: Sequence[Key]) -> Examined:
+        """Do *work* off the event loop.
+
+        Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time, because each
+        takes many times its size in memory.
+        """
         async with self._reading:
-            return await asyncio.to_thread(
-                partial(examine, message, provider=provider, keys=keys, now=now, largest=self._largest)
-            )
+            return await asyncio.to_thread(work, keys=keys)
 
     async def examine_stored(self, callback: Callback, provider: Provider) -> tuple[Examined, str]:
         """Prove and read a stored callback again, as of its arrival, with the keys now in force.

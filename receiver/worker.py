@@ -151,8 +151,8 @@ class Worker:
         #: What runs here, or has ended and is not recorded yet, as it was claimed and by its identity: just these
         #: leases are kept alive, and given back at the end.
         self._held: dict[int, Due | Dispatch] = {}
-        #: How handlers ended in this turn of the event loop.
-        self._ended: list[DispatchSettled] = []
+        #: How handlers ended in this turn of the event loop; at its end this is recorded.
+        self._unrecorded: list[DispatchSettled] = []
         self._key_id = key_id
         self._lease_ms = lease_ms
         self._keep_days = keep_days
@@ -162,6 +162,8 @@ class Worker:
         self._dispatches = _Turns(self._take_dispatches)
         self._turns: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        # Apart, because what runs may be cancelled, and the record of what has ended may not.
+        self._records: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()
         self._allowances: dict[str, _Allowance] = {}
         self._draining = self._stopping = False
@@ -206,8 +208,8 @@ class Worker:
         """Wait for what runs, and for what begins when it ends (to record how)."""
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
-        while self._tasks and (left := until - loop.time()) > 0:
-            await asyncio.wait(self._tasks, timeout=left)
+        while (running := self._tasks | self._records) and (left := until - loop.time()) > 0:
+            await asyncio.wait(running, timeout=left)
 
     async def _take_due(self) -> bool:
         # Read before it is seen whether the clock was set: what is old by it is so by no step.
@@ -262,15 +264,11 @@ class Worker:
     def _spawn(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
         self._busy[slot] += 1
         self._held[id(lease)] = lease
-        self._begin(self._keep(slot, lease, work))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _begin(self._keep(slot, lease, work), self._tasks)
 
     async def _keep(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
         """Do *work*; until its end is recorded its lease is held."""
+        ended: object = None
         try:
             ended = await work
         except StoreUnavailableError as error:
@@ -283,38 +281,37 @@ class Worker:
         except Exception:
             # The lease lapses and the work comes back; what failed is ours to read.
             log.exception("work_failed", slot=slot)
-        else:
-            if isinstance(ended, DispatchSettled):
-                if not self._ended:
-                    self._begin(self._record())
-                self._ended.append(ended)
-                return
         finally:
             # A handler's slot is free once it has ended: what is claimed for it shares the commit of its end.
             self._busy[slot] -= 1
             self._dispatches.notify()
             if isinstance(lease, Due):
                 self._dues.notify()
-        del self._held[id(lease)]
+        if isinstance(ended, DispatchSettled):
+            if not self._unrecorded:
+                _begin(self._record(), self._records)
+            self._unrecorded.append(ended)
+        else:
+            del self._held[id(lease)]
 
     async def _record(self) -> None:
         """Record how handlers ended in one turn of the event loop."""
-        ended, self._ended = self._ended, []
+        ended, self._unrecorded = self._unrecorded, []
         await self._settle(ended)
 
     async def _settle(self, ended: Sequence[DispatchSettled]) -> None:
         try:
             await self._steps.dispatch.settle(ended)
-        except StoreUnavailableError as error:
-            for one in ended:
-                log.warning("work_not_settled", slot=f"handler {one.dispatch.handler}", reason=str(error))
-        except Exception:
+        except Exception as error:
             if len(ended) > 1:
-                # One that cannot be recorded must not take the others with it.
-                for one in ended:
-                    await self._settle([one])
+                # One that cannot be recorded, or whose row another holds, must not take the others with it.
+                await asyncio.gather(*(self._settle([one]) for one in ended))
                 return
-            log.exception("work_failed", slot=f"handler {ended[0].dispatch.handler}")
+            slot = f"handler {ended[0].dispatch.handler}"
+            if isinstance(error, StoreUnavailableError):
+                log.warning("work_not_settled", slot=slot, reason=str(error))
+            else:
+                log.exception("work_failed", slot=slot)
         for one in ended:
             del self._held[id(one.dispatch)]
 
@@ -359,3 +356,9 @@ class Worker:
             after = pruned.after
             if pruned.deleted:
                 log.info("jobs_pruned", **pruned.deleted)
+
+
+def _begin(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    among.add(task)
+    task.add_done_callback(among.discard)

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
-from receiver.deadlines import Deadlines, LateError
+from receiver.deadlines import Deadlines, LateError, Span
 
 
 async def sleep(seconds: float) -> None:
@@ -137,3 +138,31 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+class Counting(Deadlines):
+    """Counts how often it looks."""
+
+    looks = 0
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.looks += 1
+        super()._look(loop)
+
+
+def test_two_loops_in_turn_make_one_timer() -> None:
+    """However often another loop takes over, there is one that looks, and once in a step."""
+    deadlines = Counting(step=0.02)
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+
+    async def watch() -> None:
+        loop = asyncio.get_running_loop()
+        deadlines.watch(Span(cast("asyncio.Task[object]", asyncio.current_task()), loop.time() + 100), loop)
+
+    for _ in range(50):
+        for loop in loops:
+            loop.run_until_complete(watch())
+    loops[1].run_until_complete(asyncio.sleep(0.1))
+    for loop in loops:
+        loop.close()
+    assert 1 <= deadlines.looks <= 8

@@ -122,3 +122,22 @@ def test_lines_can_be_captured(logging_restored: None, capsys: pytest.CaptureFix
         structlog.get_logger().info("seen", number=1)
     assert captured == [{"event": "seen", "number": 1, "log_level": "info"}]
     assert capsys.readouterr().err == ""
+
+
+def test_facts_may_be_called_as_they_like(logging_restored: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """A handler's own line has its own words: none of ours stands in their way."""
+    logs.configure()
+    structlog.get_logger().info("told", method="POST", name="mine")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["method"], line["name"], line["level"]) == ("told", "POST", "mine", "info")
+
+
+def test_another_librarys_logger_may_be_wrapped(
+    logging_restored: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a handler's code wraps for itself is handed the line by the level's name."""
+    logs.configure()
+    structlog.wrap_logger(logging.getLogger("theirs")).warning("careful", number=1)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert json.loads(record.getMessage())["number"] == 1

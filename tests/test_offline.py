@@ -50,7 +50,7 @@ def test_headers_come_in_any_letter_case_and_as_mapping_or_pairs(form: Callable[
     keys = SECRETS.split(",")[:1]
     pairs = [(form(name.decode()).encode(), value) for name, value in PULSE.headers]
     mapping = {name.decode(): value.decode() for name, value in pairs}
-    for headers in (pairs, mapping):
+    for headers in (pairs, mapping, list(mapping.items())):
         assert verify("pulse", body=PULSE.body, headers=headers, keys=keys, at=AT, settings=settings())
     twice = [*pairs, (b"wEBHOOK-iD", b"msg_2")]
     with pytest.raises(RejectionError) as refused:

@@ -1,18 +1,24 @@
 """The server's bounds, with the least application: what a connection may keep open, and for how long."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver import server
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
+_PIECE = 16 * 1024
+_LONG = 64 * 1024 * 1024
 _CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -23,12 +29,27 @@ async def count(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"{len(body)} bytes")
 
 
+class Flowing:
+    """An application with a long answer, which it never lets go of the loop to send; it counts what it has sent."""
+
+    sent = 0
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer."""
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(_LONG // _PIECE):
+                await send({"type": "http.response.body", "body": bytes(_PIECE), "more_body": True})
+                self.sent += _PIECE
+            await send({"type": "http.response.body"})
+
+
 @asynccontextmanager
 async def connected(
-    *, receive_timeout: float = 5
+    *, receive_timeout: float = 5, app: ASGIApp | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to a server that counts."""
-    app = Starlette(routes=[Route("/", count, methods=["POST"])])
+    """A connection to a server that counts, or to *app*."""
+    app = app or Starlette(routes=[Route("/", count, methods=["POST"])])
     serving = server.server(app, host="127.0.0.1", port=0, receive_timeout=receive_timeout)
     task = asyncio.create_task(serving.serve())
     while not serving.started:  # noqa: ASYNC110  (uvicorn tells nobody)
@@ -52,6 +73,28 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
     assert head.startswith(b"HTTP/1.1 200 ")
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
     return await reader.readexactly(length)
+
+
+async def test_requests_in_a_row_wait_in_bounded_numbers() -> None:
+    """One read may hold ten thousand requests: whoever sends so many without an answer is not served."""
+    async with connected() as (reader, writer):
+        writer.write((_HEAD + b"Content-Length: 0\r\n\r\n") * 500)
+        with suppress(ConnectionError):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_body_is_never_taken_for_what_follows_an_upgrade() -> None:
+    """The parser would drop it, or read it as the next request; so it is refused, and nothing false is recorded."""
+    async with connected() as (reader, writer):
+        writer.write(_HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_an_upgrade_that_is_not_ours_is_passed_over() -> None:
+    """Without a body nothing can be mistaken: the request is answered as any other."""
+    async with connected() as (reader, writer):
+        writer.write(_HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n")
+        assert await answer(reader) == b"0 bytes"
 
 
 async def test_a_trailer_without_an_end_ends_the_connection() -> None:
@@ -108,3 +151,85 @@ async def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) ->
             writer.write(_HEAD + b"Content-Length: 0\r\n\r\n")
             assert await answer(reader) == b"0 bytes"
         assert await reader.read() == b""
+
+
+async def test_an_answer_is_one_packet() -> None:
+    """Its head and its body leave together, and wake whoever waits for them once."""
+    async with connected() as (reader, writer):
+        for number in range(1, 4):
+            writer.write(_HEAD + b"Content-Length: 0\r\n\r\n")
+            assert await answer(reader) == b"0 bytes"
+            # tcpi_data_segs_in, linux/tcp.h
+            info = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+            assert struct.unpack_from("=I", info, 152) == (number,)
+
+
+async def test_whoever_does_not_read_is_not_sent_more() -> None:
+    """What is sent to a connection is gathered only so far: a long answer waits for its reader, not in memory."""
+    app = Flowing()
+    async with connected(app=app) as (reader, writer):
+        writer.write(_HEAD + b"Content-Length: 0\r\n\r\n")
+        before = -1
+        while app.sent != before:
+            before = app.sent
+            await asyncio.sleep(0.3)
+        # As much as the buffers of two sockets hold, and ours.
+        assert 0 < app.sent < _LONG // 2
+        received = 0
+        while received < _LONG:
+            received += len(await reader.read(1 << 20))
+        assert app.sent == _LONG
+
+
+class Together:
+    """An application that answers all requests in the same turn of the loop, once it is told."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer."""
+        if scope["type"] == "http":
+            self.asked += 1
+            await self.go.wait()
+            await PlainTextResponse("here")(scope, _receive, send)
+
+
+async def _with_one_reset(delay: int) -> int:
+    """Six connections wait for their answers, one is reset; how many of the others hear theirs, and another one."""
+    app = Together()
+    async with connected(app=app) as (_, writer):
+        address = writer.get_extra_info("peername")
+        others = [await asyncio.open_connection(*address) for _ in range(6)]
+        for _, other in others:
+            other.write(_HEAD + b"Content-Length: 0\r\n\r\n")
+        while app.asked < len(others):  # noqa: ASYNC110  (it is asked on this very loop)
+            await asyncio.sleep(0.01)
+        _, gone = others.pop(0)
+        copy = gone.get_extra_info("socket").dup()
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.transport.abort()
+        await asyncio.sleep(0.05)
+        copy.close()
+        for _ in range(delay):
+            await asyncio.sleep(0)
+        app.go.set()
+        heard = 0
+        for reader, other in others:
+            for _ in range(2):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        heard += await answer(reader) == b"here"
+                other.write(_HEAD + b"Content-Length: 0\r\n\r\n")
+        for other in (gone, *(other for _, other in others)):
+            other.close()
+            await other.wait_closed()
+        return heard
+
+
+@pytest.mark.parametrize("delay", range(3))
+def test_a_connection_that_is_reset_takes_no_answer_of_another_along(delay: int) -> None:
+    """Answers leave together; that one of their connections is gone by then concerns the others in nothing."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(_with_one_reset(delay)) == 10

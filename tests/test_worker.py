@@ -1,12 +1,13 @@
 """The worker on a real store: a clock that is set in mid-turn, and how long a lease is held."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import psycopg
 import pytest
 
 from receiver.catalog import Catalog
@@ -15,6 +16,7 @@ from receiver.core.model import HOUR, Job
 from receiver.dispatch import RunDispatch
 from receiver.handlers import Handlers
 from receiver.metrics import Metrics
+from receiver.storage import postgres
 from receiver.storage.claims import Claimed, Leases
 from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.store import Store
@@ -120,26 +122,42 @@ class Refusing(RunDispatch):
         await super().settle(ended)
 
 
+def _recorded(desk: Desk) -> list[tuple[str, str]]:
+    return desk.rows("SELECT handler, outcome FROM attempt WHERE step = 'dispatch' ORDER BY handler")
+
+
 @asynccontextmanager
 async def dispatching(
-    tmp_path: Path, run: type[RunDispatch], *names: str
+    url: Path | str, run: type[RunDispatch], *names: str, jobs: int = 1
 ) -> AsyncIterator[tuple[Worker, Desk, asyncio.Event]]:
-    """A worker that runs handlers of those names for one job; all have begun, and end upon the event."""
-    store = await Store.open(f"sqlite:///{tmp_path}/receiver.db")
+    """A worker that runs handlers of those names for a job; all have begun, and end upon the event.
+
+    One that is called *tidy* ends well when it is cancelled, too.
+    """
+    store = await Store.open(url if isinstance(url, str) else f"sqlite:///{url}/receiver.db")
     handlers, begun, end = Handlers(), asyncio.Event(), asyncio.Event()
     waiting: list[str] = []
 
-    async def handler(job: Job) -> None:
-        waiting.append(job.id)
-        if len(waiting) == len(names):
-            begun.set()
-        await end.wait()
+    def made_handler(name: str) -> Callable[[Job], Awaitable[None]]:
+        async def handler(job: Job) -> None:
+            waiting.append(job.id)
+            if len(waiting) == len(names) * jobs:
+                begun.set()
+            try:
+                await end.wait()
+            except asyncio.CancelledError:
+                if name != "tidy":
+                    raise
+                await asyncio.sleep(0.02)
+
+        return handler
 
     for name in names:
-        handlers.on(name=name)(handler)
+        handlers.on(name=name)(made_handler(name))
     desk = Desk(store)
     await desk.register(*names)
-    await desk.call(await desk.submitted(), DONE)
+    for number in range(jobs):
+        await desk.call(await desk.submitted(remote_id=f"r{number}"), DONE)
     dispatch = run(store=store, handlers=handlers, clock=lambda: NOW, metrics=Metrics())
     worker = made(store, steps=SimpleNamespace(dispatch=dispatch), handlers=handlers, clock=lambda: NOW)
     worker.start()
@@ -159,10 +177,7 @@ async def test_an_end_that_cannot_be_recorded_takes_no_other_with_it(tmp_path: P
         await worker.drain(patience=5)
         assert worker.leases() == Leases()
         assert desk.rows("SELECT handler FROM dispatch") == [("bad",)]
-        assert desk.rows("SELECT handler, outcome FROM attempt WHERE step = 'dispatch' ORDER BY handler") == [
-            ("fine", "succeeded"),
-            ("good", "succeeded"),
-        ]
+        assert _recorded(desk) == [("fine", "succeeded"), ("good", "succeeded")]
 
 
 async def test_a_handler_that_ends_while_the_worker_drains_is_recorded(tmp_path: Path) -> None:
@@ -175,3 +190,40 @@ async def test_a_handler_that_ends_while_the_worker_drains_is_recorded(tmp_path:
         await draining
         assert worker.leases() == Leases()
         assert desk.count("dispatch") == 0
+
+
+class Impatient(Worker):
+    """Loses patience in the very turn of the loop in which a handler ends, before that is recorded."""
+
+    end: asyncio.Event
+
+    async def _wait(self, patience: float) -> None:
+        if not self.end.is_set():
+            self.end.set()
+            await asyncio.sleep(0)
+            return
+        await super()._wait(patience)
+
+
+async def test_what_has_ended_is_recorded_although_patience_is_lost(tmp_path: Path) -> None:
+    """A function that has returned is not to run again: what is cancelled then is what still runs."""
+    async with dispatching(tmp_path, RunDispatch, "quick", "tidy") as (worker, desk, end):
+        worker.__class__, cast("Impatient", worker).end = Impatient, end
+        await worker.drain(patience=5)
+        assert _recorded(desk) == [("quick", "succeeded"), ("tidy", "succeeded")]
+        assert desk.count("dispatch") == 0
+
+
+async def test_a_row_that_another_holds_keeps_no_other_end_from_the_record(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL an end that cannot be recorded now is the only one to run again."""
+    monkeypatch.setitem(postgres._LIMITS, "lock_timeout", 100)
+    async with dispatching(migrated_url, RunDispatch, "h", jobs=3) as (worker, desk, end):
+        with psycopg.connect(migrated_url) as other:
+            other.execute("SELECT 1 FROM dispatch ORDER BY job_id LIMIT 1 FOR UPDATE")
+            end.set()
+            await worker.drain(patience=5)
+            other.rollback()
+        assert _recorded(desk) == [("h", "succeeded")] * 2
+        assert desk.count("dispatch") == 1

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -28,6 +29,8 @@ from receiver.settings import from_environment
 log = structlog.get_logger(__name__)
 
 _BACKLOG: Final = 2048
+#: Milliseconds that what was sent may wait for a peer that does not take it.
+_LONGEST_SILENCE: Final = 60_000
 #: Seconds after which a process that was told to stop is gone, whatever still runs in it.
 _LONGEST_FAREWELL: Final = 9.5
 
@@ -183,6 +186,9 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            # Whoever sends and never reads would keep the connection, and its answers, for ever.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LONGEST_SILENCE)
         listener.bind((host, port))
         listener.setblocking(False)
     except OSError as error:

@@ -35,15 +35,17 @@ class ReceiverError(Exception):
     code: str = "receiver_error"
     #: The HTTP status under which the error leaves by ``/v1``.
     status: ClassVar[int] = 500
+    #: What it says where it is raised without a word.
+    _sentence: ClassVar[str] = "The root: whatever the receiver raises on purpose."
+
+    def __init_subclass__(cls) -> None:
+        # Once for each class, and not for each forged callback.
+        cls._sentence = (cls.__doc__ or "").partition("\n")[0]
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message or self._sentence)
         if code is not None:
             self.code = code
-
-    def __str__(self) -> str:
-        # Looked up only for whoever reads it: most forged callbacks are answered with the code alone.
-        return super().__str__() or (type(self).__doc__ or "").partition("\n")[0]
 
 
 class ConfigurationError(ReceiverError):

@@ -126,20 +126,25 @@ class Writer:
             future.set_exception(StoreUnavailableError("The database did not answer in time; try again."))
 
     def _serve(self) -> None:
-        while groups := self._take():
-            # Where several nodes write, a transaction holds the rows of one method, locked in the order of their
-            # keys; with two methods in it two nodes could each wait for the other.
-            gone: StoreUnavailableError | None = None
-            for part in [groups] if self._driver.exclusive else [[group] for group in groups]:
-                if gone is None:
-                    gone = self._write(part)
-                else:
-                    _give_up(part, gone)
-                self._settle(list(chain.from_iterable(part)))
+        while self._serve_once():
             try:
                 self._driver.relax()
             except Exception as error:  # noqa: BLE001  (the next one tries again; commits are unharmed)
                 log.warning("checkpoint_failed", error=str(error))
+
+    def _serve_once(self) -> bool:
+        """Write what waits; whether there will be more. What was written is not held while we wait for that."""
+        groups = self._take()
+        # Where several nodes write, a transaction holds the rows of one method, locked in the order of their
+        # keys; with two methods in it two nodes could each wait for the other.
+        gone: StoreUnavailableError | None = None
+        for part in [groups] if self._driver.exclusive else [[group] for group in groups]:
+            if gone is None:
+                gone = self._write(part)
+            else:
+                _give_up(part, gone)
+            self._settle(list(chain.from_iterable(part)))
+        return bool(groups)
 
     def _take(self) -> list[list[_Wish]]:
         """Wait for the next wishes, by method; none once everything is done and we are to stop."""
