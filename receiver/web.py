@@ -53,6 +53,8 @@ class Bodies:
                 room.
         """
         declared = dict(headers).get(b"content-length", b"")
+        if declared == b"0":
+            return b""
         if declared.isdigit() and int(declared[:20]) > self._largest:
             raise BodyRefused(413)
         loop = asyncio.get_running_loop()

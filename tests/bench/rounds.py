@@ -47,7 +47,7 @@ RATIOS: Final = (
         above="forged-signature",
         below="bare",
         target=0.9,
-        usual=0.40,
+        usual=0.6,
         short=True,
     ),
     Ratio(name="duplicate/ingest", above="duplicate", below="first", target=1.2, usual=1.1, short=True),
