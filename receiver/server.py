@@ -117,10 +117,14 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
     answers = _Answers()
 
     class BoundedProtocol(HttpToolsProtocol):
-        """One connection."""
+        """One connection.
+
+        It is closed at ``due``: so long after it was made, or the last head began, as a head may take; not while a
+        whole request is answered (its body has its own time, in ``web.Bodies``); then once it has been silent too long.
+        """
 
         transport: _Gathering  # type: ignore[assignment]
-        #: When it is closed, by the loop's clock: unless a head is whole by then, or another request begins.
+        #: By the loop's clock.
         due: float
 
         def connection_made(self, transport: Any) -> None:  # noqa: ANN401

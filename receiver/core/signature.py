@@ -162,8 +162,9 @@ class _Token:
         named = {source.key for source in self._delivery_id if source.place == "header"}
         self._wanted = frozenset(named.union(self._header.names))
         self._keys = jwt.public_keys(keys)
-        if is_reference(scheme.audience or ""):
-            name = (scheme.audience or "").partition(":")[2]
+        audience = scheme.audience or ""
+        if is_reference(audience):
+            name = audience.partition(":")[2]
             raise KeyUnavailableError(
                 f"No token can be verified: {name}, the audience it is made for, is not set."
             )

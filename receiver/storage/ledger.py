@@ -64,7 +64,10 @@ class Ledger:
         self._load({*ids, *self._find(called)})
 
     def named(self, provider: str, remote_id: str) -> Job | None:
-        """The job that the provider calls *remote_id*: the newest open one, where it uses an id again."""
+        """The job that the provider calls *remote_id*: the newest open one, where it uses an id again.
+
+        Names that ``open`` was given cost nothing here; any other is looked for by itself, among all jobs at hand.
+        """
         name = (provider, remote_id)
         if name not in self._called:
             self._load(self._find([name]))
