@@ -8,12 +8,15 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+
+from receiver.cli.serve import _listen
 
 from .conftest import CHAT
 from .programs import PATIENCE
@@ -234,3 +237,14 @@ def test_colours_are_for_terminals_that_want_them(program: Program, *, colours: 
         assert process.wait(15) == 0
     assert b"succeeded" in shown
     assert (b"\x1b[32m" in shown) is colours
+
+
+def test_a_peer_that_takes_nothing_is_given_up() -> None:
+    """What is sent to a sender that never reads is waited for a minute; without that it is waited for for ever."""
+    with _listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()):
+            listener.setblocking(True)
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
