@@ -132,6 +132,8 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             self.headers: list[tuple[bytes, bytes]] = []
             #: How many requests began here, whether the last one's head is under way, and whether it is all here.
             self._begun, self._in_head, self._whole = 0, False, True
+            #: Whether the connection outlives the request that is under way.
+            self._lasts = True
             #: Whether what is read now is too small to hold a head that is too large.
             self._small = False
             #: Bytes in a row, in pieces of their own, that neither ended a head nor brought a part of a body.
@@ -189,6 +191,9 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             _check_head(self.url, self.headers, last, small=self._small)
             self.expect_100_continue = last.get(b"expect", b"").lower() == b"100-continue"
             super().on_headers_complete()
+            # Until its body is here: whoever is answered before is told that this connection ends with the answer,
+            # because nobody will read the rest of it.
+            self._lasts, self.cycle.keep_alive = self.cycle.keep_alive, False
             # What follows the body is no header of this request; uvicorn would put it among them.
             self.headers = []
             self._in_head = False
@@ -198,6 +203,8 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             if len(self.headers) > _MOST_HEADERS:
                 raise ValueError("too many trailers")
             self._whole = True
+            if not self.cycle.response_started:
+                self.cycle.keep_alive = self._lasts
             super().on_message_complete()
 
         def on_response_complete(self) -> None:
@@ -209,9 +216,6 @@ def protocol(receive_timeout: float) -> type[HttpToolsProtocol]:  # noqa: C901  
             self.flow.resume_reading()
             if self._whole:
                 self.due = self.loop.time() + _KEEP_ALIVE
-            elif not self._in_head:
-                # Answered before the body was here: nobody will read the rest of it.
-                self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             deadlines.forget(self)

@@ -233,3 +233,18 @@ def test_a_connection_that_is_reset_takes_no_answer_of_another_along(delay: int)
     """Answers leave together; that one of their connections is gone by then concerns the others in nothing."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(_with_one_reset(delay)) == 10
+
+
+async def at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer without a look at the body."""
+    if scope["type"] == "http":
+        await PlainTextResponse("no")(scope, receive, send)
+
+
+async def test_who_is_answered_before_the_body_is_told_that_the_connection_ends() -> None:
+    """Or the next request would be sent on a connection that is being closed, and be lost."""
+    async with connected(app=at_once) as (reader, writer):
+        writer.write(_HEAD + b"Content-Length: 2\r\n\r\n{}")
+        assert b"connection: close" not in await reader.readuntil(b"no")
+        writer.write(_HEAD + b"Content-Length: 2\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in await reader.read()
