@@ -1,5 +1,11 @@
 """What every folder of tests may ask for."""
 
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
 from .chaos.report import pytest_terminal_summary
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
 
@@ -10,3 +16,14 @@ __all__ = [
     "postgres_url",
     "pytest_terminal_summary",
 ]
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Leave logging as it was."""
+    quieted = [logging.getLogger(name) for name in ("httpx", "httpcore", "uvicorn.access", "asyncio")]
+    levels = [one.level for one in quieted]
+    yield
+    structlog.reset_defaults()
+    for one, level in zip(quieted, levels, strict=True):
+        one.setLevel(level)

@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -83,17 +82,6 @@ async def test_lines_of_several_threads_are_all_there() -> None:
         await asyncio.sleep(0)
     written = [line for line in stream.getvalue().splitlines() if not line.startswith("loop")]
     assert sorted(written) == sorted(f"{number} {place}" for number in range(4) for place in range(500))
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """Leave logging as it was."""
-    quieted = [logging.getLogger(name) for name in ("httpx", "httpcore", "uvicorn.access", "asyncio")]
-    levels = [one.level for one in quieted]
-    yield
-    structlog.reset_defaults()
-    for one, level in zip(quieted, levels, strict=True):
-        one.setLevel(level)
 
 
 def test_a_line_says_what_happened(logging_restored: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def read(
     """
     found = _Document(message, shape, largest=largest, claims=claims)
     if shape.about is not None:
-        kind = found.value_at(shape.about.path)
+        kind = found.find(shape.about.path)
         if not isinstance(kind, str) or not kind.startswith(shape.about.begins):
             raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
     state, word = found.state()
@@ -94,18 +94,18 @@ class _Document:
         else:
             self._value = _fields(plain if shape.content == "form" else message.query)
 
-    def value_at(self, path: str) -> Any:  # noqa: ANN401
+    def find(self, path: str) -> Any:  # noqa: ANN401
         return _found(self._value, self._message, path)
 
     def state(self) -> tuple[JobState | None, str | None]:
         """What it says of the state, and the provider's own word for that."""
         shape = self._shape
         for rule in shape.rules:
-            if _holds(rule, self.value_at(rule.path)):
+            if _holds(rule, self.find(rule.path)):
                 return rule.state, None
         if shape.status is None:
             return None, None
-        value = self.value_at(shape.status)
+        value = self.find(shape.status)
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             raise UnreadableError(f"There is no status at {shape.status!r}.", code="status_missing")
         word = _clean(str(value), _LONGEST_ID, "status")
@@ -200,7 +200,8 @@ def _unwrapped(plain: bytes) -> tuple[bytes, Any]:
             plain = inner.encode()
         except UnicodeEncodeError as error:
             raise UnreadableError("The JSON inside the JSON is not Unicode.", code="body_not_utf8") from error
-    return plain, parse_json(plain)
+        return plain, parse_json(plain)
+    return plain, inner
 
 
 def _fields(form: bytes) -> dict[str, Any]:

@@ -20,11 +20,16 @@ from receiver.core.model import (
 )
 from receiver.storage.driver import Row
 
+#: What may change of a job once it is recorded, but for its name. SQLite renews every index on a column that a
+#: statement sets, whether or not its value is another, so what does not change is not set.
+JOB_PROGRESS: Final = (
+    "state, response_url, cancel_url, submitted_at, succeeded_at, ended_at, submission, cancel_requested_at, "
+    "woken_by, settled_by, held_callback, held_offset, held_size, held_sha256, held_type, error_code, error_text, "
+    "callbacks"
+)
 JOB: Final = (
-    "id, provider, operation, state, delivery, key_id, remote_id, response_url, cancel_url, created_at, "
-    "submitted_at, succeeded_at, ended_at, deadline_at, keep_ms, keep_from, submission, cancel_requested_at, "
-    "woken_by, settled_by, held_callback, held_offset, held_size, held_sha256, held_type, error_code, "
-    "error_text, callbacks"
+    "id, provider, operation, delivery, key_id, remote_id, created_at, deadline_at, keep_ms, keep_from, "
+    f"{JOB_PROGRESS}"
 )
 CALLBACK: Final = (
     "id, provider, route, job_id, received_at, method, query, headers, body, verdict, code, key_id, delivery_id, "
@@ -33,13 +38,6 @@ CALLBACK: Final = (
 DUE: Final = "job_id, step, provider, run_at, expires_at, attempt, owner, failures, spent_url, result_url, candidate_id"
 DISPATCH: Final = (
     "job_id, handler, replay_id, state, run_at, attempt, owner, created_at, error_code, error_text"
-)
-#: What may change of a job once it is recorded, but for its name. SQLite renews every index on a column that a
-#: statement sets, whether or not its value is another, so what does not change is not set.
-JOB_PROGRESS: Final = (
-    "state, response_url, cancel_url, submitted_at, succeeded_at, ended_at, submission, cancel_requested_at, "
-    "woken_by, settled_by, held_callback, held_offset, held_size, held_sha256, held_type, error_code, error_text, "
-    "callbacks"
 )
 DUE_KEY: Final = "job_id, step"
 DISPATCH_KEY: Final = "job_id, handler, replay_id"
@@ -57,41 +55,27 @@ _SOURCES: Final = {None: None} | {one.value: one for one in Source}
 
 def job_params(job: Job) -> Row:
     """A job as a row of JOB."""
-    held, error = job.held, job.error
     return (
         job.id,
         job.provider,
         job.operation,
-        job.state._value_,
         job.delivery._value_,
         job.key_id,
         job.remote_id,
-        job.response_url,
-        job.cancel_url,
         job.created_at,
-        job.submitted_at,
-        job.succeeded_at,
-        job.ended_at,
         job.deadline_at,
         job.keep_ms,
         job.keep_from,
-        job.submission,
-        job.cancel_requested_at,
-        job.woken_by,
-        None if job.settled_by is None else job.settled_by._value_,
-        None if held is None else held.callback_id,
-        None if held is None else held.offset,
-        None if held is None else held.size,
-        None if held is None else held.sha256,
-        None if held is None else held.content_type,
-        None if error is None else error.code,
-        None if error is None else error.text,
-        job.callbacks,
+        *_progress(job),
     )
 
 
 def progress_params(job: Job) -> Row:
     """What may change of a job as a row of JOB_PROGRESS, with its id."""
+    return (*_progress(job), job.id)
+
+
+def _progress(job: Job) -> Row:
     held, error = job.held, job.error
     return (
         job.state._value_,
@@ -112,7 +96,6 @@ def progress_params(job: Job) -> Row:
         None if error is None else error.code,
         None if error is None else error.text,
         job.callbacks,
-        job.id,
     )
 
 
@@ -122,19 +105,19 @@ def job_of(row: Row) -> Job:
         job_id,
         provider,
         operation,
-        state,
         delivery,
         key_id,
         remote_id,
-        response_url,
-        cancel_url,
         created_at,
-        submitted_at,
-        succeeded_at,
-        ended_at,
         deadline_at,
         keep_ms,
         keep_from,
+        state,
+        response_url,
+        cancel_url,
+        submitted_at,
+        succeeded_at,
+        ended_at,
         submission,
         cancel_requested_at,
         woken_by,

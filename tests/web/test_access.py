@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import structlog
 from fastapi.openapi.models import OpenAPI
 
 from receiver import logs
@@ -170,17 +168,6 @@ def _references(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for one in value:
             yield from _references(one)
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """Leave logging as it was."""
-    quieted = [logging.getLogger(name) for name in ("httpx", "httpcore", "uvicorn.access", "asyncio")]
-    levels = [one.level for one in quieted]
-    yield
-    structlog.reset_defaults()
-    for one, level in zip(quieted, levels, strict=True):
-        one.setLevel(level)
 
 
 async def test_no_secret_leaves_by_an_answer_or_a_log(
