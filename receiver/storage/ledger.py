@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import new_id
-from receiver.core.model import Attempt, Dispatch, Due, HandlerSpec, Job, JobState, Step
+from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
 from receiver.core.transition import Move, expires_at
 from receiver.storage import rows
-from receiver.storage.driver import Transaction
+from receiver.storage.driver import Row, Transaction
 
 #: The replay id of the one late completion that may follow ``timed_out``: it keeps its dispatches apart from
 #: those that the time-out already made.
@@ -50,7 +50,7 @@ class Ledger:
         #: The jobs that have ended, each with the part of its result that is kept.
         self._ended: dict[str, int] = {}
         self._looks: dict[str, Due] = {}
-        self._dispatches: list[Dispatch] = []
+        self._dispatches: list[Row] = []
         self._attempts: list[Attempt] = []
 
     def open(self, ids: Iterable[str] = (), *, named: Iterable[tuple[str, str | None]] = ()) -> None:
@@ -145,9 +145,7 @@ class Ledger:
         else:
             wanted = [spec.name for spec in self.handlers() if spec.name == handler]
         for name in wanted:
-            self._dispatches.append(
-                Dispatch(job_id=job.id, handler=name, replay_id=replay_id, run_at=now, created_at=now)
-            )
+            self._dispatches.append(rows.new_dispatch(job.id, name, replay_id, now))
         return wanted
 
     def wanted(self, job: Job) -> list[str]:
@@ -219,13 +217,7 @@ class Ledger:
             [rows.due_params(self._looks[one]) for one in sorted(self._looks)],
             conflict=_SOONER,
         )
-        dispatches = [rows.dispatch_params(one) for one in self._dispatches]
-        tx.insert(
-            "dispatch",
-            rows.DISPATCH,
-            sorted(dispatches, key=itemgetter(0, 1, 2)),
-            conflict="ON CONFLICT DO NOTHING",
-        )
+        tx.insert("dispatch", rows.NEW_DISPATCH, sorted(self._dispatches), conflict="ON CONFLICT DO NOTHING")
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         if self._looks or self._dispatches:
             tx.announce()

@@ -36,9 +36,9 @@ CALLBACK: Final = (
     "remote_id"
 )
 DUE: Final = "job_id, step, provider, run_at, expires_at, attempt, owner, failures, spent_url, result_url, candidate_id"
-DISPATCH: Final = (
-    "job_id, handler, replay_id, state, run_at, attempt, owner, created_at, error_code, error_text"
-)
+#: What is said of a dispatch that is new; nobody owns it, and it has not failed.
+NEW_DISPATCH: Final = "job_id, handler, replay_id, state, run_at, attempt, created_at"
+DISPATCH: Final = f"{NEW_DISPATCH}, owner, error_code, error_text"
 DUE_KEY: Final = "job_id, step"
 DISPATCH_KEY: Final = "job_id, handler, replay_id"
 ATTEMPT: Final = (
@@ -242,21 +242,9 @@ def due_of(row: Row) -> Due:
     )
 
 
-def dispatch_params(dispatch: Dispatch) -> Row:
-    """A dispatch as a row of DISPATCH."""
-    error = dispatch.error
-    return (
-        dispatch.job_id,
-        dispatch.handler,
-        dispatch.replay_id,
-        dispatch.state,
-        dispatch.run_at,
-        dispatch.attempt,
-        dispatch.owner,
-        dispatch.created_at,
-        None if error is None else error.code,
-        None if error is None else error.text,
-    )
+def new_dispatch(job_id: str, handler: str, replay_id: str, now: int) -> Row:
+    """A dispatch that is due at once, as a row of NEW_DISPATCH."""
+    return (job_id, handler, replay_id, "ready", now, 0, now)
 
 
 def dispatch_of(row: Row) -> Dispatch:
@@ -268,8 +256,8 @@ def dispatch_of(row: Row) -> Dispatch:
         state=row[3],
         run_at=row[4],
         attempt=row[5],
-        owner=row[6],
-        created_at=row[7],
+        created_at=row[6],
+        owner=row[7],
         error=None if row[8] is None else Failure(code=row[8], text=row[9] or ""),
     )
 

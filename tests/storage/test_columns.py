@@ -87,6 +87,9 @@ DISPATCH: Final = Dispatch(
     created_at=3,
     error=Failure(code="code", text="text"),
 )
+NEW_DISPATCH: Final = Dispatch(
+    job_id="job_id", handler="handler", replay_id="replay_id", run_at=1, created_at=1
+)
 ATTEMPT: Final = Attempt(
     id="id",
     job_id="job_id",
@@ -121,7 +124,18 @@ PARTS: Final = {
         (JOB, f"{rows.JOB_PROGRESS}, id", rows.progress_params(JOB), None),
         (CALLBACK, rows.CALLBACK, rows.callback_params(CALLBACK), rows.callback_of),
         (DUE, rows.DUE, rows.due_params(DUE), rows.due_of),
-        (DISPATCH, rows.DISPATCH, rows.dispatch_params(DISPATCH), rows.dispatch_of),
+        (
+            DISPATCH,
+            rows.DISPATCH,
+            ("job_id", "handler", "replay_id", "dead", 1, 2, 3, "owner", "code", "text"),
+            rows.dispatch_of,
+        ),
+        (
+            NEW_DISPATCH,
+            rows.NEW_DISPATCH,
+            rows.new_dispatch("job_id", "handler", "replay_id", 1),
+            lambda row: rows.dispatch_of((*row, None, None, None)),
+        ),
         (ATTEMPT, rows.ATTEMPT, rows.attempt_params(ATTEMPT), rows.attempt_of),
     ],
 )

@@ -20,6 +20,7 @@ from receiver.storage.store import Store
 from tests.storage.making import ACME, Desk, arrival, callback, new_job
 
 ROOT = Path(__file__).parents[2]
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -280,28 +281,75 @@ async def test_the_right_to_serve_ends_with_its_owner(path: Path) -> None:
 async def test_the_log_is_moved_into_the_file(store: Store, path: Path) -> None:
     """It does not grow without end while the process runs, and is gone after a close."""
     for _ in range(14):
-        await store.ingest(arrival(callback(ACME, bytes(10 * 1024 * 1024), rejected="x")))
+        await store.ingest(arrival(callback(ACME, bytes(10 * MIB), rejected="x")))
     log = f"{path}-wal"
-    assert os.stat(log).st_size < 32 * 1024 * 1024  # noqa: PTH116
+    assert os.stat(log).st_size < 32 * MIB  # noqa: PTH116
     await store.close()
     assert not os.path.exists(log)  # noqa: ASYNC240, PTH110
 
 
-async def test_the_log_is_moved_seldom(store: Store) -> None:
-    """Once it has been moved, it is not again until it has grown again: each time costs the disk two waits."""
-    moved = 0
-
-    def statement(sql: str) -> None:
-        nonlocal moved
-        moved += "wal_checkpoint" in sql
-
-    await store.submit(new_job())
+def moves(store: Store) -> list[str]:
+    """The statements that have moved the log since, and those that still will."""
+    found: list[str] = []
     driver = store.driver
     assert isinstance(driver, SQLite)
     assert driver._writer is not None
-    driver._writer.set_trace_callback(statement)
-    await store.ingest(arrival(callback(ACME, bytes(10 * 1024 * 1024), rejected="x")))
+    driver._writer.set_trace_callback(lambda sql: found.append(sql) if "wal_checkpoint" in sql else None)
+    return found
+
+
+async def keep(store: Store, size: int) -> None:
+    """Have a callback of *size* bytes kept, and the log looked at after it."""
+    await store.ingest(arrival(callback(ACME, bytes(size), rejected="x")))
+    # It is answered before the log is looked at, but the next one is not taken before that.
+    await store.submit(new_job())
+
+
+async def test_the_log_is_moved_seldom(store: Store) -> None:
+    """Once it has been moved, it is not again until it has grown again: each time costs the disk two waits."""
+    await store.submit(new_job())
+    moved = moves(store)
+    await keep(store, 10 * MIB)
     for _ in range(20):
         await store.submit(new_job())
-    await asyncio.sleep(0.1)  # the last one is answered before the log is looked at
-    assert moved == 1
+    assert len(moved) == 1
+
+
+async def test_the_log_is_written_over(store: Store, path: Path) -> None:
+    """Its file is neither cut nor made longer from one move to the next: a commit that makes it longer costs more."""
+    await store.submit(new_job())
+    moved = moves(store)
+    sizes: list[int] = []
+    for _ in range(30):
+        await keep(store, MIB)
+        sizes.append(os.stat(f"{path}-wal").st_size)  # noqa: PTH116
+    assert len(moved) == 3
+    assert len({*sizes[10:]}) == 1
+    assert sizes[-1] < 10 * MIB
+
+
+async def test_the_log_of_a_few_huge_bodies_does_not_stay(store: Store, path: Path) -> None:
+    """What they have made of its file is given back to the disk by the next commit."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(keep(store, 10 * MIB))
+    await store.submit(new_job())
+    assert os.stat(f"{path}-wal").st_size <= 16 * MIB  # noqa: PTH116
+
+
+async def test_a_reader_only_delays_the_move_of_the_log(store: Store, path: Path) -> None:
+    """While somebody reads, the log is kept and grows; once they have ended, it is moved and written over."""
+    await store.submit(new_job())
+    moved = moves(store)
+    with store.driver.read() as tx:
+        tx.run("SELECT 1 FROM job")
+        for _ in range(20):
+            await keep(store, MIB)
+        assert os.stat(f"{path}-wal").st_size > 20 * MIB  # noqa: PTH116
+    await keep(store, 1)
+    assert moved
+    moved.clear()
+    await keep(store, 1)
+    await keep(store, 1)
+    assert not moved
+    assert os.stat(f"{path}-wal").st_size <= 16 * MIB  # noqa: PTH116
