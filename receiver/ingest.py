@@ -4,12 +4,13 @@ The order is that of the invariants: size (before this file), token, signature, 
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final, Protocol
 
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core.admission import Examined, Terms, terms_for
+from receiver.core.admission import Examined, terms_for
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
 from receiver.core.message import Message
@@ -28,7 +29,6 @@ log = structlog.get_logger(__name__)
 #: A sender hears 503 after this long without a commit, in seconds; the commit may still come, and its retry
 #: is then a duplicate.
 PATIENCE: Final = 1.8
-_EVENTS: Final = {verdict: f"callback_{verdict}" for verdict in Verdict}
 
 
 class Answer(Value, frozen=True, kw_only=True):
@@ -68,7 +68,9 @@ class Ingest:
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._callers = {name: one for name, one in catalog.items() if one.callback is not None}
+        # By the names of a provider and of a master key.
+        self._terms = cache(lambda name, key_id: terms_for(catalog[name], key_id=key_id))
         self._keys = keys
         self._proving = proving
         self._clock = clock
@@ -76,14 +78,13 @@ class Ingest:
         self._flood = Flood(quota)
         self._notify = notify
         self._metrics = metrics
-        self._terms: dict[tuple[str, str], Terms] = {}
         # Bound once: a logger that binds itself for each line takes as long as the line.
         self._log = log.bind()
 
     def way(self, provider: str, token: str | None) -> Way | None:
         """Where an address leads, or ``None`` if it is not ours; needs no body and no database."""
-        found = self._catalog.get(provider)
-        if found is None or found.callback is None:
+        found = self._callers.get(provider)
+        if found is None:
             return None
         if token is None:
             shared = found.key is not None and found.key.source in {"settings", "jwks"}
@@ -129,7 +130,7 @@ class Ingest:
             verdict=Verdict.ACCEPTED if rejection is None else Verdict.REJECTED,
             code=rejection,
         )
-        terms = self._terms_for(provider, (way.master or self._keys.newest).id)
+        terms = self._terms(provider.name, (way.master or self._keys.newest).id)
         try:
             receipt = await self._store.ingest(
                 Arrival(callback=callback, examined=examined, terms=terms, quota=self._quota),
@@ -141,11 +142,6 @@ class Ingest:
         if examined is not None:
             self._note(examined, provider, callback)
         return self._answer(callback, receipt, status, rejection)
-
-    def _terms_for(self, provider: Provider, key_id: str) -> Terms:
-        if (provider.name, key_id) not in self._terms:
-            self._terms[provider.name, key_id] = terms_for(provider, key_id=key_id)
-        return self._terms[provider.name, key_id]
 
     def _note(self, examined: Examined, provider: Provider, callback: Callback) -> None:
         """Note what a genuine callback tells about its provider: the key in use, a word that is not described."""
@@ -161,7 +157,8 @@ class Ingest:
                 log.warning("status_unknown", callback=callback.id, provider=provider.name, word=seen.word)
 
     def _answer(self, callback: Callback, receipt: Receipt, status: int, told: str | None) -> Answer:
-        if receipt.verdict is None:
+        verdict = receipt.verdict
+        if verdict is None:
             return NOT_FOUND
         facts = {
             "callback": callback.id,
@@ -170,18 +167,18 @@ class Ingest:
             "code": receipt.code,
             "bytes": len(callback.body),
         }
-        if receipt.verdict is Verdict.REJECTED:
+        if verdict is Verdict.REJECTED:
             named = callback.job_id is not None
             self._flood.add(callback.provider, named=named, size=_size(callback), now=callback.received_at)
-        if receipt.verdict is Verdict.REJECTED or receipt.verdict is Verdict.UNREADABLE:
-            self._log.warning(_EVENTS[receipt.verdict], **facts)
+        if verdict is Verdict.REJECTED or verdict is Verdict.UNREADABLE:
+            self._log.warning(f"callback_{verdict}", **facts)
         else:
-            self._log.info(_EVENTS[receipt.verdict], state=receipt.state, **facts)
+            self._log.info(f"callback_{verdict}", state=receipt.state, **facts)
         if receipt.completed:
             self._metrics.settled(callback.provider, Source.CALLBACK, receipt.state or "")
         if receipt.completed or receipt.look:
             self._notify(due=receipt.look)
-        return Answer(status=status, verdict=receipt.verdict.value, code=told)
+        return Answer(status=status, verdict=verdict, code=told)
 
 
 def _size(callback: Callback) -> int:

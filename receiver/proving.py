@@ -4,8 +4,7 @@ They may be configured, derived for one job, published by the provider, or hande
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -56,29 +55,30 @@ class Proving:
             RejectionError: it is not proved genuine.
             KeyUnavailableError: the key that would prove it is missing or out of reach.
         """
-        scheme = way.provider.verify
-        if scheme is not None and scheme.covers_url:
+        provider = way.provider
+        if provider.verify is not None and provider.verify.covers_url:
             message = replace(message, url=self._signed_url(message, way))
-        keys = self._keys.fixed(way.provider) or await self.keys_for(way)
-        work = partial(examine, message, provider=way.provider, now=now, largest=self._largest)
+        keys = self._keys.fixed(provider) or await self.keys_for(way)
         try:
             if len(message.body) < _LARGE and _ENCODED not in dict(message.headers):
-                return work(keys=keys)
-            return await self._apart(work, keys)
+                return examine(message, provider=provider, keys=keys, now=now, largest=self._largest)
+            return await self._apart(message, provider, keys, now)
         except KeyUnknownError:
-            fresh = await self._key_sets.keys(way.provider, unknown=True)
+            fresh = await self._key_sets.keys(provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return await self._apart(work, fresh)
+            return await self._apart(message, provider, fresh, now)
 
-    async def _apart(self, work: Callable[..., Examined], keys: Sequence[Key]) -> Examined:
-        """Do *work* off the event loop.
+    async def _apart(self, message: Message, provider: Provider, keys: Sequence[Key], now: int) -> Examined:
+        """Examine *message* off the event loop.
 
         Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time, because each
         takes many times its size in memory.
         """
         async with self._reading:
-            return await asyncio.to_thread(work, keys=keys)
+            return await asyncio.to_thread(
+                examine, message, provider=provider, keys=keys, now=now, largest=self._largest
+            )
 
     async def examine_stored(self, callback: Callback, provider: Provider) -> tuple[Examined, str]:
         """Prove and read a stored callback again, as of its arrival, with the keys now in force.

@@ -14,7 +14,7 @@ from receiver.core.message import Message
 from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider, origin_of
 from receiver.core.reading import read
-from receiver.core.signature import Key, verify
+from receiver.core.signature import Key, prepare
 from receiver.core.transition import Move, observe, woken
 
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
@@ -87,7 +87,7 @@ def examine(message: Message, *, provider: Provider, keys: Sequence[Key], now: i
     """
     scheme = provider.verify
     assert scheme is not None  # noqa: S101  (a description with a callback has one)
-    verified = verify(message, scheme=scheme, keys=keys, now=now)
+    verified = prepare(scheme, tuple(keys)).verify(message, now=now)
     readings: dict[Delivery, Observation | Unreadable] = {}
     digests: dict[Delivery, str] = {}
     foreign = False

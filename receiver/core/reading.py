@@ -24,7 +24,6 @@ _LONGEST_ID: Final = 256
 _LONGEST_URL: Final = 2048
 _LONGEST_TEXT: Final = 2000
 _MOST_FIELDS: Final = 1000
-_MISSING: Final = object()
 _BEGINNING: Final = 32
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
@@ -105,19 +104,20 @@ class _Document:
                 return rule.state, None
         if shape.status is None:
             return None, None
-        value = self.find(shape.status)
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
+        word = _written(self.find(shape.status))
+        if word is None:
             raise UnreadableError(f"There is no status at {shape.status!r}.", code="status_missing")
-        word = _clean(str(value), _LONGEST_ID, "status")
+        _clean(word, _LONGEST_ID, "status")
         return shape.states.get(word, JobState.RUNNING), word
 
     def identifier(self, paths: Sequence[str]) -> str | None:
         value = self._first(paths)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
+        text = _written(value)
+        if text is None:
             raise UnreadableError("The job id is neither text nor a number.", code="id_unreadable")
-        return _clean(str(value), _LONGEST_ID, "id")
+        return _clean(text, _LONGEST_ID, "id")
 
     def url(self, path: str) -> str | None:
         if "{" in path:
@@ -159,7 +159,7 @@ class _Document:
     def _first(self, paths: Sequence[str]) -> Any:  # noqa: ANN401
         for path in paths:
             value = _found(self._value, self._message, path)
-            if value is not None and value is not _MISSING:
+            if value is not None:
                 return value
         return None
 
@@ -213,28 +213,28 @@ def _fields(form: bytes) -> dict[str, Any]:
 
 
 def _found(document: object, message: Message, path: str) -> Any:  # noqa: ANN401
-    """The value at *path* of a document, or beside it; ``_MISSING`` where there is none."""
+    """The value at *path* of a document, or beside it; ``None`` where there is none."""
     beside, keys = _parsed(path)
     if beside is not None:
         return _beside(message, *beside)
     for key in keys:
         if isinstance(document, dict):
-            document = document.get(key, _MISSING)
+            document = document.get(key)
         elif isinstance(document, list) and key.isdecimal() and int(key) < len(document):
             document = document[int(key)]
         else:
-            return _MISSING
+            return None
     return document
 
 
 def _beside(message: Message, kind: str, name: str) -> object:
     if kind == "header":
         value = message.header(name.lower().encode())
-        return _MISSING if value is None else value.decode("latin-1")
+        return None if value is None else value.decode("latin-1")
     try:
-        return dict(parse_qsl(message.query.decode(), max_num_fields=_MOST_FIELDS)).get(name, _MISSING)
+        return dict(parse_qsl(message.query.decode(), max_num_fields=_MOST_FIELDS)).get(name)
     except ValueError:
-        return _MISSING
+        return None
 
 
 @cache
@@ -248,10 +248,17 @@ def _parsed(path: str) -> tuple[tuple[str, str] | None, Sequence[str]]:
 
 def _holds(rule: Rule, value: object) -> bool:
     if rule.exists is not None:
-        return (value is not _MISSING and value is not None) == rule.exists
+        return (value is not None) == rule.exists
     if rule.is_ is not msgspec.UNSET:
-        return value is not _MISSING and type(value) is type(rule.is_) and value == rule.is_
+        return type(value) is type(rule.is_) and value == rule.is_
     return not (type(value) is type(rule.not_) and value == rule.not_)
+
+
+def _written(value: object) -> str | None:
+    """A text or a whole number as text; ``None`` for anything else."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _clean(text: str, longest: int, what: str) -> str:

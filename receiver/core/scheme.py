@@ -24,6 +24,7 @@ Nothing in a message chooses an algorithm, a key's form or a place to look: all 
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Final, Literal, cast
 
 import msgspec
@@ -72,7 +73,9 @@ class Source(msgspec.Struct, frozen=True):
         return f"{self.place}:{self.name}"
 
 
-class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True):
+class Scheme(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True, dict=True
+):
     """How a provider signs; every combination that would prove nothing is refused when it is built.
 
     Raises:
@@ -141,7 +144,7 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether a callback that passes was proved to be the provider's."""
         return self.kind not in {"url_token", "none"}
 
-    @property
+    @cached_property
     def covers_url(self) -> bool:
         """Whether the address that was called is among what was signed."""
         return "{url}" in self.signed or self.plugin is not None
