@@ -1,6 +1,7 @@
 """Group commit: one thread takes whatever waits as one transaction, so that all of it shares one fsync.
 
-There is no linger timer: while one transaction is being written the next one's members gather by themselves.
+There is no linger timer: while one transaction is being written the next one's members gather by themselves. It begins
+once the answers of the last have left, so that those who wait for them can be in it.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ Method = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
 CAP: Final = 512
 #: Past this many waiting, the next is refused at once: memory stays bounded while the database is gone.
 MOST_WAITING: Final = 20_000
+#: Seconds that answers are waited for to leave; an event loop that is held up does not hold up the others.
+_MOST_LEAVING: Final = 0.01
 #: How often a transaction is tried that others are in the way of.
 _TRIES: Final = 3
 
@@ -57,6 +60,9 @@ class Writer:
         self._driver = driver
         self._waiting: deque[_Wish] = deque()
         self._news = threading.Condition()
+        #: Whether the answers of the last transaction have left.
+        self._left = threading.Event()
+        self._left.set()
         self._closing = self._told = False
         self._deadlines = Deadlines()
         self._thread = threading.Thread(target=self._serve, name="receiver-writer", daemon=True)
@@ -149,6 +155,7 @@ class Writer:
     def _take(self) -> list[list[_Wish]]:
         """Wait for the next wishes, by method; none once everything is done and we are to stop."""
         groups: defaultdict[Method, list[_Wish]] = defaultdict(list)
+        self._left.wait(_MOST_LEAVING)
         with self._news:
             while not groups:
                 while not self._waiting and not self._closing:
@@ -197,13 +204,26 @@ class Writer:
                 return gone
         return None
 
-    @staticmethod
-    def _settle(batch: Sequence[_Wish]) -> None:
+    def _settle(self, batch: Sequence[_Wish]) -> None:
         for loop in {wish.loop for wish in batch}:
+            self._left.clear()
             try:
-                loop.call_soon_threadsafe(_answer, batch, loop)
+                loop.call_soon_threadsafe(self._answer, batch, loop)
             except RuntimeError:
                 log.warning("answer_undeliverable", waiting=len(batch))
+                self._left.set()
+
+    def _answer(self, batch: Sequence[_Wish], loop: asyncio.AbstractEventLoop) -> None:
+        for wish in batch:
+            future, outcome = wish.future, wish.outcome
+            if wish.loop is not loop or future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        # In the next turn of the loop those who waited go on, and in the one after that what they had to say leaves.
+        loop.call_soon(loop.call_soon, self._left.set)
 
 
 def _give_up(groups: Sequence[Sequence[_Wish]], error: Exception) -> None:
@@ -211,14 +231,3 @@ def _give_up(groups: Sequence[Sequence[_Wish]], error: Exception) -> None:
         log.error("write_failed", error=repr(error), exc_info=error)
     for wish in chain.from_iterable(groups):
         wish.outcome = error
-
-
-def _answer(batch: Sequence[_Wish], loop: asyncio.AbstractEventLoop) -> None:
-    for wish in batch:
-        future, outcome = wish.future, wish.outcome
-        if wish.loop is not loop or future.done():
-            continue
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
