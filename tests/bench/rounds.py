@@ -29,6 +29,7 @@ RATIOS: Final = (
     # The least that is durable on this stack, and the least that keeps this record: no receiver can be above it.
     Ratio(name="floor/bare", above="floor-body", below="bare", target=0.0),
     Ratio(name="floor-record/bare", above="floor-record", below="bare", target=0.0),
+    Ratio(name="floor-decided/bare", above="floor-decided", below="bare", target=0.0),
     Ratio(name="floor-handled/bare", above="floor-handled", below="bare", target=0.0),
     Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, usual=0.16, short=True),
     Ratio(
@@ -59,6 +60,7 @@ _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] =
     runs.bare: ("bare",),
     runs.floor_body: ("floor-body",),
     runs.floor_record: ("floor-record",),
+    runs.floor_decided: ("floor-decided",),
     runs.floor_handled: ("floor-handled",),
     runs.ingest: ("ingest",),
     runs.with_handlers: ("with-handlers",),

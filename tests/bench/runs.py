@@ -7,7 +7,7 @@ from typing import Final
 
 from . import installed
 from .bench import CONNECTIONS, Bench, rates
-from .callbacks import SECRET
+from .callbacks import SECRET, environ
 from .generator import Order
 from .load import check_stored, drive, query
 from .replays import write_replays
@@ -45,13 +45,22 @@ def floor_body(bench: Bench) -> Values:
 
 def floor_record(bench: Bench) -> Values:
     """The least that keeps the receiver's record."""
+    return _recorded(bench, keep="record")
+
+
+def floor_decided(bench: Bench) -> Values:
+    """The least that looks at all that decides about it, too."""
+    return _recorded(bench, keep="decided")
+
+
+def _recorded(bench: Bench, *, keep: str) -> Values:
     with bench.room() as folder:
         bench.stock.copy(folder)
-        with _floor(folder, keep="record") as server:
+        with _floor(folder, keep=keep) as server:
             tally = bench.load(server, bench.stock.genuine)
             for sql in (ACCEPTED, "SELECT count(*) FROM dispatch", _SUCCEEDED):
                 check_stored(folder / "receiver.db", sql, acked=tally.right)
-            return rates("floor-record", server, tally)
+            return rates(f"floor-{keep}", server, tally)
 
 
 def floor_handled(bench: Bench) -> Values:
@@ -66,7 +75,7 @@ def floor_handled(bench: Bench) -> Values:
 
 
 def _floor(folder: Path, *, keep: str) -> Server:
-    settings = {"DATABASE": str(folder / "receiver.db"), "BENCH_SECRET": SECRET, "KEEP": keep}
+    settings = environ(folder) | {"DATABASE": str(folder / "receiver.db"), "KEEP": keep}
     return script("floor.py", folder=folder, **settings)
 
 

@@ -3,12 +3,17 @@
 ``KEEP`` says what that is. ``body``: an HMAC, and one row in the next commit of a thread that writes
 (``synchronous=FULL``), as many rows to a commit as wait for it. ``record``: the same with the four statements of a
 callback on the receiver's own tables. ``handled``: and in the two commits that follow, those by which its dispatch is
-claimed and settled. There is no framework, no description of a provider, no reading, no decision and no log line, and
-not one line of the receiver's own code, so no receiver that keeps such a record can be above it.
+claimed and settled. ``decided``: the record, and before it what must be looked at so that it may be written: the token,
+the JSON (no key twice), the digest of the result, and the row of the job; for this one provider, written out.
+
+There is no framework, no description of a provider and no log line, and not one line of the receiver's own code, so no
+receiver that keeps such a record can be above it.
 """
 
 import base64
+import hashlib
 import hmac
+import json
 import os
 import sqlite3
 import threading
@@ -30,6 +35,8 @@ class Taken(NamedTuple):
     id: str
     now: int
     stored: "Future[None]"
+    digest: str
+    remote_id: str
 
 
 Statement = tuple[str, Callable[[Taken], Sequence[Any]]]
@@ -49,7 +56,7 @@ _LOG: Final = """
     VALUES (?, ?, 'dispatch', 'completed', '', 1, ?, 0, 'succeeded', x'7b7d')"""
 _BODY: Final[list[Statement]] = [("INSERT INTO event (body) VALUES (?)", lambda one: (one.body,))]
 _RECORD: Final[list[Statement]] = [
-    (_SUCCEED, lambda one: (one.now, one.now, one.id, one.id * 2, one.job_id)),
+    (_SUCCEED, lambda one: (one.now, one.now, one.id, one.digest, one.job_id)),
     ("DELETE FROM due WHERE job_id = ?", lambda one: (one.job_id,)),
     (_DISPATCH, lambda one: (one.job_id, one.now, one.now)),
     (_KEEP, lambda one: (one.id, one.job_id, one.now, one.headers, one.body)),
@@ -60,10 +67,10 @@ _SETTLE: Final[list[Statement]] = [
     (_LOG, lambda one: (one.job_id, one.id, one.now)),
 ]
 #: What is done for a callback in its own transaction, in the next, and in the one after that.
-STAGES: Final = {"body": [_BODY], "record": [_RECORD], "handled": [_RECORD, _CLAIM, _SETTLE]}[
-    os.environ["KEEP"]
-]
+KEEP: Final = os.environ["KEEP"]
+STAGES: Final = {"body": [_BODY], "handled": [_RECORD, _CLAIM, _SETTLE]}.get(KEEP, [_RECORD])
 SECRET: Final = os.environ["BENCH_SECRET"].encode()
+MASTER: Final = os.environ["RECEIVER_SECRET_KEY"].encode()
 waiting: deque[Taken] = deque()
 news = threading.Semaphore(0)
 
@@ -86,6 +93,8 @@ def write() -> None:
         if not any(batches):
             continue
         connection.execute("BEGIN IMMEDIATE")
+        if KEEP == "decided":
+            look_up(connection, arrived)
         for statements, batch in zip(STAGES, batches, strict=True):
             for sql, values in statements:
                 connection.executemany(sql, map(values, batch))
@@ -94,10 +103,40 @@ def write() -> None:
             arrived[0].stored.get_loop().call_soon_threadsafe(answer, arrived)
 
 
+def look_up(connection: sqlite3.Connection, batch: list[Taken]) -> None:
+    """See that each callback is about its job, and that nothing has ended that one before."""
+    places = ", ".join("?" * len(batch))
+    found = connection.execute(
+        f"SELECT id, state, remote_id FROM job WHERE id IN ({places})",  # noqa: S608  (only question marks)
+        [one.job_id for one in batch],
+    )
+    jobs = {job_id: (state, remote_id) for job_id, state, remote_id in found}
+    if any(jobs[one.job_id] != ("submitted", one.remote_id) for one in batch):
+        raise ValueError("That is none of the benchmark's callbacks.")
+
+
 def answer(batch: list[Taken]) -> None:
     """Tell those who wait that it is stored."""
     for one in batch:
         one.stored.set_result(None)
+
+
+def looked_at(token: bytes, body: bytes) -> tuple[str, str]:
+    """The digest of the result, and the id that the provider knows its job by."""
+    mac = hmac.digest(MASTER, b"receiver callback token\0bench\0" + token[5:21], "sha256")[:16]
+    event = json.loads(body, object_pairs_hook=unique)
+    if not hmac.compare_digest(mac, token[21:]) or event["status"] != "done":
+        raise ValueError("That is none of the benchmark's callbacks.")
+    result = body[body.index(b'"result":') + 9 : -1]
+    return hashlib.sha256(result).hexdigest(), event["id"]
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object that has no key twice."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("A key is there twice.")
+    return value
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401
@@ -114,13 +153,17 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: 
     if hmac.compare_digest(expected, given):
         # A token is 50 characters; the id of its job is in it.
         token = base64.urlsafe_b64decode(scope["path"][-50:] + "==")
+        name = f"cb_{time.time_ns():032x}"
+        digest, remote_id = looked_at(token, body) if KEEP == "decided" else (name * 2, "")
         one = Taken(
             body=body,
             headers=repr(scope["headers"]),
             job_id="job_" + token[5:21].hex(),
-            id=f"cb_{time.time_ns():032x}",
+            id=name,
             now=time.time_ns() // 1_000_000,
             stored=get_running_loop().create_future(),
+            digest=digest,
+            remote_id=remote_id,
         )
         waiting.append(one)
         news.release()
