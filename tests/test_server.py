@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import uvicorn
 import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver import server
+from receiver import connection, server
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 _PIECE = 16 * 1024
@@ -50,20 +52,28 @@ async def connected(
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to a server that counts, or to *app*."""
     app = app or Starlette(routes=[Route("/", count, methods=["POST"])])
-    serving = server.server(app, host="127.0.0.1", port=0, receive_timeout=receive_timeout)
-    task = asyncio.create_task(serving.serve())
-    while not serving.started:  # noqa: ASYNC110  (uvicorn tells nobody)
+    async with serving(app, receive_timeout=receive_timeout) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(10):
+                yield reader, writer
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, *, receive_timeout: float = 5) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+    """A server of *app*, and its port."""
+    one = server.server(app, host="127.0.0.1", port=0, receive_timeout=receive_timeout)
+    task = asyncio.create_task(one.serve())
+    while not one.started:  # noqa: ASYNC110  (uvicorn tells nobody)
         await asyncio.sleep(0.01)
-    port = serving.servers[0].sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
-            yield reader, writer
+        yield one, one.servers[0].sockets[0].getsockname()[1]
     finally:
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
-        serving.should_exit = True
+        one.should_exit = True
         await task
 
 
@@ -76,11 +86,12 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
 
 
 async def test_requests_in_a_row_wait_in_bounded_numbers() -> None:
-    """One read may hold ten thousand requests: whoever sends so many without an answer is not served."""
-    async with connected() as (reader, writer):
+    """One read may hold ten thousand requests: of so many without an answer no more than a hundred wait for theirs."""
+    async with connected(app=at_once) as (reader, writer):
         writer.write((_HEAD + b"Content-Length: 0\r\n\r\n") * 500)
-        with suppress(ConnectionError):
-            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        heard = await reader.read()
+        assert heard.count(b"HTTP/1.1 200 ") == heard.count(b"HTTP/1.1 ") == 101
+        assert heard.count(b"connection: close") == 1
 
 
 async def test_a_body_is_never_taken_for_what_follows_an_upgrade() -> None:
@@ -145,7 +156,7 @@ async def test_a_head_that_began_with_the_last_request_has_its_time() -> None:
 
 async def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an answer it may rest a while, and no longer; a request that takes longer is none of it."""
-    monkeypatch.setattr(server, "_KEEP_ALIVE", 0.1)
+    monkeypatch.setattr(connection, "_KEEP_ALIVE", 0.1)
     async with connected(receive_timeout=1) as (reader, writer):
         for _ in range(2):
             writer.write(_HEAD + b"Content-Length: 0\r\n\r\n")
@@ -248,3 +259,70 @@ async def test_who_is_answered_before_the_body_is_told_that_the_connection_ends(
         assert b"connection: close" not in await reader.readuntil(b"no")
         writer.write(_HEAD + b"Content-Length: 2\r\n\r\n")
         assert b"\r\nconnection: close\r\n" in await reader.read()
+
+
+async def test_what_was_answered_in_the_turn_of_the_end_is_heard() -> None:
+    """A server that is stopped closes its connections; what it has said by then is sent before."""
+    stopped: list[uvicorn.Server] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await PlainTextResponse("here")(scope, receive, send)
+            for connection in list(stopped[0].server_state.connections):
+                connection.shutdown()
+
+    async with serving(app) as (one, port):
+        stopped.append(one)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_HEAD + b"Content-Length: 0\r\n\r\n")
+        assert await answer(reader) == b"here"
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_whoever_is_being_answered_hears_that_though_what_follows_is_no_request() -> None:
+    """A 400 would be taken for the answer to the callback that was stored, and it would be given up."""
+    async with connected() as (reader, writer):
+        two = b"".join(_HEAD + b"Content-Length: %d\r\n\r\n" % size + bytes(size) for size in (1, 2))
+        writer.write(two + b"no request\r\n\r\n" * 3)
+        assert await answer(reader) == b"1 bytes"
+        last = await reader.read()
+        assert last.startswith(b"HTTP/1.1 200 ")
+        assert last.endswith(b"2 bytes")
+        assert b"\r\nconnection: close\r\n" in last
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"no host"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"more than one host, or length"),
+        (b"GET http://[a HTTP/1.1\r\nHost: a\r\n\r\n", b"no address"),
+        (_HEAD + b"Transfer-Encoding: chunked\r\n\r\nno chunk", b"Invalid character in chunk size"),
+    ],
+)
+async def test_a_sender_hears_why_it_is_not_understood(sent: bytes, reason: bytes) -> None:
+    """In words, and then the connection ends."""
+    async with connected() as (reader, writer):
+        writer.write(sent)
+        head, _, text = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert text == b"Invalid HTTP request: " + reason + b"."
+
+
+async def test_a_body_that_nobody_reads_is_not_kept() -> None:
+    """A connection that rests after an answer holds nothing of what it was sent, however small the pieces were."""
+    many, size = 20, 30_000
+    async with serving(at_once) as (_, port):
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(many):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(_CHUNKED + b"2\r\nxx\r\n" * (size // 2) + b"0\r\n\r\n")
+                while b"no" not in await reader.read(1024):
+                    pass
+                writer.close()
+            assert tracemalloc.get_traced_memory()[0] - before < many * size / 2
+        finally:
+            tracemalloc.stop()

@@ -1,0 +1,400 @@
+"""A connection: what a sender sends, taken apart into requests, with bounds on all that the sender decides.
+
+In the place of uvicorn's own, and it is uvicorn that makes them. Tried on uvicorn 0.54: a silent connection, or one
+that trickles its headers, stays open for ever, headers of a megabyte are taken, and so are requests with no Host, two
+Hosts or a stacked Transfer-Encoding; and a request took twice as long. What may reach the application is decided here;
+how long a body may take, where it is read (``web.Bodies``).
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import httptools
+import structlog
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+
+from receiver.cycle import Cycle, Headers, plain_answer
+from receiver.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+    from uvicorn.server import ServerState
+
+log = structlog.get_logger(__name__)
+
+_LARGEST_HEAD: Final = 64 * 1024
+_MOST_HEADERS: Final = 128
+#: Requests of one connection that may wait for the answer to the one before them.
+_MOST_AT_ONCE: Final = 100
+#: Seconds that a connection may be silent after an answer.
+_KEEP_ALIVE: Final = 15
+#: Bytes that a connection gathers at most before they are written.
+_MOST_GATHERED: Final = 64 * 1024
+_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
+
+
+class _MalformedError(Exception):
+    """That is no request; the text, which nobody else has written, is told to its sender."""
+
+
+class Turn:
+    """A turn of the event loop: what connections write in it is sent when it is over, all of it together.
+
+    To send one answer after the other costs less than to go back and forth between that and other work, and what an
+    answer is written in does not become a packet each.
+    """
+
+    def __init__(self) -> None:
+        self._writing: list[Connection] = []
+
+    def send_soon(self, one: "Connection") -> None:
+        """Have *one* flush when this turn is over."""
+        if not self._writing:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._writing.append(one)
+
+    def _send(self) -> None:
+        writing, self._writing = self._writing, []
+        for one in writing:
+            one.flush()
+
+
+class Connection(asyncio.Protocol):
+    """One connection.
+
+    It is closed at ``due``: so long after it was made, or the last head began, as a head may take; not while a whole
+    request is answered (its body has its own time, in ``web.Bodies``); then once it has been silent too long.
+
+    Args:
+        app: What answers its requests.
+        state: The server's.
+        lifespan: What the application's lifespan has left for its requests.
+        patience: Seconds in which the head of a request must be here.
+        deadlines: Who looks after ``due``.
+        turn: When it is written.
+    """
+
+    def __init__(
+        self,
+        app: "ASGIApp",
+        state: "ServerState",
+        *,
+        lifespan: dict[str, Any],
+        patience: float,
+        deadlines: Deadlines,
+        turn: Turn,
+    ) -> None:
+        self._app = app
+        self._state = state
+        self._lifespan = lifespan
+        self._patience = patience
+        self._deadlines = deadlines
+        self._turn = turn
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        # What comes behind a request that is to be the last one is no reason not to answer that one.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        #: The request that is being answered, the last one, and those that wait for the answer to one before them.
+        self._answering: Cycle | None = None
+        self._last: Cycle | None = None
+        self._waiting: deque[Cycle] = deque()
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        #: How many requests began here, whether the last one's head is under way, and whether it is all here.
+        self._begun, self._in_head, self._whole = 0, False, True
+        #: How often one came further: it began, its head was here, or another part of its body.
+        self._steps = 0
+        #: Bytes in a row, in pieces of their own, by which none came further.
+        self._stray = 0
+        #: Whether what is read now is too small to hold a head that is too large.
+        self._small = False
+        #: What has been written in this turn.
+        self._pieces: list[bytes] = []
+        self._size = 0
+        #: By the loop's clock.
+        self.due = self._loop.time() + patience
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # streams have no other
+        """Begin."""
+        self._transport = transport
+        self._flow = FlowControl(transport)
+        # Of an address of IPv6 only the first two.
+        client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self._client, self._server = client and client[:2], server and server[:2]
+        self._state.connections.add(self)  # type: ignore[arg-type]  # as much of one of uvicorn's as it uses
+        self._deadlines.watch(self, self._loop)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why makes no difference)
+        """Tell whoever is answering that there is nobody any more."""
+        self._deadlines.forget(self)
+        self._state.connections.discard(self)
+        for cycle in (self._answering, self._last):
+            if cycle is not None:
+                cycle.leave()
+        self._flow.resume_writing()
+        # They hold each other.
+        self._answering = self._last = None
+        self._waiting.clear()
+        del self._parser
+
+    def pause_writing(self) -> None:
+        """Wait with what is written: the peer does not take it."""
+        self._flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._flow.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        begun, before, rest = self._begun, None if self._whole else self._steps, b""
+        self._small = before is None and len(data) <= _LARGEST_HEAD
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The request was taken as any other. What follows it is the next one: nothing else was agreed on.
+            rest = data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            # The parser's own text never repeats what came; an exception of another kind might, and paths are secrets.
+            ours = isinstance(error.__context__, _MalformedError)
+            self._refuse(str(error.__context__ if ours else error))
+            return
+        if rest:
+            self.data_received(rest)
+        elif self._begun == begun or not self._whole:
+            self._wait(before, len(data))
+
+    def _wait(self, before: int | None, size: int) -> None:
+        """Wait for what makes a request whole, unless it has grown too large."""
+        if self._whole:
+            if before is None and self.due < math.inf:
+                # A stray line, and no answer is under way.
+                self.due = min(self.due, self._loop.time() + self._patience)
+            return
+        if self._steps == before:
+            self._stray += size
+        else:
+            # This piece may hold other things too; what comes in one piece is measured once it is whole.
+            self._stray = 0
+            if self._in_head:
+                self.due = self._loop.time() + self._patience
+        if self._stray > _LARGEST_HEAD or len(self._headers) > _MOST_HEADERS:
+            self._refuse("the head is too large")
+
+    def _refuse(self, reason: str) -> None:
+        """Say why what was sent is no request, and close; once what was sent whole before it has been answered."""
+        if self._transport.is_closing():
+            return
+        log.warning("request_malformed", reason=reason)
+        if self._waiting and not self._waiting[-1].whole:
+            self._waiting.pop()
+        last = self._waiting[-1] if self._waiting else self._answering
+        if last is not None and last.whole:
+            last.lasts = False
+            self._flow.pause_reading()
+            return
+        if last is None or not last.began:
+            self.write(plain_answer(400, f"Invalid HTTP request: {reason}.", self.defaults))
+        self.close()
+
+    # What the parser calls. What is raised there is the context of the HttpParserError that data_received gets.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._begun += 1
+        self._steps += 1
+        self._in_head, self._whole = True, False
+        self._url, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of what is asked for."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer."""
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Have the request answered, as soon as those before it are."""
+        parser, headers = self._parser, self._headers
+        last = dict(headers)
+        if len(self._waiting) >= _MOST_AT_ONCE:
+            raise _MalformedError("too many requests at once")
+        if parser.should_upgrade() and (
+            b"transfer-encoding" in last or last.get(b"content-length", b"0") != b"0"
+        ):
+            # The parser would take its body for what is spoken after the upgrade.
+            raise _MalformedError("a body, and the wish to speak something else")
+        _check_head(self._url, headers, last, small=self._small)
+        version = parser.get_http_version()
+        cycle = Cycle(
+            self,
+            self._scope(version),
+            lasts=version != "1.0" and parser.should_keep_alive(),
+            continues=last.get(b"expect", b"").lower() == b"100-continue",
+        )
+        # What follows the body is no header of this request.
+        self._headers = []
+        self._in_head = False
+        self._steps += 1
+        self.due = math.inf
+        before, self._last = self._last, cycle
+        if before is None or before.complete:
+            self._start(cycle)
+        else:
+            self._flow.pause_reading()
+            self._waiting.append(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._steps += 1
+        if (cycle := self._last) is not None and not cycle.complete:
+            cycle.take(body)
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self._flow.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """All of the request is here."""
+        if len(self._headers) > _MOST_HEADERS:
+            raise _MalformedError("too many trailers")
+        self._whole = True
+        if self._last is not None:
+            self._last.end()
+
+    def _scope(self, version: str) -> dict[str, Any]:
+        try:
+            url = httptools.parse_url(self._url)
+        except httptools.HttpParserInvalidURLError:
+            raise _MalformedError("no address") from None
+        if url.path is None:
+            raise _MalformedError("no address")
+        path = url.path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": self._parser.get_method().decode("ascii"),
+            "scheme": "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "root_path": "",
+            "headers": self._headers,
+            "client": self._client,
+            "server": self._server,
+            "state": self._lifespan.copy(),
+        }
+
+    def _start(self, cycle: Cycle) -> None:
+        self._answering = cycle
+        tasks = self._state.tasks
+        task = self._loop.create_task(cycle.run(self._app))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    # What a cycle calls.
+
+    @property
+    def defaults(self) -> Headers:
+        """Headers that every answer gets."""
+        return tuple(self._state.default_headers)
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer does not take what has been written."""
+        return self._flow.write_paused
+
+    async def drain(self) -> None:
+        """Wait until it takes more."""
+        await self._flow.drain()
+
+    def read_on(self) -> None:
+        """Read what comes next: more of the body, or that the peer has left; unless enough requests wait already."""
+        if not self._waiting:
+            self._flow.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Send *data* when this turn of the loop is over, and at once where much has been gathered."""
+        if not self._pieces:
+            self._turn.send_soon(self)
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > _MOST_GATHERED:
+            # Or the transport could not tell whoever streams that the peer does not read.
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what has been gathered."""
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if pieces:
+            try:
+                self._transport.write(b"".join(pieces))
+            except RuntimeError:
+                # The peer has gone, and uvloop knows it before anybody is told.
+                return
+
+    def close(self) -> None:
+        """Close once all is sent."""
+        self.flush()
+        self._transport.close()
+
+    def answered(self) -> None:
+        """Begin with the next request, or wait for one."""
+        self._state.total_requests += 1
+        self._answering = None
+        if self._transport.is_closing():
+            return
+        if self._waiting:
+            self._start(self._waiting.popleft())
+            return
+        self._flow.resume_reading()
+        if self._whole:
+            self.due = self._loop.time() + _KEEP_ALIVE
+
+    # What looks after it calls.
+
+    def expire(self) -> None:
+        """Close: it was silent, or slow, for too long."""
+        self.close()
+
+    def shutdown(self) -> None:
+        """Close once what has been asked is answered: the server is being stopped."""
+        if self._last is None or self._last.complete:
+            self.close()
+        else:
+            self._last.lasts = False
+
+
+def _check_head(
+    url: bytes, headers: Sequence[tuple[bytes, bytes]], last: Mapping[bytes, bytes], *, small: bool
+) -> None:
+    """Raise _MalformedError where a head is too large, or two readers could disagree about what it says.
+
+    Args:
+        url: What is asked for.
+        headers: As they came.
+        last: The last one of each name.
+        small: Whether all of it is known to be no larger than is allowed.
+    """
+    if len(headers) > _MOST_HEADERS or not (
+        small or len(url) + sum(map(len, chain.from_iterable(headers))) <= _LARGEST_HEAD
+    ):
+        raise _MalformedError("the head is too large")
+    if b"host" not in last:
+        raise _MalformedError("no host")
+    if len(last) != len(headers):
+        names = [name for name, _ in headers]
+        if names.count(b"host") > 1 or names.count(b"content-length") > 1:
+            raise _MalformedError("more than one host, or length")
+    if b"transfer-encoding" in last:
+        if b"content-length" in last:
+            raise _MalformedError("two lengths")
+        if any(
+            name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers
+        ):
+            raise _MalformedError("a transfer encoding other than chunked")
