@@ -1,7 +1,7 @@
-"""The ASGI face of a receiver: callbacks ahead of every router, then the API, health and metrics."""
+"""The ASGI face of a receiver: callbacks and the API ahead of every router, then health and metrics."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 from starlette.applications import Starlette
@@ -39,6 +39,16 @@ class NotStartedError(ReceiverError):
     status = 503
 
 
+class _Faces(NamedTuple):
+    """What answers for a receiver that runs."""
+
+    running: Running
+    #: ``None`` where only health and metrics are served.
+    front: Front | None
+    api: Api | None
+    health: Starlette
+
+
 class Application:
     """The ASGI face of a receiver.
 
@@ -52,7 +62,7 @@ class Application:
         self._only_health = only_health
         # Starlette speaks the lifespan protocol for us; what it serves is built when the receiver has started.
         self._lifespan = Starlette(lifespan=receiver.lifespan)
-        self._built: tuple[Running | None, Front | None, Starlette] = None, None, self._lifespan
+        self._faces: _Faces | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -66,18 +76,18 @@ class Application:
             log.error("receiver_not_started")
             await problem(error)(scope, receive, send)
             return
-        built, front, api = self._built
-        if built is not running:
-            front = None if self._only_health else Front(ingest=running.ingest, settings=running.settings)
-            api = self._build(running, only_health=self._only_health)
-            self._built = running, front, api
-        if front is None or kind != "http" or (address := address_of(scope)) is None:
-            await api(scope, receive, send)
+        faces = self._faces
+        if faces is None or faces.running is not running:
+            faces = self._faces = self._build(running, only_health=self._only_health)
+        if kind == "http" and faces.front is not None and (address := address_of(scope)) is not None:
+            await faces.front(address, scope, receive, send)
+        elif kind == "http" and faces.api is not None and (resource := faces.api.find(scope)) is not None:
+            await resource(scope, receive, send)
         else:
-            await front(address, scope, receive, send)
+            await faces.health(scope, receive, send)
 
     @staticmethod
-    def _build(running: Running, *, only_health: bool = False) -> Starlette:
+    def _build(running: Running, *, only_health: bool = False) -> _Faces:
         health = Health(
             store=running.store,
             keys=running.keys,
@@ -86,27 +96,28 @@ class Application:
             node=running.node,
             drift=running.drift,
         )
-        routes = health.routes
-        if not only_health:
-            routes[:0] = Api(
-                store=running.store,
-                catalog=running.catalog,
-                keys=running.keys,
-                proving=running.proving,
-                settings=running.settings,
-                submit=running.submit,
-                cancel=running.cancel,
-                replay=running.replay,
-                clock=running.clock,
-                notify=running.notify,
-            ).routes
         application = Starlette(
-            routes=routes,
+            routes=health.routes,
             exception_handlers={404: _unknown, ReceiverError: _refused, Exception: _broken},
         )
         # A redirect would repeat a token in its Location.
         application.router.redirect_slashes = False
-        return application
+        if only_health:
+            return _Faces(running, None, None, application)
+        front = Front(ingest=running.ingest, settings=running.settings)
+        api = Api(
+            store=running.store,
+            catalog=running.catalog,
+            keys=running.keys,
+            proving=running.proving,
+            settings=running.settings,
+            submit=running.submit,
+            cancel=running.cancel,
+            replay=running.replay,
+            clock=running.clock,
+            notify=running.notify,
+        )
+        return _Faces(running, front, api, application)
 
 
 async def _unknown(_request: Request, _error: Exception) -> Response:

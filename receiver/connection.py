@@ -1,9 +1,9 @@
 """A connection: what a sender sends, taken apart into requests, with bounds on all that the sender decides.
 
-In the place of uvicorn's own, and it is uvicorn that makes them. Tried on uvicorn 0.54: a silent connection, or one
-that trickles its headers, stays open for ever, headers of a megabyte are taken, and so are requests with no Host, two
-Hosts or a stacked Transfer-Encoding; and a request took twice as long. What may reach the application is decided here;
-how long a body may take, where it is read (``web.Bodies``).
+It is uvicorn that makes them, in the place of its own. Tried on uvicorn 0.54: a silent connection, or one that trickles
+its headers, stays open for ever, headers of a megabyte are taken, and so are requests with no Host, two Hosts or a
+stacked Transfer-Encoding. What may reach the application is decided here; how long a body may take, where it is read
+(``web.Bodies``).
 """
 
 import asyncio
@@ -45,8 +45,8 @@ class _MalformedError(Exception):
 class Turn:
     """A turn of the event loop: what connections write in it is sent when it is over, all of it together.
 
-    To send one answer after the other costs less than to go back and forth between that and other work, and what an
-    answer is written in does not become a packet each.
+    To send one answer after the other costs less than to go back and forth between that and other work; and an answer
+    that is written in pieces is one packet.
     """
 
     def __init__(self) -> None:

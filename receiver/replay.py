@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import httpx
@@ -12,7 +13,6 @@ from receiver.core.admission import Examined, Unreadable, admit, terms_for
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, RejectionError, RequestError
 from receiver.core.identity import CALLBACK, JOB, REPLAY, is_id, new_id
 from receiver.core.model import Callback, Job, Value, Verdict
-from receiver.core.provider import Provider
 from receiver.proving import Proving
 from receiver.storage.queries import Page
 from receiver.storage.records import Readmission
@@ -87,8 +87,9 @@ class Replay:
         self._proving = proving
         self._clock = clock
         self._notify = notify
-        # Bound once: replays come by the thousand.
+        # Bound and looked up once: replays come by the thousand.
         self._log = log.bind()
+        self._terms = cache(lambda name, key_id: terms_for(catalog[name], key_id=key_id))
 
     async def __call__(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> Replayed:
         """Replay the job or callback *any_id*, for one handler or for all that want it.
@@ -106,10 +107,10 @@ class Replay:
             raise NotFoundError(
                 f"No handler {handler!r} is registered.", code="handler_unknown", field="handler"
             )
-        if is_id(any_id, JOB):
-            replayed = await self._job(any_id, handler, dry_run)
-        elif is_id(any_id, CALLBACK):
+        if is_id(any_id, CALLBACK):
             replayed = await self._callback(any_id, handler, dry_run)
+        elif is_id(any_id, JOB):
+            replayed = await self._job(any_id, handler, dry_run)
         else:
             raise RequestError(f"{any_id!r} is the id of neither a job nor a callback.", code="id_invalid")
         if not dry_run:
@@ -151,9 +152,7 @@ class Replay:
                 if dry_run:
                     admitted.append(await self._foresee(callback, examined, None))
                 else:
-                    admitted.append(
-                        await self._readmit(callback, examined, described, key_id=key_id, handler=None)
-                    )
+                    admitted.append(await self._readmit(callback, examined, key_id=key_id, handler=None))
             if len(found) < _PAGE:
                 break
             before = found[-1].id
@@ -213,10 +212,10 @@ class Replay:
             return Replayed(id=callback_id, dry_run=True, verdict=Verdict.REJECTED, code=error.code)
         if dry_run:
             return await self._foresee(callback, examined, handler)
-        return await self._readmit(callback, examined, provider, key_id=key_id, handler=handler)
+        return await self._readmit(callback, examined, key_id=key_id, handler=handler)
 
     async def _readmit(
-        self, callback: Callback, examined: Examined, provider: Provider, *, key_id: str, handler: str | None
+        self, callback: Callback, examined: Examined, *, key_id: str, handler: str | None
     ) -> Replayed:
         now = self._clock()
         replay_id = new_id(REPLAY, now)
@@ -224,7 +223,7 @@ class Replay:
             Readmission(
                 callback=callback,
                 examined=examined,
-                terms=terms_for(provider, key_id=key_id),
+                terms=self._terms(callback.provider, key_id),
                 replay_id=replay_id,
                 handler=handler,
                 now=now,

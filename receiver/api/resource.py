@@ -1,10 +1,11 @@
 """One address of ``/v1``: the API token, the methods it has, and problem details for whatever goes wrong."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,13 +18,19 @@ from receiver.core.errors import (
     UnreadableError,
 )
 from receiver.core.jsontext import parse_json
-from receiver.settings import Settings
-from receiver.web import PRIVATE, RETRY, AccessError, Bodies, BodyRefused, authorize, problem
+from receiver.web import PRIVATE, RETRY, AccessError, Bodies, BodyRefused, authorize, broken, problem
+
+log = structlog.get_logger(__name__)
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
 _CLOSE: Final = {"connection": "close"}
+#: The headers of every document.
+_DOCUMENT: Final = [
+    (b"content-type", b"application/json"),
+    *((name.encode(), value.encode()) for name, value in PRIVATE.items()),
+]
 _LONGEST_NAME: Final = 100
 
 
@@ -94,12 +101,13 @@ class Operation:
     own_header: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
     """An ASGI endpoint: the operations of one address by method; without any, it is unknown."""
 
-    settings: Settings
-    operations: Mapping[str, Operation] = field(default_factory=dict)
+    def __init__(self, operations: Mapping[str, Operation], *, api_token: str) -> None:
+        self._operations = operations
+        self._api_token = api_token
+        self._own_header = any(one.own_header for one in operations.values())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -116,10 +124,9 @@ class Resource:
     def _operation(self, request: Request) -> Operation:
         """The operation asked for; the token first, so that without it nobody learns what there is."""
         method = "GET" if request.method == "HEAD" else request.method
-        operation = self.operations.get(method)
-        own_header = any(one.own_header for one in self.operations.values())
-        authorize(request.headers, api_token=self.settings.api_token, own_header=own_header)
-        if not self.operations:
+        operation = self._operations.get(method)
+        authorize(request.headers, api_token=self._api_token, own_header=self._own_header)
+        if not self._operations:
             raise RouteUnknownError
         if operation is None:
             raise MethodUnknownError
@@ -137,9 +144,9 @@ class Resource:
         return operation
 
     def _allow(self) -> dict[str, str]:
-        if not self.operations:
+        if not self._operations:
             return {}
-        methods = {*self.operations, *({"HEAD"} if "GET" in self.operations else ())}
+        methods = {*self._operations, *({"HEAD"} if "GET" in self._operations else ())}
         return {"allow": ", ".join(sorted(methods))}
 
 
@@ -150,6 +157,9 @@ async def _run(operation: Operation, request: Request) -> Response:
         return refusal(_REFUSED[refused.response.status_code](), _CLOSE)
     except ReceiverError as error:
         return refusal(error)
+    except Exception:
+        log.exception("request_failed", route="v1")
+        return broken()
 
 
 def refusal(error: ReceiverError, headers: Mapping[str, str] | None = None) -> Response:
@@ -166,9 +176,9 @@ def refusal(error: ReceiverError, headers: Mapping[str, str] | None = None) -> R
 
 def answer(document: object, *, status: int = 200) -> Response:
     """A document as JSON, which no cache keeps."""
-    return Response(
-        msgspec.json.encode(document), status_code=status, media_type="application/json", headers=PRIVATE
-    )
+    response = Response(msgspec.json.encode(document), status_code=status)
+    response.raw_headers += _DOCUMENT
+    return response
 
 
 async def read_document(request: Request, kind: type[T], *, bodies: Bodies, empty: T | None = None) -> T:

@@ -1,11 +1,12 @@
 """The addresses of the API and what answers at each."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Scope
 
 from receiver.api.callbacks import Callbacks
 from receiver.api.dispatches import Dispatches
@@ -24,7 +25,8 @@ from receiver.submit import Submit
 from receiver.web import Bodies
 
 #: Whatever else is asked for below ``/v1``.
-_ELSEWHERE: Final = ("/v1", "/v1/{rest:path}")
+_ELSEWHERE: Final = re.compile("/v1(/.*)?")
+_NAME: Final = re.compile(r"\{(\w+)\}")
 
 
 class Api:
@@ -44,7 +46,6 @@ class Api:
         clock: Callable[[], int],
         notify: Callable[[], None],
     ) -> None:
-        self._settings = settings
         bodies = Bodies(largest=settings.max_body, patience=settings.receive_timeout)
         jobs = Jobs(
             store=store,
@@ -76,22 +77,34 @@ class Api:
             ),
         ]
 
-    @property
-    def routes(self) -> list[Route]:
-        """The routes."""
         addresses: dict[str, dict[str, Operation]] = {}
         for operation in self.operations:
             addresses.setdefault(operation.path, {})[operation.method] = operation
-        known = [
-            Route(path, Resource(settings=self._settings, operations=operations))
-            for path, operations in addresses.items()
-        ]
-        # The router tries one after the other, and replays come by the thousand.
-        known.sort(key=lambda route: not route.path.endswith("/replay"))
-        unknown = [Route(path, Resource(settings=self._settings)) for path in _ELSEWHERE]
-        return [*known, *unknown]
+        # One is tried after the other, and replays come by the thousand.
+        paths = sorted(addresses, key=lambda path: not path.endswith("/replay"))
+        token = settings.api_token
+        self._resources = [(_pattern(path), Resource(addresses[path], api_token=token)) for path in paths]
+        self._resources.append((_ELSEWHERE, Resource({}, api_token=token)))
+
+    def find(self, scope: Scope) -> Resource | None:
+        """What answers at the address that a request is for; ``None`` for one that is not below ``/v1``.
+
+        A framework's router would do, but with what it wraps round every request it was a sixth of a replay.
+        """
+        # Mounted: the path begins with where, or does not, by the age of the framework that mounted us.
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        for pattern, resource in self._resources:
+            if (found := pattern.fullmatch(path)) is not None:
+                scope["path_params"] = found.groupdict()
+                return resource
+        return None
 
     async def openapi(self, request: Request) -> Response:
         """Describe the API."""
         root = request.scope.get("root_path", "")
         return answer(describe(self.operations) | {"servers": [{"url": root or "/"}]})
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What the paths look like that *path* stands for."""
+    return re.compile(_NAME.sub(r"(?P<\1>[^/]+)", path))

@@ -1,5 +1,6 @@
 """Reading the record: lists by cursor, one job's timeline, what is due, and counts for the metrics."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -67,26 +68,31 @@ def callbacks(tx: Transaction, page: Page) -> list[Callback]:
     return [rows.callback_of(row) for row in found]
 
 
-def callback(tx: Transaction, callback_id: str) -> Callback:
-    """One callback with its body."""
-    found = tx.run(f"SELECT {rows.CALLBACK} FROM callback WHERE id = :id", {"id": callback_id})
-    if not found:
-        raise NotFoundError(f"No callback {callback_id} is stored.", code="callback_not_found")
-    return rows.callback_of(found[0])
+def callbacks_by_id(tx: Transaction, ids: Sequence[str]) -> list[Callback | NotFoundError]:
+    """Callbacks with their bodies, in the order of *ids*."""
+    where, params = tx.among("id", ids)
+    found = {row[0]: row for row in tx.run(f"SELECT {rows.CALLBACK} FROM callback WHERE {where}", params)}
+    return [
+        rows.callback_of(found[one])
+        if one in found
+        else NotFoundError(f"No callback {one} is stored.", code="callback_not_found")
+        for one in ids
+    ]
 
 
-def job(tx: Transaction, job_id: str) -> Job:
-    """One job with its metadata."""
-    found = load_jobs(tx, [job_id], metadata=True).get(job_id)
-    if found is None:
-        raise NotFoundError(f"No job {job_id} is stored.", code="job_not_found")
-    return found
+def jobs_by_id(tx: Transaction, ids: Sequence[str]) -> list[Job | NotFoundError]:
+    """Jobs with their metadata, in the order of *ids*."""
+    found = load_jobs(tx, ids, metadata=True)
+    return [found.get(one) or NotFoundError(f"No job {one} is stored.", code="job_not_found") for one in ids]
 
 
 def record(tx: Transaction, job_id: str) -> Record:
     """Everything about one job; callbacks come without their bodies."""
+    (job,) = jobs_by_id(tx, [job_id])
+    if isinstance(job, NotFoundError):
+        raise job
     return Record(
-        job=job(tx, job_id),
+        job=job,
         submission=submission(tx, job_id),
         callbacks=sorted(callbacks(tx, Page(job_id=job_id, limit=MOST)), key=lambda one: one.id),
         attempts=[

@@ -11,8 +11,10 @@ from receiver.storage.driver import Driver, Transaction
 
 T = TypeVar("T")
 _THREADS: Final = 4
+#: How rows are read by their keys: an answer for each, in the same order; an error for one that is not there.
+_Query = Callable[[Transaction, Sequence[str]], Sequence[T | ReceiverError]]
 #: A row that is asked for: how it is read, by what key, and who waits for it.
-_Wish = tuple[Callable[[Transaction, str], Any], str, "asyncio.Future[Any]"]
+_Wish = tuple[_Query[Any], str, "asyncio.Future[Any]"]
 
 
 class Reader:
@@ -36,7 +38,7 @@ class Reader:
 
         return await self.call(run)
 
-    async def row(self, query: Callable[[Transaction, str], T], key: str) -> T:
+    async def row(self, query: _Query[T], key: str) -> T:
         """Read a single row; what one turn of the event loop asks for is read in one go.
 
         To give a thread something to do costs more than to read a row.
@@ -64,7 +66,7 @@ class Reader:
     def _read_rows(self, loop: asyncio.AbstractEventLoop, wishes: Sequence[_Wish]) -> None:
         try:
             with self._driver.read() as tx:
-                found = [_found(tx, query, key) for query, key, _ in wishes]
+                found = _found(tx, wishes)
         except StoreUnavailableError as error:
             found = [error] * len(wishes)
         except Exception as error:  # noqa: BLE001  (one bad row must not take the others with it)
@@ -79,11 +81,13 @@ class Reader:
             return  # the loop is closed, and nobody waits any more
 
 
-def _found(tx: Transaction, query: Callable[[Transaction, str], Any], key: str) -> Any:  # noqa: ANN401
-    try:
-        return query(tx, key)
-    except ReceiverError as error:
-        return error
+def _found(tx: Transaction, wishes: Sequence[_Wish]) -> list[Any]:
+    """The answers to *wishes*: a statement for all that are read in the same way."""
+    keys: defaultdict[_Query[Any], list[str]] = defaultdict(list)
+    for query, key, _ in wishes:
+        keys[query].append(key)
+    answers = {query: iter(query(tx, some)) for query, some in keys.items()}
+    return [next(answers[query]) for query, _, _ in wishes]
 
 
 def _answer(wishes: Sequence[_Wish], found: Sequence[Any]) -> None:

@@ -251,7 +251,7 @@ class Store:
 
     async def job(self, job_id: str) -> Job:
         """One job with its metadata."""
-        return await self._reader.row(queries.job, job_id)
+        return await self._reader.row(queries.jobs_by_id, job_id)
 
     async def record(self, job_id: str) -> Record:
         """Everything about one job."""
@@ -267,7 +267,7 @@ class Store:
 
     async def callback(self, callback_id: str) -> Callback:
         """One callback with its body."""
-        return await self._reader.row(queries.callback, callback_id)
+        return await self._reader.row(queries.callbacks_by_id, callback_id)
 
     async def dispatches(self, page: Page) -> list[Dispatch]:
         """List unfinished dispatches."""

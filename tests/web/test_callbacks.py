@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import httpx
 import pytest
+
+from receiver import logs
 
 from .conftest import WHSEC, Site, refused
 
@@ -123,6 +126,23 @@ async def test_a_callback_that_is_still_not_genuine_is_refused(site: Site) -> No
         "rejected",
         "signature_malformed",
     )
+
+
+async def test_what_breaks_in_here_is_nobody_elses_fault(
+    logging_restored: None, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """503 with a code and when to try again, and one line in the log; the next request is answered as ever."""
+    logs.configure("info")
+    callback = await _forge(site)
+    with site.receiver.running.store.driver.write() as tx:
+        tx.run("UPDATE callback SET headers = :broken WHERE id = :id", {"broken": b"{", "id": callback})
+    capsys.readouterr()
+    answer = await site.get(f"/v1/callbacks/{callback}")
+    refused(answer, 503, "internal_error")
+    assert answer.headers["retry-after"] == "5"
+    (line,) = [json.loads(one) for one in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["route"], line["level"]) == ("request_failed", "v1", "error")
+    assert (await site.get(f"/v1/callbacks/{callback}/nowhere")).status_code == 404
 
 
 @pytest.mark.asyncio(loop_scope="module")
