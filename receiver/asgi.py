@@ -14,7 +14,7 @@ from receiver.api.resource import refusal
 from receiver.core.errors import ReceiverError
 from receiver.front import Front, address_of
 from receiver.running import Running
-from receiver.web import PRIVATE, broken, problem
+from receiver.web import PRIVATE, broken, path_of, problem
 
 log = structlog.get_logger(__name__)
 
@@ -79,12 +79,15 @@ class Application:
         faces = self._faces
         if faces is None or faces.running is not running:
             faces = self._faces = self._build(running, only_health=self._only_health)
-        if kind == "http" and faces.front is not None and (address := address_of(scope)) is not None:
-            await faces.front(address, scope, receive, send)
-        elif kind == "http" and faces.api is not None and (resource := faces.api.find(scope)) is not None:
-            await resource(scope, receive, send)
-        else:
-            await faces.health(scope, receive, send)
+        if kind == "http":
+            path = path_of(scope)
+            if faces.front is not None and (address := address_of(path)) is not None:
+                await faces.front(address, scope, receive, send)
+                return
+            if faces.api is not None and (resource := faces.api.find(path, scope)) is not None:
+                await resource(scope, receive, send)
+                return
+        await faces.health(scope, receive, send)
 
     @staticmethod
     def _build(running: Running, *, only_health: bool = False) -> _Faces:

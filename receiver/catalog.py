@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
+from receiver.core.admission import Terms, terms_for
 from receiver.core.errors import DescriptionError, RequestError, UnreadableError
 from receiver.core.message import Message, lowered
 from receiver.core.provider import Provider, Sample, describe, is_reference
@@ -30,6 +32,7 @@ class Catalog(Mapping[str, Provider]):
 
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self._providers = dict(sorted(providers.items()))
+        self._terms = cache(lambda name, key_id: terms_for(self._providers[name], key_id=key_id))
 
     @classmethod
     def load(cls, settings: Settings) -> "Catalog":
@@ -67,6 +70,10 @@ class Catalog(Mapping[str, Provider]):
                 code="provider_unknown",
                 field="provider",
             ) from None
+
+    def terms(self, name: str, *, key_id: str) -> Terms:
+        """How to record a job of the provider called *name* that was not submitted here; worked out once."""
+        return self._terms(name, key_id)
 
 
 def packaged() -> list[_File]:

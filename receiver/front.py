@@ -43,12 +43,8 @@ class Address(Value, frozen=True):
     token: str | None
 
 
-def address_of(scope: Scope) -> Address | None:
-    """The address that a request is for: ``/callbacks/{provider}/{token}`` or ``/webhooks/{provider}``."""
-    path: str = scope["path"]
-    if root := scope.get("root_path"):
-        # Mounted: the path begins with where, or does not, by the age of the framework that mounted us.
-        path = path.removeprefix(root)
+def address_of(path: str) -> Address | None:
+    """The address that *path* is: ``/callbacks/{provider}/{token}`` or ``/webhooks/{provider}``."""
     match path.split("/"):
         case ["", "callbacks", provider, token] if provider and token:
             return Address(provider, token)

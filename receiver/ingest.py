@@ -4,13 +4,12 @@ The order is that of the invariants: size (before this file), token, signature, 
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Final, Protocol
 
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core.admission import Examined, terms_for
+from receiver.core.admission import Examined
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
 from receiver.core.message import Message
@@ -68,9 +67,8 @@ class Ingest:
         metrics: Metrics,
     ) -> None:
         self._store = store
+        self._catalog = catalog
         self._callers = {name: one for name, one in catalog.items() if one.callback is not None}
-        # By the names of a provider and of a master key.
-        self._terms = cache(lambda name, key_id: terms_for(catalog[name], key_id=key_id))
         self._keys = keys
         self._proving = proving
         self._clock = clock
@@ -130,7 +128,7 @@ class Ingest:
             verdict=Verdict.ACCEPTED if rejection is None else Verdict.REJECTED,
             code=rejection,
         )
-        terms = self._terms(provider.name, (way.master or self._keys.newest).id)
+        terms = self._catalog.terms(provider.name, key_id=(way.master or self._keys.newest).id)
         try:
             receipt = await self._store.ingest(
                 Arrival(callback=callback, examined=examined, terms=terms, quota=self._quota),

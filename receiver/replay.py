@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
-from functools import cache
 from typing import Final
 
 import httpx
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core.admission import Examined, Unreadable, admit, terms_for
+from receiver.core.admission import Examined, Unreadable, admit
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, RejectionError, RequestError
 from receiver.core.identity import CALLBACK, JOB, REPLAY, is_id, new_id
 from receiver.core.model import Callback, Job, Value, Verdict
@@ -87,9 +86,8 @@ class Replay:
         self._proving = proving
         self._clock = clock
         self._notify = notify
-        # Bound and looked up once: replays come by the thousand.
+        # Bound once: replays come by the thousand.
         self._log = log.bind()
-        self._terms = cache(lambda name, key_id: terms_for(catalog[name], key_id=key_id))
 
     async def __call__(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> Replayed:
         """Replay the job or callback *any_id*, for one handler or for all that want it.
@@ -223,7 +221,7 @@ class Replay:
             Readmission(
                 callback=callback,
                 examined=examined,
-                terms=self._terms(callback.provider, key_id),
+                terms=self._catalog.terms(callback.provider, key_id=key_id),
                 replay_id=replay_id,
                 handler=handler,
                 now=now,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from receiver.core.errors import ReceiverError, RequestError, StoreUnavailableError
 from receiver.deadlines import Deadlines, Span
@@ -19,6 +19,13 @@ _BUSY: Final = 503
 #: What everybody hears who is to try again.
 RETRY: Final = {"retry-after": "5"}
 _CLOSE: Final = {"connection": "close"}
+
+
+def path_of(scope: Scope) -> str:
+    """The path that a request is for, from where we are mounted."""
+    # It begins with where that is, or does not, by the age of the framework that mounted us.
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path") or "")
 
 
 class BodyRefused(Exception):  # noqa: N818  (it is an answer, raised)

@@ -11,7 +11,6 @@ import structlog
 from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.clock import StepWatch
-from receiver.core.admission import terms_for
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.model import DAY, SECOND, Dispatch, Due, Step
 from receiver.dispatch import RunDispatch
@@ -344,9 +343,8 @@ class Worker:
 
     async def _release_held(self, now: int) -> None:
         for callback_id, provider in await self._store.held_due(now=now):
-            described = self._catalog.get(provider)
-            if described is not None:
-                terms = terms_for(described, key_id=self._key_id)
+            if provider in self._catalog:
+                terms = self._catalog.terms(provider, key_id=self._key_id)
                 await self._store.release_held(callback_id, terms=terms, now=now)
 
     async def _prune(self, now: int) -> None:

@@ -86,13 +86,11 @@ class Api:
         self._resources = [(_pattern(path), Resource(addresses[path], api_token=token)) for path in paths]
         self._resources.append((_ELSEWHERE, Resource({}, api_token=token)))
 
-    def find(self, scope: Scope) -> Resource | None:
-        """What answers at the address that a request is for; ``None`` for one that is not below ``/v1``.
+    def find(self, path: str, scope: Scope) -> Resource | None:
+        """What answers at *path*, its parameters put into *scope*; ``None`` for one that is not below ``/v1``.
 
         A framework's router would do, but with what it wraps round every request it was a sixth of a replay.
         """
-        # Mounted: the path begins with where, or does not, by the age of the framework that mounted us.
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         for pattern, resource in self._resources:
             if (found := pattern.fullmatch(path)) is not None:
                 scope["path_params"] = found.groupdict()
