@@ -182,6 +182,8 @@ class Job(Value, frozen=True, kw_only=True):
     error: Failure | None = None
     #: How many callbacks arrived for it, kept or only counted.
     callbacks: int = 0
+    #: The first of them.
+    first_callback: str | None = None
     metadata: dict[str, Any] = {}
     #: Loaded for handlers and on request, never for lists.
     result: Result | None = None
@@ -230,6 +232,8 @@ class Callback(Value, frozen=True, kw_only=True):
     key_id: str | None = None
     delivery_id: str | None = None
     remote_id: str | None = None
+    #: Whether its job names it as its first.
+    is_first: bool = False
 
 
 class Due(Value, frozen=True, kw_only=True):

@@ -101,6 +101,7 @@ def admit_held(tx: Transaction, ledger: Ledger, job: Job, *, now: int) -> Job:
     )
     for callback_id, packed in found:
         admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
+        ledger.count(job.id)
         job = ledger.jobs[job.id]
         _file(tx, callback_id, job, admission)
         tx.run("DELETE FROM held WHERE callback_id = :id", {"id": callback_id})
@@ -134,6 +135,7 @@ def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> li
             ledger, provider, terms, now=now, remote_id=remote_id
         )
         admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
+        ledger.count(job.id)
         _file(tx, callback_id, job, admission)
         receipts.append(receipt(admission, ledger.jobs[job.id]))
     ledger.flush()
@@ -169,7 +171,9 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
         if isinstance(job_or_receipt, Receipt):
             return job_or_receipt
         job = job_or_receipt
+    is_first = job.callbacks == 0
     admission = decide(tx, ledger, job, examined, callback_id=callback.id, now=now)
+    ledger.count(job.id, first=callback.id if is_first else None)
     job = ledger.jobs[job.id]
     if (
         admission.verdict is Verdict.ACCEPTED
@@ -177,7 +181,14 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
         or (admission.verdict is Verdict.UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
     ):
         kept.append(
-            _proved(callback, examined, verdict=admission.verdict, code=admission.code, job_id=job.id)
+            _proved(
+                callback,
+                examined,
+                verdict=admission.verdict,
+                code=admission.code,
+                job_id=job.id,
+                is_first=is_first,
+            )
         )
     return receipt(admission, job)
 
@@ -185,13 +196,20 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
 def _unreadable(tx: Transaction, job_id: str, kept: Sequence[Callback]) -> int:
     """How many unreadable callbacks of a job are kept: what nobody could read is no duplicate of anything."""
     stored = tx.run(
-        "SELECT count(*) FROM callback WHERE job_id = :id AND verdict = 'unreadable'", {"id": job_id}
+        f"SELECT count(*) FROM callback WHERE {rows.CALLBACKS_OF} AND verdict = 'unreadable'",
+        {"job_id": job_id},
     )
     return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is Verdict.UNREADABLE for one in kept)
 
 
 def _proved(
-    callback: Callback, examined: Examined, *, verdict: Verdict, code: str | None, job_id: str | None = None
+    callback: Callback,
+    examined: Examined,
+    *,
+    verdict: Verdict,
+    code: str | None,
+    job_id: str | None = None,
+    is_first: bool = False,
 ) -> Callback:
     """A genuine callback, as it is kept."""
     return replace(
@@ -202,6 +220,7 @@ def _proved(
         key_id=examined.key_id,
         delivery_id=examined.delivery_id,
         remote_id=examined.remote_id,
+        is_first=is_first,
     )
 
 
@@ -240,17 +259,14 @@ def decide(
     *,
     callback_id: str,
     now: int,
-    again: bool = False,
 ) -> Admission:
-    """Admit a callback and record what it does to its job; *again*: it has been counted before."""
+    """Admit a callback and record what it does to its job, but for counting it."""
     admission = admit(job, examined, callback_id=callback_id, now=now)
     move = admission.move
     if move is not None and (move.changed or move.look_now):
         ledger.carry_out(move, now=now, candidate_id=admission.candidate_id)
         if admission.content is not None:
             write_chunks(tx, job.id, part=0, content=admission.content)
-    if not again:
-        ledger.count(job.id)
     if admission.fetch_refused and job.callbacks < MOST_KEPT:
         ledger.note(
             job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id

@@ -197,7 +197,7 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
             tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE owner IS NOT NULL", params)
         tx.run(
             "UPDATE job SET deadline_at = deadline_at + :step "
-            "WHERE state <> 'succeeded' AND ended_at IS NULL AND created_at <= :before",
+            "WHERE id IN (SELECT job_id FROM due) AND ended_at IS NULL AND created_at <= :before",
             params,
         )
     return [None] * len(items)

@@ -121,10 +121,12 @@ class Ledger:
         self.jobs[job.id] = job
         self._changed.add(job.id)
 
-    def count(self, job_id: str) -> None:
-        """Count one more callback of a job."""
+    def count(self, job_id: str, *, first: str | None = None) -> None:
+        """Count one more callback of a job; *first* is its id if it is the first."""
         job = self.jobs[job_id]
-        self.jobs[job_id] = replace(job, callbacks=job.callbacks + 1)
+        self.jobs[job_id] = replace(
+            job, callbacks=job.callbacks + 1, first_callback=first or job.first_callback
+        )
         self._counted.add(job_id)
 
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
@@ -207,7 +209,12 @@ class Ledger:
         changed = sorted(self._changed - self._new)
         tx.update("job", rows.JOB_PROGRESS, [rows.progress_params(jobs[one]) for one in changed], key="id")
         counted = sorted(self._counted - self._changed - self._new)
-        tx.update("job", "callbacks", [(jobs[one].callbacks, one) for one in counted], key="id")
+        tx.update(
+            "job",
+            "callbacks, first_callback",
+            [(jobs[one].callbacks, jobs[one].first_callback, one) for one in counted],
+            key="id",
+        )
         renamed = sorted(self._renamed - self._new)
         tx.update("job", "remote_id", [(jobs[one].remote_id, one) for one in renamed], key="id")
         self._end(sorted(self._ended.keys() - self._new))

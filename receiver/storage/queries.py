@@ -6,7 +6,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
-from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Value
+from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, JobState, Value
 from receiver.storage import rows
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
@@ -50,8 +50,9 @@ class Record(Value, frozen=True, kw_only=True):
 
 def jobs(tx: Transaction, page: Page) -> list[Job]:
     """List jobs, the newest first."""
-    if page.state == "open":
-        where, params = _where(page, {"provider": "due.provider"}, "job", "due.job_id", "job.id")
+    if page.state in {"open", JobState.SUBMITTED}:
+        columns = {"provider": "due.provider"} | ({} if page.state == "open" else {"state": "job.state"})
+        where, params = _where(page, columns, "job", "due.job_id", "job.id")
         sql = f"{_OPEN} {where} ORDER BY due.job_id DESC LIMIT :limit"
     else:
         where, params = _where(page, {"provider": "provider", "state": "state"}, "job")
@@ -61,7 +62,7 @@ def jobs(tx: Transaction, page: Page) -> list[Job]:
 
 def callbacks(tx: Transaction, page: Page) -> list[Callback]:
     """List callbacks without their bodies, the newest first; with ``after`` the oldest first, for following."""
-    where, params = _where(page, {"provider": "provider", "verdict": "verdict", "job_id": "job_id"}, "cb")
+    where, params = _where(page, {"provider": "provider", "verdict": "verdict"}, "cb")
     columns = rows.CALLBACK.replace(" body,", f" {_EMPTY} AS body,")
     order = "ASC" if page.after is not None else "DESC"
     found = tx.run(f"SELECT {columns} FROM callback {where} ORDER BY id {order} LIMIT :limit", params)
@@ -200,12 +201,17 @@ def held_due(tx: Transaction, now: int) -> list[tuple[str, str]]:
 
 def counts(tx: Transaction, now: int) -> dict[str, Any]:
     """Figures for the metrics and for ``doctor``: open jobs by state, due and dead work, the oldest of each."""
-    by_state = tx.run(
-        "SELECT provider, state, count(*), "
-        "sum(CASE WHEN ended_at IS NULL AND deadline_at < :now THEN 1 ELSE 0 END) FROM job "
-        f"WHERE {_UNSETTLED} GROUP BY provider, state",
-        {"now": now},
-    )
+    by_state = [
+        row
+        # The second half of the first says nothing new. It has SQLite take the index of these jobs, not one of all.
+        for where in (f"{_FEW} AND state > ''", f"state = 'submitted' AND {_IS_OPEN}")
+        for row in tx.run(
+            "SELECT provider, state, count(*), "
+            "sum(CASE WHEN ended_at IS NULL AND deadline_at < :now THEN 1 ELSE 0 END) FROM job "
+            f"WHERE {where} GROUP BY provider, state",
+            {"now": now},
+        )
+    ]
     ready = tx.run("SELECT count(*), min(run_at) FROM dispatch WHERE state = 'ready' AND owner IS NULL")[0]
     due = tx.run(
         "SELECT count(*), min(run_at) FROM due WHERE owner IS NULL AND run_at <= :now", {"now": now}
@@ -252,7 +258,7 @@ def open_providers(tx: Transaction) -> list[str]:
 
 def open_key_ids(tx: Transaction) -> list[str]:
     """The master keys that open jobs' tokens were made with."""
-    found = tx.run("SELECT DISTINCT key_id FROM job WHERE state <> 'succeeded' AND ended_at IS NULL")
+    found = tx.run(f"SELECT DISTINCT key_id FROM job WHERE {_IS_OPEN}")
     return [row[0] for row in found]
 
 
@@ -284,8 +290,9 @@ _OPEN: Final = (
     "JOIN job ON job.id = due.job_id AND job.ended_at IS NULL AND NOT EXISTS "
     "(SELECT 1 FROM due AS other WHERE other.job_id = due.job_id AND other.step < due.step)"
 )
-# The second half says nothing new. It has SQLite take the index of these jobs, and not one of all jobs.
-_UNSETTLED: Final = "state <> 'succeeded' AND state > ''"
+_IS_OPEN: Final = "id IN (SELECT job_id FROM due) AND ended_at IS NULL"
+#: The states that few jobs are in, which have an index.
+_FEW: Final = "state NOT IN ('submitted', 'succeeded')"
 # SQLite's substr gives NULL for a part of an empty blob.
 _EMPTY: Final = "coalesce(substr(body, 1, 0), body)"
 _AFTER: Final = (
@@ -303,9 +310,12 @@ def _where(page: Page, columns: dict[str, str], kind: str, *ids: str) -> tuple[s
         if value is not None:
             terms.append(f"{stored} = :{name}")
             params[name] = value
+    if kind == "cb" and page.job_id is not None:
+        terms.append(rows.CALLBACKS_OF)
+        params["job_id"] = page.job_id
     if kind == "job" and not ids and page.state not in {None, "succeeded"}:
         # Said twice, because a partial index is used only where its condition stands in the statement.
-        terms.append("state <> 'succeeded'")
+        terms.append(_FEW)
     if page.since is not None:
         # An id begins with the milliseconds of its making, so a time is a place in the order of ids.
         terms += [f"{column} >= :since" for column in ids or ("id",)]

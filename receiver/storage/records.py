@@ -156,15 +156,10 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
         if isinstance(job, Receipt):
             answers.append((job, list[str]()))
             continue
-        admission = decide(
-            tx,
-            ledger,
-            job,
-            item.examined,
-            callback_id=item.callback.id,
-            now=item.now,
-            again=item.callback.job_id is not None and item.callback.verdict is not Verdict.REJECTED,
-        )
+        admission = decide(tx, ledger, job, item.examined, callback_id=item.callback.id, now=item.now)
+        if item.callback.job_id is None or item.callback.verdict is Verdict.REJECTED:
+            # It has not been counted before.
+            ledger.count(job.id)
         after = ledger.jobs[job.id]
         made: list[str] = []
         changed = admission.move is not None and admission.move.changed

@@ -1,8 +1,8 @@
 """Keeping and deleting: by the end of a job, in small transactions, and a digest outlives the row."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from receiver.core.identity import JOB
 from receiver.core.model import DAY, Value
@@ -23,7 +23,6 @@ _TABLES: Final = {
     "dispatch": "job_id",
     "due": "job_id",
     "result_chunk": "job_id",
-    "callback": "job_id",
     "submission": "job_id",
     "job": "id",
 }
@@ -64,7 +63,7 @@ def _prune(tx: Transaction, item: Prune) -> Pruned:
     before = min(item.before, item.now - SHORTEST)
     # An id begins with the time of its making, and a job ends after that: nothing beyond can be old enough.
     scanned = tx.run(
-        "SELECT id, provider, remote_id, ended_at FROM job WHERE id > :after AND id < :end "
+        "SELECT id, provider, remote_id, ended_at, first_callback FROM job WHERE id > :after AND id < :end "
         "ORDER BY id LIMIT :limit {for_update} {skip_locked}",
         {"after": item.after, "end": f"{JOB}_{max(before, 0):012x}", "limit": BATCH},
     )
@@ -88,13 +87,23 @@ def _prune(tx: Transaction, item: Prune) -> Pruned:
         if not item.dry_run:
             _remember(tx, old.values(), now=item.now)
             _release_quarantine(tx, ids)
-        for table, column in _TABLES.items():
-            where, params = tx.among(column, ids)
+        for table, where, params in _belongings(tx, old):
             if item.dry_run:
                 deleted[table] += tx.run(f"SELECT count(*) FROM {table} WHERE {where}", params)[0][0]
             else:
-                deleted[table] += len(tx.run(f"DELETE FROM {table} WHERE {where} RETURNING {column}", params))
+                deleted[table] += len(tx.run(f"DELETE FROM {table} WHERE {where} RETURNING 1", params))
     return Pruned(deleted=dict(+deleted), after=after)
+
+
+def _belongings(tx: Transaction, old: Mapping[str, Row]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Everything of some jobs: tables, each with the condition for the rows that are theirs."""
+    firsts = [row[4] for row in old.values() if row[4] is not None]
+    if firsts:
+        yield ("callback", *tx.among("id", firsts))
+    where, params = tx.among("job_id", list(old))
+    yield "callback", f"{where} AND is_first = 0", params
+    for table, column in _TABLES.items():
+        yield (table, *tx.among(column, list(old)))
 
 
 def _remember(tx: Transaction, old: Iterable[Row], *, now: int) -> None:
@@ -122,13 +131,15 @@ def _prune_nameless(tx: Transaction, before: int) -> int:
 def _release_quarantine(tx: Transaction, ids: Sequence[str]) -> None:
     """Take the rejected callbacks that go with their jobs off quarantine's tally."""
     where, params = tx.among("job_id", ids)
-    if not tx.run(f"SELECT 1 FROM callback WHERE verdict = 'rejected' AND {where} LIMIT 1", params):
+    if not tx.run(
+        f"SELECT 1 FROM callback WHERE verdict = 'rejected' AND is_first = 0 AND {where} LIMIT 1", params
+    ):
         return
     # Held before they are counted, or another node's flood could drop some in between, and off the tally too.
     tx.run("SELECT provider FROM quarantine WHERE named = 1 ORDER BY provider {for_update}")
     found = tx.run(
         "SELECT provider, count(*), sum(length(body) + length(headers)) FROM callback "
-        f"WHERE verdict = 'rejected' AND {where} GROUP BY provider ORDER BY provider",
+        f"WHERE verdict = 'rejected' AND is_first = 0 AND {where} GROUP BY provider ORDER BY provider",
         params,
     )
     for provider, entries, size in found:

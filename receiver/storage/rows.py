@@ -25,7 +25,7 @@ from receiver.storage.driver import Row
 JOB_PROGRESS: Final = (
     "state, response_url, cancel_url, submitted_at, succeeded_at, ended_at, submission, cancel_requested_at, "
     "woken_by, settled_by, held_callback, held_offset, held_size, held_sha256, held_type, error_code, error_text, "
-    "callbacks"
+    "callbacks, first_callback"
 )
 JOB: Final = (
     "id, provider, operation, delivery, key_id, remote_id, created_at, deadline_at, keep_ms, keep_from, "
@@ -33,7 +33,11 @@ JOB: Final = (
 )
 CALLBACK: Final = (
     "id, provider, route, job_id, received_at, method, query, headers, body, verdict, code, key_id, delivery_id, "
-    "remote_id"
+    "remote_id, is_first"
+)
+#: The callbacks of the job ``:job_id``: its first, and what the index holds of the others.
+CALLBACKS_OF: Final = (
+    "(id = (SELECT first_callback FROM job WHERE id = :job_id) OR (job_id = :job_id AND is_first = 0))"
 )
 DUE: Final = "job_id, step, provider, run_at, expires_at, attempt, owner, failures, spent_url, result_url, candidate_id"
 #: What is said of a dispatch that is new; nobody owns it, and it has not failed.
@@ -96,6 +100,7 @@ def _progress(job: Job) -> Row:
         None if error is None else error.code,
         None if error is None else error.text,
         job.callbacks,
+        job.first_callback,
     )
 
 
@@ -130,6 +135,7 @@ def job_of(row: Row) -> Job:
         error_code,
         error_text,
         callbacks,
+        first_callback,
     ) = row
     held = None
     if held_size is not None:
@@ -164,6 +170,7 @@ def job_of(row: Row) -> Job:
         held=held,
         error=None if error_code is None else Failure(code=error_code, text=error_text or ""),
         callbacks=callbacks,
+        first_callback=first_callback,
     )
 
 
@@ -184,6 +191,7 @@ def callback_params(callback: Callback) -> Row:
         callback.key_id,
         callback.delivery_id,
         callback.remote_id,
+        int(callback.is_first),
     )
 
 
@@ -205,6 +213,7 @@ def callback_of(row: Row) -> Callback:
         key_id=row[11],
         delivery_id=row[12],
         remote_id=row[13],
+        is_first=bool(row[14]),
     )
 
 

@@ -187,6 +187,7 @@ def _callback(job: Job) -> Callback:
         headers=_HEADERS,
         body=b"x" * SIZE,
         remote_id=job.remote_id,
+        is_first=True,
     )
 
 
@@ -199,6 +200,7 @@ def _succeeded(job: Job, callback: Callback) -> Job:
         settled_by=Source.CALLBACK,
         held=Held(callback_id=callback.id, offset=0, size=SIZE, sha256="0" * 64),
         callbacks=1,
+        first_callback=callback.id,
     )
 
 

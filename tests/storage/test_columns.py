@@ -46,6 +46,7 @@ JOB: Final = Job(
     held=Held(callback_id="callback", offset=8, size=9, sha256="sha256", content_type="type"),
     error=Failure(code="code", text="text"),
     callbacks=10,
+    first_callback="first_callback",
 )
 CALLBACK: Final = Callback(
     id="id",
@@ -62,6 +63,7 @@ CALLBACK: Final = Callback(
     key_id="key_id",
     delivery_id="delivery_id",
     remote_id="remote_id",
+    is_first=True,
 )
 DUE: Final = Due(
     job_id="job_id",

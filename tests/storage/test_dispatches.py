@@ -373,6 +373,14 @@ async def test_no_open_job_is_missing_from_their_list(desk: Desk) -> None:
     assert desk.count("job", "ended_at IS NULL") == len(everyone)
     page = Page(state="open", limit=2, before=canceled.id, since=NOW + 2)
     assert [one.id for one in await desk.store.jobs(page)] == [overtaken.id, doubtful.id]
+    for state in JobState:
+        stored = {row[0] for row in desk.rows("SELECT id FROM job WHERE state = :state", state=state.value)}
+        listed = [one.id for one in await desk.store.jobs(Page(state=state.value))]
+        assert (set(listed), len(listed)) == (stored, len(stored))
+        counted = sum(
+            one["count"] for one in (await desk.store.counts(now=NOW))["jobs"] if one["state"] == state
+        )
+        assert counted == (0 if state is JobState.SUCCEEDED else len(stored))
 
 
 async def test_open_jobs_name_the_keys_they_need(desk: Desk) -> None:

@@ -42,21 +42,23 @@ class Taken(NamedTuple):
 Statement = tuple[str, Callable[[Taken], Sequence[Any]]]
 _SUCCEED: Final = """
     UPDATE job SET state = 'succeeded', succeeded_at = ?, ended_at = ?, settled_by = 'callback', held_callback = ?,
-        held_offset = 100, held_size = 900, held_sha256 = ?, held_type = 'application/json', callbacks = 1
+        held_offset = 100, held_size = 900, held_sha256 = ?, held_type = 'application/json', callbacks = 1,
+        first_callback = ?
     WHERE id = ?"""
 _DISPATCH: Final = """
     INSERT INTO dispatch (job_id, handler, replay_id, state, run_at, attempt, created_at)
     VALUES (?, 'completed', '', 'ready', ?, 0, ?)"""
 _KEEP: Final = """
-    INSERT INTO callback (id, provider, route, job_id, received_at, method, query, headers, body, verdict, key_id)
-    VALUES (?, 'bench', 'callbacks', ?, ?, 'POST', x'', ?, ?, 'accepted', 'BENCH_SECRET#1')"""
+    INSERT INTO callback (id, provider, route, job_id, received_at, method, query, headers, body, verdict, key_id,
+        is_first)
+    VALUES (?, 'bench', 'callbacks', ?, ?, 'POST', x'', ?, ?, 'accepted', 'BENCH_SECRET#1', 1)"""
 _LEASE: Final = "UPDATE dispatch SET owner = 'floor', attempt = 1, run_at = ? WHERE job_id = ?"
 _LOG: Final = """
     INSERT INTO attempt (job_id, id, step, handler, replay_id, number, started_at, duration_ms, outcome, detail)
     VALUES (?, ?, 'dispatch', 'completed', '', 1, ?, 0, 'succeeded', x'7b7d')"""
 _BODY: Final[list[Statement]] = [("INSERT INTO event (body) VALUES (?)", lambda one: (one.body,))]
 _RECORD: Final[list[Statement]] = [
-    (_SUCCEED, lambda one: (one.now, one.now, one.id, one.digest, one.job_id)),
+    (_SUCCEED, lambda one: (one.now, one.now, one.id, one.digest, one.id, one.job_id)),
     ("DELETE FROM due WHERE job_id = ?", lambda one: (one.job_id,)),
     (_DISPATCH, lambda one: (one.job_id, one.now, one.now)),
     (_KEEP, lambda one: (one.id, one.job_id, one.now, one.headers, one.body)),
