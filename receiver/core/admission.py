@@ -15,7 +15,7 @@ from receiver.core.model import Delivery, Held, Job, JobState, Observation, Sour
 from receiver.core.provider import Provider, origin_of
 from receiver.core.reading import read
 from receiver.core.signature import Key, prepare
-from receiver.core.transition import Move, observe, woken
+from receiver.core.transition import Move, observe, settled, woken
 
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
 MOST_KEPT = 20
@@ -155,7 +155,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
         seen = replace(seen, response_url=None, cancel_url=None, result_url=None)
     held, content, result = None, None, seen.result
-    if result is not None and seen.state is JobState.SUCCEEDED:
+    if result is not None and seen.state is JobState.SUCCEEDED and not settled(job):
         inside = result.offset is not None
         held = Held(
             callback_id=callback_id if inside else None,

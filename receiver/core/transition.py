@@ -30,13 +30,18 @@ class Move(Value, frozen=True, kw_only=True):
     note: str | None = None
 
 
+def settled(job: Job) -> bool:
+    """Whether its outcome stands, whatever is said about it from now on."""
+    return job.state.ended and job.state is not JobState.TIMED_OUT
+
+
 def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None = None) -> Move:
     """Take what an authenticated source says about *job*. *held* is where its result is already stored.
 
     The first terminal observation wins; what comes later is evidence and changes nothing, except that one
     late outcome replaces ``timed_out``.
     """
-    if job.state.ended and job.state is not JobState.TIMED_OUT:
+    if settled(job):
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
     known = _with_addresses(job, seen)
@@ -80,7 +85,7 @@ def woken(job: Job, *, callback_id: str, most: int) -> Move:
     One look answers all wake-ups that came before it, and *most* callbacks are heeded in all: whoever holds a
     leaked token cannot make us poll as fast as they can post.
     """
-    if (job.state.ended and job.state is not JobState.TIMED_OUT) or job.held is not None:
+    if settled(job) or job.held is not None:
         return Move(job=job, note="already_ended")
     if job.callbacks >= most:
         return Move(job=job, note="look_pending")
