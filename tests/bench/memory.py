@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from receiver.core.model import Delivery
+from tests.certificates import certificate
 
 from . import callbacks
 from .bench import Bench
@@ -72,13 +73,16 @@ def waiting(bench: Bench) -> Figure:
     )
 
 
-def fetching(bench: Bench) -> Figure:
-    """The most above idle that it takes to fetch twenty results of 25 MiB at once."""
+def fetching(bench: Bench, *, name: str, tls: bool) -> Figure:
+    """The most above idle that it takes to fetch twenty results of 25 MiB at once, over TLS or without."""
     found = []
     for _ in range(bench.rounds):
-        with bench.room() as folder, script("results.py", folder=folder) as provider:
+        with bench.room() as folder, _provider(folder, tls=tls) as provider:
             settings = callbacks.environ(folder)
-            settings["RECEIVER_BENCH_FETCH_BASE_URL"] = f"http://127.0.0.1:{provider.port}"
+            scheme, settings["SSL_CERT_FILE"] = (
+                ("https", str(folder / "localhost.pem")) if tls else ("http", "")
+            )
+            settings["RECEIVER_BENCH_FETCH_BASE_URL"] = f"{scheme}://localhost:{provider.port}"
             ids = callbacks.prepared(folder, settings, _AT_ONCE + 1, delivery=Delivery.NOTIFICATION)
             requests = folder / "notices"
             callbacks.write_callbacks(requests, ids, settings, provider="bench-fetch")
@@ -91,7 +95,14 @@ def fetching(bench: Bench) -> Figure:
                 order.first, order.count = 1, _AT_ONCE
                 _fetch(folder / "receiver.db", order, results=1 + _AT_ONCE)
                 found.append(server.memory_mib("VmHWM") - before)
-    return Figure(name="fetch-25MiB-memory", target=80, at_most=True, runs=found)
+    return Figure(name=name, target=80, at_most=True, runs=found)
+
+
+def _provider(folder: Path, *, tls: bool) -> Server:
+    if not tls:
+        return script("results.py", folder=folder)
+    certificate(folder)
+    return script("results.py", folder=folder, CERTIFICATE=str(folder))
 
 
 def _settled(bench: Bench, server: Server) -> float:

@@ -102,6 +102,7 @@ def listing(bench: Bench, million: Million) -> Figure:
         "jobs of a provider": "/v1/jobs?provider=bench&limit=50",
         "open jobs": "/v1/jobs?state=submitted&limit=50",
         "failed jobs": "/v1/jobs?state=failed&limit=50",
+        "failed jobs of a provider": "/v1/jobs?provider=bench&state=failed&limit=50",
         "a page in the middle": f"/v1/jobs?limit=50&cursor={job}",
         "a timeline": f"/v1/jobs/{job}",
         "callbacks": "/v1/callbacks?limit=50",

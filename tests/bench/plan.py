@@ -26,6 +26,10 @@ def _one(name: str, measure: Callable[[Bench], Figure], *, short: bool = False) 
     return Part(names=(name,), measure=lambda bench: [measure(bench)], short=short)
 
 
+def _fetching(name: str, *, tls: bool) -> Part:
+    return _one(name, partial(memory.fetching, name=name, tls=tls))
+
+
 def _rounds(bench: Bench) -> int:
     """How many rounds of what takes no server and no time."""
     return bench.rounds if bench.short else ROUNDS
@@ -41,7 +45,8 @@ PARTS: Final = (
     _one("handler-start-loaded-p99-ms", starts.loaded),
     _one("memory-idle", memory.idle),
     _one("memory-5000", memory.waiting),
-    _one("fetch-25MiB-memory", memory.fetching),
+    _fetching("fetch-25MiB-memory", tls=False),
+    _fetching("fetch-25MiB-tls-memory", tls=True),
     _one("dispatch/dbos", dispatch.dbos),
     _one("dispatch/procrastinate", dispatch.procrastinate),
 )

@@ -17,9 +17,10 @@ from receiver.core.errors import NoAnswerError
 from receiver.core.exchange import HttpResponse
 from receiver.outbound import Outbound
 from receiver.storage.results import CHUNK
+from tests.certificates import certificate
 
 from .stub import Asked, Reply, stub
-from .test_outbound import certificate, described, get, outbound
+from .test_outbound import described, get, outbound
 
 _SIZE = 24 * 1024 * 1024
 _LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])

@@ -1,14 +1,9 @@
 """Requests to providers: where they may go, what they carry, and how much may come back."""
 
 import json
-import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from receiver import JobState, Settings
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, ProviderError
@@ -16,6 +11,7 @@ from receiver.core.exchange import HttpRequest
 from receiver.core.provider import Provider, describe
 from receiver.keys import Keys
 from receiver.outbound import Outbound
+from tests.certificates import certificate
 from tests.ports import free_port
 
 from .hurry import hurried
@@ -171,37 +167,6 @@ async def test_nobody_there_and_no_answer_are_told_apart() -> None:
         target.url = f"http://127.0.0.1:{free_port()}"
         with pytest.raises(NeverConnectedError):
             await at(target)
-
-
-def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for localhost that signs itself: the file to trust, and a server's context."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public, private = folder / "localhost.pem", folder / "localhost.key"
-    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(public, private)
-    return public, context
 
 
 async def test_a_result_on_another_origin_is_fetched_without_credentials(

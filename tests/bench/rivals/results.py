@@ -1,7 +1,14 @@
-"""No rival: the provider whose results are fetched. Every address has the same 25 MiB, sent as fast as it is taken."""
+"""No rival: the provider whose results are fetched. Every address has the same 25 MiB, sent as fast as it is taken.
+
+Where ``CERTIFICATE`` names a folder with one, over TLS.
+"""
 
 import asyncio
+import os
 import sys
+from pathlib import Path
+
+from tests.certificates import server_context
 
 SIZE = 25 * 1024 * 1024
 _PIECE = b'"' + b"x" * 65534 + b'"'
@@ -23,7 +30,9 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def serve(port: int) -> None:
     """Serve until the process ends."""
-    server = await asyncio.start_server(answer, "127.0.0.1", port)
+    folder = os.environ.get("CERTIFICATE")
+    context = server_context(Path(folder)) if folder else None
+    server = await asyncio.start_server(answer, "127.0.0.1", port, ssl=context)
     await server.serve_forever()
 
 
