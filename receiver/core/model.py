@@ -182,7 +182,7 @@ class Job(Value, frozen=True, kw_only=True):
     error: Failure | None = None
     #: How many callbacks arrived for it, kept or only counted.
     callbacks: int = 0
-    #: The first of them.
+    #: The first of them, if it was known whose it was when it was stored.
     first_callback: str | None = None
     metadata: dict[str, Any] = {}
     #: Loaded for handlers and on request, never for lists.

@@ -30,14 +30,15 @@ _QUARANTINE_ADD = """
     ON CONFLICT (provider, named) DO UPDATE SET
         entries = quarantine.entries + excluded.entries, bytes = quarantine.bytes + excluded.bytes
     RETURNING entries, bytes"""
-_OLDEST_REJECTED = """
+_OLDEST_REJECTED = f"""
     SELECT id, length(body) + length(headers) FROM callback
-    WHERE verdict = 'rejected' AND provider = :provider AND (job_id IS NOT NULL) = (:named = 1)
+    WHERE verdict = 'rejected' AND {rows.UNSETTLED} AND provider = :provider AND (job_id IS NOT NULL) = (:named = 1)
     ORDER BY id LIMIT :many"""
-_RECOUNT = """
+_RECOUNT = f"""
     UPDATE quarantine SET (entries, bytes) = (
         SELECT count(*), coalesce(sum(length(body) + length(headers)), 0) FROM callback
-        WHERE verdict = 'rejected' AND provider = :provider AND (job_id IS NOT NULL) = (:named = 1))
+        WHERE verdict = 'rejected' AND {rows.UNSETTLED} AND provider = :provider
+            AND (job_id IS NOT NULL) = (:named = 1))
     WHERE provider = :provider AND named = :named RETURNING entries, bytes"""
 
 encode_examined = msgspec.msgpack.encode

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from receiver.core.identity import JOB
 from receiver.core.model import DAY, Value
+from receiver.storage import rows
 from receiver.storage.arrivals import remote_digest
 from receiver.storage.driver import Row, Transaction
 
@@ -16,7 +17,9 @@ _DIGESTS: Final = 90 * DAY
 BATCH: Final = 200
 _NAMELESS: Final = 1000
 #: Unreadable callbacks that named no job: with none to follow, their own age decides.
-_OLD_NAMELESS: Final = "verdict = 'unreadable' AND job_id IS NULL AND received_at < :before"
+_OLD_NAMELESS: Final = (
+    f"verdict = 'unreadable' AND {rows.UNSETTLED} AND job_id IS NULL AND received_at < :before"
+)
 
 _TABLES: Final = {
     "attempt": "job_id",
@@ -129,7 +132,7 @@ def _prune_nameless(tx: Transaction, before: int) -> int:
 
 
 def _release_quarantine(tx: Transaction, ids: Sequence[str]) -> None:
-    """Take the rejected callbacks that go with their jobs off quarantine's tally."""
+    """Take the rejected callbacks that go with their jobs off quarantine's tally; none of them is a job's first."""
     where, params = tx.among("job_id", ids)
     if not tx.run(
         f"SELECT 1 FROM callback WHERE verdict = 'rejected' AND is_first = 0 AND {where} LIMIT 1", params

@@ -35,6 +35,8 @@ CALLBACK: Final = (
     "id, provider, route, job_id, received_at, method, query, headers, body, verdict, code, key_id, delivery_id, "
     "remote_id, is_first"
 )
+#: Said of whoever is in its index (``callback_unsettled``): SQLite uses it only where that stands in the statement.
+UNSETTLED: Final = "verdict IN ('rejected', 'unreadable')"
 #: The callbacks of the job ``:job_id``: its first, and what the index holds of the others.
 CALLBACKS_OF: Final = (
     "(id = (SELECT first_callback FROM job WHERE id = :job_id) OR (job_id = :job_id AND is_first = 0))"

@@ -1,15 +1,25 @@
 """The schema: numbered migrations, carried out by one process while the others wait, and never backwards."""
 
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Final
 
-from receiver.core.errors import ConfigurationError, NotFoundError
-from receiver.storage.driver import Driver, statements
+import structlog
+
+from receiver.core.errors import ConfigurationError, NotFoundError, StoreUnavailableError
+from receiver.storage.driver import ContendedError, Driver, statements
+
+log = structlog.get_logger(__name__)
 
 _FOLDER: Final = files("receiver.storage.migrations")
 #: A table that is there while a copy into the database is unfinished: until then it holds half a record.
 COPYING: Final = "copying"
+#: Milliseconds that a migration waits for a table, because whoever comes after it waits as well, callbacks included;
+#: then it stands back for so many seconds, and tries so often.
+_IN_THE_WAY: Final = 500
+_PAUSE: Final = 2.0
+_TRIES: Final = 150
 
 
 def known() -> list[str]:
@@ -45,12 +55,32 @@ def pending(driver: Driver) -> list[str]:
 def migrate(driver: Driver) -> list[str]:
     """Bring the schema up to this code's; return the names of the migrations carried out.
 
-    Processes that start together agree: one migrates, the others wait for it and find nothing left to do.
+    Processes that start together agree: one migrates, the others wait for it and find nothing left to do. Nodes that
+    serve meanwhile are held up for no longer than the change itself takes.
+
+    Raises:
+        ConfigurationError: it is newer than this code, or a copy into it is unfinished.
+        StoreUnavailableError: somebody reads the tables for longer than five minutes.
     """
     if not pending(driver):
         return []
+    for _ in range(_TRIES):
+        try:
+            return _carry_out(driver)
+        except ContendedError as contended:
+            log.warning("migration_waits", reason=str(contended))
+            time.sleep(_PAUSE)
+    raise StoreUnavailableError(
+        "The tables cannot be changed while somebody reads them for long; end what does (an export, a dump, a session "
+        "that is idle in a transaction), then start again."
+    )
+
+
+def _carry_out(driver: Driver) -> list[str]:
     with driver.write(patient=True) as tx:
         tx.guard(["migration"])
+        if not driver.exclusive:
+            tx.run(f"SET LOCAL lock_timeout = {_IN_THE_WAY}")
         tx.run("CREATE TABLE IF NOT EXISTS migration (name {text} PRIMARY KEY)")
         carried_out = _lacking({row[0] for row in tx.run("SELECT name FROM migration")})
         for name in carried_out:

@@ -29,6 +29,7 @@ from receiver.core.model import (
 )
 from receiver.core.provider import Provider
 from receiver.core.transition import Move
+from receiver.storage import schema
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, Leases
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
@@ -69,6 +70,16 @@ def transactions(driver: Driver, kind: Literal["read", "write"]) -> list[Transac
 
     setattr(driver, kind, begun)
     return opened
+
+
+def made_by(driver: Driver, migrations: Sequence[str]) -> None:
+    """Make the tables as an older version did, with the *migrations* that it knew."""
+    with driver.write() as tx:
+        tx.run("CREATE TABLE migration (name {text} PRIMARY KEY)")
+        for name in migrations:
+            for statement in schema.steps(name):
+                tx.run(statement)
+            tx.run("INSERT INTO migration (name) VALUES (:name)", {"name": name})
 
 
 def new_job(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from receiver.core.admission import MOST_KEPT
 from receiver.core.identity import CALLBACK, JOB, new_id
 from receiver.core.model import DAY, MINUTE, Callback, Job, Observation
 from receiver.storage import schema
@@ -13,7 +14,7 @@ from receiver.storage.queries import Page
 from receiver.storage.retention import Prune
 from receiver.storage.store import Store, open_driver
 from tests.core.making import NOW
-from tests.storage.making import ACME, DONE, FAILED, WIDE, Desk, arrival, callback
+from tests.storage.making import ACME, DONE, FAILED, WIDE, Desk, arrival, callback, made_by
 
 #: Where each database keeps the definitions of its indexes, by ``Driver.exclusive``.
 _INDEXES: Final = {
@@ -64,6 +65,15 @@ async def test_a_first_callback_that_nobody_can_read_is_shown(desk: Desk) -> Non
     assert await listed(desk, one) == [first, second]
 
 
+async def test_the_first_counts_among_those_that_nobody_can_read(desk: Desk) -> None:
+    """So many of them are kept, wherever they stand."""
+    one = await desk.submitted()
+    for n in range(2 * MOST_KEPT):
+        await sent(desk, callback(ACME, b"<html>", job_id=one.id, at=NOW + n))
+    assert len(await listed(desk, one)) == MOST_KEPT
+    assert (await desk.store.job(one.id)).callbacks == 2 * MOST_KEPT
+
+
 async def test_callbacks_that_come_together_are_all_shown(desk: Desk) -> None:
     """Of those that are taken in one transaction one is the first."""
     one = await desk.submitted()
@@ -88,7 +98,19 @@ async def test_a_job_shows_the_callbacks_that_waited_for_its_name(desk: Desk) ->
     terms = arrival(callback(WIDE, DONE)).terms
     receipt = await desk.store.release_held(lone, terms=terms, now=NOW + HOLD + 1)
     assert receipt.job_id is not None
-    assert await listed(desk, await desk.store.job(receipt.job_id)) == [lone]
+    adopted = await desk.store.job(receipt.job_id)
+    assert (await listed(desk, adopted), adopted.callbacks) == ([lone], 1)
+    assert (await desk.store.job(one.id)).callbacks == 3
+
+
+async def test_whoever_comes_after_a_callback_that_was_counted_is_not_the_first(desk: Desk) -> None:
+    """Not even where the first one has no place in its job's row, because it waited for the job's name."""
+    one = await desk.submit("wide")
+    await desk.call_wide({"status": "working", "id": "r1"})
+    await desk.answer(one, seen=Observation(remote_id="r1"))
+    await desk.call_wide(DONE | {"id": "r1"})
+    assert (await desk.store.job(one.id)).first_callback is None
+    assert desk.count("callback", "is_first = 1") == 0
 
 
 async def test_a_job_shows_a_callback_that_was_read_again(desk: Desk) -> None:
@@ -139,7 +161,7 @@ async def test_callbacks_of_an_older_database_are_shown(empty_url: str) -> None:
     ended, waiting = new_id(JOB, NOW), new_id(JOB, NOW)
     stored = [new_id(CALLBACK, NOW), new_id(CALLBACK, NOW + 1)]
     driver = open_driver(empty_url)
-    await asyncio.to_thread(_made_by_an_older_version, driver, ended, waiting, stored)
+    await asyncio.to_thread(_filled_by_an_older_version, driver, ended, waiting, stored)
     store = await Store.open(empty_url)
     desk = Desk(store)
     try:
@@ -155,14 +177,10 @@ async def test_callbacks_of_an_older_database_are_shown(empty_url: str) -> None:
         await store.close()
 
 
-def _made_by_an_older_version(driver: Driver, ended: str, waiting: str, callbacks: Sequence[str]) -> None:
+def _filled_by_an_older_version(driver: Driver, ended: str, waiting: str, callbacks: Sequence[str]) -> None:
     """A database as the first two migrations leave it: a job with *callbacks*, and one that waits."""
+    made_by(driver, schema.known()[:2])
     with driver.write() as tx:
-        tx.run("CREATE TABLE migration (name {text} PRIMARY KEY)")
-        for name in schema.known()[:2]:
-            for statement in schema.steps(name):
-                tx.run(statement)
-            tx.run("INSERT INTO migration (name) VALUES (:name)", {"name": name})
         tx.insert(
             "job",
             "id, provider, operation, state, delivery, key_id, created_at, deadline_at, keep_from, submission, "

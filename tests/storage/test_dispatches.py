@@ -384,7 +384,10 @@ async def test_no_open_job_is_missing_from_their_list(desk: Desk) -> None:
 
 
 async def test_open_jobs_name_the_keys_they_need(desk: Desk) -> None:
-    """Ended ones do not."""
+    """Ended ones do not, though one of them may still be looked at."""
+    given_up = await desk.submitted("waker", remote_id="r8", key_id="cccccccc")
+    await desk.store.abandon(given_up.id, now=NOW)
+    assert (await desk.call(given_up, {})).look
     await desk.submitted(key_id="aaaaaaaa")
     done = await desk.submitted(key_id="bbbbbbbb")
     await desk.call(done, FAILED)

@@ -377,6 +377,9 @@ async def test_a_clock_that_is_set_forward_takes_nothing_away(desk: Desk) -> Non
     one = await desk.submitted()
     done = await desk.submitted(remote_id="r9", created_at=NOW - MINUTE)
     await desk.call(done, DONE)
+    given_up = await desk.submitted("waker", remote_id="r8")
+    await desk.store.abandon(given_up.id, now=NOW)
+    assert (await desk.call(given_up, {})).look
     (leased,) = await desk.claim(at=NOW + MINUTE)
     ((dispatch, _),) = await desk.work("h", at=NOW + MINUTE)
     await desk.store.shift(ClockStep(before=NOW + MINUTE, now=NOW + MINUTE + DAY))
@@ -384,6 +387,7 @@ async def test_a_clock_that_is_set_forward_takes_nothing_away(desk: Desk) -> Non
     assert await desk.claim(at=at - 1) == []
     assert await desk.work("h", at=at - 1) == []
     assert (await desk.store.job(one.id)).deadline_at == one.deadline_at + DAY
-    assert (await desk.store.job(done.id)).deadline_at == done.deadline_at
+    for ended in (done, given_up):
+        assert (await desk.store.job(ended.id)).deadline_at == ended.deadline_at
     assert await desk.finish(dispatch, at=at)
     assert await desk.settle(leased, Finding(seen=Observation(state=JobState.FAILED)), at=at) is not None

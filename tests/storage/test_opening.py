@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from receiver.core.errors import ConfigurationError, NotFoundError
+from receiver.core.errors import ConfigurationError, NotFoundError, StoreUnavailableError
 from receiver.storage import schema
 from receiver.storage.driver import statements
 from receiver.storage.store import Store, open_driver
-from tests.storage.making import new_job
+from tests.storage.making import made_by, new_job
 
 
 async def test_an_open_database_has_the_schema(store: Store) -> None:
@@ -83,6 +83,47 @@ async def test_a_migration_that_fails_leaves_nothing(empty_url: str, monkeypatch
     assert await asyncio.to_thread(driver.tables) == set()
     assert await asyncio.to_thread(schema.migrate, driver) == schema.known()
     driver.close()
+
+
+async def test_a_migration_that_waits_keeps_nobody_waiting(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody reads for long (a dump), what others do with the tables goes on; once that ends, it is done."""
+    monkeypatch.setattr(schema, "_PAUSE", 0.05)
+    reader, migrating, serving = (open_driver(postgres_url) for _ in range(3))
+    await asyncio.to_thread(made_by, migrating, schema.known()[:2])
+
+    def take() -> None:
+        with serving.write() as tx:
+            tx.run("SELECT id FROM job ORDER BY id {for_update}")
+
+    with reader.read(patient=True) as reading:
+        reading.run("SELECT count(*) FROM job")
+        waiting = asyncio.create_task(asyncio.to_thread(schema.migrate, migrating))
+        for _ in range(5):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(take)
+        assert not waiting.done()
+    assert await waiting == schema.known()[2:]
+    for driver in (reader, migrating, serving):
+        driver.close()
+
+
+async def test_a_migration_gives_up_on_who_reads_for_ever(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says who may be in the way, and changes nothing."""
+    for name, value in (("_PAUSE", 0.0), ("_TRIES", 2), ("_IN_THE_WAY", 20)):
+        monkeypatch.setattr(schema, name, value)
+    reader, migrating = open_driver(postgres_url), open_driver(postgres_url)
+    await asyncio.to_thread(made_by, migrating, schema.known()[:2])
+    with reader.read(patient=True) as reading:
+        reading.run("SELECT count(*) FROM job")
+        with pytest.raises(StoreUnavailableError, match="idle in a transaction"):
+            await asyncio.wait_for(asyncio.to_thread(schema.migrate, migrating), 20)
+    assert await asyncio.to_thread(schema.pending, migrating) == schema.known()[2:]
+    for driver in (reader, migrating):
+        driver.close()
 
 
 @pytest.mark.parametrize(
