@@ -11,25 +11,23 @@ from receiver.demo import run
 FORGETFUL = """
 import secrets
 
-from msgspec.structs import replace
-
 from receiver.core import admission, transition
-from receiver.core.model import JobState
 from receiver.demo.handlers import receiver
 from receiver.storage.ledger import Ledger
 
-observe, dispatch = transition.observe, Ledger.dispatch
+dispatch = Ledger.dispatch
 
 
-def forgetful(job, seen, **more):
-    return observe(replace(job, state=JobState.RUNNING) if job.state.ended else job, seen, **more)
+def forgetful(job):
+    return False
 
 
 def nameless(self, job, *, now, replay_id, handler=None):
     return dispatch(self, job, now=now, replay_id=replay_id or secrets.token_hex(4), handler=handler)
 
 
-admission.observe, Ledger.dispatch = forgetful, nameless
+admission.settled = transition.settled = forgetful
+Ledger.dispatch = nameless
 """
 
 
