@@ -30,6 +30,7 @@ RATIOS: Final = (
     Ratio(name="floor/bare", above="floor-body", below="bare", target=0.0),
     Ratio(name="floor-record/bare", above="floor-record", below="bare", target=0.0),
     Ratio(name="floor-decided/bare", above="floor-decided", below="bare", target=0.0),
+    Ratio(name="floor-bounded/bare", above="floor-bounded", below="bare", target=0.0),
     Ratio(name="floor-handled/bare", above="floor-handled", below="bare", target=0.0),
     Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, usual=0.22, short=True),
     Ratio(
@@ -54,6 +55,7 @@ _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] =
     runs.floor_body: ("floor-body",),
     runs.floor_record: ("floor-record",),
     runs.floor_decided: ("floor-decided",),
+    runs.floor_bounded: ("floor-bounded",),
     runs.floor_handled: ("floor-handled",),
     runs.ingest: ("ingest",),
     runs.with_handlers: ("with-handlers",),

@@ -53,6 +53,11 @@ def floor_decided(bench: Bench) -> Values:
     return _recorded(bench, keep="decided")
 
 
+def floor_bounded(bench: Bench) -> Values:
+    """The least that does so within bounds, and tells of it."""
+    return _recorded(bench, keep="bounded")
+
+
 def _recorded(bench: Bench, *, keep: str) -> Values:
     with bench.room() as folder:
         bench.stock.copy(folder)

@@ -5,9 +5,11 @@
 callback on the receiver's own tables. ``handled``: and in the two commits that follow, those by which its dispatch is
 claimed and settled. ``decided``: the record, and before it what must be looked at so that it may be written: the token,
 the JSON (no key twice), the digest of the result, and the row of the job; for this one provider, written out.
+``bounded``: the same with what a receiver promises besides: an end to its patience with a body, and to that of whoever
+waits for a commit; a line in the log, a count, and the headers as text.
 
-There is no framework, no description of a provider and no log line, and not one line of the receiver's own code, so no
-receiver that keeps such a record can be above it.
+There is no framework and no description of a provider, and not one line of the receiver's own code, so no receiver that
+does as much can be above it.
 """
 
 import base64
@@ -16,12 +18,16 @@ import hmac
 import json
 import os
 import sqlite3
+import sys
 import threading
 import time
-from asyncio import Future, get_running_loop
-from collections import deque
+from asyncio import Future, TimerHandle, current_task, get_running_loop
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from tests.bench.rivals.serving import serve
 
@@ -70,11 +76,17 @@ _SETTLE: Final[list[Statement]] = [
 ]
 #: What is done for a callback in its own transaction, in the next, and in the one after that.
 KEEP: Final = os.environ["KEEP"]
+BOUNDED: Final = KEEP == "bounded"
+DECIDED: Final = BOUNDED or KEEP == "decided"
 STAGES: Final = {"body": [_BODY], "handled": [_RECORD, _CLAIM, _SETTLE]}.get(KEEP, [_RECORD])
 SECRET: Final = os.environ["BENCH_SECRET"].encode()
 MASTER: Final = os.environ["RECEIVER_SECRET_KEY"].encode()
+#: Seconds for a body, and for a commit.
+PATIENCE: Final = (10.0, 1.8)
 waiting: deque[Taken] = deque()
 news = threading.Semaphore(0)
+counts: Counter[tuple[str, str]] = Counter()
+lines: list[str] = []
 
 
 def write() -> None:
@@ -95,7 +107,7 @@ def write() -> None:
         if not any(batches):
             continue
         connection.execute("BEGIN IMMEDIATE")
-        if KEEP == "decided":
+        if DECIDED:
             look_up(connection, arrived)
         for statements, batch in zip(STAGES, batches, strict=True):
             for sql, values in statements:
@@ -141,14 +153,54 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def ends_in(seconds: float) -> TimerHandle | None:
+    """Interrupt this request unless it is done by then."""
+    task = current_task()
+    if not BOUNDED or task is None:
+        return None
+    return get_running_loop().call_later(seconds, task.cancel)
+
+
+def text_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Headers as JSON."""
+    return msgspec.json.encode([(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]).decode()
+
+
+def tell(one: Taken) -> None:
+    """Count it, and write a line about it with those of this turn of the event loop."""
+    counts["bench", "accepted"] += 1
+    line = {
+        "event": "callback_accepted",
+        "level": "info",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "callback": one.id,
+        "job": one.job_id,
+        "provider": "bench",
+        "state": "succeeded",
+        "bytes": len(one.body),
+    }
+    if not lines:
+        get_running_loop().call_soon(write_lines)
+    lines.append(msgspec.json.encode(line).decode())
+
+
+def write_lines() -> None:
+    """Write what there is to tell."""
+    sys.stderr.write("\n".join(lines) + "\n")
+    lines.clear()
+
+
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401
     """Take one callback."""
     if scope["type"] != "http":
         return
     more, body = True, b""
+    timer = ends_in(PATIENCE[0])
     while more:
         message = await receive()
         more, body = message["more_body"], body + message["body"]
+    if timer is not None:
+        timer.cancel()
     given = dict(scope["headers"]).get(b"x-signature", b"")
     expected = b"sha256=" + hmac.digest(SECRET, body, "sha256").hex().encode()
     status = 401
@@ -156,10 +208,10 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: 
         # A token is 50 characters; the id of its job is in it.
         token = base64.urlsafe_b64decode(scope["path"][-50:] + "==")
         name = f"cb_{time.time_ns():032x}"
-        digest, remote_id = looked_at(token, body) if KEEP == "decided" else (name * 2, "")
+        digest, remote_id = looked_at(token, body) if DECIDED else (name * 2, "")
         one = Taken(
             body=body,
-            headers=repr(scope["headers"]),
+            headers=text_of(scope["headers"]) if BOUNDED else repr(scope["headers"]),
             job_id="job_" + token[5:21].hex(),
             id=name,
             now=time.time_ns() // 1_000_000,
@@ -169,7 +221,11 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: 
         )
         waiting.append(one)
         news.release()
+        timer = ends_in(PATIENCE[1])
         await one.stored
+        if timer is not None:
+            timer.cancel()
+            tell(one)
         status = 200
     await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
