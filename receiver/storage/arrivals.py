@@ -253,13 +253,7 @@ def _find(
 
 
 def decide(
-    tx: Transaction,
-    ledger: Ledger,
-    job: Job,
-    examined: Examined,
-    *,
-    callback_id: str,
-    now: int,
+    tx: Transaction, ledger: Ledger, job: Job, examined: Examined, *, callback_id: str, now: int
 ) -> Admission:
     """Admit a callback and record what it does to its job, but for counting it."""
     admission = admit(job, examined, callback_id=callback_id, now=now)

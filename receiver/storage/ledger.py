@@ -122,12 +122,13 @@ class Ledger:
         self._changed.add(job.id)
 
     def count(self, job_id: str, *, first: str | None = None) -> None:
-        """Count one more callback of a job; *first* is its id if it is the first."""
+        """Count one more callback of a job; *first* is its id if it is the first, which the job then names."""
         job = self.jobs[job_id]
-        self.jobs[job_id] = replace(
-            job, callbacks=job.callbacks + 1, first_callback=first or job.first_callback
-        )
-        self._counted.add(job_id)
+        if first is None:
+            self.jobs[job_id] = replace(job, callbacks=job.callbacks + 1)
+            self._counted.add(job_id)
+        else:
+            self.put(replace(job, callbacks=job.callbacks + 1, first_callback=first))
 
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
         """Record a move: the job, and with a completion its dispatches."""
@@ -209,12 +210,7 @@ class Ledger:
         changed = sorted(self._changed - self._new)
         tx.update("job", rows.JOB_PROGRESS, [rows.progress_params(jobs[one]) for one in changed], key="id")
         counted = sorted(self._counted - self._changed - self._new)
-        tx.update(
-            "job",
-            "callbacks, first_callback",
-            [(jobs[one].callbacks, jobs[one].first_callback, one) for one in counted],
-            key="id",
-        )
+        tx.update("job", "callbacks", [(jobs[one].callbacks, one) for one in counted], key="id")
         renamed = sorted(self._renamed - self._new)
         tx.update("job", "remote_id", [(jobs[one].remote_id, one) for one in renamed], key="id")
         self._end(sorted(self._ended.keys() - self._new))

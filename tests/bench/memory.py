@@ -79,10 +79,11 @@ def fetching(bench: Bench, *, name: str, tls: bool) -> Figure:
     for _ in range(bench.rounds):
         with bench.room() as folder, _provider(folder, tls=tls) as provider:
             settings = callbacks.environ(folder)
-            scheme, settings["SSL_CERT_FILE"] = (
-                ("https", str(folder / "localhost.pem")) if tls else ("http", "")
+            settings["RECEIVER_BENCH_FETCH_BASE_URL"] = (
+                f"{'https' if tls else 'http'}://localhost:{provider.port}"
             )
-            settings["RECEIVER_BENCH_FETCH_BASE_URL"] = f"{scheme}://localhost:{provider.port}"
+            if tls:
+                settings["SSL_CERT_FILE"] = str(folder / "localhost.pem")
             ids = callbacks.prepared(folder, settings, _AT_ONCE + 1, delivery=Delivery.NOTIFICATION)
             requests = folder / "notices"
             callbacks.write_callbacks(requests, ids, settings, provider="bench-fetch")

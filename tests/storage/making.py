@@ -7,6 +7,8 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
+import pytest
+
 from receiver.core.admission import examine, terms_for
 from receiver.core.identity import CALLBACK, JOB, new_id
 from receiver.core.keyform import load_key
@@ -74,12 +76,9 @@ def transactions(driver: Driver, kind: Literal["read", "write"]) -> list[Transac
 
 def made_by(driver: Driver, migrations: Sequence[str]) -> None:
     """Make the tables as an older version did, with the *migrations* that it knew."""
-    with driver.write() as tx:
-        tx.run("CREATE TABLE migration (name {text} PRIMARY KEY)")
-        for name in migrations:
-            for statement in schema.steps(name):
-                tx.run(statement)
-            tx.run("INSERT INTO migration (name) VALUES (:name)", {"name": name})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "known", lambda: [*migrations])
+        schema.migrate(driver)
 
 
 def new_job(

@@ -153,11 +153,10 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def ends_in(seconds: float) -> TimerHandle | None:
+def ends_in(seconds: float) -> TimerHandle:
     """Interrupt this request unless it is done by then."""
     task = current_task()
-    if not BOUNDED or task is None:
-        return None
+    assert task is not None  # a server runs each request in one
     return get_running_loop().call_later(seconds, task.cancel)
 
 
@@ -195,7 +194,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: 
     if scope["type"] != "http":
         return
     more, body = True, b""
-    timer = ends_in(PATIENCE[0])
+    timer = ends_in(PATIENCE[0]) if BOUNDED else None
     while more:
         message = await receive()
         more, body = message["more_body"], body + message["body"]
@@ -221,7 +220,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: 
         )
         waiting.append(one)
         news.release()
-        timer = ends_in(PATIENCE[1])
+        timer = ends_in(PATIENCE[1]) if BOUNDED else None
         await one.stored
         if timer is not None:
             timer.cancel()
