@@ -40,7 +40,7 @@ class Transaction(Protocol):
         ...
 
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
-        """A condition, with its parameters, that *column* is one of *values*."""
+        """A condition, with its parameters, that *column* is one of *values*, which are text without NUL."""
         ...
 
     def guard(self, names: Sequence[str]) -> None:

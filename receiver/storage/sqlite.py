@@ -12,11 +12,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
 from receiver.core.model import TableSize
@@ -43,6 +44,7 @@ _KEPT_LOG: Final = 2 * _LARGEST_LOG
 #: The sizes of the header of the log, and of that of each page in it.
 _LOG_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
+_encode = msgspec.json.encode
 #: KiB of the file that the writing connection keeps at hand.
 _CACHE: Final = 8 * 1024
 
@@ -86,12 +88,11 @@ class SQLiteTransaction:
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
         """A condition that *column* is one of *values*.
 
-        Their number is padded to a power of two by repeating the last one, so that ten statements, not five
-        hundred, fill the cache of prepared ones.
+        They are one parameter: the statement is the same for any number of them, and to bind one for each took as long
+        as to find its row, because each name is looked for among all the others.
         """
-        where, names = _among(column, 1 << (len(values) - 1).bit_length() if values else 0)
-        padding = repeat(values[-1]) if values else ()
-        return where, dict(zip(names, chain(values, padding), strict=False))
+        name = f"{column}_among"
+        return f"{column} IN (SELECT value FROM json_each(:{name}))", {name: _encode(values).decode()}
 
     def guard(self, names: Sequence[str]) -> None:
         """Nothing to do: whoever writes is alone."""
@@ -106,6 +107,8 @@ class SQLite:
     exclusive = True
 
     def __init__(self, path: Path) -> None:
+        with closing(sqlite3.connect(":memory:")) as probe:
+            check_library(probe)
         self._path = path
         self._lock_file: int | None = None
         self._serve_file: int | None = None
@@ -298,6 +301,25 @@ class SQLite:
             self._writer = None
 
 
+def check_library(probe: sqlite3.Connection) -> None:
+    """Raise ConfigurationError where the SQLite behind *probe* cannot run the store's statements.
+
+    RETURNING came with 3.35 (https://sqlite.org/lang_returning.html), and what is older than 3.38 may have been built
+    without JSON (https://sqlite.org/json1.html, both read 2026-11-22).
+    """
+    try:
+        probe.execute("CREATE TEMPORARY TABLE probe (id TEXT)")
+        probe.execute(
+            "DELETE FROM probe WHERE id IN (SELECT value FROM json_each('[]')) RETURNING id"
+        ).fetchall()
+    except sqlite3.Error as error:
+        raise ConfigurationError(
+            f"SQLite {sqlite3.sqlite_version}, which this Python uses, is too old or was built without JSON ({error}); "
+            "take a Python with SQLite 3.38 or later, or set RECEIVER_DATABASE_URL to PostgreSQL.",
+            code="database_too_old",
+        ) from error
+
+
 @cache
 def _expand(sql: str) -> str:
     return sql.format_map(MACROS)
@@ -318,12 +340,6 @@ def _update(table: str, columns: str, key: str) -> str:
 @cache
 def _delete(table: str, key: str) -> str:
     return f"DELETE FROM {table} WHERE {_named(key)}"
-
-
-@cache
-def _among(column: str, size: int) -> tuple[str, list[str]]:
-    names = [f"{column}_{number}" for number in range(size)]
-    return f"{column} IN ({', '.join(f':{name}' for name in names)})", names
 
 
 def _named(key: str) -> str:

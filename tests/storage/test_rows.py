@@ -118,6 +118,16 @@ def test_a_row_is_among_those_that_are_named(driver: Driver, many: int) -> None:
     assert [row[0] for row in found] == [row[0] for row in rows[:many]]
 
 
+def test_a_name_is_found_as_it_is_written(driver: Driver) -> None:
+    """Whatever is in it that means something in SQL or JSON."""
+    names = ["it's", '"', "\\", "\\u0041", "A", "a\nb", "\x7f", "\u00e4", "\U0001f600", "%", "[]", ""]
+    with driver.write() as tx:
+        tx.insert("thing", "id, part", [(name, 0) for name in names])
+        for name in names:
+            where, params = tx.among("id", [name])
+            assert tx.run(f"SELECT id FROM thing WHERE {where}", params) == [(name,)]  # noqa: S608  (the driver's own)
+
+
 def test_ids_are_in_the_order_of_their_bytes(driver: Driver) -> None:
     """Whatever language the database speaks: lists are paged by ids, and rows are locked in their order."""
     names = ["a", "B", "_", "b", "A", "\u00e4", "z", "0", "job_1", "job-1", "job_10"]

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
-from receiver.storage.sqlite import SQLite
+from receiver.storage.sqlite import SQLite, check_library
 from receiver.storage.store import Store
 from tests.storage.making import ACME, Desk, arrival, callback, new_job
 
@@ -253,6 +253,22 @@ try:
 except ConfigurationError as error:
     raise SystemExit(7) from error
 """
+
+
+@pytest.mark.parametrize("missing", [(sqlite3.SQLITE_DELETE, "probe"), (sqlite3.SQLITE_READ, "json_each")])
+def test_a_library_that_is_too_old_is_named(missing: tuple[int, str]) -> None:
+    """With what to do about it; an authorizer takes away what an old one lacks."""
+    with closing(sqlite3.connect(":memory:")) as probe:
+        check_library(probe)
+        probe.execute("DROP TABLE probe")
+        probe.set_authorizer(
+            lambda action, table, *_: sqlite3.SQLITE_DENY if (action, table) == missing else sqlite3.SQLITE_OK
+        )
+        with pytest.raises(
+            ConfigurationError, match=r"SQLite 3\.\d+.*or set RECEIVER_DATABASE_URL"
+        ) as caught:
+            check_library(probe)
+    assert caught.value.code == "database_too_old"
 
 
 async def test_one_process_serves_a_file(store: Store, path: Path) -> None:
