@@ -146,7 +146,7 @@ class Held(Value, frozen=True, kw_only=True):
     content_type: str = "application/json"
 
 
-class Job(Value, frozen=True, kw_only=True):
+class Job(Value, frozen=True):
     """One piece of work at a provider.
 
     ``id`` is ours and exists before the submission; ``remote_id`` is the provider's.
@@ -154,6 +154,8 @@ class Job(Value, frozen=True, kw_only=True):
 
     id: str
     provider: str
+    created_at: int
+    deadline_at: int
     operation: str = ""
     state: JobState = JobState.SUBMITTING
     delivery: Delivery = Delivery.NONE
@@ -163,12 +165,10 @@ class Job(Value, frozen=True, kw_only=True):
     #: Where the provider said, in an authenticated answer, that the result will be.
     response_url: str | None = None
     cancel_url: str | None = None
-    created_at: int
     submitted_at: int | None = None
     #: When the provider was first known to have succeeded; retention counts from here.
     succeeded_at: int | None = None
     ended_at: int | None = None
-    deadline_at: int
     #: How long the provider keeps the result, and whether that counts from submission or completion.
     keep_ms: int | None = None
     keep_from: str = "completion"

@@ -38,6 +38,8 @@ class Ledger:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self.jobs: dict[str, Job] = {}
+        #: What the table has of each besides its outcome.
+        self._besides: dict[str, Row] = {}
         #: For each name that was looked up, the jobs of the working set that bear it.
         self._called: dict[tuple[str, str | None], set[str]] = {}
         self._handlers: list[HandlerSpec] | None = None
@@ -86,7 +88,9 @@ class Ledger:
         where, params = self._tx.among("id", missing)
         sql = f"SELECT {rows.JOB} FROM job WHERE {where} ORDER BY id {{for_update}}"
         for row in self._tx.run(sql, params):
-            self._keep(rows.job_of(row))
+            job = rows.job_of(row)
+            self._besides[job.id] = row[rows.BESIDES]
+            self._keep(job)
 
     def _find(self, called: Sequence[tuple[str, str]]) -> list[str]:
         """The id of the newest open job of each name, or of the newest."""
@@ -207,8 +211,7 @@ class Ledger:
         tx = self._tx
         jobs = self.jobs
         tx.insert("job", rows.JOB, [rows.job_params(jobs[one]) for one in sorted(self._new)])
-        changed = sorted(self._changed - self._new)
-        tx.update("job", rows.JOB_PROGRESS, [rows.progress_params(jobs[one]) for one in changed], key="id")
+        self._progress(sorted(self._changed - self._new))
         counted = sorted(self._counted - self._changed - self._new)
         tx.update("job", "callbacks", [(jobs[one].callbacks, one) for one in counted], key="id")
         renamed = sorted(self._renamed - self._new)
@@ -224,6 +227,19 @@ class Ledger:
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         if self._looks or self._dispatches:
             tx.announce()
+
+    def _progress(self, ids: Sequence[str]) -> None:
+        """Set what has changed of jobs, which is their outcome alone for most of them."""
+        outcomes: list[Row] = []
+        others: list[Row] = []
+        for one in ids:
+            values = rows.progress_params(self.jobs[one])
+            if values[rows.BESIDES] == self._besides[one]:
+                outcomes.append((*values[rows.OUTCOME], one))
+            else:
+                others.append((*values, one))
+        self._tx.update("job", rows.JOB_OUTCOME, outcomes, key="id")
+        self._tx.update("job", rows.JOB_PROGRESS, others, key="id")
 
     def _end(self, ids: Sequence[str]) -> None:
         """Forget what was still to be done for jobs that have ended, and what looks left unfinished."""

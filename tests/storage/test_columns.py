@@ -123,7 +123,7 @@ PARTS: Final = {
     ("noun", "columns", "row", "back"),
     [
         (JOB, rows.JOB, rows.job_params(JOB), rows.job_of),
-        (JOB, f"{rows.JOB_PROGRESS}, id", rows.progress_params(JOB), None),
+        (JOB, rows.JOB_PROGRESS, rows.progress_params(JOB), None),
         (CALLBACK, rows.CALLBACK, rows.callback_params(CALLBACK), rows.callback_of),
         (DUE, rows.DUE, rows.due_params(DUE), rows.due_of),
         (
