@@ -28,6 +28,12 @@ log = structlog.get_logger(__name__)
 #: A sender hears 503 after this long without a commit, in seconds; the commit may still come, and its retry
 #: is then a duplicate.
 PATIENCE: Final = 1.8
+# Named here for the same reason as in ``core/transition``.
+_RUNNING: Final = JobState.RUNNING
+_CALLBACK: Final = Source.CALLBACK
+_ACCEPTED: Final = Verdict.ACCEPTED
+_REJECTED: Final = Verdict.REJECTED
+_UNREADABLE: Final = Verdict.UNREADABLE
 
 
 class Answer(Value, frozen=True, kw_only=True):
@@ -125,7 +131,7 @@ class Ingest:
             query=message.query,
             headers=tuple(message.headers),
             body=message.body,
-            verdict=Verdict.ACCEPTED if rejection is None else Verdict.REJECTED,
+            verdict=_ACCEPTED if rejection is None else _REJECTED,
             code=rejection,
         )
         terms = self._catalog.terms(provider.name, key_id=(way.master or self._keys.newest).id)
@@ -149,7 +155,7 @@ class Ingest:
             # A word that nobody described means running.
             if (
                 isinstance(seen, Observation)
-                and seen.state is JobState.RUNNING
+                and seen.state is _RUNNING
                 and not knows(provider.shape(delivery), seen.word)
             ):
                 log.warning("status_unknown", callback=callback.id, provider=provider.name, word=seen.word)
@@ -165,15 +171,15 @@ class Ingest:
             "code": receipt.code,
             "bytes": len(callback.body),
         }
-        if verdict is Verdict.REJECTED:
+        if verdict is _REJECTED:
             named = callback.job_id is not None
             self._flood.add(callback.provider, named=named, size=_size(callback), now=callback.received_at)
-        if verdict is Verdict.REJECTED or verdict is Verdict.UNREADABLE:
+        if verdict is _REJECTED or verdict is _UNREADABLE:
             self._log.warning(f"callback_{verdict}", **facts)
         else:
             self._log.info(f"callback_{verdict}", state=receipt.state, **facts)
         if receipt.completed:
-            self._metrics.settled(callback.provider, Source.CALLBACK, receipt.state or "")
+            self._metrics.settled(callback.provider, _CALLBACK, receipt.state or "")
         if receipt.completed or receipt.look:
             self._notify(due=receipt.look)
         return Answer(status=status, verdict=verdict, code=told)

@@ -6,6 +6,7 @@ transaction: ``examine`` proves and reads, ``admit`` decides.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -19,6 +20,11 @@ from receiver.core.transition import Move, observe, settled, woken
 
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
 MOST_KEPT = 20
+# Named here for the same reason as in ``transition``.
+_SUCCEEDED: Final = JobState.SUCCEEDED
+_CALLBACK: Final = Source.CALLBACK
+_ACCEPTED: Final = Verdict.ACCEPTED
+_DUPLICATE: Final = Verdict.DUPLICATE
 
 
 class Terms(Value, frozen=True, kw_only=True):
@@ -128,7 +134,7 @@ def admit(job: Job, examined: Examined, *, callback_id: str, now: int) -> Admiss
     if seen.state is None and job.delivery is Delivery.RESULT:
         if seen.result is None:
             return Admission(verdict=Verdict.UNREADABLE, code="status_missing")
-        seen = replace(seen, state=JobState.SUCCEEDED)
+        seen = replace(seen, state=_SUCCEEDED)
     if seen.state is None:
         return _wake(job, seen, examined, callback_id)
     return _believe(job, seen, examined, callback_id=callback_id, now=now)
@@ -141,7 +147,7 @@ def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> 
     named = seen.response_url or seen.result_url
     elsewhere = named is not None and job.response_url is not None and named != job.response_url
     return Admission(
-        verdict=Verdict.ACCEPTED if move.look_now else Verdict.DUPLICATE,
+        verdict=_ACCEPTED if move.look_now else _DUPLICATE,
         code=move.note,
         move=move,
         candidate_id=seen.remote_id if job.remote_id is None else None,
@@ -155,7 +161,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
         seen = replace(seen, response_url=None, cancel_url=None, result_url=None)
     held, content, result = None, None, seen.result
-    if result is not None and seen.state is JobState.SUCCEEDED and not settled(job):
+    if result is not None and seen.state is _SUCCEEDED and not settled(job):
         inside = result.offset is not None
         held = Held(
             callback_id=callback_id if inside else None,
@@ -165,7 +171,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
             content_type=result.content_type,
         )
         content = None if inside else result.content
-    move = observe(job, seen, source=Source.CALLBACK, now=now, held=held)
+    move = observe(job, seen, source=_CALLBACK, now=now, held=held)
     if move.look_now:
         heeded = move.changed or job.callbacks < MOST_KEPT
         move = (
@@ -174,7 +180,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
             else replace(move, look_now=False)
         )
     return Admission(
-        verdict=Verdict.ACCEPTED if move.changed else Verdict.DUPLICATE,
+        verdict=_ACCEPTED if move.changed else _DUPLICATE,
         code=move.note,
         move=move,
         content=content if move.completed else None,

@@ -27,6 +27,9 @@ _MOST_FIELDS: Final = 1000
 _BEGINNING: Final = 32
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
+# Named here for the same reason as in ``transition``.
+_RUNNING: Final = JobState.RUNNING
+_SUCCEEDED: Final = JobState.SUCCEEDED
 _UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
 
 
@@ -45,7 +48,7 @@ def read(
             raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
     state, word = found.state()
     result_url = None if shape.result_url is None else found.url(shape.result_url)
-    if result_url and state is not JobState.SUCCEEDED and shape.result_url in shape.templates:
+    if result_url and state is not _SUCCEEDED and shape.result_url in shape.templates:
         result_url = None  # an address that we make ourselves says nothing before the end
     return Observation(
         state=state,
@@ -108,7 +111,7 @@ class _Document:
         if word is None:
             raise UnreadableError(f"There is no status at {shape.status!r}.", code="status_missing")
         _clean(word, _LONGEST_ID, "status")
-        return shape.states.get(word, JobState.RUNNING), word
+        return shape.states.get(word, _RUNNING), word
 
     def identifier(self, paths: Sequence[str]) -> str | None:
         value = self._first(paths)
@@ -142,10 +145,10 @@ class _Document:
         if shape.result is None:
             return None
         if state is None:
-            if any(rule.state is JobState.SUCCEEDED for rule in shape.rules):
+            if any(rule.state is _SUCCEEDED for rule in shape.rules):
                 # The description says how success looks, and this does not look so.
                 return None
-        elif state is not JobState.SUCCEEDED:
+        elif state is not _SUCCEEDED:
             return None
         content = plain if shape.result == "." else value_at(plain, shape.result)
         if content is None:

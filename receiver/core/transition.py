@@ -4,12 +4,20 @@ Each function takes the job as it is and returns a Move: the job as it is to be,
 The store carries a move out in one transaction; nothing here does.
 """
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from receiver.core.model import DAY, Failure, Held, Job, JobState, Observation, Source, Value
 
 #: How long a result of unknown retention is worth asking for.
 UNKNOWN_RETENTION = 3 * DAY
+# Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module (3.12 does
+# not), and a callback asks for twenty of them.
+_SUCCEEDED: Final = JobState.SUCCEEDED
+_FETCHING: Final = JobState.FETCHING
+_TIMED_OUT: Final = JobState.TIMED_OUT
+_POLL: Final = Source.POLL
 
 
 class Move(Value, frozen=True, kw_only=True):
@@ -32,7 +40,7 @@ class Move(Value, frozen=True, kw_only=True):
 
 def settled(job: Job) -> bool:
     """Whether its outcome stands, whatever is said about it from now on."""
-    return job.state.ended and job.state is not JobState.TIMED_OUT
+    return job.state.ended and job.state is not _TIMED_OUT
 
 
 def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None = None) -> Move:
@@ -45,11 +53,11 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
     known = _with_addresses(job, seen)
-    if seen.state is JobState.SUCCEEDED:
+    if seen.state is _SUCCEEDED:
         return _success(known, seen, source=source, now=now, held=held)
     if seen.state is not None and seen.state.ended:
         return _end(known, seen.state, source=source, now=now, error=seen.error)
-    if job.state is JobState.TIMED_OUT:
+    if job.state is _TIMED_OUT:
         return Move(job=known, changed=known is not job, note="still_running")
     state = seen.state if seen.state is not None and seen.state.rank > job.state.rank else job.state
     moved = replace(known, state=state) if state is not job.state else known
@@ -99,7 +107,7 @@ def overdue(job: Job, *, now: int) -> Move | None:
     """End a job whose time is up: *timed_out* by its deadline, or *expired* by the provider's retention."""
     if job.state.ended:
         return None
-    if job.state is JobState.FETCHING:
+    if job.state is _FETCHING:
         if now < (job.succeeded_at or now) + (job.keep_ms or UNKNOWN_RETENTION):
             return None
         error = Failure(code="result_unreachable", text="The result could not be fetched while it was kept.")
@@ -107,7 +115,7 @@ def overdue(job: Job, *, now: int) -> Move | None:
     if now < job.deadline_at:
         return None
     error = Failure(code="deadline_passed", text="No outcome was seen before the deadline.")
-    return _end(job, JobState.TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
+    return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
 def gone(job: Job, *, source: Source, now: int) -> Move | None:
@@ -116,7 +124,7 @@ def gone(job: Job, *, source: Source, now: int) -> Move | None:
     A 404 alone proves nothing (a job may not be visible yet), so it counts only after authenticated success
     or past the provider's retention.
     """
-    if job.state is JobState.FETCHING or job.succeeded_at is not None or _past_retention(job, now):
+    if job.state is _FETCHING or job.succeeded_at is not None or _past_retention(job, now):
         error = Failure(code="result_expired", text="The provider deleted the result before it was fetched.")
         return _end(job, JobState.EXPIRED, source=source, now=now, error=error)
     return None
@@ -133,7 +141,7 @@ def abandoned(job: Job, *, now: int) -> Move:
     if job.state.ended:
         return Move(job=job, note="already_ended")
     error = Failure(code="abandoned", text="Given up by a person.")
-    return _end(job, JobState.TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
+    return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
 def worth_looking(job: Job, *, failed: bool, now: int) -> bool:
@@ -142,7 +150,7 @@ def worth_looking(job: Job, *, failed: bool, now: int) -> bool:
     A job that timed out is looked at only because a callback asked for it: until the provider has answered,
     and where it answered that it succeeded, until the result is here. Retention bounds both.
     """
-    if job.state is not JobState.TIMED_OUT:
+    if job.state is not _TIMED_OUT:
         return not job.state.ended
     start = job.succeeded_at or job.ended_at or now
     waits = failed or job.succeeded_at is not None
@@ -159,9 +167,9 @@ def expires_at(job: Job) -> int | None:
 
 def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
     if held is not None:
-        return _end(job, JobState.SUCCEEDED, source=source, now=now, held=held)
-    state = job.state if job.state is JobState.TIMED_OUT else JobState.FETCHING
-    news = job.state is not JobState.FETCHING and job.succeeded_at is None
+        return _end(job, _SUCCEEDED, source=source, now=now, held=held)
+    state = job.state if job.state is _TIMED_OUT else _FETCHING
+    news = job.state is not _FETCHING and job.succeeded_at is None
     return Move(
         job=replace(job, state=state, succeeded_at=job.succeeded_at or now),
         changed=news,
@@ -180,16 +188,16 @@ def _end(
     held: Held | None = None,
     error: Failure | None = None,
 ) -> Move:
-    late = job.state is JobState.TIMED_OUT
-    if source is Source.POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
+    late = job.state is _TIMED_OUT
+    if source is _POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
         source = Source.CANCEL
-    elif source is Source.POLL and job.woken_by is not None:
+    elif source is _POLL and job.woken_by is not None:
         # The look happened because a callback asked for it, so the callback settled the job.
         source = Source.CALLBACK
     ended = replace(
         job,
         state=state,
-        succeeded_at=job.succeeded_at or (now if state is JobState.SUCCEEDED else None),
+        succeeded_at=job.succeeded_at or (now if state is _SUCCEEDED else None),
         ended_at=now,
         settled_by=source,
         held=held,

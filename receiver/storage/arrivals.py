@@ -21,6 +21,10 @@ from receiver.storage.results import write_chunks
 TOKEN_LIFE: Final = 4 * DAY
 HOLD: Final = MINUTE
 _FIRST_LOOK: Final = 10 * MINUTE
+# Named here for the same reason as in ``core/transition``.
+_ACCEPTED: Final = Verdict.ACCEPTED
+_UNREADABLE: Final = Verdict.UNREADABLE
+_REJECTED: Final = Verdict.REJECTED
 #: Where the headers stand in a row of a callback.
 _HEADERS: Final = split(rows.CALLBACK).index("headers")
 _HELD: Final = "callback_id, provider, remote_id, until, examined"
@@ -177,9 +181,9 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
     ledger.count(job.id, first=callback.id if is_first else None)
     job = ledger.jobs[job.id]
     if (
-        admission.verdict is Verdict.ACCEPTED
+        admission.verdict is _ACCEPTED
         or job.callbacks <= MOST_KEPT
-        or (admission.verdict is Verdict.UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
+        or (admission.verdict is _UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
     ):
         kept.append(
             _proved(
@@ -200,7 +204,7 @@ def _unreadable(tx: Transaction, job_id: str, kept: Sequence[Callback]) -> int:
         f"SELECT count(*) FROM callback WHERE {rows.CALLBACKS_OF} AND verdict = 'unreadable'",
         {"job_id": job_id},
     )
-    return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is Verdict.UNREADABLE for one in kept)
+    return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is _UNREADABLE for one in kept)
 
 
 def _proved(
@@ -237,18 +241,18 @@ def _find(
     if remote_id is None:
         reading = examined.reading(arrival.terms.delivery)
         code = reading.code if isinstance(reading, Unreadable) else "job_unnamed"
-        kept.append(_proved(callback, examined, verdict=Verdict.UNREADABLE, code=code))
-        return Receipt(verdict=Verdict.UNREADABLE, code=code)
+        kept.append(_proved(callback, examined, verdict=_UNREADABLE, code=code))
+        return Receipt(verdict=_UNREADABLE, code=code)
     known = ledger.named(callback.provider, remote_id)
     if known is not None:
         return known
     if was_pruned(tx, callback.provider, remote_id):
         return Receipt(verdict=Verdict.DUPLICATE, code="job_pruned")
     if tx.run(_SUBMITTING, {"provider": callback.provider}):
-        kept.append(_proved(callback, examined, verdict=Verdict.ACCEPTED, code="held"))
+        kept.append(_proved(callback, examined, verdict=_ACCEPTED, code="held"))
         packed = encode_examined(examined)
         tx.insert("held", _HELD, [(callback.id, callback.provider, remote_id, now + HOLD, packed)])
-        return Receipt(verdict=Verdict.ACCEPTED, code="held")
+        return Receipt(verdict=_ACCEPTED, code="held")
     return adopt(ledger, callback.provider, arrival.terms, now=now, remote_id=remote_id)
 
 
@@ -318,7 +322,7 @@ def receipt(admission: Admission, job: Job) -> Receipt:
 def _bound_quarantine(tx: Transaction, kept: Sequence[Callback], written: Rows, quota: Quota) -> None:
     added: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
     for callback, row in zip(kept, written, strict=True):
-        if callback.verdict is Verdict.REJECTED:
+        if callback.verdict is _REJECTED:
             tally = added[callback.provider, int(callback.job_id is not None)]
             tally[0] += 1
             tally[1] += len(callback.body) + len(row[_HEADERS])
