@@ -32,6 +32,7 @@ RATIOS: Final = (
     Ratio(name="floor-decided/bare", above="floor-decided", below="bare", target=0.0),
     Ratio(name="floor-bounded/bare", above="floor-bounded", below="bare", target=0.0),
     Ratio(name="floor-handled/bare", above="floor-handled", below="bare", target=0.0),
+    Ratio(name="floor-duplicate/floor", above="floor-duplicate", below="floor-first", target=0.0),
     Ratio(name="ingest/bare", above="ingest", below="bare", target=0.70, usual=0.22, short=True),
     Ratio(
         name="ingest-with-handlers/bare",
@@ -57,6 +58,7 @@ _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] =
     runs.floor_decided: ("floor-decided",),
     runs.floor_bounded: ("floor-bounded",),
     runs.floor_handled: ("floor-handled",),
+    runs.floor_twice: ("floor-first", "floor-duplicate"),
     runs.ingest: ("ingest",),
     runs.with_handlers: ("with-handlers",),
     runs.forged_token: ("forged-token",),

@@ -18,6 +18,7 @@ _TWICE: Final = {True: 1_500, False: 6_000}
 _PATIENCE: Final = 60.0
 _SUCCEEDED: Final = "SELECT count(*) FROM job WHERE state = 'succeeded'"
 ACCEPTED: Final = "SELECT count(*) FROM callback WHERE verdict = 'accepted'"
+_ARRIVED: Final = "SELECT sum(callbacks) FROM job"
 Values = Mapping[str, float]
 
 
@@ -56,6 +57,19 @@ def floor_decided(bench: Bench) -> Values:
 def floor_bounded(bench: Bench) -> Values:
     """The least that does so within bounds, and tells of it."""
     return _recorded(bench, keep="bounded")
+
+
+def floor_twice(bench: Bench) -> Values:
+    """The same callbacks twice, to the least that keeps and counts a duplicate."""
+    order = _twice(bench)
+    with bench.room() as folder:
+        bench.stock.copy(folder)
+        with _floor(folder, keep="bounded") as server:
+            order.port = server.port
+            first, again = drive(order), drive(order)
+            check_stored(folder / "receiver.db", ACCEPTED, acked=first.right)
+            check_stored(folder / "receiver.db", _ARRIVED, acked=first.right + again.right)
+            return {"floor-first": first.rate, "floor-duplicate": again.rate}
 
 
 def _recorded(bench: Bench, *, keep: str) -> Values:
@@ -139,9 +153,7 @@ def duplicates(bench: Bench) -> Values:
         order.port = server.port
         first, again = drive(order), drive(order)
         check_stored(folder / "receiver.db", ACCEPTED, acked=first.right)
-        check_stored(
-            folder / "receiver.db", "SELECT sum(callbacks) FROM job", acked=first.right + again.right
-        )
+        check_stored(folder / "receiver.db", _ARRIVED, acked=first.right + again.right)
         return {"first": first.rate, "duplicate": again.rate}
 
 
