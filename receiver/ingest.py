@@ -164,20 +164,19 @@ class Ingest:
         verdict = receipt.verdict
         if verdict is None:
             return NOT_FOUND
-        facts = {
-            "callback": callback.id,
-            "provider": callback.provider,
-            "job": receipt.job_id,
-            "code": receipt.code,
-            "bytes": len(callback.body),
-        }
         if verdict is _REJECTED:
             named = callback.job_id is not None
             self._flood.add(callback.provider, named=named, size=_size(callback), now=callback.received_at)
-        if verdict is _REJECTED or verdict is _UNREADABLE:
-            self._log.warning(f"callback_{verdict}", **facts)
-        else:
-            self._log.info(f"callback_{verdict}", state=receipt.state, **facts)
+        tell = self._log.warning if verdict is _REJECTED or verdict is _UNREADABLE else self._log.info
+        tell(
+            "callback_" + verdict,
+            callback=callback.id,
+            provider=callback.provider,
+            job=receipt.job_id,
+            state=receipt.state,
+            code=receipt.code,
+            bytes=len(callback.body),
+        )
         if receipt.completed:
             self._metrics.settled(callback.provider, _CALLBACK, receipt.state or "")
         if receipt.completed or receipt.look:

@@ -100,9 +100,9 @@ def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, /, **
 
 def _describe(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Say how much it matters, and when it was, in UTC."""
-    now = time.time_ns()
+    second, rest = divmod(time.time_ns(), 1_000_000_000)
     event["level"] = method
-    event["timestamp"] = f"{_second(now // 1_000_000_000)}.{now // 1000 % 1_000_000:06d}Z"
+    event["timestamp"] = f"{_second(second)}.{rest // 1000:06d}Z"
     return event
 
 

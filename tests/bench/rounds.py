@@ -43,6 +43,8 @@ RATIOS: Final = (
         short=True,
     ),
     Ratio(name="ingest/fastapi", above="ingest", below="fastapi", target=12),
+    Ratio(name="floor-bounded/fastapi", above="floor-bounded", below="fastapi", target=0.0),
+    Ratio(name="ingest/floor-bounded", above="ingest", below="floor-bounded", target=0.0),
     Ratio(name="ingest/node", above="ingest", below="node", target=1),
     Ratio(name="forged-token/bare", above="forged-token", below="bare", target=1.5, short=True),
     Ratio(name="forged-signature/bare", above="forged-signature", below="bare", target=0.9, short=True),
