@@ -39,7 +39,7 @@ class Transaction(Protocol):
         """Delete the rows of *table* whose *key* columns have the values of one of *rows*."""
         ...
 
-    def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+    def among(self, column: str, values: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """A condition, with its parameters, that *column* is one of *values*, which are text without NUL."""
         ...
 

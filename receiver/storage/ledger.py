@@ -207,7 +207,7 @@ class Ledger:
         return self._handlers
 
     def flush(self) -> None:
-        """Write everything, each table in the order of its keys."""
+        """Write everything, once, each table in the order of its keys."""
         tx = self._tx
         jobs = self.jobs
         tx.insert("job", rows.JOB, [rows.job_params(jobs[one]) for one in sorted(self._new)])

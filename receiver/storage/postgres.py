@@ -125,7 +125,7 @@ class PostgresTransaction:
                 params,
             )
 
-    def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+    def among(self, column: str, values: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """A condition that *column* is one of *values*."""
         return f"{column} = ANY(:{column}_among)", {f"{column}_among": list(values)}
 

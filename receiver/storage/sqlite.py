@@ -85,7 +85,7 @@ class SQLiteTransaction:
         if rows:
             self._connection.executemany(_delete(table, key), rows)
 
-    def among(self, column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+    def among(self, column: str, values: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """A condition that *column* is one of *values*.
 
         They are one parameter: the statement is the same for any number of them, and to bind one for each took as long
