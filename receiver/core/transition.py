@@ -12,8 +12,9 @@ from receiver.core.model import DAY, Failure, Held, Job, JobState, Observation, 
 
 #: How long a result of unknown retention is worth asking for.
 UNKNOWN_RETENTION = 3 * DAY
-# Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module (3.12 does
-# not), and a callback asks for twenty of them.
+# Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module, and a
+# callback asks for twenty of them. 3.12 does not (https://docs.python.org/3.12/whatsnew/3.12.html, "Removed",
+# gh-95083, read 2026-11-22).
 _SUCCEEDED: Final = JobState.SUCCEEDED
 _FETCHING: Final = JobState.FETCHING
 _TIMED_OUT: Final = JobState.TIMED_OUT

@@ -23,7 +23,6 @@ HOLD: Final = MINUTE
 _FIRST_LOOK: Final = 10 * MINUTE
 # Named here for the same reason as in ``core/transition``.
 _ACCEPTED: Final = Verdict.ACCEPTED
-_UNREADABLE: Final = Verdict.UNREADABLE
 _REJECTED: Final = Verdict.REJECTED
 #: Where the headers stand in a row of a callback.
 _HEADERS: Final = split(rows.CALLBACK).index("headers")
@@ -183,7 +182,7 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
     if (
         admission.verdict is _ACCEPTED
         or job.callbacks <= MOST_KEPT
-        or (admission.verdict is _UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
+        or (admission.verdict is Verdict.UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
     ):
         kept.append(
             _proved(
@@ -204,7 +203,7 @@ def _unreadable(tx: Transaction, job_id: str, kept: Sequence[Callback]) -> int:
         f"SELECT count(*) FROM callback WHERE {rows.CALLBACKS_OF} AND verdict = 'unreadable'",
         {"job_id": job_id},
     )
-    return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is _UNREADABLE for one in kept)
+    return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is Verdict.UNREADABLE for one in kept)
 
 
 def _proved(
@@ -241,8 +240,8 @@ def _find(
     if remote_id is None:
         reading = examined.reading(arrival.terms.delivery)
         code = reading.code if isinstance(reading, Unreadable) else "job_unnamed"
-        kept.append(_proved(callback, examined, verdict=_UNREADABLE, code=code))
-        return Receipt(verdict=_UNREADABLE, code=code)
+        kept.append(_proved(callback, examined, verdict=Verdict.UNREADABLE, code=code))
+        return Receipt(verdict=Verdict.UNREADABLE, code=code)
     known = ledger.named(callback.provider, remote_id)
     if known is not None:
         return known

@@ -44,9 +44,10 @@ _KEPT_LOG: Final = 2 * _LARGEST_LOG
 #: The sizes of the header of the log, and of that of each page in it.
 _LOG_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
-_encode = msgspec.json.encode
 #: KiB of the file that the writing connection keeps at hand.
 _CACHE: Final = 8 * 1024
+
+_encode = msgspec.json.encode
 
 
 def _as_it_is(value: Any) -> Any:  # noqa: ANN401  (whatever it is)
