@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from receiver.app import Receiver
     from receiver.core.errors import ReceiverError, RejectionError
     from receiver.core.model import Job, JobState, Result
-    from receiver.dispatch import idempotency_key
     from receiver.handlers import Discard, Retry
-    from receiver.offline import verify_message as verify
     from receiver.settings import Settings
+    from receiver.steps.dispatch import idempotency_key
+    from receiver.steps.offline import verify_message as verify
 
 __all__ = [
     "Discard",
@@ -39,8 +39,8 @@ _HOMES: Final = {
     "Result": ("receiver.core.model", "Result"),
     "Retry": ("receiver.handlers", "Retry"),
     "Settings": ("receiver.settings", "Settings"),
-    "idempotency_key": ("receiver.dispatch", "idempotency_key"),
-    "verify": ("receiver.offline", "verify_message"),
+    "idempotency_key": ("receiver.steps.dispatch", "idempotency_key"),
+    "verify": ("receiver.steps.offline", "verify_message"),
 }
 
 

@@ -10,11 +10,11 @@ from receiver.asgi import Application, NotStartedError
 from receiver.clock import DatabaseClock, read_clock
 from receiver.core.model import Job
 from receiver.handlers import Handlers
-from receiver.replay import Replayed
 from receiver.running import Running
 from receiver.settings import Settings, from_environment
+from receiver.steps.replay import Replayed
+from receiver.steps.submit import Order
 from receiver.storage.store import Store
-from receiver.submit import Order
 
 log = structlog.get_logger(__name__)
 

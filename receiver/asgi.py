@@ -12,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 from receiver.api import Api, Health
 from receiver.api.resource import refusal
 from receiver.core.errors import ReceiverError
-from receiver.front import Front, address_of
 from receiver.running import Running
-from receiver.web import PRIVATE, broken, path_of, problem
+from receiver.wire.front import Front, address_of
+from receiver.wire.web import PRIVATE, broken, path_of, problem
 
 log = structlog.get_logger(__name__)
 

@@ -6,29 +6,29 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.clock import DatabaseClock, StepWatch, read_clock
 from receiver.core.errors import ConfigurationError
-from receiver.dispatch import RunDispatch
-from receiver.fetch import Fetch
 from receiver.handlers import Handlers
-from receiver.ingest import Ingest
 from receiver.keys import Keys
-from receiver.keysets import KeySets
 from receiver.metrics import Metrics
-from receiver.outbound import Outbound
-from receiver.poll import Poll
-from receiver.presence import Presence
-from receiver.proving import Proving
-from receiver.replay import Replay
+from receiver.outbound.client import Outbound
+from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
+from receiver.steps.cancel import Cancel
+from receiver.steps.dispatch import RunDispatch
+from receiver.steps.fetch import Fetch
+from receiver.steps.ingest import Ingest
+from receiver.steps.poll import Poll
+from receiver.steps.proving import Proving
+from receiver.steps.replay import Replay
+from receiver.steps.submit import Submit
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Leases
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
-from receiver.submit import Submit
-from receiver.worker import Steps, Worker
+from receiver.worker.presence import Presence
+from receiver.worker.worker import Steps, Worker
 
 #: Seconds that running steps and handlers get when the process is told to stop.
 PATIENCE: Final = 4.0

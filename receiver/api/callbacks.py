@@ -11,10 +11,10 @@ from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError, RejectionError
 from receiver.core.identity import CALLBACK, is_id
 from receiver.documents import CallbackDetail, CallbackDocument, callback_detail, callback_document
-from receiver.proving import Proving
-from receiver.replay import Replay, Replayed
+from receiver.steps.proving import Proving
+from receiver.steps.replay import Replay, Replayed
 from receiver.storage.store import Store
-from receiver.web import Bodies
+from receiver.wire.web import Bodies
 
 
 class CallbackList(msgspec.Struct, frozen=True, kw_only=True):

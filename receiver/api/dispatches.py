@@ -14,7 +14,7 @@ from receiver.core.identity import JOB, is_id
 from receiver.core.model import Dispatch
 from receiver.documents import DispatchDocument, dispatch_document
 from receiver.storage.store import Store
-from receiver.web import PRIVATE
+from receiver.wire.web import PRIVATE
 
 
 class DispatchList(msgspec.Struct, frozen=True, kw_only=True):

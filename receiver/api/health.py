@@ -18,7 +18,7 @@ from receiver.metrics import Metrics
 from receiver.storage.claims import Beat
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
-from receiver.web import PRIVATE
+from receiver.wire.web import PRIVATE
 
 #: Seconds that a read and a write together may take.
 _PATIENCE: Final = 2.0

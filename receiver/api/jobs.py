@@ -9,16 +9,16 @@ from starlette.responses import Response, StreamingResponse
 
 from receiver.api.filters import cut, job_readers, read_page
 from receiver.api.resource import Operation, answer, read_document
-from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Job
 from receiver.documents import JobDocument, RecordDocument, job_document, record_document
-from receiver.replay import Replay, Replayed
+from receiver.steps.cancel import Cancel
+from receiver.steps.replay import Replay, Replayed
+from receiver.steps.submit import Order, Submit
 from receiver.storage.store import Store
-from receiver.submit import Order, Submit
-from receiver.web import PRIVATE, Bodies
+from receiver.wire.web import PRIVATE, Bodies
 
 #: What the outside sent is handed on as a file to be saved: a browser must neither guess nor run it.
 AS_FILE: Final = PRIVATE | {

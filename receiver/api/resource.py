@@ -18,7 +18,7 @@ from receiver.core.errors import (
     UnreadableError,
 )
 from receiver.core.jsontext import parse_json
-from receiver.web import PRIVATE, RETRY, AccessError, Bodies, BodyRefused, authorize, broken, problem
+from receiver.wire.web import PRIVATE, RETRY, AccessError, Bodies, BodyRefused, authorize, broken, problem
 
 log = structlog.get_logger(__name__)
 

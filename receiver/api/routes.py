@@ -14,15 +14,15 @@ from receiver.api.jobs import Jobs
 from receiver.api.openapi import describe
 from receiver.api.resource import Operation, Resource, answer
 from receiver.api.verification import Verification
-from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.keys import Keys
-from receiver.proving import Proving
-from receiver.replay import Replay
 from receiver.settings import Settings
+from receiver.steps.cancel import Cancel
+from receiver.steps.proving import Proving
+from receiver.steps.replay import Replay
+from receiver.steps.submit import Submit
 from receiver.storage.store import Store
-from receiver.submit import Submit
-from receiver.web import Bodies
+from receiver.wire.web import Bodies
 
 #: Whatever else is asked for below ``/v1``.
 _ELSEWHERE: Final = re.compile("/v1(/.*)?")

@@ -20,9 +20,9 @@ from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message
 from receiver.documents import Moment, timestamp
 from receiver.keys import Keys
-from receiver.proving import Proving, Way
 from receiver.settings import Settings
-from receiver.web import Bodies
+from receiver.steps.proving import Proving, Way
+from receiver.wire.web import Bodies
 
 log = structlog.get_logger(__name__)
 

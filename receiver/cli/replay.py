@@ -11,8 +11,8 @@ from receiver.cli.command import FAILED, Command, note, problem
 from receiver.cli.dead import dead_letters
 from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.core.model import Dispatch, Value, Verdict
-from receiver.replay import Replayed, Resent
 from receiver.running import Running
+from receiver.steps.replay import Replayed, Resent
 from receiver.storage.queries import MOST, Page
 
 #: The first status of an answer that is no success.

@@ -23,8 +23,8 @@ from receiver.cli.command import Command
 from receiver.cli.session import load_receiver
 from receiver.cli.spelling import unknown_settings
 from receiver.core.errors import ConfigurationError
-from receiver.server import calm_collector, server
 from receiver.settings import from_environment
+from receiver.wire.server import calm_collector, server
 
 log = structlog.get_logger(__name__)
 

@@ -27,10 +27,10 @@ from receiver.core.signature import sign as sign_message
 from receiver.core.signature import verify as verify_message
 from receiver.documents import timestamp
 from receiver.keys import Keys
-from receiver.keysets import KeySets
-from receiver.outbound import Outbound
-from receiver.proving import Way
+from receiver.outbound.client import Outbound
+from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings, from_environment, read_secret
+from receiver.steps.proving import Way
 
 F = TypeVar("F", bound=Callable[..., Any])
 

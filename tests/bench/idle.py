@@ -7,8 +7,8 @@ import uvloop
 
 from receiver import logs
 from receiver.cli.session import load_receiver
-from receiver.server import calm_collector, server
 from receiver.settings import from_environment
+from receiver.wire.server import calm_collector, server
 
 
 async def main(port: int) -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from receiver.cli import COMMANDS, main
 from receiver.cli.command import Command, problem
 from receiver.core.errors import RequestError
-from receiver.web import problem as web_problem
+from receiver.wire.web import problem as web_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

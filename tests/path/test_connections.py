@@ -15,7 +15,7 @@ import uvloop
 
 from receiver.core.errors import NoAnswerError
 from receiver.core.exchange import HttpResponse
-from receiver.outbound import Outbound
+from receiver.outbound.client import Outbound
 from receiver.storage.results import CHUNK
 from tests.certificates import certificate
 

@@ -20,7 +20,7 @@ from receiver import Settings
 from receiver.core.errors import KeyUnavailableError
 from receiver.core.signature import Key, sign
 from receiver.keys import Keys
-from receiver.server import server
+from receiver.wire.server import server
 from tests.ports import free_port
 
 from .world import MASTER_KEY, World, until

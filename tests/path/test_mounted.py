@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from receiver import Job, JobState, Receiver, Settings
 from receiver.core.model import Source
-from receiver.server import server
+from receiver.wire.server import server
 
 from .world import API_TOKEN, REQUESTS, World, ended, until
 

@@ -13,8 +13,8 @@ import pytest
 from receiver import Job, JobState, Receiver, Settings
 from receiver.clock import DatabaseClock
 from receiver.core.model import SECOND
-from receiver.server import server
 from receiver.storage.queries import Page
+from receiver.wire.server import server
 from tests.postgres import PostgresServer
 
 from .world import REQUESTS, World, ended, until

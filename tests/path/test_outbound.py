@@ -10,7 +10,7 @@ from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswe
 from receiver.core.exchange import HttpRequest
 from receiver.core.provider import Provider, describe
 from receiver.keys import Keys
-from receiver.outbound import Outbound
+from receiver.outbound.client import Outbound
 from tests.certificates import certificate
 from tests.ports import free_port
 

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 
 from receiver import Job, Receiver, Settings
-from receiver.server import server
 from receiver.simulator import PROVIDERS, Simulator
 from receiver.storage.queries import Record
+from receiver.wire.server import server
 from tests import warm
 from tests.ports import free_port
 

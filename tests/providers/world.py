@@ -14,8 +14,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from receiver import Job, Receiver, Settings
-from receiver.server import server
 from receiver.storage.queries import Page
+from receiver.wire.server import server
 from tests.path.world import ended, until
 from tests.ports import free_port
 

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from receiver import Job, Receiver, Settings
-from receiver.server import server
 from receiver.simulator import PROVIDERS, Simulator, SimulatorSettings
 from receiver.simulator.embedded import address, listen
+from receiver.wire.server import server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

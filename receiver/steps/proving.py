@@ -18,7 +18,7 @@ from receiver.core.provider import Provider
 from receiver.core.signature import Key, Verified, load_key, verify
 from receiver.core.token import MasterKey, mint
 from receiver.keys import Keys
-from receiver.keysets import KeySets
+from receiver.outbound.keysets import KeySets
 from receiver.storage.store import Store
 
 #: From this many bytes on, a body is read off the event loop.

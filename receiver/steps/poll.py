@@ -14,8 +14,8 @@ from receiver.core.provider import Provider
 from receiver.core.reading import knows
 from receiver.core.transition import Move, overdue
 from receiver.metrics import Metrics
-from receiver.outbound import Outbound
-from receiver.settling import Settling
+from receiver.outbound.client import Outbound
+from receiver.steps.settling import Settling
 from receiver.storage.claims import Claimed
 from receiver.storage.settlements import Finding
 from receiver.storage.store import Store

@@ -13,14 +13,14 @@ import pytest
 from receiver.catalog import Catalog
 from receiver.clock import StepWatch
 from receiver.core.model import HOUR, Job
-from receiver.dispatch import RunDispatch
 from receiver.handlers import Handlers
 from receiver.metrics import Metrics
+from receiver.steps.dispatch import RunDispatch
 from receiver.storage import postgres
 from receiver.storage.claims import Claimed, Leases
 from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.store import Store
-from receiver.worker import Steps, Worker
+from receiver.worker.worker import Steps, Worker
 from tests.core.making import NOW
 from tests.storage.making import DONE, LEASE, PROVIDERS, Desk
 

@@ -13,7 +13,7 @@ from receiver.core.exchange import Gone, Look, Seen, TryLater
 from receiver.core.model import Job
 from receiver.core.retry import Backoff, RetryAt, after_failure
 from receiver.metrics import Metrics
-from receiver.outbound import Outbound
+from receiver.outbound.client import Outbound
 from receiver.storage.claims import Claimed
 from receiver.storage.settlements import CancelSettled, timeline
 from receiver.storage.store import Store

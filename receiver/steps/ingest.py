@@ -16,10 +16,10 @@ from receiver.core.message import Message
 from receiver.core.model import Callback, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.reading import knows
-from receiver.flood import Flood
 from receiver.keys import Keys
 from receiver.metrics import Metrics
-from receiver.proving import Proving, Way
+from receiver.steps.flood import Flood
+from receiver.steps.proving import Proving, Way
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.store import Store
 

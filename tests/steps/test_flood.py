@@ -1,6 +1,6 @@
 """How much of a flood of rejected callbacks is kept."""
 
-from receiver.flood import WINDOW, Flood
+from receiver.steps.flood import WINDOW, Flood
 from receiver.storage.arrivals import Quota
 
 NOW = 1_790_000_000_000

@@ -15,7 +15,7 @@ from receiver.core.exchange import HttpRequest, HttpResponse
 from receiver.core.model import DAY, MINUTE, SECOND
 from receiver.core.provider import KeySource, Provider
 from receiver.core.signature import Key, load_key_set
-from receiver.outbound import Outbound
+from receiver.outbound.client import Outbound
 
 log = structlog.get_logger(__name__)
 

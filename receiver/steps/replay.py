@@ -12,7 +12,7 @@ from receiver.core.admission import Examined, Unreadable, admit
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, RejectionError, RequestError
 from receiver.core.identity import CALLBACK, JOB, REPLAY, is_id, new_id
 from receiver.core.model import Callback, Job, Value, Verdict
-from receiver.proving import Proving
+from receiver.steps.proving import Proving
 from receiver.storage.queries import Page
 from receiver.storage.records import Readmission
 from receiver.storage.store import Store

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
-from receiver.connection import Connection, Turn
 from receiver.deadlines import Deadlines
+from receiver.wire.connection import Connection, Turn
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -18,8 +18,8 @@ import httptools
 import structlog
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
-from receiver.cycle import Cycle, Headers, plain_answer
 from receiver.deadlines import Deadlines
+from receiver.wire.cycle import Cycle, Headers, plain_answer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

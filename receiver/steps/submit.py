@@ -27,12 +27,12 @@ from receiver.core.provider import Provider
 from receiver.core.retry import Backoff, GiveUp, after_failure
 from receiver.keys import Keys
 from receiver.metrics import Metrics
-from receiver.outbound import Outbound
+from receiver.outbound.client import Outbound
+from receiver.outbound.uploads import open_files
 from receiver.storage.claims import Claimed
 from receiver.storage.records import NewJob
 from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.store import Store
-from receiver.uploads import open_files
 
 log = structlog.get_logger(__name__)
 

@@ -8,20 +8,20 @@ from typing import Any, Final
 
 import structlog
 
-from receiver.cancel import Cancel
 from receiver.catalog import Catalog
 from receiver.clock import StepWatch
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.model import DAY, SECOND, Dispatch, Due, Step
-from receiver.dispatch import RunDispatch
-from receiver.fetch import Fetch
 from receiver.handlers import Handlers
-from receiver.poll import Poll
+from receiver.steps.cancel import Cancel
+from receiver.steps.dispatch import RunDispatch
+from receiver.steps.fetch import Fetch
+from receiver.steps.poll import Poll
+from receiver.steps.submit import Submit
 from receiver.storage.claims import Claim, Claimed, ClockStep, Leases
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.retention import Prune
 from receiver.storage.store import Store
-from receiver.submit import Submit
 
 log = structlog.get_logger(__name__)
 

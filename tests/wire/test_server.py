@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver import connection, server
+from receiver.wire import connection, server
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 _PIECE = 16 * 1024

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 from receiver.core.message import Message
 from receiver.core.model import Value
 from receiver.core.reading import text_at
-from receiver.ingest import Answer, Ingest
 from receiver.settings import Settings
-from receiver.web import PRIVATE, RETRY, Bodies, BodyRefused, broken
+from receiver.steps.ingest import Answer, Ingest
+from receiver.wire.web import PRIVATE, RETRY, Bodies, BodyRefused, broken
 
 log = structlog.get_logger(__name__)
 

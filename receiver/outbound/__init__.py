@@ -1,0 +1,1 @@
+"""Outbound: everything that is asked of others."""
