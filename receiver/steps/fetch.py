@@ -11,7 +11,8 @@ from receiver.core.exchange import Gone, TryLater
 from receiver.core.model import Held, JobState, Observation
 from receiver.core.transition import Move
 from receiver.metrics import Metrics
-from receiver.outbound.client import Outbound, Sink
+from receiver.outbound.answer import Sink
+from receiver.outbound.client import Outbound
 from receiver.steps.settling import Settling
 from receiver.storage.claims import Claimed
 from receiver.storage.settlements import Finding

@@ -9,17 +9,16 @@ stacked Transfer-Encoding. What may reach the application is decided here; how l
 import asyncio
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 import httptools
 import structlog
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 
 from receiver.deadlines import Deadlines
+from receiver.wire import head
 from receiver.wire.cycle import Cycle, Headers, plain_answer
+from receiver.wire.turn import Turn
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -27,41 +26,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_LARGEST_HEAD: Final = 64 * 1024
-_MOST_HEADERS: Final = 128
 #: Requests of one connection that may wait for the answer to the one before them.
 _MOST_AT_ONCE: Final = 100
 #: Seconds that a connection may be silent after an answer.
 _KEEP_ALIVE: Final = 15
 #: Bytes that a connection gathers at most before they are written.
 _MOST_GATHERED: Final = 64 * 1024
-_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
-
-
-class _MalformedError(Exception):
-    """That is no request; the text, which nobody else has written, is told to its sender."""
-
-
-class Turn:
-    """A turn of the event loop: what connections write in it is sent when it is over, all of it together.
-
-    To send one answer after the other costs less than to go back and forth between that and other work; and an answer
-    that is written in pieces is one packet.
-    """
-
-    def __init__(self) -> None:
-        self._writing: list[Connection] = []
-
-    def send_soon(self, one: "Connection") -> None:
-        """Have *one* flush when this turn is over."""
-        if not self._writing:
-            asyncio.get_running_loop().call_soon(self._send)
-        self._writing.append(one)
-
-    def _send(self) -> None:
-        writing, self._writing = self._writing, []
-        for one in writing:
-            one.flush()
 
 
 class Connection(asyncio.Protocol):
@@ -153,7 +123,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
         begun, before, rest = self._begun, None if self._whole else self._steps, b""
-        self._small = before is None and len(data) <= _LARGEST_HEAD
+        self._small = before is None and len(data) <= head.LARGEST
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -161,7 +131,7 @@ class Connection(asyncio.Protocol):
             rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             # The parser's own text never repeats what came; an exception of another kind might, and paths are secrets.
-            ours = isinstance(error.__context__, _MalformedError)
+            ours = isinstance(error.__context__, head.MalformedError)
             self._refuse(str(error.__context__ if ours else error))
             return
         if rest:
@@ -183,7 +153,7 @@ class Connection(asyncio.Protocol):
             self._stray = 0
             if self._in_head:
                 self.due = self._loop.time() + self._patience
-        if self._stray > _LARGEST_HEAD or len(self._headers) > _MOST_HEADERS:
+        if self._stray > head.LARGEST or len(self._headers) > head.MOST_HEADERS:
             self._refuse("the head is too large")
 
     def _refuse(self, reason: str) -> None:
@@ -224,17 +194,20 @@ class Connection(asyncio.Protocol):
         parser, headers = self._parser, self._headers
         last = dict(headers)
         if len(self._waiting) >= _MOST_AT_ONCE:
-            raise _MalformedError("too many requests at once")
+            raise head.MalformedError("too many requests at once")
         if parser.should_upgrade() and (
             b"transfer-encoding" in last or last.get(b"content-length", b"0") != b"0"
         ):
             # The parser would take its body for what is spoken after the upgrade.
-            raise _MalformedError("a body, and the wish to speak something else")
-        _check_head(self._url, headers, last, small=self._small)
+            raise head.MalformedError("a body, and the wish to speak something else")
+        head.check(self._url, headers, last, small=self._small)
         version = parser.get_http_version()
+        scope = head.scope_of(parser.get_method(), self._url, version, headers)
+        scope["client"], scope["server"] = self._client, self._server
+        scope["state"] = self._lifespan.copy()
         cycle = Cycle(
             self,
-            self._scope(version),
+            scope,
             lasts=version != "1.0" and parser.should_keep_alive(),
             continues=last.get(b"expect", b"").lower() == b"100-continue",
         )
@@ -260,35 +233,11 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """All of the request is here."""
-        if len(self._headers) > _MOST_HEADERS:
-            raise _MalformedError("too many trailers")
+        if len(self._headers) > head.MOST_HEADERS:
+            raise head.MalformedError("too many trailers")
         self._whole = True
         if self._last is not None:
             self._last.end()
-
-    def _scope(self, version: str) -> dict[str, Any]:
-        try:
-            url = httptools.parse_url(self._url)
-        except httptools.HttpParserInvalidURLError:
-            raise _MalformedError("no address") from None
-        if url.path is None:
-            raise _MalformedError("no address")
-        path = url.path.decode("ascii")
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": version,
-            "method": self._parser.get_method().decode("ascii"),
-            "scheme": "http",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": url.path,
-            "query_string": url.query or b"",
-            "root_path": "",
-            "headers": self._headers,
-            "client": self._client,
-            "server": self._server,
-            "state": self._lifespan.copy(),
-        }
 
     def _start(self, cycle: Cycle) -> None:
         self._answering = cycle
@@ -368,33 +317,3 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             self._last.lasts = False
-
-
-def _check_head(
-    url: bytes, headers: Sequence[tuple[bytes, bytes]], last: Mapping[bytes, bytes], *, small: bool
-) -> None:
-    """Raise _MalformedError where a head is too large, or two readers could disagree about what it says.
-
-    Args:
-        url: What is asked for.
-        headers: As they came.
-        last: The last one of each name.
-        small: Whether all of it is known to be no larger than is allowed.
-    """
-    if len(headers) > _MOST_HEADERS or not (
-        small or len(url) + sum(map(len, chain.from_iterable(headers))) <= _LARGEST_HEAD
-    ):
-        raise _MalformedError("the head is too large")
-    if b"host" not in last:
-        raise _MalformedError("no host")
-    if len(last) != len(headers):
-        names = [name for name, _ in headers]
-        if names.count(b"host") > 1 or names.count(b"content-length") > 1:
-            raise _MalformedError("more than one host, or length")
-    if b"transfer-encoding" in last:
-        if b"content-length" in last:
-            raise _MalformedError("two lengths")
-        if any(
-            name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers
-        ):
-            raise _MalformedError("a transfer encoding other than chunked")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 
 from receiver.deadlines import Deadlines
-from receiver.wire.connection import Connection, Turn
+from receiver.wire.connection import Connection
+from receiver.wire.turn import Turn
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -1,0 +1,36 @@
+"""Vetting: which addresses are asked; judged on ``httpx.URL``, the same parser that sends."""
+
+from typing import Final
+
+import httpx
+
+from receiver.core.errors import FetchRefusedError
+from receiver.core.exchange import HttpRequest
+from receiver.core.provider import Provider
+
+_LONGEST_URL: Final = 2048
+
+
+def vet(provider: Provider, request: HttpRequest) -> httpx.URL:
+    """The address that *request* may go to; raises FetchRefusedError where it must not."""
+    try:
+        url = httpx.URL(request.url)
+    except httpx.InvalidURL as error:
+        raise FetchRefusedError("The address is not a URL.") from error
+    if len(request.url) > _LONGEST_URL and request.purpose == "fetch":
+        raise FetchRefusedError("The address is too long.")
+    if url.userinfo or url.fragment:
+        raise FetchRefusedError("The address carries a user name or a fragment.")
+    listed = any(_same_origin(url, httpx.URL(origin)) for origin in provider.origins)
+    if not listed and not request.anywhere:
+        raise FetchRefusedError(f"{url.host} is not an origin of {provider.name}.")
+    if url.scheme != "https" and not (listed and provider.relocated):
+        raise FetchRefusedError("Only https addresses are asked.")
+    return url
+
+
+def _same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    def origin(url: httpx.URL) -> tuple[str, str, int]:
+        return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+    return origin(one) == origin(other)
