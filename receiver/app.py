@@ -12,8 +12,8 @@ from receiver.core.model import Job
 from receiver.handlers import Handlers
 from receiver.running import Running
 from receiver.settings import Settings, from_environment
+from receiver.steps.order import Order
 from receiver.steps.replay import Replayed
-from receiver.steps.submit import Order
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)

@@ -28,7 +28,8 @@ from receiver.storage.claims import Leases
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.worker.presence import Presence
-from receiver.worker.worker import Steps, Worker
+from receiver.worker.steps import Steps
+from receiver.worker.worker import Worker
 
 #: Seconds that running steps and handlers get when the process is told to stop.
 PATIENCE: Final = 4.0

@@ -15,8 +15,9 @@ from receiver.core.identity import JOB, is_id
 from receiver.core.model import Job
 from receiver.documents import JobDocument, RecordDocument, job_document, record_document
 from receiver.steps.cancel import Cancel
+from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
-from receiver.steps.submit import Order, Submit
+from receiver.steps.submit import Submit
 from receiver.storage.store import Store
 from receiver.wire.web import PRIVATE, Bodies
 

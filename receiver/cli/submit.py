@@ -10,7 +10,7 @@ from receiver.cli.jobs import show_job, wait_for
 from receiver.core.errors import RequestError, UnreadableError
 from receiver.core.jsontext import parse_json
 from receiver.core.model import JobState
-from receiver.steps.submit import Order
+from receiver.steps.order import Order
 
 
 @click.command(cls=Command)

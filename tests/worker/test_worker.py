@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -20,7 +20,8 @@ from receiver.storage import postgres
 from receiver.storage.claims import Claimed, Leases
 from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.store import Store
-from receiver.worker.worker import Steps, Worker
+from receiver.worker.leases import Leased
+from receiver.worker.worker import Worker
 from tests.core.making import NOW
 from tests.storage.making import DONE, LEASE, PROVIDERS, Desk
 
@@ -54,13 +55,13 @@ class Taken:
         self.some.set()
 
 
-def made(store: Store, *, steps: object, handlers: Handlers, clock: Callable[[], int]) -> Worker:
+def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], int]) -> Worker:  # noqa: ANN401  (some of them)
     """A worker that is not started yet."""
     return Worker(
         store=store,
         catalog=Catalog(PROVIDERS),
         handlers=handlers,
-        steps=cast("Steps", steps),
+        steps=steps,
         clock=clock,
         owner="node",
         key_id="k",
@@ -192,23 +193,25 @@ async def test_a_handler_that_ends_while_the_worker_drains_is_recorded(tmp_path:
         assert desk.count("dispatch") == 0
 
 
-class Impatient(Worker):
+class Impatient(Leased):
     """Loses patience in the very turn of the loop in which a handler ends, before that is recorded."""
 
     end: asyncio.Event
 
-    async def _wait(self, patience: float) -> None:
+    async def wait(self, patience: float) -> None:
+        """Wait, but not the first time."""
         if not self.end.is_set():
             self.end.set()
             await asyncio.sleep(0)
             return
-        await super()._wait(patience)
+        await super().wait(patience)
 
 
 async def test_what_has_ended_is_recorded_although_patience_is_lost(tmp_path: Path) -> None:
     """A function that has returned is not to run again: what is cancelled then is what still runs."""
     async with dispatching(tmp_path, RunDispatch, "quick", "tidy") as (worker, desk, end):
-        worker.__class__, cast("Impatient", worker).end = Impatient, end
+        leased = worker._leased
+        leased.__class__, cast("Impatient", leased).end = Impatient, end
         await worker.drain(patience=5)
         assert _recorded(desk) == [("quick", "succeeded"), ("tidy", "succeeded")]
         assert desk.count("dispatch") == 0

@@ -1,0 +1,113 @@
+"""Order: what a caller wants done; all that can be known to be wrong with it is found before anything is recorded."""
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from receiver.core import exchange
+from receiver.core.errors import RequestError
+from receiver.core.identity import JOB, new_id
+from receiver.core.model import Delivery, Job, Value
+from receiver.core.provider import Provider
+from receiver.storage.records import NewJob
+
+_LONGEST_KEY: Final = 255
+#: Seconds; nobody waits longer for a job.
+_LONGEST_DEADLINE: Final = 365 * 86_400
+
+
+class Order(Value, frozen=True, kw_only=True):
+    """What a caller wants done."""
+
+    provider: str
+    request: dict[str, Any]
+    operation: str = ""
+    idempotency_key: str | None = None
+    metadata: dict[str, Any] = {}
+    #: Seconds after which the job is given up; the provider's description sets it otherwise.
+    deadline: float | None = None
+    #: Whether ``file`` in the request may name a file of this machine: never for a remote caller.
+    local_files: bool = False
+
+
+class Submitted(Value, frozen=True, kw_only=True):
+    """What became of an order."""
+
+    job: Job
+    #: Whether this order made the job, rather than its idempotency key naming one that was there.
+    new: bool
+    #: The address that was minted for it: a capability, so it is told once.
+    callback_url: str | None
+
+
+def record_of(
+    order: Order, provider: Provider, *, key_id: str, reachable: bool, owner: str, lease_ms: int, now: int
+) -> NewJob:
+    """The job to be recorded for *order*, leased to *owner*; *reachable*: whether we have a public URL.
+
+    Raises:
+        RequestError: the order cannot be carried out as it stands.
+    """
+    operation = order.operation or next(iter(provider.operations), "")
+    if operation and operation not in provider.operations:
+        known = ", ".join(provider.operations) or "none"
+        raise RequestError(
+            f"{provider.name} has no operation {operation!r}; it has: {known}.",
+            code="operation_unknown",
+            field="operation",
+        )
+    if order.deadline is not None and not 0 < order.deadline <= _LONGEST_DEADLINE:
+        raise RequestError("deadline is a number of seconds, at most a year.", field="deadline")
+    if order.idempotency_key is not None and not _is_key(order.idempotency_key):
+        raise RequestError(
+            f"idempotency_key is 1 to {_LONGEST_KEY} printable characters.", field="idempotency_key"
+        )
+    delivery = exchange.delivery_for(provider, order.request, reachable=reachable)
+    if delivery is Delivery.NONE and provider.poll is None:
+        raise RequestError(
+            f"{provider.name} answers only to a callback URL; set RECEIVER_PUBLIC_URL.",
+            code="public_url_missing",
+        )
+    try:
+        request = msgspec.json.encode(order.request)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError("The request is not JSON.", field="request") from error
+    try:
+        metadata = msgspec.json.encode(order.metadata)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError("The metadata is not JSON.", field="metadata") from error
+    retention = provider.retention
+    job = Job(
+        id=new_id(JOB, now),
+        provider=provider.name,
+        operation=operation,
+        delivery=delivery,
+        key_id=key_id,
+        created_at=now,
+        deadline_at=now + (int(order.deadline * 1000) if order.deadline is not None else provider.deadline),
+        keep_ms=None if retention is None else int(retention.keeps),
+        keep_from="completion" if retention is None else retention.counted_from,
+        metadata=order.metadata,
+    )
+    canonical = msgspec.json.encode([provider.name, operation, order.request], order="deterministic")
+    return NewJob(
+        job=job,
+        request=request,
+        request_sha256=hashlib.sha256(canonical).hexdigest(),
+        metadata=metadata,
+        idempotency_key=order.idempotency_key,
+        owner=owner,
+        lease_ms=lease_ms,
+    )
+
+
+def takes_files(provider: Provider, job: Job) -> bool:
+    """Whether the request of *job* may name files, which are read when it is sent."""
+    operation = provider.operations.get(job.operation)
+    content = operation.content if operation is not None else None
+    return (content or (provider.submit.content if provider.submit else None)) == "multipart"
+
+
+def _is_key(key: str) -> bool:
+    return 0 < len(key) <= _LONGEST_KEY and key.isprintable()

@@ -1,0 +1,127 @@
+"""Leases: the work that was claimed by this process, from its begin until its end is recorded."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from receiver.core.errors import StoreUnavailableError
+from receiver.core.model import Dispatch, Due
+from receiver.storage.claims import Leases
+from receiver.storage.dispatches import DispatchSettled
+
+log = structlog.get_logger(__name__)
+
+
+class Leased:
+    """Does what was claimed.
+
+    Args:
+        settle: Records how handlers ended; raises where it cannot.
+        freed: Called when what was claimed has ended, so that its slot is free again.
+    """
+
+    def __init__(
+        self,
+        *,
+        settle: Callable[[Sequence[DispatchSettled]], Coroutine[Any, Any, None]],
+        freed: Callable[[Due | Dispatch], None],
+    ) -> None:
+        self._settle_all = settle
+        self._freed = freed
+        #: What runs here, or has ended and is not recorded yet, as it was claimed and by its identity: just these
+        #: leases are kept alive, and given back at the end.
+        self._held: dict[int, Due | Dispatch] = {}
+        #: How handlers ended in this turn of the event loop; at its end this is recorded.
+        self._unrecorded: list[DispatchSettled] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Apart, because what runs may be cancelled, and the record of what has ended may not.
+        self._records: set[asyncio.Task[None]] = set()
+        self._busy: Counter[str] = Counter()
+        self._stopping = False
+
+    def busy(self, slot: str) -> int:
+        """How much runs in *slot*."""
+        return self._busy[slot]
+
+    def leases(self) -> Leases:
+        """What is being worked on here."""
+        held = self._held.values()
+        return Leases(
+            dues=tuple(one for one in held if isinstance(one, Due)),
+            dispatches=tuple(one for one in held if isinstance(one, Dispatch)),
+        )
+
+    def begin(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
+        """Do *work* in *slot*, and hold its *lease* until its end is recorded."""
+        self._busy[slot] += 1
+        self._held[id(lease)] = lease
+        _begin(self._keep(slot, lease, work), self._tasks)
+
+    async def wait(self, patience: float) -> None:
+        """Wait for what runs, and for what begins when it ends (to record how)."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        while (running := self._tasks | self._records) and (left := until - loop.time()) > 0:
+            await asyncio.wait(running, timeout=left)
+
+    def cancel(self) -> None:
+        """Interrupt what still runs: it keeps its lease."""
+        self._stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _keep(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
+        """Do *work*; until its end is recorded its lease is held."""
+        ended: object = None
+        try:
+            ended = await work
+        except StoreUnavailableError as error:
+            log.warning("work_not_settled", slot=slot, reason=str(error))
+        except asyncio.CancelledError:
+            if self._stopping:
+                # Given back with the others when this node leaves.
+                return
+            log.exception("work_failed", slot=slot)
+        except Exception:
+            # The lease lapses and the work comes back; what failed is ours to read.
+            log.exception("work_failed", slot=slot)
+        finally:
+            # A handler's slot is free once it has ended: what is claimed for it shares the commit of its end.
+            self._busy[slot] -= 1
+            self._freed(lease)
+        if isinstance(ended, DispatchSettled):
+            if not self._unrecorded:
+                _begin(self._record(), self._records)
+            self._unrecorded.append(ended)
+        else:
+            del self._held[id(lease)]
+
+    async def _record(self) -> None:
+        """Record how handlers ended in one turn of the event loop."""
+        ended, self._unrecorded = self._unrecorded, []
+        await self._settle(ended)
+
+    async def _settle(self, ended: Sequence[DispatchSettled]) -> None:
+        try:
+            await self._settle_all(ended)
+        except Exception as error:
+            if len(ended) > 1:
+                # One that cannot be recorded, or whose row another holds, must not take the others with it.
+                await asyncio.gather(*(self._settle([one]) for one in ended))
+                return
+            slot = f"handler {ended[0].dispatch.handler}"
+            if isinstance(error, StoreUnavailableError):
+                log.warning("work_not_settled", slot=slot, reason=str(error))
+            else:
+                log.exception("work_failed", slot=slot)
+        for one in ended:
+            del self._held[id(one.dispatch)]
+
+
+def _begin(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    among.add(task)
+    task.add_done_callback(among.discard)

@@ -1,0 +1,34 @@
+"""The steps that the worker hands due rows to."""
+
+from receiver.core.model import Step
+from receiver.steps.cancel import Cancel
+from receiver.steps.dispatch import RunDispatch
+from receiver.steps.fetch import Fetch
+from receiver.steps.poll import Poll
+from receiver.steps.submit import Submit
+from receiver.storage.claims import Claimed
+
+
+class Steps:
+    """The steps that due rows are handed to."""
+
+    def __init__(
+        self, *, submit: Submit, poll: Poll, fetch: Fetch, cancel: Cancel, dispatch: RunDispatch
+    ) -> None:
+        self.submit = submit
+        self.poll = poll
+        self.fetch = fetch
+        self.cancel = cancel
+        self.dispatch = dispatch
+
+    async def take(self, claimed: Claimed) -> object:
+        """Do what a due row asks for."""
+        match claimed.due.step:
+            case Step.SUBMIT:
+                return await self.submit.resume(claimed)
+            case Step.CANCEL:
+                return await self.cancel.send(claimed)
+            case Step.LOOK if claimed.due.result_url is not None:
+                return await self.fetch(claimed)
+            case Step.LOOK:
+                return await self.poll(claimed)
