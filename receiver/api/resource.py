@@ -18,6 +18,7 @@ from receiver.core.errors import (
     UnreadableError,
 )
 from receiver.core.jsontext import parse_json
+from receiver.wire.strangers import prove
 from receiver.wire.web import PRIVATE, RETRY, AccessError, Bodies, BodyRefused, authorize, broken, problem
 
 log = structlog.get_logger(__name__)
@@ -126,6 +127,7 @@ class Resource:
         method = "GET" if request.method == "HEAD" else request.method
         operation = self._operations.get(method)
         authorize(request.headers, api_token=self._api_token, own_header=self._own_header)
+        prove(request.scope)
         if not self._operations:
             raise RouteUnknownError
         if operation is None:

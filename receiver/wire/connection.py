@@ -9,32 +9,36 @@ stacked Transfer-Encoding. What may reach the application is decided here; how l
 import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httptools
-import structlog
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from receiver.deadlines import Deadlines
 from receiver.wire import head
 from receiver.wire.cycle import Cycle, Headers, plain_answer
-from receiver.wire.turn import Turn
+from receiver.wire.farewell import Farewell
+from receiver.wire.outlet import Outlet, Turn
+from receiver.wire.strangers import PROVED, Strangers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn.server import ServerState
 
-log = structlog.get_logger(__name__)
-
 #: Requests of one connection that may wait for the answer to the one before them.
 _MOST_AT_ONCE: Final = 100
 #: Seconds that a connection may be silent after an answer.
 _KEEP_ALIVE: Final = 15
-#: Bytes that a connection gathers at most before they are written.
-_MOST_GATHERED: Final = 64 * 1024
 
 
-class Connection(asyncio.Protocol):
+class Refused(Protocol):
+    """Hears of what was sent and is no request."""
+
+    def __call__(self, status: int, reason: str) -> None:
+        """It is refused with *status*; *reason* repeats nothing of it."""
+
+
+class Connection(Outlet):
     """One connection.
 
     It is closed at ``due``: so long after it was made, or the last head began, as a head may take; not while a whole
@@ -47,6 +51,8 @@ class Connection(asyncio.Protocol):
         patience: Seconds in which the head of a request must be here.
         deadlines: Who looks after ``due``.
         turn: When it is written.
+        strangers: Where it rests as long as it has proved nothing.
+        refused: Who is told what is no request.
     """
 
     def __init__(
@@ -58,17 +64,19 @@ class Connection(asyncio.Protocol):
         patience: float,
         deadlines: Deadlines,
         turn: Turn,
+        strangers: Strangers,
+        refused: Refused,
     ) -> None:
+        super().__init__(turn)
         self._app = app
         self._state = state
         self._lifespan = lifespan
         self._patience = patience
         self._deadlines = deadlines
-        self._turn = turn
+        self._strangers = strangers
+        self._refused = refused
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
-        # What comes behind a request that is to be the last one is no reason not to answer that one.
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parser = self._new_parser()
         #: The request that is being answered, the last one, and those that wait for the answer to one before them.
         self._answering: Cycle | None = None
         self._last: Cycle | None = None
@@ -83,25 +91,39 @@ class Connection(asyncio.Protocol):
         self._stray = 0
         #: Whether what is read now is too small to hold a head that is too large.
         self._small = False
-        #: What has been written in this turn.
-        self._pieces: list[bytes] = []
-        self._size = 0
+        #: The part of a head that says how long its body is, where the sender would rather speak something else.
+        self._framing: bytes | None = None
+        #: Whether it has proved nothing yet, what came after it was refused, and whether nothing comes any more.
+        self._strange, self._spoilt, self._ended = True, False, False
         #: By the loop's clock.
         self.due = self._loop.time() + patience
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # streams have no other
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # see Outlet
         """Begin."""
-        self._transport = transport
-        self._flow = FlowControl(transport)
+        super().connection_made(transport)
         # Of an address of IPv6 only the first two.
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._client, self._server = client and client[:2], server and server[:2]
         self._state.connections.add(self)  # type: ignore[arg-type]  # as much of one of uvicorn's as it uses
         self._deadlines.watch(self, self._loop)
+        self._strangers.rest(self)
+
+    def eof_received(self) -> bool:
+        """Hear that nothing more comes; whoever broke off in the midst of a body may still listen."""
+        cycle = self._last
+        if cycle is None or cycle.complete or cycle.whole:
+            return False
+        self._ended = True
+        cycle.cut()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why makes no difference)
         """Tell whoever is answering that there is nobody any more."""
+        self._leave()
+
+    def _leave(self) -> None:
         self._deadlines.forget(self)
+        self._strangers.forget(self)
         self._state.connections.discard(self)
         for cycle in (self._answering, self._last):
             if cycle is not None:
@@ -112,14 +134,6 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         del self._parser
 
-    def pause_writing(self) -> None:
-        """Wait with what is written: the peer does not take it."""
-        self._flow.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Go on."""
-        self._flow.resume_writing()
-
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
         begun, before, rest = self._begun, None if self._whole else self._steps, b""
@@ -127,8 +141,12 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # The request was taken as any other. What follows it is the next one: nothing else was agreed on.
+            # The request was taken as any other: a server may pass over the offer (RFC 9110, 7.8). What follows is its
+            # body, and then the next one: nothing else was agreed on.
             rest = data[upgrade.args[0] :]
+            if self._framing is not None:
+                self._pass_over(self._framing)
+                self._wait(before, 0)
         except httptools.HttpParserError as error:
             # The parser's own text never repeats what came; an exception of another kind might, and paths are secrets.
             ours = isinstance(error.__context__, head.MalformedError)
@@ -158,9 +176,10 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, reason: str) -> None:
         """Say why what was sent is no request, and close; once what was sent whole before it has been answered."""
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._spoilt:
             return
-        log.warning("request_malformed", reason=reason)
+        self._spoilt = True
+        self._refused(400, reason)
         if self._waiting and not self._waiting[-1].whole:
             self._waiting.pop()
         last = self._waiting[-1] if self._waiting else self._answering
@@ -172,10 +191,27 @@ class Connection(asyncio.Protocol):
             self.write(plain_answer(400, f"Invalid HTTP request: {reason}.", self.defaults))
         self.close()
 
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # What comes behind a request that is to be the last one is no reason not to answer that one.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def _pass_over(self, framing: bytes) -> None:
+        """Have the body of a request read that offered to speak something else.
+
+        The parser takes it for what is spoken then. Another one is told no more than how long it is.
+        """
+        self._parser = self._new_parser()
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        self._framing = None
+
     # What the parser calls. What is raised there is the context of the HttpParserError that data_received gets.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        if self._framing is not None:
+            return
         self._begun += 1
         self._steps += 1
         self._in_head, self._whole = True, False
@@ -187,20 +223,21 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer."""
+        if self._framing is not None:
+            return
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Have the request answered, as soon as those before it are."""
+        if self._framing is not None:
+            return
         parser, headers = self._parser, self._headers
         last = dict(headers)
         if len(self._waiting) >= _MOST_AT_ONCE:
             raise head.MalformedError("too many requests at once")
-        if parser.should_upgrade() and (
-            b"transfer-encoding" in last or last.get(b"content-length", b"0") != b"0"
-        ):
-            # The parser would take its body for what is spoken after the upgrade.
-            raise head.MalformedError("a body, and the wish to speak something else")
         head.check(self._url, headers, last, small=self._small)
+        if parser.should_upgrade():
+            self._framing = head.framing_of(last)
         version = parser.get_http_version()
         scope = head.scope_of(parser.get_method(), self._url, version, headers)
         scope["client"], scope["server"] = self._client, self._server
@@ -233,6 +270,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """All of the request is here."""
+        if self._framing is not None:
+            return  # its head is, and the parser took that for all
         if len(self._headers) > head.MOST_HEADERS:
             raise head.MalformedError("too many trailers")
         self._whole = True
@@ -241,6 +280,8 @@ class Connection(asyncio.Protocol):
 
     def _start(self, cycle: Cycle) -> None:
         self._answering = cycle
+        if self._strange:
+            self._strangers.forget(self)
         tasks = self._state.tasks
         task = self._loop.create_task(cycle.run(self._app))
         tasks.add(task)
@@ -253,55 +294,38 @@ class Connection(asyncio.Protocol):
         """Headers that every answer gets."""
         return tuple(self._state.default_headers)
 
-    @property
-    def full(self) -> bool:
-        """Whether the peer does not take what has been written."""
-        return self._flow.write_paused
-
-    async def drain(self) -> None:
-        """Wait until it takes more."""
-        await self._flow.drain()
-
     def read_on(self) -> None:
         """Read what comes next: more of the body, or that the peer has left; unless enough requests wait already."""
         if not self._waiting:
             self._flow.resume_reading()
 
-    def write(self, data: bytes) -> None:
-        """Send *data* when this turn of the loop is over, and at once where much has been gathered."""
-        if not self._pieces:
-            self._turn.send_soon(self)
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > _MOST_GATHERED:
-            # Or the transport could not tell whoever streams that the peer does not read.
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what has been gathered."""
-        pieces, self._pieces, self._size = self._pieces, [], 0
-        if pieces:
-            try:
-                self._transport.write(b"".join(pieces))
-            except RuntimeError:
-                # The peer has gone, and uvloop knows it before anybody is told.
-                return
-
     def close(self) -> None:
-        """Close once all is sent."""
+        """Close once all is sent; and, where more may be on its way, once that has been read."""
         self.flush()
-        self._transport.close()
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if self._ended or not (self._spoilt or self._flow.read_paused or not self._whole):
+            transport.close()
+            return
+        self._leave()
+        self._flow.resume_reading()
+        Farewell(transport, self._state, deadlines=self._deadlines, strangers=self._strangers)
 
     def answered(self) -> None:
         """Begin with the next request, or wait for one."""
         self._state.total_requests += 1
-        self._answering = None
-        if self._transport.is_closing():
+        answered, self._answering = self._answering, None
+        if self._strange and answered is not None:
+            self._strange = PROVED not in answered.scope["state"]
+        if self._last is None or self._transport.is_closing():
             return
         if self._waiting:
             self._start(self._waiting.popleft())
             return
         self._flow.resume_reading()
+        if self._strange:
+            self._strangers.rest(self)
         if self._whole:
             self.due = self._loop.time() + _KEEP_ALIVE
 
@@ -309,11 +333,18 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """Close: it was silent, or slow, for too long."""
-        self.close()
+        if self._in_head:
+            self._refused(408, "the head took too long")
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Close: nothing is being answered."""
+        self.flush()
+        self._transport.close()
 
     def shutdown(self) -> None:
         """Close once what has been asked is answered: the server is being stopped."""
         if self._last is None or self._last.complete:
-            self.close()
+            self.dismiss()
         else:
             self._last.lasts = False

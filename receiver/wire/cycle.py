@@ -80,7 +80,7 @@ class Cycle:
         self.whole = False
         self.body = bytearray()
         #: Whether all of the answer has been written, or the sender has left.
-        self.complete = self.gone = False
+        self.complete = self.gone = self._cut = False
         self._wire = wire
         self._continues = continues
         #: Whether there is more of the body to hand over, and anything at all to tell.
@@ -100,6 +100,11 @@ class Cycle:
     def end(self) -> None:
         """The body is all here."""
         self.whole = True
+        self._tell()
+
+    def cut(self) -> None:
+        """The sender has broken off; what it is told it may still hear."""
+        self._cut = True
         self._tell()
 
     def leave(self) -> None:
@@ -127,14 +132,14 @@ class Cycle:
         if self._continues and not self.began:
             self._continues = False
             wire.write(_CONTINUE)
-        if not (self._news or self.complete or self.gone):
+        if not (self._news or self.complete or self.gone or self._cut):
             wire.read_on()
             self._event = self._event or Event()
             self._event.clear()
             await self._event.wait()
         self._news = False
         # Whoever sends all and leaves has said all: what it is not told, it may never send again.
-        if self.complete or (self.gone and not (self.whole and self._more)):
+        if self.complete or self._cut or (self.gone and not (self.whole and self._more)):
             return {"type": "http.disconnect"}
         body, self.body = bytes(self.body), bytearray()
         self._more = not self.whole

@@ -16,6 +16,7 @@ from receiver.core.model import Value
 from receiver.core.reading import text_at
 from receiver.settings import Settings
 from receiver.steps.ingest import Answer, Ingest
+from receiver.wire.strangers import prove
 from receiver.wire.web import PRIVATE, RETRY, Bodies, BodyRefused, broken
 
 log = structlog.get_logger(__name__)
@@ -87,6 +88,8 @@ class Front:
         way = self._ingest.way(address.provider, address.token)
         if way is None or not scope["path"].isascii():
             return 404, _EMPTY, b""
+        if way.job_id is not None:
+            prove(scope)
         callback, method = way.provider.callback, scope["method"]
         methods = () if callback is None else callback.methods
         if method not in methods:
@@ -100,6 +103,8 @@ class Front:
             )
         finally:
             self._bodies.give(len(body))
+        if answer.status in _GOOD:
+            prove(scope)
         path = None if callback is None else callback.echo
         # Only what was proved is read, and a handshake is small: nobody has the event loop parse megabytes.
         if path is None or answer.status not in _GOOD or len(body) > _LARGEST_HANDSHAKE:

@@ -69,3 +69,11 @@ def scope_of(
         "root_path": "",
         "headers": headers,
     }
+
+
+def framing_of(last: Mapping[bytes, bytes]) -> bytes | None:
+    """The header that says how long a body is, as it is written; ``None`` where there is no body."""
+    if b"transfer-encoding" in last:
+        return b"transfer-encoding: chunked\r\n"
+    length = last.get(b"content-length", b"").lstrip(b"0")
+    return b"content-length: %b\r\n" % length if length else None

@@ -7,23 +7,31 @@ import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 import uvicorn
 
 from receiver.deadlines import Deadlines
-from receiver.wire.connection import Connection
-from receiver.wire.turn import Turn
+from receiver.wire.connection import Connection, Refused
+from receiver.wire.outlet import Turn
+from receiver.wire.strangers import Strangers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn.server import ServerState
 
+log = structlog.get_logger(__name__)
+
 #: Seconds for requests that are in flight when the process is told to stop.
 _FARE_WELL: Final = 4
 
 
-def _connections(app: "ASGIApp", receive_timeout: float) -> Callable[..., Connection]:
+def _log_refused(status: int, reason: str) -> None:
+    log.warning("request_malformed", status=status, reason=reason)
+
+
+def _connections(app: "ASGIApp", receive_timeout: float, refused: Refused) -> Callable[..., Connection]:
     """What makes the connections of one server, which share a clock and leave for the wire together."""
-    deadlines, turn = Deadlines(step=min(receive_timeout / 10, 1.0)), Turn()
+    deadlines, turn, strangers = Deadlines(step=min(receive_timeout / 10, 1.0)), Turn(), Strangers()
 
     def connection(*, server_state: "ServerState", app_state: dict[str, Any], **_: Any) -> Connection:  # noqa: ANN401
         return Connection(
@@ -33,6 +41,8 @@ def _connections(app: "ASGIApp", receive_timeout: float) -> Callable[..., Connec
             patience=receive_timeout,
             deadlines=deadlines,
             turn=turn,
+            strangers=strangers,
+            refused=refused,
         )
 
     return connection
@@ -50,14 +60,23 @@ def calm_collector() -> None:
 
 
 def server(
-    app: "ASGIApp", *, host: str, port: int, receive_timeout: float, backlog: int = 2048
+    app: "ASGIApp",
+    *,
+    host: str,
+    port: int,
+    receive_timeout: float,
+    backlog: int = 2048,
+    refused: Refused = _log_refused,
 ) -> uvicorn.Server:
-    """A uvicorn server for *app* with our limits, no access log (paths are secrets) and no banner."""
+    """A uvicorn server for *app* with our limits, no access log (paths are secrets) and no banner.
+
+    *refused* is told of what never reaches *app*, because it is no request.
+    """
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=_connections(app, receive_timeout),  # type: ignore[arg-type]  # what makes one, in place of a class
+        http=_connections(app, receive_timeout, refused),  # type: ignore[arg-type]  # what makes one, in place of a class
         ws="none",
         lifespan="on",
         access_log=False,

@@ -94,13 +94,6 @@ async def test_requests_in_a_row_wait_in_bounded_numbers() -> None:
         assert heard.count(b"connection: close") == 1
 
 
-async def test_a_body_is_never_taken_for_what_follows_an_upgrade() -> None:
-    """The parser would drop it, or read it as the next request; so it is refused, and nothing false is recorded."""
-    async with connected() as (reader, writer):
-        writer.write(_HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}")
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
-
-
 async def test_an_upgrade_that_is_not_ours_is_passed_over() -> None:
     """Without a body nothing can be mistaken: the request is answered as any other."""
     async with connected() as (reader, writer):
