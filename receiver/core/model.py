@@ -246,8 +246,11 @@ class Due(Value, frozen=True, kw_only=True):
     step: Step
     provider: str
     run_at: int
-    #: When the provider deletes the result; the earliest goes first.
+    #: When the provider deletes the result, as far as its description tells.
     expires_at: int | None = None
+    #: In which order it is done (``core/urgency``), and from when on the deletion is near.
+    lane: int = 3
+    urgent_at: int | None = None
     attempt: int = 0
     owner: str | None = None
     #: How often in a row it failed; a success sets it back.

@@ -18,6 +18,7 @@ from receiver.core.errors import (
 from receiver.core.exchange import FilePart, Refused, Submission, TryLater, Unknown
 from receiver.core.model import Delivery, Due, Failure, Job, Step
 from receiver.core.provider import Provider
+from receiver.core.urgency import ASKED
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.outbound.client import Outbound
@@ -95,6 +96,7 @@ class Submit:
             step=Step.SUBMIT,
             provider=job.provider,
             run_at=job.created_at + self._lease_ms,
+            lane=ASKED,
             attempt=1,
             owner=self._owner,
         )

@@ -10,16 +10,23 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.core.model import Dispatch, Due, Job, Step, Value
+from receiver.core.urgency import BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.nodes import Node, alive
 
-_DUE = (
-    f"SELECT {rows.DUE} FROM due WHERE run_at <= :now AND provider = :provider "
-    # The result that is deleted first is fetched first.
-    "ORDER BY CASE WHEN expires_at IS NULL THEN 1 ELSE 0 END, expires_at, run_at, job_id LIMIT :limit "
-    "{for_update} {skip_locked}"
+# Each of these reads by its index no more than its limit, however much is due.
+_LANE: Final = (
+    f"SELECT {rows.DUE} FROM due WHERE provider = :provider AND lane = :lane AND run_at <= :now "
+    "ORDER BY run_at LIMIT :limit {for_update} {skip_locked}"
 )
+_NEAR: Final = (
+    "SELECT job_id, step FROM due WHERE provider = :provider AND lane > 1 AND urgent_at <= :now "
+    "ORDER BY urgent_at LIMIT :limit {for_update} {skip_locked}"
+)
+#: In lanes where what is deleted first goes first, so many times as many rows are looked at as are taken, or so many.
+_CHOICE: Final = 4
+_LEAST_CHOICE: Final = 64
 _CLAIM_LOOK = (
     "UPDATE due SET owner = :owner, attempt = attempt + 1, run_at = :until "
     "WHERE job_id = :job_id AND step = 'look' AND (owner IS NULL OR run_at <= :now) "
@@ -38,6 +45,8 @@ class Claim(Value, frozen=True, kw_only=True):
     limit: int
     lease_ms: int
     now: int
+    #: How many were claimed of this provider before.
+    turn: int = 0
 
 
 class Claimed(Value, frozen=True, kw_only=True):
@@ -82,13 +91,10 @@ class ClockStep(Value, frozen=True, kw_only=True):
 
 
 def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
-    """Claim due steps; for each wish a list, the most urgent first."""
+    """Claim due steps; for each wish a list, in the order of ``core/urgency``."""
     answers = []
     for item in items:
-        found = [
-            rows.due_of(row)
-            for row in tx.run(_DUE, {"now": item.now, "provider": item.provider, "limit": item.limit})
-        ]
+        found = in_turn(_due(tx, item), limit=item.limit, turn=item.turn)
         leased = [
             replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=item.now + item.lease_ms)
             for one in found
@@ -104,6 +110,23 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
             ]
         )
     return answers
+
+
+def _due(tx: Transaction, item: Claim) -> list[list[Due]]:
+    """What is due in each lane, once what has come near its deletion stands where it is urgent."""
+    choice = max(_CHOICE * item.limit, _LEAST_CHOICE)
+    params = {"provider": item.provider, "now": item.now}
+    near = tx.run(_NEAR, params | {"limit": choice})
+    tx.update("due", "lane", [(NEAR_DELETION, *key) for key in near], key=rows.DUE_KEY)
+    return [
+        [
+            rows.due_of(row)
+            for row in tx.run(
+                _LANE, params | {"lane": lane, "limit": choice if lane in BY_DELETION else item.limit}
+            )
+        ]
+        for lane in LANES
+    ]
 
 
 def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | None]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from receiver.core import urgency
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import new_id
 from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
@@ -29,7 +30,9 @@ _SOONER = """ON CONFLICT (job_id, step) DO UPDATE SET
                   ELSE due.run_at END,
     expires_at = coalesce(excluded.expires_at, due.expires_at),
     result_url = coalesce(excluded.result_url, due.result_url),
-    candidate_id = coalesce(excluded.candidate_id, due.candidate_id)"""
+    candidate_id = coalesce(excluded.candidate_id, due.candidate_id),
+    lane = CASE WHEN excluded.lane < due.lane THEN excluded.lane ELSE due.lane END,
+    urgent_at = coalesce(excluded.urgent_at, due.urgent_at)"""
 
 
 class Ledger:
@@ -169,12 +172,18 @@ class Ledger:
     ) -> None:
         """Have the worker ask the provider about *job* at *run_at*, or earlier if it was to do so anyway."""
         before = self._looks.get(job.id)
+        if before is not None:
+            run_at = min(run_at, before.run_at)
+        deletion = expires_at(job)
+        urgent_at = urgency.urgent_at(job, deletion)
         self._looks[job.id] = Due(
             job_id=job.id,
             step=Step.LOOK,
             provider=job.provider,
-            run_at=run_at if before is None else min(run_at, before.run_at),
-            expires_at=expires_at(job),
+            run_at=run_at,
+            expires_at=deletion,
+            lane=urgency.lane(job, run_at=run_at, urgent_at=urgent_at),
+            urgent_at=urgent_at,
             result_url=result_url or (before.result_url if before else None),
             candidate_id=candidate_id or (before.candidate_id if before else None),
         )

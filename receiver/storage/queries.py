@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, JobState, Value, Verdict
+from receiver.core.urgency import LANES
 from receiver.storage import rows
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
@@ -188,7 +189,7 @@ def handlers(tx: Transaction) -> list[dict[str, Any]]:
 
 def due_providers(tx: Transaction, now: int) -> list[str]:
     """The providers for which something is due."""
-    return [row[0] for row in tx.run("SELECT DISTINCT provider FROM due WHERE run_at <= :now", {"now": now})]
+    return [row[0] for row in tx.run(_DUE_PROVIDERS, {"now": now})]
 
 
 def held_due(tx: Transaction, now: int) -> list[tuple[str, str]]:
@@ -243,7 +244,7 @@ def keys_used(tx: Transaction) -> list[tuple[str, str, int, int]]:
 
 def open_providers(tx: Transaction) -> list[str]:
     """The providers for which something is still to be done."""
-    return [row[0] for row in tx.run("SELECT DISTINCT provider FROM due ORDER BY provider")]
+    return [row[0] for row in tx.run(f"{_PROVIDERS} SELECT name FROM named WHERE name IS NOT NULL")]
 
 
 def open_key_ids(tx: Transaction) -> list[str]:
@@ -273,6 +274,15 @@ def resolve(tx: Transaction, prefix: str) -> str:
     return found[0]
 
 
+# The providers in ``due``, found one after the other by its index: to read it all takes long where much is due.
+_PROVIDERS: Final = """
+    WITH RECURSIVE named (name) AS (
+        SELECT min(provider) FROM due
+        UNION ALL SELECT (SELECT min(provider) FROM due WHERE provider > name) FROM named WHERE name IS NOT NULL)"""
+_DUE_IN_A_LANE: Final = " OR ".join(
+    f"EXISTS (SELECT 1 FROM due WHERE provider = name AND lane = {lane} AND run_at <= :now)" for lane in LANES
+)
+_DUE_PROVIDERS: Final = f"{_PROVIDERS} SELECT name FROM named WHERE name IS NOT NULL AND ({_DUE_IN_A_LANE})"
 # Something is due for every open job: by that they are found among millions that have ended. A job for which two
 # things are due is listed once.
 _OPEN: Final = (

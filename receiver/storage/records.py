@@ -9,6 +9,7 @@ from receiver.core import transition
 from receiver.core.admission import Examined, Terms, Unreadable
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdict
+from receiver.core.urgency import ASKED
 from receiver.storage import rows
 from receiver.storage.arrivals import Receipt, adopt, decide, receipt, was_pruned
 from receiver.storage.claims import load_jobs
@@ -115,7 +116,7 @@ def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
                 code="not_resubmittable",
             )
         ledger.put(replace(job, submission="sending"))
-        due = Due(job_id=job_id, step=Step.SUBMIT, provider=job.provider, run_at=now)
+        due = Due(job_id=job_id, step=Step.SUBMIT, provider=job.provider, run_at=now, lane=ASKED)
         tx.insert("due", rows.DUE, [rows.due_params(due)], conflict="ON CONFLICT DO NOTHING")
         tx.announce()
         ledger.note(job_id, step="submit", outcome="resubmitted", code="by_hand", now=now)
@@ -209,6 +210,7 @@ def _sending(item: NewJob) -> Due:
         run_at=item.job.created_at + item.lease_ms,
         attempt=1,
         owner=item.owner,
+        lane=ASKED,
     )
 
 

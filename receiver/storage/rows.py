@@ -48,7 +48,10 @@ UNSETTLED: Final = "verdict IN ('rejected', 'unreadable')"
 CALLBACKS_OF: Final = (
     "(id = (SELECT first_callback FROM job WHERE id = :job_id) OR (job_id = :job_id AND is_first = 0))"
 )
-DUE: Final = "job_id, step, provider, run_at, expires_at, attempt, owner, failures, spent_url, result_url, candidate_id"
+DUE: Final = (
+    "job_id, step, provider, run_at, expires_at, attempt, owner, failures, spent_url, result_url, candidate_id, lane, "
+    "urgent_at"
+)
 #: What is said of a dispatch that is new; nobody owns it, and it has not failed.
 NEW_DISPATCH: Final = "job_id, handler, replay_id, state, run_at, attempt, created_at"
 DISPATCH: Final = f"{NEW_DISPATCH}, owner, error_code, error_text"
@@ -237,6 +240,8 @@ def due_params(due: Due) -> Row:
         due.spent_url,
         due.result_url,
         due.candidate_id,
+        due.lane,
+        due.urgent_at,
     )
 
 
@@ -254,6 +259,8 @@ def due_of(row: Row) -> Due:
         spent_url=row[8],
         result_url=row[9],
         candidate_id=row[10],
+        lane=row[11],
+        urgent_at=row[12],
     )
 
 

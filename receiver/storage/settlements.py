@@ -8,10 +8,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from receiver.core import transition
+from receiver.core import transition, urgency
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Observation, Source, Step, Value
 from receiver.core.transition import Move
+from receiver.core.urgency import ASKED
 from receiver.storage import rows
 from receiver.storage.arrivals import admit_held
 from receiver.storage.claims import lock_jobs
@@ -20,7 +21,7 @@ from receiver.storage.ledger import Ledger
 from receiver.storage.results import drop_part, write_chunks
 
 _FIND = f"SELECT {rows.DUE} FROM due WHERE job_id = :job_id AND step = :step {{for_update}}"
-_PLAN = "owner, run_at, expires_at, failures, spent_url, result_url, candidate_id"
+_PLAN = "owner, run_at, expires_at, failures, spent_url, result_url, candidate_id, lane, urgent_at"
 _FORGET = "DELETE FROM due WHERE job_id = :job_id AND step = :step"
 #: Of failures in a row, this many are written to the timeline; the attempt numbers show the gap.
 _LOGGED_FAILURES = 3
@@ -219,12 +220,16 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
     new_url = move.result_url if move is not None else None
     # A callback may have named another address while this one was tried.
     stale = finding.stale_url and due.result_url == item.due.result_url
+    expires_at = transition.expires_at(job)
+    urgent_at = urgency.urgent_at(job, expires_at)
     _reschedule(
         tx,
         replace(
             due,
             run_at=run_at,
-            expires_at=transition.expires_at(job),
+            expires_at=expires_at,
+            lane=urgency.lane(job, run_at=run_at, urgent_at=urgent_at),
+            urgent_at=urgent_at,
             failures=_failures(due, job, finding),
             spent_url=None if finding.unspent else due.spent_url,
             result_url=new_url or (None if stale else due.result_url),
@@ -327,7 +332,7 @@ def _accept(tx: Transaction, ledger: Ledger, job: Job, item: SubmitSettled) -> N
 
 def request_cancel(tx: Transaction, job: Job, *, now: int) -> None:
     """Have the worker ask the provider to cancel *job*."""
-    due = Due(job_id=job.id, step=Step.CANCEL, provider=job.provider, run_at=now)
+    due = Due(job_id=job.id, step=Step.CANCEL, provider=job.provider, run_at=now, lane=ASKED)
     tx.insert("due", rows.DUE, [rows.due_params(due)], conflict="ON CONFLICT DO NOTHING")
     tx.announce()
 
@@ -341,7 +346,17 @@ def _fenced(tx: Transaction, due: Due) -> Due | None:
 
 
 def _reschedule(tx: Transaction, due: Due) -> None:
-    plan = (None, due.run_at, due.expires_at, due.failures, due.spent_url, due.result_url, due.candidate_id)
+    plan = (
+        None,
+        due.run_at,
+        due.expires_at,
+        due.failures,
+        due.spent_url,
+        due.result_url,
+        due.candidate_id,
+        due.lane,
+        due.urgent_at,
+    )
     tx.update("due", _PLAN, [(*plan, due.job_id, due.step.value)], key=rows.DUE_KEY)
 
 

@@ -62,6 +62,8 @@ class Worker:
         self._leased = Leased(settle=self._settle, freed=self._freed)
         self._turns: list[asyncio.Task[None]] = []
         self._allowances: dict[str, Allowance] = {}
+        #: How many due rows of each provider were claimed.
+        self._claimed: Counter[str] = Counter()
 
     def notify(self, *, due: bool = True) -> None:
         """Say that there may be work, dispatches or what is *due* too; safe to call from the event loop only."""
@@ -124,8 +126,16 @@ class Worker:
             if limit == 0:
                 continue
             claimed = await self._store.claim(
-                Claim(owner=self._owner, provider=name, limit=limit, lease_ms=self._lease_ms, now=now)
+                Claim(
+                    owner=self._owner,
+                    provider=name,
+                    limit=limit,
+                    lease_ms=self._lease_ms,
+                    now=now,
+                    turn=self._claimed[name],
+                )
             )
+            self._claimed[name] += len(claimed)
             allowance.give_back(limit - len(claimed))
             for one in claimed:
                 self._leased.begin(slot, one.due, self._steps.take(one))

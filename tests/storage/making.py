@@ -31,6 +31,7 @@ from receiver.core.model import (
 )
 from receiver.core.provider import Provider
 from receiver.core.transition import Move
+from receiver.core.urgency import ASKED
 from receiver.storage import schema
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, Leases
@@ -192,6 +193,7 @@ class Desk:
             step=Step.SUBMIT,
             provider=one.provider,
             run_at=one.created_at + LEASE,
+            lane=ASKED,
             attempt=1,
             owner="node",
         )
@@ -234,11 +236,11 @@ class Desk:
         return await self.store.ingest(arrival(callback(WIDE, document, at=at)))
 
     async def claim(
-        self, *, at: int, provider: str = "acme", owner: str = "node", limit: int = 10
+        self, *, at: int, provider: str = "acme", owner: str = "node", limit: int = 10, turn: int = 0
     ) -> list[Claimed]:
         """Claim what is due."""
         return await self.store.claim(
-            Claim(owner=owner, provider=provider, limit=limit, lease_ms=LEASE, now=at)
+            Claim(owner=owner, provider=provider, limit=limit, lease_ms=LEASE, now=at, turn=turn)
         )
 
     async def settle(

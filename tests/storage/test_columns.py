@@ -77,6 +77,8 @@ DUE: Final = Due(
     spent_url="spent_url",
     result_url="result_url",
     candidate_id="candidate_id",
+    lane=5,
+    urgent_at=6,
 )
 DISPATCH: Final = Dispatch(
     job_id="job_id",

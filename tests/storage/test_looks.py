@@ -53,7 +53,7 @@ async def test_a_zombie_settles_nothing(desk: Desk) -> None:
 
 
 async def test_what_is_deleted_first_is_fetched_first(desk: Desk) -> None:
-    """Rows with an expiry go before those without, the earliest first; a provider's limit is its own."""
+    """Of results that wait the earliest goes first, and those without an expiry last; a provider's limit is its own."""
     keeps = {"late": 9 * DAY, "early": HOUR, "middle": DAY, "never": None}
     jobs = {}
     for name, keep in keeps.items():
@@ -61,7 +61,7 @@ async def test_what_is_deleted_first_is_fetched_first(desk: Desk) -> None:
         await desk.call(jobs[name], {"status": "done"}, at=NOW)
     running = await desk.submitted(remote_id="running", created_at=NOW - DAY)
     await desk.submitted("waker", created_at=NOW - DAY)
-    order = [jobs["early"].id, jobs["middle"].id, jobs["late"].id, running.id, jobs["never"].id]
+    order = [jobs["early"].id, jobs["middle"].id, jobs["late"].id, jobs["never"].id, running.id]
     first = await desk.claim(at=NOW + MINUTE, limit=2)
     rest = await desk.claim(at=NOW + MINUTE, limit=10)
     assert [c.job.id for c in [*first, *rest]] == order

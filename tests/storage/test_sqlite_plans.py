@@ -84,3 +84,16 @@ async def test_no_statement_reads_a_whole_large_table(desk: Desk, said: list[str
         plans = {text: connection.execute(f"EXPLAIN QUERY PLAN {text}").fetchall() for text in asked}
     read_whole = [(text, row[3]) for text, plan in plans.items() for row in plan if _WHOLE.match(row[3])]
     assert read_whole == []
+
+
+async def test_a_claim_reads_what_is_due_in_its_order(desk: Desk, said: list[str], tmp_path: Path) -> None:
+    """By an index and without sorting, however much is due; and so it is found whose turn it is."""
+    await desk.submitted(keep_ms=DAY, keep_from="submission")
+    said.clear()
+    await desk.store.due_providers(now=NOW + DAY)
+    assert len(await desk.claim(at=NOW + DAY)) == 1
+    asked = {text for text in said if text.lstrip().startswith(_PLANNED) and " FROM due" in text}
+    assert len(asked) == 6
+    with sqlite3.connect(tmp_path / "receiver.db") as connection:
+        plan = [row[3] for text in asked for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")]
+    assert [step for step in plan if "TEMP B-TREE" in step or step.startswith("SCAN due")] == []
