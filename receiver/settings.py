@@ -1,7 +1,7 @@
 """Settings: one frozen value, read once from the environment.
 
-Every field's ``env`` is in ``.env.example`` and in the README; every secret may come from a file instead
-(``NAME_FILE``), which is how containers and systemd hand secrets over.
+Every setting may come from a file instead (``NAME_FILE``), which is how containers and systemd hand secrets over.
+``.env.example`` and ``docs/configuration.md`` are written from this module: ``python -m tests.documentation --write``.
 """
 
 import ipaddress
@@ -21,41 +21,78 @@ _MIB: Final = 1024 * 1024
 _SHORTEST_DAYS: Final = 4
 
 
-def _setting(env: str, default: Any, *, secret: bool = False) -> Any:  # noqa: ANN401
-    return field(default=default, repr=not secret, metadata={"env": env, "secret": secret})
+def _setting(env: str, default: Any, says: str, *, secret: bool = False) -> Any:  # noqa: ANN401
+    """A field, and everything that is documented about it: *says* is what a reader is told."""
+    return field(default=default, repr=not secret, metadata={"env": env, "secret": secret, "says": says})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the operator decides. Sizes are bytes, times are seconds."""
 
-    #: Where providers reach this receiver; without it jobs are polled and no callback URL is minted.
-    public_url: str | None = _setting("RECEIVER_PUBLIC_URL", None)
-    database_url: str = _setting("RECEIVER_DATABASE_URL", "sqlite:///receiver.db")
-    #: Master keys, newest first.
-    secret_key: str = _setting("RECEIVER_SECRET_KEY", "", secret=True)
-    api_token: str = _setting("RECEIVER_API_TOKEN", "", secret=True)
-    #: ``module:object``: the Receiver that holds the handlers.
-    handlers: str | None = _setting("RECEIVER_HANDLERS", None)
-    #: A folder of further provider descriptions.
-    providers_dir: str | None = _setting("RECEIVER_PROVIDERS_DIR", None)
-    host: str = _setting("RECEIVER_HOST", "127.0.0.1")
-    port: int = _setting("RECEIVER_PORT", 8000)
-    max_body: int = _setting("RECEIVER_MAX_BODY", 10 * _MIB)
-    max_result: int = _setting("RECEIVER_MAX_RESULT", 64 * _MIB)
-    #: How long a request may take to arrive.
-    receive_timeout: int = _setting("RECEIVER_RECEIVE_TIMEOUT", 10)
-    #: How long a claim lasts without a sign of life.
-    lease: int = _setting("RECEIVER_LEASE", 60)
-    #: Days after their end that jobs are kept by ``serve``; 0 keeps them until ``receiver db prune``.
-    keep_days: int = _setting("RECEIVER_KEEP_DAYS", 0)
-    #: Whether ``serve`` and ``worker`` bring the schema up to date; without, ``receiver db migrate`` does.
-    migrate: bool = _setting("RECEIVER_MIGRATE", True)
-    #: Whether PostgreSQL tells workers of new work; not behind a transaction-mode pooler.
-    listen: bool = _setting("RECEIVER_LISTEN", True)
-    #: Rejected callbacks kept per provider, with and without a valid token each.
-    quarantine: int = _setting("RECEIVER_QUARANTINE", 1000)
-    log_level: str = _setting("RECEIVER_LOG_LEVEL", "info")
+    public_url: str | None = _setting(
+        "RECEIVER_PUBLIC_URL",
+        None,
+        "Where providers reach this receiver: https, or http to a loopback address. Without it no callback URL is "
+        "minted, and jobs are polled.",
+    )
+    database_url: str = _setting(
+        "RECEIVER_DATABASE_URL",
+        "sqlite:///receiver.db",
+        "Where everything is kept. Three slashes for a relative path, four for an absolute one; or, for several nodes, "
+        "`postgresql://user:password@host:5432/database`.",
+    )
+    secret_key: str = _setting(
+        "RECEIVER_SECRET_KEY",
+        "",
+        "Master keys, comma-separated, newest first. Make one with `receiver keygen`.",
+        secret=True,
+    )
+    api_token: str = _setting(
+        "RECEIVER_API_TOKEN", "", "Opens `/v1`. Without it `/v1` answers 403.", secret=True
+    )
+    handlers: str | None = _setting(
+        "RECEIVER_HANDLERS", None, "`module:object`, the `Receiver` that holds your handlers."
+    )
+    providers_dir: str | None = _setting(
+        "RECEIVER_PROVIDERS_DIR", None, "A folder of further provider descriptions."
+    )
+    host: str = _setting("RECEIVER_HOST", "127.0.0.1", "The address at which `serve` listens.")
+    port: int = _setting(
+        "RECEIVER_PORT", 8000, "The port at which `serve` listens. `PORT` is read where this is not set."
+    )
+    max_body: int = _setting("RECEIVER_MAX_BODY", 10 * _MIB, "The largest callback, in bytes.")
+    max_result: int = _setting("RECEIVER_MAX_RESULT", 64 * _MIB, "The largest answer and result, in bytes.")
+    receive_timeout: int = _setting(
+        "RECEIVER_RECEIVE_TIMEOUT", 10, "How long a request may take to arrive, in seconds."
+    )
+    lease: int = _setting(
+        "RECEIVER_LEASE",
+        60,
+        "How long a claim on work lasts without a sign of life of its process, in seconds.",
+    )
+    keep_days: int = _setting(
+        "RECEIVER_KEEP_DAYS",
+        0,
+        "Days after their end that jobs are kept, at least 4; 0 keeps them until `receiver db prune`.",
+    )
+    migrate: bool = _setting(
+        "RECEIVER_MIGRATE",
+        True,
+        "Whether `serve` and `worker` bring the schema up to date (1); with 0 `receiver db migrate` does.",
+    )
+    listen: bool = _setting(
+        "RECEIVER_LISTEN",
+        True,
+        "Whether PostgreSQL tells workers of new work (1); 0 behind a transaction-mode pooler, then they look every "
+        "second.",
+    )
+    quarantine: int = _setting(
+        "RECEIVER_QUARANTINE",
+        1000,
+        "Rejected callbacks kept per provider, with and without a valid token each; no more are written in 10 s.",
+    )
+    log_level: str = _setting("RECEIVER_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.")
     #: The whole environment, for the references in provider descriptions.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 

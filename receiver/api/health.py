@@ -69,11 +69,11 @@ class Health:
         ]
 
     async def live(self, _request: Request) -> Response:
-        """Answer: whoever hears this knows that the event loop turns."""
+        """Answer 200 while the event loop turns."""
         return Response("ok\n", media_type="text/plain", headers=PRIVATE)
 
     async def ready(self, _request: Request) -> Response:
-        """200 if the store can be read and written, there is a master key and the clock is right; else 503 and why."""
+        """Answer 200 if callbacks can be taken (database, master key and clock are right); else 503 and why."""
         async with self._checking:
             now = self._clock()
             if self._found is None or not 0 <= now - self._found[0] < self._fresh:
@@ -82,7 +82,7 @@ class Health:
         return answer(found, status=200 if found.ready else 503)
 
     async def expose(self, _request: Request) -> Response:
-        """The metrics in Prometheus' text format."""
+        """Answer with the metrics in Prometheus' text format."""
         now = self._clock()
         try:
             counts = await self._store.counts(now=now)

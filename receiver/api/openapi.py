@@ -45,7 +45,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True, rename={"kind":
     kind: str
     title: str
     status: int
-    #: Stable; README.md lists them all.
+    #: Stable; receiver explain CODE says what it means.
     code: str
     #: For a person: what is wrong and what to do next.
     detail: str

@@ -71,7 +71,7 @@ class Api:
             Operation(
                 method="GET",
                 path="/v1/openapi.json",
-                summary="This description.",
+                summary="Describe /v1 (OpenAPI 3.1).",
                 endpoint=self.openapi,
                 answers={200: "application/json"},
             ),

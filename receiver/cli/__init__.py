@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "providers": ("providers", "List, show and check provider descriptions."),
     "config": ("config", "Show the settings and where they come from."),
     "doctor": ("doctor", "Check the installation and say what to do next."),
+    "docs": ("docs", "Read the documentation."),
+    "explain": ("explain", "Say what a code means, why it happens and what to do next."),
     "db": ("database", "Migrate, prune, export and copy the database."),
 }
 

@@ -17,8 +17,8 @@
     ├── RejectionError          the sender of a callback: not proved genuine (401)
     └── StoreUnavailableError   the database: locked, full, gone (503, try again)
 
-Each class carries a stable ``code`` (part of the contract; documented in README.md) and a sentence that
-tells its reader what to do next. No message holds a secret, a token, a signature or a body.
+Each class carries a stable ``code`` (part of the contract, explained in ``docs/codes/`` and by ``receiver explain``)
+and a sentence that tells its reader what to do next. No message holds a secret, a token, a signature or a body.
 """
 
 from typing import ClassVar

@@ -68,6 +68,8 @@ def test_the_commands_are_those_of_the_design() -> None:
                 "sign",
                 "send",
                 "doctor",
+                "docs",
+                "explain",
                 "keygen",
             ),
             *(f"jobs {name}" for name in ("list", "show", "wait", "poll", "cancel", "resubmit", "abandon")),

@@ -1,4 +1,4 @@
-"""What bad input gets at the addresses that providers call: the table of the README, line by line."""
+"""What bad input gets at the addresses that providers call: the table of docs/http.md, line by line."""
 
 import asyncio
 import hmac

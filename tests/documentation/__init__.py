@@ -1,0 +1,1 @@
+"""The documents, and what in them is written from the code: ``python -m tests.documentation --write``."""
