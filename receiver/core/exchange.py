@@ -57,6 +57,8 @@ class HttpResponse(Value, frozen=True, kw_only=True):
     body: bytes = b""
     #: Where the body was stored instead, if the request was a fetch.
     held: Held | None = None
+    #: Why the body is as it arrived, if it is packed by a content coding that could not be undone.
+    coded: str | None = None
 
     def header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name, as text."""
@@ -101,6 +103,13 @@ class Seen(Value, frozen=True, kw_only=True):
     """The provider answered about the job."""
 
     seen: Observation
+
+
+class Fetched(Value, frozen=True, kw_only=True):
+    """The result is stored; ``coded`` says why it is still packed, if it is."""
+
+    held: Held
+    coded: str | None = None
 
 
 class Pending(Value, frozen=True, kw_only=True):
@@ -243,7 +252,7 @@ def status(
 
 def result(
     provider: Provider, url: str, *, now: int
-) -> Generator[HttpRequest, HttpResponse, Held | Gone | TryLater]:
+) -> Generator[HttpRequest, HttpResponse, Fetched | Gone | TryLater]:
     """Fetch a result from an address of its own; the driver stores the body as it arrives."""
     ours = origin_of(url) in provider.origins
     response = yield HttpRequest(
@@ -255,7 +264,7 @@ def result(
     )
     wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
     if response.held is not None:
-        return response.held
+        return Fetched(held=response.held, coded=response.coded)
     if response.status in _GONE:
         return Gone(status=response.status)
     return TryLater(code=f"status_{response.status}", wait=wait)

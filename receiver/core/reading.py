@@ -6,7 +6,6 @@ Whatever the bytes, reading returns or raises UnreadableError; its code says wha
 
 import json
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -14,6 +13,7 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
+from receiver.core.encoding import EncodingError, is_known, undone
 from receiver.core.errors import UnreadableError
 from receiver.core.jsontext import object_of, parse_json, value_at
 from receiver.core.message import Message
@@ -25,7 +25,6 @@ _LONGEST_URL: Final = 2048
 _LONGEST_TEXT: Final = 2000
 _MOST_FIELDS: Final = 1000
 _BEGINNING: Final = 32
-_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 # Named here for the same reason as in ``transition``.
 _RUNNING: Final = JobState.RUNNING
@@ -41,7 +40,7 @@ def read(
     Raises:
         UnreadableError: it is not in the described form; decoded, it may have at most *largest* bytes.
     """
-    found = _Document(message, shape, largest=largest, claims=claims)
+    found = _document(message, shape, largest=largest, claims=claims)
     if shape.about is not None:
         kind = found.find(shape.about.path)
         if not isinstance(kind, str) or not kind.startswith(shape.about.begins):
@@ -60,6 +59,32 @@ def read(
         result=None if result_url else found.result(state),
         error=found.failure() if state in _UNSUCCESSFUL else None,
     )
+
+
+def _document(
+    message: Message, shape: Shape, *, largest: int, claims: Mapping[str, Any] | None
+) -> "_Document":
+    """The document that *message* brings, its codings undone; a label that does not fit is no reason not to read it."""
+    trouble: str | None = None
+    try:
+        plain = undone(message.body, message.headers, largest=largest)
+    except EncodingError as error:
+        plain, trouble = message.body, error.code
+    try:
+        return _Document(message, shape, plain, claims)
+    except UnreadableError as error:
+        if trouble is None and not is_known(message.headers):
+            trouble = "body_encoding_unknown"
+        if trouble is None:
+            raise
+        raise UnreadableError(_CODED[trouble], code=trouble) from error
+
+
+_CODED: Final = {
+    "body_encoding_unknown": "The body's Content-Encoding is unknown.",
+    "body_encoding_broken": "The body is not what Content-Encoding says.",
+    "body_inflates_too_far": "The body is too large once decompressed.",
+}
 
 
 def text_at(message: Message, path: str) -> str | None:
@@ -82,11 +107,11 @@ class _Document:
     __slots__ = ("_message", "_plain", "_shape", "_value")
 
     def __init__(
-        self, message: Message, shape: Shape, *, largest: int, claims: Mapping[str, Any] | None
+        self, message: Message, shape: Shape, plain: bytes, claims: Mapping[str, Any] | None
     ) -> None:
         self._message = message
         self._shape = shape
-        self._plain = plain = _decoded(message, largest=largest)
+        self._plain = plain
         if shape.content == "json":
             self._value = parse_json(plain)
         elif shape.content == "json-string":
@@ -173,26 +198,6 @@ class _Document:
             return None
         url = _PLACEHOLDER.sub(lambda found: quote(values[found[1]] or "", safe=""), template)
         return _clean(url, _LONGEST_URL, "url")
-
-
-def _decoded(message: Message, *, largest: int) -> bytes:
-    encoding = message.header(b"content-encoding")
-    if encoding is None or (encoding := encoding.strip().lower()) in {b"identity", b""}:
-        return message.body
-    if encoding not in {b"gzip", b"x-gzip", b"deflate"}:
-        raise UnreadableError("The body's Content-Encoding is unknown.", code="body_encoding_unknown")
-    inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        plain = inflater.decompress(message.body, largest + 1)
-    except zlib.error as error:
-        raise UnreadableError(
-            "The body is not what Content-Encoding says.", code="body_encoding_broken"
-        ) from error
-    if len(plain) > largest:
-        raise UnreadableError("The body is too large once decompressed.", code="body_inflates_too_far")
-    if not inflater.eof or inflater.unused_data:
-        raise UnreadableError("The compressed body is cut or has a tail.", code="body_encoding_broken")
-    return plain
 
 
 def _unwrapped(plain: bytes) -> tuple[bytes, Any]:

@@ -1,14 +1,19 @@
-"""The body of an answer: read within bounds, and stored as it arrives where it is a result."""
+"""The body of an answer: within bounds, without its content codings, stored as it arrives if it is a result."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from receiver.core.encoding import EncodingError, Inflation, codings_of, undone
 from receiver.core.errors import ProviderError
+from receiver.core.exchange import HttpResponse
+from receiver.core.message import Message
 from receiver.core.model import Held
-from receiver.storage.results import CHUNK, cut
+from receiver.storage.results import CHUNK, cut, unfolded
 
-#: Takes a stored result's next bytes: (number of the first chunk, content).
-Sink = Callable[[int, bytes], Awaitable[None]]
+#: Takes a stored result's next bytes: (part, number of the first chunk, content).
+Sink = Callable[[int, int, bytes], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 async def bounded(arriving: AsyncIterator[bytes], *, largest: int) -> AsyncIterator[bytes]:
@@ -24,23 +29,118 @@ async def bounded(arriving: AsyncIterator[bytes], *, largest: int) -> AsyncItera
         yield piece
 
 
-async def store(arriving: AsyncIterator[bytes], sink: Sink, *, part: int, content_type: str | None) -> Held:
-    """Hand what is *arriving* to *sink*, a chunk at a time, so that a large result never is in memory whole."""
-    digest, number = hashlib.sha256(), 0
-    size = gathered = 0
-    waiting: list[bytes] = []
-    async for arrived in arriving:
-        digest.update(arrived)
-        size += len(arrived)
+async def whole(
+    status: int, headers: Headers, arriving: AsyncIterator[bytes], *, largest: int
+) -> HttpResponse:
+    """The answer with its body in memory: without its codings, or as it arrived where they cannot be undone."""
+    body = b"".join([piece async for piece in arriving])
+    if codings_of(headers):
+        try:
+            # A few bytes may unfold into megabytes: not on the event loop.
+            body = await asyncio.to_thread(undone, body, headers, largest=largest)
+        except EncodingError as error:
+            coded = error.code if error.packed else None
+            return HttpResponse(status=status, headers=tuple(headers), body=body, coded=coded)
+        headers = _unlabelled(headers)
+    return HttpResponse(status=status, headers=tuple(headers), body=body)
+
+
+async def stored(
+    status: int, headers: Headers, arriving: AsyncIterator[bytes], *, sink: Sink, part: int, largest: int
+) -> HttpResponse:
+    """The answer with its body handed to *sink*, as *part*, a chunk at a time: a large one is never in memory whole.
+
+    A body with codings is written twice, as it arrived and as it unfolds: whether that ends well is known at its
+    end, and one that was sent only once must be kept either way. The store drops the part that is not the result.
+    """
+    kind = Message(headers=headers).header(b"content-type")
+    received = _Part(sink, part)
+    unfolding = _Unfolding(codings_of(headers), _Part(sink, unfolded(part)), largest=largest)
+    async for piece in arriving:
+        await received.add(piece)
+        await unfolding.add(piece)
+    plain = unfolding.end()
+    if plain is None:
+        held = await received.end(kind)
+        return HttpResponse(status=status, headers=tuple(headers), held=held, coded=unfolding.trouble)
+    return HttpResponse(status=status, headers=_unlabelled(headers), held=await plain.end(kind))
+
+
+class _Part:
+    """One part of a result on its way into the store."""
+
+    def __init__(self, sink: Sink, part: int) -> None:
+        self._sink = sink
+        self._part = part
+        self._digest = hashlib.sha256()
+        self._number = 0
+        self._size = 0
+        self._gathered = 0
+        self._waiting: list[bytes] = []
+
+    async def add(self, arrived: bytes) -> None:
+        self._digest.update(arrived)
+        self._size += len(arrived)
         for piece in cut(arrived):
-            if waiting and gathered + len(piece) > CHUNK:
-                chunk = b"".join(waiting)
-                waiting.clear()
-                await sink(number, chunk)
-                number, gathered = number + 1, 0
-            gathered += len(piece)
-            waiting.append(piece)
-    if waiting or number == 0:
-        await sink(number, b"".join(waiting))
-    kind = (content_type or "application/octet-stream")[:200]
-    return Held(callback_id=None, offset=part, size=size, sha256=digest.hexdigest(), content_type=kind)
+            if self._waiting and self._gathered + len(piece) > CHUNK:
+                await self._write()
+            self._gathered += len(piece)
+            self._waiting.append(piece)
+
+    async def end(self, kind: bytes | None) -> Held:
+        if self._waiting or self._number == 0:
+            await self._write()
+        content_type = (kind or b"application/octet-stream").decode("latin-1")[:200]
+        return Held(
+            callback_id=None,
+            offset=self._part,
+            size=self._size,
+            sha256=self._digest.hexdigest(),
+            content_type=content_type,
+        )
+
+    async def _write(self) -> None:
+        chunk = b"".join(self._waiting)
+        self._waiting.clear()
+        await self._sink(self._part, self._number, chunk)
+        self._number, self._gathered = self._number + 1, 0
+
+
+class _Unfolding:
+    """What a body with codings unfolds to, as long as that goes well."""
+
+    def __init__(self, codings: Sequence[bytes], into: _Part, *, largest: int) -> None:
+        self._into: _Part | None = into if codings else None
+        self._inflation: Inflation | None = None
+        #: Why it was given up, if the bytes look packed all the same.
+        self.trouble: str | None = None
+        try:
+            self._inflation = Inflation(codings, largest=largest)
+        except EncodingError as error:
+            self._give_up(error)
+
+    async def add(self, piece: bytes) -> None:
+        if self._into is None or self._inflation is None:
+            return
+        try:
+            for plain in self._inflation.feed(piece):
+                await self._into.add(plain)
+        except EncodingError as error:
+            self._give_up(error)
+
+    def end(self) -> _Part | None:
+        if self._into is not None and self._inflation is not None:
+            try:
+                self._inflation.end()
+            except EncodingError as error:
+                self._give_up(error)
+        return self._into
+
+    def _give_up(self, error: EncodingError) -> None:
+        self._into = None
+        self.trouble = error.code if error.packed else None
+
+
+def _unlabelled(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+    # The length and the label described the body that arrived.
+    return tuple((n, v) for n, v in headers if n not in {b"content-encoding", b"content-length"})

@@ -12,7 +12,7 @@ from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswe
 from receiver.core.exchange import HttpRequest, HttpResponse
 from receiver.core.provider import Provider, origin_of
 from receiver.keys import Keys
-from receiver.outbound.answer import Sink, bounded, store
+from receiver.outbound.answer import Sink, bounded, stored, whole
 from receiver.outbound.network import VettedNetwork
 from receiver.outbound.vetting import vet
 
@@ -113,16 +113,12 @@ class Outbound:
             # To a submission it is an answer like another: the job may have been made.
             if answer.status_code in _REDIRECTS and request.purpose != "submit":
                 raise FetchRefusedError("The provider answered with a redirect, which is not followed.")
-            if answer.headers.get("content-encoding", "identity").lower() != "identity":
-                # Not a refused address: what the answer says, of a submission above all, stays unknown.
-                raise NoAnswerError("The provider compressed an answer that was asked for uncompressed.")
             arriving = bounded(answer.aiter_raw(), largest=self._max_result)
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
-            if sink is not None and answer.status_code == _OK:
-                held = await store(arriving, sink, part=part, content_type=answer.headers.get("content-type"))
-                return HttpResponse(status=answer.status_code, headers=received, held=held)
-            body = b"".join([piece async for piece in arriving])
-            return HttpResponse(status=answer.status_code, headers=received, body=body)
+            status, largest = answer.status_code, self._max_result
+            if sink is not None and status == _OK:
+                return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
+            return await whole(status, received, arriving, largest=largest)
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:

@@ -7,8 +7,8 @@ import structlog
 from receiver.catalog import Catalog
 from receiver.core import exchange
 from receiver.core.errors import ConfigurationError, FetchRefusedError, NeverConnectedError, ProviderError
-from receiver.core.exchange import Gone, TryLater
-from receiver.core.model import Held, JobState, Observation
+from receiver.core.exchange import Fetched, Gone, TryLater
+from receiver.core.model import JobState, Observation
 from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.outbound.answer import Sink
@@ -53,7 +53,7 @@ class Fetch:
                 return await self._settle(claimed, Finding(stale_url=True), started, "interrupted", None)
             if not await self._store.spend(due, url):
                 return None
-        outcome: Held | Gone | TryLater
+        outcome: Fetched | Gone | TryLater
         try:
             outcome = await self._outbound.converse(
                 provider,
@@ -72,11 +72,9 @@ class Fetch:
             finding = Finding(failed=True, stale_url=True)
             return await self._settle(claimed, finding, started, "failed", error.code)
         match outcome:
-            case Held():
-                seen = Observation(state=JobState.SUCCEEDED)
-                return await self._settle(
-                    claimed, Finding(seen=seen, held=outcome), started, "succeeded", None
-                )
+            case Fetched(held=held, coded=coded):
+                finding = Finding(seen=Observation(state=JobState.SUCCEEDED), held=held)
+                return await self._settle(claimed, finding, started, "succeeded", coded)
             case Gone(status=status):
                 return await self._settle(claimed, Finding(gone=True), started, "gone", f"status_{status}")
             case TryLater(code=code, wait=wait):
@@ -85,10 +83,8 @@ class Fetch:
                 return await self._settle(claimed, finding, started, "failed", code, wait)
 
     def _sink(self, claimed: Claimed) -> Sink:
-        async def sink(number: int, content: bytes) -> None:
-            await self._store.write_chunks(
-                claimed.job.id, part=claimed.due.attempt, first=number, content=content
-            )
+        async def sink(part: int, number: int, content: bytes) -> None:
+            await self._store.write_chunks(claimed.job.id, part=part, first=number, content=content)
 
         return sink
 

@@ -16,9 +16,9 @@ def cut(content: bytes) -> Iterable[bytes]:
 
 
 def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, first: int = 0) -> None:
-    """Write *content* as chunks of one part, from number *first*; a part is what one look wrote."""
+    """Write *content* as chunks of one part, from number *first*; a part is one body of one look."""
     if first == 0:
-        drop_part(tx, job_id, part=part)
+        _drop_part(tx, job_id, part)
     tx.insert(
         "result_chunk",
         "job_id, part, number, data",
@@ -26,8 +26,18 @@ def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, fir
     )
 
 
-def drop_part(tx: Transaction, job_id: str, *, part: int) -> None:
-    """Delete what one look wrote."""
+def drop_look(tx: Transaction, job_id: str, *, attempt: int) -> None:
+    """Delete what one look wrote: the body as it arrived, and what it unfolded to."""
+    for part in (attempt, unfolded(attempt)):
+        _drop_part(tx, job_id, part)
+
+
+def unfolded(part: int) -> int:
+    """The part that holds, without its content codings, what *part* holds as it arrived."""
+    return -part - 1
+
+
+def _drop_part(tx: Transaction, job_id: str, part: int) -> None:
     tx.run(
         "DELETE FROM result_chunk WHERE job_id = :job_id AND part = :part", {"job_id": job_id, "part": part}
     )

@@ -18,7 +18,7 @@ from receiver.storage.arrivals import admit_held
 from receiver.storage.claims import lock_jobs
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.ledger import Ledger
-from receiver.storage.results import drop_part, write_chunks
+from receiver.storage.results import drop_look, unfolded, write_chunks
 
 _FIND = f"SELECT {rows.DUE} FROM due WHERE job_id = :job_id AND step = :step {{for_update}}"
 _PLAN = "owner, run_at, expires_at, failures, spent_url, result_url, candidate_id, lane, urgent_at"
@@ -190,15 +190,16 @@ def _settle_look(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | N
         if move.completed:
             return move
     # What this look began to store is of no use to the next.
-    drop_part(tx, job.id, part=item.due.attempt)
+    drop_look(tx, job.id, attempt=item.due.attempt)
     _look_again(tx, ledger, due, item, move)
     return move
 
 
 def _superseded(tx: Transaction, ledger: Ledger, item: LookSettled) -> None:
     job, seen = ledger.jobs[item.due.job_id], item.finding.seen
-    if job.held is None or job.held.callback_id is not None or job.held.offset != item.due.attempt:
-        drop_part(tx, job.id, part=item.due.attempt)
+    ours = {item.due.attempt, unfolded(item.due.attempt)}
+    if job.held is None or job.held.callback_id is not None or job.held.offset not in ours:
+        drop_look(tx, job.id, attempt=item.due.attempt)
     if job.state.ended and seen is not None and seen.state is not None:
         # Somebody else settled the job while we asked: what we heard is kept as evidence.
         ledger.log(replace(item.log, outcome="superseded"))

@@ -426,7 +426,7 @@ def test_credentials_go_to_listed_origins_only(url: str, credentials: bool, anyw
     assert [(r.url, r.credentials, r.anywhere, r.method) for r in requests] == [
         (url, credentials, anywhere, "GET")
     ]
-    assert outcome == held
+    assert outcome == exchange.Fetched(held=held)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_result_is_read_no_further_than_it_is_stored(
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     most = 0
 
-    async def sink(number: int, _content: bytes) -> None:
+    async def sink(_part: int, number: int, _content: bytes) -> None:
         nonlocal most
         if number == 0:
             # From here on: what is loaded once does not count.

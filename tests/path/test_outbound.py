@@ -127,24 +127,6 @@ async def test_a_redirect_takes_no_credentials_anywhere() -> None:
         assert elsewhere.asked == []
 
 
-async def test_an_answer_compressed_unasked_is_not_read() -> None:
-    """A small answer may unfold into a large one: it is not taken."""
-    async with always(Reply(body=b"\x1f\x8b", headers={"content-encoding": "gzip"})) as target:
-        with pytest.raises(NoAnswerError):
-            await at(target)
-    async with always(Reply(body=b"plain", headers={"content-encoding": "identity"})) as target:
-        assert await at(target) == b"plain"
-
-
-async def test_a_submission_whose_answer_was_compressed_is_not_called_refused(world: World) -> None:
-    """The provider may have taken the job: its outcome is unknown, not failed, and a callback settles it."""
-    async with always(Reply(body=b"\x1f\x8b", headers={"content-encoding": "gzip"})) as target:
-        world.environ["RECEIVER_NETNUT_BASE_URL"] = target.url
-        async with hurried(world) as receiver:
-            job = await receiver.submit("netnut", REQUESTS["netnut"])
-            assert (job.state, job.submission) == (JobState.SUBMITTING, "unknown")
-
-
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_an_answer_is_bounded(*, chunked: bool) -> None:
     """Whether or not it says how long it is, an answer over the limit is cut off; one at the limit is taken."""
