@@ -14,6 +14,8 @@ Function: TypeAlias = Callable[[Job], Awaitable[object] | object]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_ATTEMPTS: Final = 8
+_INTERRUPTIONS: Final = 12
 _STATES: Final = {"any", *(state.value for state in JobState if state.ended)}
 
 
@@ -55,6 +57,8 @@ class Handler(Value, frozen=True, kw_only=True):
     #: Seconds after which an attempt has failed.
     timeout: float = 300.0
     backoff: Backoff = Backoff()
+    #: How often its process may end while it runs, before the dispatch is a dead letter.
+    interruptions: int = _INTERRUPTIONS
 
 
 class Handlers:
@@ -86,7 +90,8 @@ class Handlers:
         name: str | None = None,
         concurrency: int = 8,
         timeout: float = 300.0,
-        attempts: int = 8,
+        attempts: int = _ATTEMPTS,
+        interruptions: int | None = None,
         first_wait: float = 5.0,
         longest_wait: float = 600.0,
     ) -> Callable[[F], F]:
@@ -101,6 +106,9 @@ class Handlers:
             timeout: Seconds after which an attempt has failed. A plain function cannot be stopped: it keeps
                 its slot until it ends.
             attempts: How often it is called before the dispatch is a dead letter.
+            interruptions: How often its process may end while it runs, without having been told to, before the
+                dispatch is a dead letter: 12, or as many as *attempts* where those are fewer than 8. It is called
+                again later each time, with no other beside it that was interrupted. Being told to stop never counts.
             first_wait: Seconds before the second attempt; doubles with each.
             longest_wait: Seconds that no wait exceeds.
 
@@ -112,9 +120,12 @@ class Handlers:
                 f"There is no state {state!r}; a handler wants one of {', '.join(sorted(_STATES))}.",
                 code="handler_invalid",
             )
-        if min(concurrency, attempts) < 1 or timeout <= 0:
+        if interruptions is None:
+            interruptions = attempts if attempts < _ATTEMPTS else max(attempts, _INTERRUPTIONS)
+        if min(concurrency, attempts, interruptions) < 1 or timeout <= 0:
             raise ConfigurationError(
-                "concurrency, attempts and timeout of a handler must be positive.", code="handler_invalid"
+                "concurrency, attempts, interruptions and timeout of a handler must be positive.",
+                code="handler_invalid",
             )
 
         def register(function: F) -> F:
@@ -138,6 +149,7 @@ class Handlers:
                 backoff=Backoff(
                     first=int(first_wait * SECOND), longest=int(longest_wait * SECOND), attempts=attempts
                 ),
+                interruptions=interruptions,
             )
             return function
 

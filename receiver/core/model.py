@@ -276,6 +276,12 @@ class Dispatch(Value, frozen=True, kw_only=True):
     owner: str | None = None
     created_at: int
     error: Failure | None = None
+    #: How many of its attempts failed.
+    failures: int = 0
+    #: How many did not end, because their process did: it may be this handler that ends it.
+    interruptions: int = 0
+    #: Whether it was claimed from an owner that is gone: the attempt is then that one's, and is not run again.
+    lapsed: bool = False
 
     @property
     def id(self) -> str:

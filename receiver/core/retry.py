@@ -48,6 +48,15 @@ def after_failure(
     return RetryAt(when=now + wait)
 
 
+def alone_for(interruptions: int) -> int:
+    """For how many milliseconds what was interrupted so often runs with nothing else beside it that was.
+
+    It may be the one that ends its process: if that happens again meanwhile, no other is to blame. Growing fourfold, it
+    soon is longer than whatever it takes until the end of the process, or of the handler.
+    """
+    return 10 * SECOND << 2 * min(max(interruptions, 1) - 1, _DOUBLINGS)
+
+
 def parse_retry_after(value: str | None, *, now: int, longest: int) -> int | None:
     """Read a ``Retry-After`` header as milliseconds to wait, at most *longest*; ``None`` if it says nothing.
 

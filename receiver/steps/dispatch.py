@@ -7,7 +7,7 @@ import random
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -17,13 +17,16 @@ from receiver.core.retry import RetryAt, after_failure
 from receiver.deadlines import Deadlines, LateError
 from receiver.handlers import Discard, Handler, Handlers, Retry
 from receiver.metrics import Metrics
+from receiver.storage.claims import INTERRUPTED
 from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.results import with_result
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_TRACE: Final = 8000
+#: Characters that are kept of what a handler raised: half of them from its beginning, half from its end.
+_LONGEST_TEXT: Final = 8000
+_LONGEST_NAME: Final = 200
 
 #: The idempotency key of the dispatch that is running: stable over its attempts.
 idempotency_key: contextvars.ContextVar[str] = contextvars.ContextVar("receiver_idempotency_key")
@@ -41,16 +44,23 @@ class RunDispatch:
         self._metrics = metrics
         self._deadlines = Deadlines()
 
-    async def run(self, dispatch: Dispatch, job: Job) -> DispatchSettled:
-        """Run one attempt, in a task of its own; how it ended, which is still to be recorded."""
+    async def run(self, dispatch: Dispatch, job: Job, *, stopping: Callable[[], bool]) -> DispatchSettled:
+        """Run one attempt, in a task of its own; how it ended, which is still to be recorded.
+
+        Whatever the function raises is how it ended, be it no Exception at all.
+
+        Raises:
+            CancelledError: the process is *stopping*, and the attempt was cut short.
+        """
         handler = self._handlers.get(dispatch.handler)
         assert handler is not None  # noqa: S101  (only ours are claimed)
         started = self._clock()
-        if dispatch.attempt > handler.backoff.attempts:
-            # Every attempt was counted before it ran, so a handler that ends the process ends here.
+        if dispatch.lapsed:
+            return self._interrupted(dispatch, started, handler=handler)
+        if dispatch.failures >= handler.backoff.attempts:
             spent = Failure(
                 code="attempts_exhausted",
-                text="All attempts are used up; the timeline says how the earlier ones ended, if they could.",
+                text="The handler may be tried less often than it was already; the timeline says how that ended.",
             )
             return self._ended(dispatch, "attempts_exhausted", started, error=spent)
         if job.held is not None and job.result is None:
@@ -62,15 +72,21 @@ class RunDispatch:
                 await _in_thread(handler.function, job, handler.timeout)
             else:
                 await self._deadlines.keep(handler.function, job, handler.timeout)
-        except (Exception, SystemExit, asyncio.CancelledError) as raised:
-            task = asyncio.current_task()
-            if isinstance(raised, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # we are to stop; what a handler raises by itself is its outcome, whatever it is
+        except BaseException as raised:
+            task = _current_task()
+            if task is None:
+                raise  # the event loop is gone, and this coroutine with it
+            if stopping() and task.cancelling() and not isinstance(raised, Retry | Discard):
+                # What comes of being cut short says nothing about the handler.
+                raise asyncio.CancelledError from raised
             return self._failed(dispatch, raised, started, handler=handler)
         return self._ended(dispatch, "succeeded", started)
 
     async def settle(self, ended: Sequence[DispatchSettled]) -> None:
-        """Record how attempts ended: succeeded, failed, timed_out, retry_requested, discarded, attempts_exhausted."""
+        """Record how attempts ended.
+
+        They are succeeded, failed, timed_out, retry_requested, discarded, attempts_exhausted or interrupted.
+        """
         settled = await self._store.settle_dispatches(ended)
         # Bound once, because that takes as long as a line.
         lines = log.bind()
@@ -83,8 +99,30 @@ class RunDispatch:
                 lines.warning("dispatch_superseded", **facts)
             elif outcome not in {"succeeded", "discarded"} and one.retry_at is None:
                 lines.error("dispatch_dead", code=attempt.code, **facts)
+            elif outcome == INTERRUPTED:
+                lines.warning(
+                    "dispatch_interrupted",
+                    code=attempt.code,
+                    interruptions=one.dispatch.interruptions + 1,
+                    **facts,
+                )
             else:
                 lines.info(f"dispatch_{outcome}", code=attempt.code, **facts)
+
+    def _interrupted(self, dispatch: Dispatch, now: int, *, handler: Handler) -> DispatchSettled:
+        """What comes of an attempt whose process is gone: it is not known whether it was this that ended it."""
+        times = dispatch.interruptions + 1
+        text = "The process that ran the handler ended, or was frozen, before the handler did."
+        retry_at = None
+        if times < handler.interruptions:
+            retry_at = now + handler.backoff.wait(times, jitter=random.random())
+        else:
+            text = (
+                f"{times} processes ended, or were frozen, while they ran the handler; find out what it does to them, "
+                "then retry this dispatch."
+            )
+        error = Failure(code="process_ended", text=text)
+        return self._ended(dispatch, INTERRUPTED, now, error=error, retry_at=retry_at)
 
     def _failed(
         self, dispatch: Dispatch, raised: BaseException, started: int, *, handler: Handler
@@ -96,15 +134,18 @@ class RunDispatch:
                 text = f"The handler did not return within {handler.timeout} seconds."
                 outcome, error = "timed_out", Failure(code="handler_timeout", text=text)
             case Discard():
-                error = _failure(raised.code, str(raised))
+                error = _failure(raised.code, _words(raised))
                 return self._ended(dispatch, "discarded", started, error=error)
             case Retry():
-                outcome, error, asked = "retry_requested", _failure(raised.code, str(raised)), raised.after_ms
+                outcome, error, asked = (
+                    "retry_requested",
+                    _failure(raised.code, _words(raised)),
+                    raised.after_ms,
+                )
             case _:
-                text = "".join(traceback.format_exception(raised))[-_LONGEST_TRACE:]
-                outcome, error = "failed", _failure(type(raised).__name__, text)
+                outcome, error = "failed", _failure(type(raised).__name__, _trace(raised))
         decision = after_failure(
-            dispatch.attempt,
+            dispatch.failures + 1,
             backoff=handler.backoff,
             jitter=random.random(),
             now=self._clock(),
@@ -144,11 +185,36 @@ class RunDispatch:
 
 def _failure(code: str, text: str) -> Failure:
     """A handler's own words, without what no database takes: a text that cannot be stored would never be settled."""
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[: _LONGEST_TEXT // 2]}\n…\n{text[-_LONGEST_TEXT // 2 :]}"
     plain = (
         one.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        for one in (code, text)
+        for one in (str(code)[:_LONGEST_NAME], text)
     )
     return Failure(code=next(plain), text=next(plain))
+
+
+def _words(raised: BaseException) -> str:
+    """What it says of itself."""
+    try:
+        return str(raised)
+    except BaseException as error:  # noqa: BLE001  (it is the handler's own class)
+        return f"It cannot be written: {type(error).__name__}."
+
+
+def _trace(raised: BaseException) -> str:
+    """Where it comes from, and from what."""
+    try:
+        return "".join(traceback.format_exception(raised))
+    except BaseException as error:  # noqa: BLE001  (a chain of a handler's own classes)
+        return f"{type(raised).__name__}, whose traceback cannot be written: {type(error).__name__}."
+
+
+def _current_task() -> "asyncio.Task[Any] | None":
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs
+        return None
 
 
 async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float) -> None:  # noqa: ASYNC109
@@ -164,7 +230,7 @@ async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float
     def run() -> None:
         failure: BaseException | None = None
         try:
-            _refuse_coroutine(context.run(function, job))
+            _refuse_unrun(context.run(function, job))
         except BaseException as error:  # noqa: BLE001  (SystemExit in a handler must not pass for success)
             failure = error
         try:
@@ -179,16 +245,19 @@ async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float
     failure = await ended
     if late:
         raise LateError
-    if isinstance(failure, Exception):
-        raise failure
     if failure is not None:
-        raise RuntimeError(f"The handler raised {type(failure).__name__}.") from failure
+        raise failure
 
 
-def _refuse_coroutine(returned: object) -> None:
+def _refuse_unrun(returned: object) -> None:
+    """Raise TypeError where nothing of the function has run, or not all of it."""
     if inspect.iscoroutine(returned):
         returned.close()
         raise TypeError("The handler is a plain function that returned a coroutine; write it as async def.")
+    if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        raise TypeError(
+            "The handler is a generator, which does nothing unless it is iterated; leave yield out."
+        )
 
 
 def _resolve(ended: "asyncio.Future[BaseException | None]", failure: BaseException | None) -> None:

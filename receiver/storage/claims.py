@@ -3,13 +3,14 @@
 There is no state "claimed" to clean up: a row is due when ``run_at`` has passed, whoever owned it before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.model import Dispatch, Due, Job, Step, Value
+from receiver.core.identity import ATTEMPT, new_id
+from receiver.core.model import Attempt, Dispatch, Due, Job, Step, Value
 from receiver.core.urgency import BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
@@ -34,6 +35,8 @@ _CLAIM_LOOK = (
 )
 #: What a claim sets of a row.
 LEASE: Final = "owner, attempt, run_at"
+#: The outcome of an attempt of a handler that did not end, because its process did.
+INTERRUPTED: Final = "interrupted"
 _decode = msgspec.json.decode
 
 
@@ -47,6 +50,8 @@ class Claim(Value, frozen=True, kw_only=True):
     now: int
     #: How many were claimed of this provider before.
     turn: int = 0
+    #: What the owner holds already, by job and step: should its lease have lapsed, it is renewed and not claimed.
+    held: Container[tuple[str, ...]] = ()
 
 
 class Claimed(Value, frozen=True, kw_only=True):
@@ -95,6 +100,12 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
     answers = []
     for item in items:
         found = in_turn(_due(tx, item), limit=item.limit, turn=item.turn)
+        kept = [one for one in found if one.owner == item.owner and (one.job_id, one.step.value) in item.held]
+        if kept:
+            until = item.now + item.lease_ms
+            renewed = [(one.owner, one.attempt, until, one.job_id, one.step.value) for one in kept]
+            tx.update("due", LEASE, renewed, key=rows.DUE_KEY)
+            found = [one for one in found if one not in kept]
         leased = [
             replace(one, owner=item.owner, attempt=one.attempt + 1, run_at=item.now + item.lease_ms)
             for one in found
@@ -174,29 +185,53 @@ def heartbeat(tx: Transaction, items: Sequence[Beat]) -> list[None]:
     return [None] * len(items)
 
 
-def release(tx: Transaction, items: Sequence[tuple[Leases, int]]) -> list[None]:
-    """Give leases back at once: (leases, now).
+def release(tx: Transaction, items: Sequence[tuple[Leases, int, int]]) -> list[None]:
+    """Give leases back at once, because their process is told to end: (leases, how long they last, now).
 
-    A submission keeps its owner, so that it is still known that somebody may have sent it.
+    A submission keeps its owner, so that it is still known that somebody may have sent it. A handler that was
+    interrupted is not to blame: nothing is counted, and it is called again at once by whoever is there.
     """
-    for leases, now in items:
+    for leases, lease_ms, now in items:
         dues, dispatches = _extend(tx, leases, run_at=now)
         free = [(None, job_id, step) for job_id, step in dues if step != Step.SUBMIT]
         tx.update("due", "owner", free, key=rows.DUE_KEY)
         tx.update("dispatch", "owner", [(None, *key) for key in dispatches], key=rows.DISPATCH_KEY)
+        begun = {(one.job_id, one.handler, one.replay_id): one for one in leases.dispatches}
+        cut = [_cut_short(begun[key], lease_ms=lease_ms, now=now) for key in dispatches]
+        tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in cut])
         tx.announce()
     return [None] * len(items)
 
 
+def _cut_short(dispatch: Dispatch, *, lease_ms: int, now: int) -> Attempt:
+    started_at = min(dispatch.run_at - lease_ms, now)
+    return Attempt(
+        id=new_id(ATTEMPT, started_at),
+        job_id=dispatch.job_id,
+        step="dispatch",
+        handler=dispatch.handler,
+        replay_id=dispatch.replay_id,
+        number=dispatch.attempt,
+        started_at=started_at,
+        duration_ms=now - started_at,
+        outcome=INTERRUPTED,
+        code="process_stopped",
+        detail={"node": dispatch.owner},
+    )
+
+
 def release_all(tx: Transaction, items: Sequence[int]) -> list[None]:
-    """Give everybody's leases back; each item is the time. Whoever held them is gone."""
+    """Give everybody's leases back; each item is the time. Whoever held them is gone, and said nothing of it.
+
+    Dispatches and submissions keep their owners: whoever claims one knows by that that it was cut short.
+    """
     for now in items:
         tx.run("UPDATE due SET run_at = :now WHERE step = 'submit' AND owner IS NOT NULL", {"now": now})
         tx.run(
             "UPDATE due SET run_at = :now, owner = NULL WHERE step <> 'submit' AND owner IS NOT NULL",
             {"now": now},
         )
-        tx.run("UPDATE dispatch SET run_at = :now, owner = NULL WHERE owner IS NOT NULL", {"now": now})
+        tx.run("UPDATE dispatch SET run_at = :now WHERE owner IS NOT NULL", {"now": now})
     return [None] * len(items)
 
 

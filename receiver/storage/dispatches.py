@@ -1,6 +1,6 @@
 """Dispatches: claimed by a worker, settled by their owner, or, when they are dead, retried or dropped by a person."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -9,15 +9,24 @@ from msgspec.structs import replace
 
 from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
 from receiver.storage import rows
-from receiver.storage.claims import LEASE
+from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import with_result
 
+_WANTED: Final = (
+    "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions"
+)
 _READY: Final = (
-    "SELECT job_id, replay_id, attempt, created_at, error_code, error_text FROM dispatch "
-    "WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
+    f"SELECT {_WANTED} FROM dispatch "
+    "WHERE state = 'ready' AND handler = :handler AND interruptions = 0 AND run_at <= :now "
     "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
+)
+#: Of what was interrupted one at a time is taken, so it is enough to find one.
+_INTERRUPTED: Final = (
+    f"SELECT {_WANTED} FROM dispatch "
+    "WHERE state = 'ready' AND interruptions > 0 AND run_at <= :now AND %s "
+    "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
 )
 #: Bytes up to which a result comes along with the claim of a dispatch.
 _SMALL_RESULT: Final = 64 * 1024
@@ -38,10 +47,14 @@ class DispatchClaim(Value, frozen=True, kw_only=True):
     limits: Mapping[str, int]
     lease_ms: int
     now: int
+    #: What the owner holds already, by key: should its lease have lapsed, it is renewed and not claimed.
+    held: Container[tuple[str, ...]] = ()
+    #: Whether one that was interrupted before may be among them.
+    interrupted: bool = False
 
 
 class DispatchSettled(Value, frozen=True, kw_only=True):
-    """The end of an attempt of a dispatch: *succeeded*, or failed with ``retry_at``, or dead."""
+    """The end of an attempt of a dispatch: *succeeded*, or failed or interrupted with ``retry_at``, or dead."""
 
     #: As it was claimed.
     dispatch: Dispatch
@@ -72,23 +85,39 @@ def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
 
 def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
     owner, until = item.owner, item.now + item.lease_ms
-    leased = [
-        Dispatch(
-            job_id=job_id,
-            handler=handler,
-            replay_id=replay_id,
-            run_at=until,
-            attempt=attempt + 1,
-            owner=owner,
-            created_at=created_at,
-            error=None if code is None else Failure(code=code, text=text or ""),
-        )
+    found = [
+        row
         for handler, limit in sorted(item.limits.items())
-        for job_id, replay_id, attempt, created_at, code, text in tx.run(
-            _READY, {"handler": handler, "now": item.now, "limit": limit}
-        )
+        for row in tx.run(_READY, {"handler": handler, "now": item.now, "limit": limit})
     ]
-    changed = [(owner, one.attempt, until, one.job_id, one.handler, one.replay_id) for one in leased]
+    if item.interrupted:
+        where, params = tx.among("handler", sorted(item.limits))
+        found += tx.run(_INTERRUPTED % where, params | {"now": item.now})
+    leased: list[Dispatch] = []
+    changed: list[Row] = []
+    for job_id, handler, replay_id, attempt, created_at, before, code, text, failures, interruptions in found:
+        held = before == owner and (job_id, handler, replay_id) in item.held
+        # Where its process is gone, or frozen, nothing of it is run before that has been recorded.
+        lapsed = before is not None and before != owner
+        number = attempt if held or lapsed else attempt + 1
+        changed.append((owner, number, until, job_id, handler, replay_id))
+        if not held:
+            error = None if code is None else Failure(code=code, text=text or "")
+            leased.append(
+                Dispatch(
+                    job_id=job_id,
+                    handler=handler,
+                    replay_id=replay_id,
+                    run_at=until,
+                    attempt=number,
+                    owner=owner,
+                    created_at=created_at,
+                    error=error,
+                    failures=failures,
+                    interruptions=interruptions,
+                    lapsed=lapsed,
+                )
+            )
     tx.update("dispatch", LEASE, changed, key=rows.DISPATCH_KEY)
     jobs = {job.id: job for job in _jobs(tx, {one.job_id for one in leased})}
     return [(one, jobs[one.job_id]) for one in leased if one.job_id in jobs]
@@ -130,9 +159,17 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
         error = item.error or Failure(code=attempt.outcome)
         state = "dead" if item.retry_at is None else "ready"
         run_at = attempt.started_at if item.retry_at is None else item.retry_at
-        again.append((None, state, run_at, error.code, error.text, *key))
+        interrupted = attempt.outcome == INTERRUPTED
+        failures = dispatch.failures + (not interrupted)
+        interruptions = dispatch.interruptions + interrupted
+        again.append((None, state, run_at, error.code, error.text, failures, interruptions, *key))
     tx.delete("dispatch", finished, key=rows.DISPATCH_KEY)
-    tx.update("dispatch", "owner, state, run_at, error_code, error_text", again, key=rows.DISPATCH_KEY)
+    tx.update(
+        "dispatch",
+        "owner, state, run_at, error_code, error_text, failures, interruptions",
+        again,
+        key=rows.DISPATCH_KEY,
+    )
     tx.insert("attempt", rows.ATTEMPT, logged)
     return answers
 
@@ -154,7 +191,8 @@ def retry(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[b
     return [
         bool(
             tx.run(
-                "UPDATE dispatch SET state = 'ready', owner = NULL, attempt = 0, run_at = :now "
+                "UPDATE dispatch SET state = 'ready', owner = NULL, attempt = 0, failures = 0, "
+                "interruptions = 0, run_at = :now "
                 "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id AND state = 'dead' "
                 "RETURNING job_id",
                 {"job_id": job_id, "handler": handler, "replay_id": replay_id, "now": now},

@@ -48,7 +48,7 @@ def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]
     """Register nodes and their handlers: (node, whether it is the only one, now)."""
     for node, only, now in items:
         if only:
-            tx.run("DELETE FROM handler")
+            # Not the handlers: a start without them, or with other ones, must not make results reach nobody.
             tx.run("DELETE FROM node")
         _put(tx, node, now=now)
         _register(tx, node.handlers, now=now)

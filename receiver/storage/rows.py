@@ -54,7 +54,7 @@ DUE: Final = (
 )
 #: What is said of a dispatch that is new; nobody owns it, and it has not failed.
 NEW_DISPATCH: Final = "job_id, handler, replay_id, state, run_at, attempt, created_at"
-DISPATCH: Final = f"{NEW_DISPATCH}, owner, error_code, error_text"
+DISPATCH: Final = f"{NEW_DISPATCH}, owner, error_code, error_text, failures, interruptions"
 DUE_KEY: Final = "job_id, step"
 DISPATCH_KEY: Final = "job_id, handler, replay_id"
 ATTEMPT: Final = (
@@ -281,6 +281,8 @@ def dispatch_of(row: Row) -> Dispatch:
         created_at=row[6],
         owner=row[7],
         error=None if row[8] is None else Failure(code=row[8], text=row[9] or ""),
+        failures=row[10],
+        interruptions=row[11],
     )
 
 

@@ -208,9 +208,9 @@ class Store:
         """Extend the leases of what is still being worked on; see ``claims.heartbeat``."""
         await self._writer.call(claims.heartbeat, beat)
 
-    async def release(self, leases: Leases, *, now: int) -> None:
+    async def release(self, leases: Leases, *, lease_ms: int, now: int) -> None:
         """Give leases back at once."""
-        await self._writer.call(claims.release, (leases, now))
+        await self._writer.call(claims.release, (leases, lease_ms, now))
 
     async def release_all(self, *, now: int) -> None:
         """Give everybody's leases back: for the only process that serves a database, when it starts."""

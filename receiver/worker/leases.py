@@ -1,9 +1,10 @@
 """Leases: the work that was claimed by this process, from its begin until its end is recorded."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -13,6 +14,10 @@ from receiver.storage.claims import Leases
 from receiver.storage.dispatches import DispatchSettled
 
 log = structlog.get_logger(__name__)
+
+#: Seconds between attempts to record how a handler ended while the store cannot be written; the last one again and
+#: again, until the process stops.
+_STORE_WAITS: Final = (0.5, 1, 2, 4, 8)
 
 
 class Leased:
@@ -34,21 +39,27 @@ class Leased:
         #: What runs here, or has ended and is not recorded yet, as it was claimed and by its identity: just these
         #: leases are kept alive, and given back at the end.
         self._held: dict[int, Due | Dispatch] = {}
+        #: Their keys: no claim takes what is held here already.
+        self.keys: set[tuple[str, ...]] = set()
         #: How handlers ended in this turn of the event loop; at its end this is recorded.
         self._unrecorded: list[DispatchSettled] = []
         self._tasks: set[asyncio.Task[None]] = set()
         # Apart, because what runs may be cancelled, and the record of what has ended may not.
         self._records: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     def busy(self, slot: str) -> int:
         """How much runs in *slot*."""
         return self._busy[slot]
 
+    def is_stopping(self) -> bool:
+        """Whether what runs is being interrupted."""
+        return self._stopping.is_set()
+
     def leases(self) -> Leases:
-        """What is being worked on here."""
-        held = self._held.values()
+        """What is being worked on here; safe to call from any thread."""
+        held = list(self._held.values())
         return Leases(
             dues=tuple(one for one in held if isinstance(one, Due)),
             dispatches=tuple(one for one in held if isinstance(one, Dispatch)),
@@ -58,6 +69,7 @@ class Leased:
         """Do *work* in *slot*, and hold its *lease* until its end is recorded."""
         self._busy[slot] += 1
         self._held[id(lease)] = lease
+        self.keys.add(_key(lease))
         _begin(self._keep(slot, lease, work), self._tasks)
 
     async def wait(self, patience: float) -> None:
@@ -68,36 +80,39 @@ class Leased:
             await asyncio.wait(running, timeout=left)
 
     def cancel(self) -> None:
-        """Interrupt what still runs: it keeps its lease."""
-        self._stopping = True
+        """Interrupt what still runs: it keeps its lease, and what cannot be recorded is not tried again."""
+        self._stopping.set()
         for task in list(self._tasks):
             task.cancel()
 
     async def _keep(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
-        """Do *work*; until its end is recorded its lease is held."""
+        """Do *work*; until its end is recorded its lease is held, and then, however it ended, it is not."""
         ended: object = None
+        interrupted = False
         try:
             ended = await work
         except StoreUnavailableError as error:
             log.warning("work_not_settled", slot=slot, reason=str(error))
         except asyncio.CancelledError:
-            if self._stopping:
-                # Given back with the others when this node leaves.
-                return
-            log.exception("work_failed", slot=slot)
-        except Exception:
+            # Given back with the others when this node leaves.
+            interrupted = self._stopping.is_set()
+            if not interrupted:
+                log.exception("work_failed", slot=slot)
+        except GeneratorExit:
+            raise  # the event loop is gone
+        except BaseException:
             # The lease lapses and the work comes back; what failed is ours to read.
             log.exception("work_failed", slot=slot)
         finally:
             # A handler's slot is free once it has ended: what is claimed for it shares the commit of its end.
             self._busy[slot] -= 1
+            if not isinstance(ended, DispatchSettled) and not interrupted:
+                self._let_go(lease)
             self._freed(lease)
         if isinstance(ended, DispatchSettled):
             if not self._unrecorded:
                 _begin(self._record(), self._records)
             self._unrecorded.append(ended)
-        else:
-            del self._held[id(lease)]
 
     async def _record(self) -> None:
         """Record how handlers ended in one turn of the event loop."""
@@ -105,20 +120,52 @@ class Leased:
         await self._settle(ended)
 
     async def _settle(self, ended: Sequence[DispatchSettled]) -> None:
-        try:
-            await self._settle_all(ended)
-        except Exception as error:
-            if len(ended) > 1:
+        """Record *ended*, however long the store cannot be written; then, come what may, it is held no more."""
+        if len(ended) > 1:
+            try:
+                await self._settle_all(ended)
+            except Exception as error:  # noqa: BLE001  (told, if it is so again, of the one that it is about)
                 # One that cannot be recorded, or whose row another holds, must not take the others with it.
+                log.info("work_settled_singly", count=len(ended), reason=str(error))
                 await asyncio.gather(*(self._settle([one]) for one in ended))
-                return
-            slot = f"handler {ended[0].dispatch.handler}"
-            if isinstance(error, StoreUnavailableError):
-                log.warning("work_not_settled", slot=slot, reason=str(error))
             else:
+                for one in ended:
+                    self._let_go(one.dispatch)
+            return
+        try:
+            await self._settle_patiently(ended)
+        finally:
+            self._let_go(ended[0].dispatch)
+
+    async def _settle_patiently(self, ended: Sequence[DispatchSettled]) -> None:
+        slot = f"handler {ended[0].dispatch.handler}"
+        for number in itertools.count():
+            try:
+                await self._settle_all(ended)
+            except StoreUnavailableError as error:
+                log.warning("work_not_settled", slot=slot, reason=str(error))
+            except Exception:
                 log.exception("work_failed", slot=slot)
-        for one in ended:
-            del self._held[id(one.dispatch)]
+                return
+            else:
+                return
+            wait = _STORE_WAITS[min(number, len(_STORE_WAITS) - 1)]
+            try:
+                async with asyncio.timeout(wait):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+            return
+
+    def _let_go(self, lease: Due | Dispatch) -> None:
+        if self._held.pop(id(lease), None) is not None:
+            self.keys.discard(_key(lease))
+
+
+def _key(lease: Due | Dispatch) -> tuple[str, ...]:
+    if isinstance(lease, Due):
+        return lease.job_id, lease.step.value
+    return lease.job_id, lease.handler, lease.replay_id
 
 
 def _begin(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:

@@ -55,7 +55,7 @@ class Presence:
         await asyncio.wait([self._beating])
         self._beating = None
         try:
-            await self._store.release(self._leases(), now=self._clock())
+            await self._store.release(self._leases(), lease_ms=self._lease_ms, now=self._clock())
             await self._store.leave(self._node)
         except StoreUnavailableError as error:
             log.warning("leases_not_released", node=self._node.name, reason=str(error))

@@ -27,7 +27,8 @@ class Turns:
         self._turn = turn
         self._pause = pause
         self._news = asyncio.Event()
-        self._ending = False
+        #: Whether the turn that is being taken is the last.
+        self.ending = False
 
     def notify(self) -> None:
         """Say that there may be something to do."""
@@ -35,12 +36,12 @@ class Turns:
 
     def end(self) -> None:
         """Let the turn that is being taken be the last."""
-        self._ending = True
+        self.ending = True
         self._news.set()
 
     async def run(self) -> None:
         """Take turns until told to end."""
-        while not self._ending:
+        while not self.ending:
             self._news.clear()
             try:
                 more = await self._turn()

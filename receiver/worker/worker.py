@@ -15,6 +15,7 @@ from receiver.storage.claims import Claim, Leases
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.store import Store
 from receiver.worker.allowances import Allowance
+from receiver.worker.alone import Alone
 from receiver.worker.chores import Chores
 from receiver.worker.following import Following
 from receiver.worker.leases import Leased
@@ -60,7 +61,8 @@ class Worker:
         self._dues = Turns(self._take_due, pause=_PAUSE)
         self._dispatches = Turns(self._take_dispatches)
         self._leased = Leased(settle=self._settle, freed=self._freed)
-        self._turns: list[asyncio.Task[None]] = []
+        self._alone = Alone(clock=asyncio.get_running_loop().time)
+        self._turns: set[asyncio.Task[None]] = set()
         self._allowances: dict[str, Allowance] = {}
         #: How many due rows of each provider were claimed.
         self._claimed: Counter[str] = Counter()
@@ -77,7 +79,21 @@ class Worker:
 
     def start(self) -> None:
         """Begin."""
-        self._turns = [asyncio.create_task(one.run()) for one in (self._dues, self._dispatches)]
+        for turns in (self._dues, self._dispatches):
+            self._begin(turns)
+
+    def _begin(self, turns: Turns) -> None:
+        task = asyncio.get_running_loop().create_task(turns.run())
+        self._turns.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._turns.discard(task)
+            if not turns.ending and not task.get_loop().is_closed():
+                # A handler may have cancelled every task that there is; without turns nothing would ever be done.
+                log.error("worker_cancelled")
+                self._begin(turns)
+
+        task.add_done_callback(ended)
 
     async def drain(self, *, patience: float) -> None:
         """Claim nothing more, and let what runs finish for *patience* seconds; what does not keeps its lease."""
@@ -87,7 +103,7 @@ class Worker:
         if self._turns:
             # A claim that is being committed must reach us, or nobody would know whose it is.
             await asyncio.wait(self._turns, timeout=_LAST_CLAIM)
-            for turns in self._turns:
+            for turns in list(self._turns):
                 turns.cancel()
         await self._leased.wait(patience)
         self._leased.cancel()
@@ -98,6 +114,8 @@ class Worker:
         await self._steps.dispatch.settle(ended)
 
     def _freed(self, lease: Due | Dispatch) -> None:
+        if isinstance(lease, Dispatch):
+            self._alone.ended(lease)
         self.notify(due=isinstance(lease, Due))
 
     async def _take_due(self) -> bool:
@@ -133,6 +151,7 @@ class Worker:
                     lease_ms=self._lease_ms,
                     now=now,
                     turn=self._claimed[name],
+                    held=self._leased.keys,
                 )
             )
             self._claimed[name] += len(claimed)
@@ -152,11 +171,18 @@ class Worker:
         if not limits:
             return False
         claimed = await self._store.claim_dispatches(
-            DispatchClaim(owner=self._owner, limits=limits, lease_ms=self._lease_ms, now=self._clock())
+            DispatchClaim(
+                owner=self._owner,
+                limits=limits,
+                lease_ms=self._lease_ms,
+                now=self._clock(),
+                held=self._leased.keys,
+                interrupted=self._alone.may_take(),
+            )
         )
         for dispatch, job in claimed:
-            self._leased.begin(
-                f"handler {dispatch.handler}", dispatch, self._steps.dispatch.run(dispatch, job)
-            )
+            self._alone.took(dispatch)
+            work = self._steps.dispatch.run(dispatch, job, stopping=self._leased.is_stopping)
+            self._leased.begin(f"handler {dispatch.handler}", dispatch, work)
         found = Counter(dispatch.handler for dispatch, _ in claimed)
         return any(found[name] == limit for name, limit in limits.items())

@@ -63,53 +63,6 @@ async def test_async_and_plain_functions_get_the_job_with_its_result(world: Worl
         ]
 
 
-RAISED: list[BaseException] = [
-    ValueError("broken"),
-    TimeoutError("broken"),
-    SystemExit("broken"),
-    asyncio.CancelledError("broken"),
-]
-
-
-async def test_what_a_handler_raises_is_kept_and_ends_as_a_dead_letter(world: World) -> None:
-    """Whatever it is, it is a failed attempt with its traceback; the receiver and its other handlers go on."""
-    seen: list[Job] = []
-
-    def prepare(receiver: Receiver) -> None:
-        for error in RAISED:
-            kind = type(error).__name__
-            options: dict[str, Any] = {"attempts": 2, "first_wait": 0.05}
-
-            @receiver.on(SIGNED, name=f"plain_{kind}", **options)
-            def plain(_job: Job, error: BaseException = error) -> None:
-                raise error
-
-            @receiver.on(SIGNED, name=f"async_{kind}", **options)
-            async def on_the_loop(_job: Job, error: BaseException = error) -> None:
-                raise error
-
-        receiver.on(SIGNED, name="fine")(seen.append)
-
-    async with hurried(world, prepare) as receiver:
-        job = await finished(receiver)
-        found = await runs(world, receiver, job)
-        letters = {one.handler: one for one in await dead(receiver)}
-        names = {f"{way}_{type(error).__name__}" for way in ("plain", "async") for error in RAISED}
-        assert letters.keys() == names
-        for name in names:
-            failed = [one for one in found if one.handler == name]
-            assert [(one.number, one.outcome) for one in failed] == [(1, "failed"), (2, "failed")]
-            for one in failed:
-                assert "Traceback" in one.detail["error"]
-                assert name.partition("_")[2] in one.detail["error"]
-                assert "raise error" in one.detail["error"]
-            error = letters[name].error
-            assert error is not None
-            assert "broken" in error.text
-            assert letters[name].attempt == 2
-        assert len(seen) == 1
-
-
 async def test_a_dead_letter_can_be_retried(world: World) -> None:
     """With a fresh row of attempts; once it succeeds it is gone."""
     working = asyncio.Event()

@@ -189,7 +189,7 @@ async def test_the_work_of_a_node_that_vanished_is_taken_over(world: World, how:
                 one for one in (await other.running.store.record(job_id)).attempts if one.step == "dispatch"
             ]
     assert [job for _, job, _ in seen] == [job_id]
-    assert [(one.number, one.outcome) for one in runs] == [(2, "succeeded")]
+    assert [(one.number, one.outcome) for one in runs] == [(1, "interrupted"), (2, "succeeded")]
 
 
 async def test_a_node_that_leaves_gives_its_work_back(world: World) -> None:

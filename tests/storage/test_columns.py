@@ -90,6 +90,8 @@ DISPATCH: Final = Dispatch(
     owner="owner",
     created_at=3,
     error=Failure(code="code", text="text"),
+    failures=4,
+    interruptions=5,
 )
 NEW_DISPATCH: Final = Dispatch(
     job_id="job_id", handler="handler", replay_id="replay_id", run_at=1, created_at=1
@@ -131,14 +133,14 @@ PARTS: Final = {
         (
             DISPATCH,
             rows.DISPATCH,
-            ("job_id", "handler", "replay_id", "dead", 1, 2, 3, "owner", "code", "text"),
+            ("job_id", "handler", "replay_id", "dead", 1, 2, 3, "owner", "code", "text", 4, 5),
             rows.dispatch_of,
         ),
         (
             NEW_DISPATCH,
             rows.NEW_DISPATCH,
             rows.new_dispatch("job_id", "handler", "replay_id", 1),
-            lambda row: rows.dispatch_of((*row, None, None, None)),
+            lambda row: rows.dispatch_of((*row, None, None, None, 0, 0)),
         ),
         (ATTEMPT, rows.ATTEMPT, rows.attempt_params(ATTEMPT), rows.attempt_of),
     ],

@@ -25,9 +25,9 @@ async def test_dispatches_are_claimed_by_handler_and_counted_before_they_run(des
     assert (dispatch.handler, dispatch.attempt, job.metadata) == ("a", 1, {"topic": "tea"})
     assert dispatch.id == f"{one.id}:a"
     assert desk.rows("SELECT handler, attempt FROM dispatch ORDER BY handler") == [("a", 1), ("b", 0)]
-    # Its process was killed: the attempt is used up.
-    ((again, _),) = await desk.work("a", at=NOW + LEASE)
-    assert again.attempt == 2
+    # Its owner could not record how it ended: the attempt is used up.
+    ((again, _),) = await desk.work("a", at=NOW + LEASE, owner=str(dispatch.owner))
+    assert (again.attempt, again.lapsed) == (2, False)
     assert not await desk.finish(dispatch, at=NOW + LEASE)
     assert await desk.finish(again, at=NOW + LEASE)
     assert desk.rows("SELECT handler FROM dispatch") == [("b",)]
@@ -144,8 +144,9 @@ async def test_a_handler_of_a_node_that_vanished_counts_for_an_hour(desk: Desk) 
     assert desk.count("dispatch") == 2
     await desk.beat(at=NOW + HOUR + 1, handlers=["ours"])
     assert await desk.store.reap(now=NOW + HOUR + 1) == 1
+    # Also where there is only one node: a start with other handlers may be a mistake, and is put right later.
     await desk.register("ours", only=True)
-    assert [one["name"] for one in await desk.store.handlers()] == ["ours"]
+    assert [one["name"] for one in await desk.store.handlers()] == ["ours", "theirs"]
 
 
 async def test_a_handler_that_is_gone_is_forgotten_by_hand(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from receiver.core.model import MINUTE
 from receiver.storage.postgres import Postgres
 from receiver.storage.store import Store
 from tests.core.making import NOW
-from tests.storage.making import DONE, Desk, leases
+from tests.storage.making import DONE, LEASE, Desk, leases
 
 LISTENING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
 
@@ -137,7 +137,7 @@ async def test_what_is_announced(store: Store, url: str) -> None:
         works = [pair for name in ("h", "k") for pair in await desk.work(name, at=NOW)]
         await desk.finish(works[0][0], at=NOW)
         assert announced() == 0
-        await store.release(leases(works[1]), now=NOW)
+        await store.release(leases(works[1]), lease_ms=LEASE, now=NOW)
         assert announced() == 1
         await store.cancel(two.id, now=NOW)
         assert announced() == 1

@@ -86,7 +86,7 @@ async def test_a_heartbeat_extends_and_a_release_returns(desk: Desk) -> None:
     assert await desk.claim(at=NOW + 3 * MINUTE - 1, owner="c") == []
     assert await desk.work("h", at=NOW + 3 * MINUTE - 1) == []
     assert (await desk.store.handlers())[0]["seen_at"] == NOW + 2 * MINUTE
-    await desk.store.release(leases(*ours, *running), now=NOW + 2 * MINUTE)
+    await desk.store.release(leases(*ours, *running), lease_ms=LEASE, now=NOW + 2 * MINUTE)
     (returned,) = await desk.claim(at=NOW + 2 * MINUTE, owner="d")
     assert not returned.lapsed
     assert len(await desk.work("h", at=NOW + 2 * MINUTE)) == 1

@@ -127,7 +127,7 @@ async def test_a_sign_of_life_waits_for_nobody(store: Store, url: str) -> None:
         other.execute("SELECT 1 FROM handler WHERE name = 'k' FOR UPDATE")
         async with asyncio.timeout(2):
             await desk.beat(*claimed, *works, at=NOW + 2 * MINUTE, handlers=["h", "k"])
-            await store.release(leases(claimed[0], works[1]), now=NOW)
+            await store.release(leases(claimed[0], works[1]), lease_ms=LEASE, now=NOW)
     kept = NOW + 2 * MINUTE + LEASE
     assert {row[0] for row in desk.rows("SELECT job_id FROM due WHERE run_at = :at", at=kept)} == {
         one.job.id for one in claimed[1:]

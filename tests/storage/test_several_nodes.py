@@ -121,7 +121,7 @@ async def test_everything_at_once_waits_in_no_ring(desks: Desks, logs: list[Even
             await desk.beat(*claimed, at=at, node=owner, handlers=["h"])
             await asyncio.gather(*(desk.store.spend(one.due, "https://a.example/") for one in claimed))
             await asyncio.gather(*(settle(desk, one, at) for one in claimed))
-            await desk.store.release(leases(*claimed), now=at)
+            await desk.store.release(leases(*claimed), lease_ms=LEASE, now=at)
             await others
 
     await desks[0].register("h", only=False)
@@ -256,7 +256,7 @@ async def test_who_was_overtaken_settles_nothing(desks: Desks) -> None:
     assert not await desks[0].finish(work[0], at=NOW + HOUR)
     assert not await desks[0].store.spend(frozen.due, "https://a.example/")
     await desks[0].beat(frozen, work, at=NOW + HOUR)
-    await desks[0].store.release(leases(frozen, work), now=NOW)
+    await desks[0].store.release(leases(frozen, work), lease_ms=LEASE, now=NOW)
     assert (desks[0].rows("SELECT * FROM due"), desks[0].rows("SELECT * FROM dispatch")) == before
     assert await desks[1].finish(again[0], at=NOW + HOUR)
     move = await desks[1].settle(heir, finding, at=NOW + HOUR)
