@@ -1,7 +1,8 @@
 """The ASGI face of a receiver: callbacks and the API ahead of every router, then health and metrics."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from starlette.applications import Starlette
@@ -14,9 +15,12 @@ from receiver.api.resource import refusal
 from receiver.core.errors import ReceiverError
 from receiver.running import Running
 from receiver.wire.front import Front, address_of
+from receiver.wire.refusals import Refusals
 from receiver.wire.web import PRIVATE, broken, path_of, problem
 
 log = structlog.get_logger(__name__)
+
+_NOT_FOUND: Final = 404
 
 
 class Served(Protocol):
@@ -47,6 +51,9 @@ class _Faces(NamedTuple):
     front: Front | None
     api: Api | None
     health: Starlette
+    refusals: Refusals
+    #: What paths begin with that are below the public URL's own path; else what none begins with.
+    base: str
 
 
 class Application:
@@ -81,13 +88,50 @@ class Application:
             faces = self._faces = self._build(running, only_health=self._only_health)
         if kind == "http":
             path = path_of(scope)
+            if path.startswith(faces.base) and await self._below(faces, path, scope, receive, send):
+                return
             if faces.front is not None and (address := address_of(path)) is not None:
                 await faces.front(address, scope, receive, send)
                 return
             if faces.api is not None and (resource := faces.api.find(path, scope)) is not None:
-                await resource(scope, receive, send)
+                await resource(scope, receive, faces.refusals.noting("v1", send))
                 return
-        await faces.health(scope, receive, send)
+            await self._others(faces, path, scope, receive, send)
+
+    async def _below(self, faces: _Faces, path: str, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Serve what is below the path of the public URL, where a proxy hands it on as it is; whether it was that."""
+        path = path[len(faces.base) - 1 :]
+        if faces.front is not None and (address := address_of(path)) is not None:
+            await faces.front(address, scope, receive, send)
+        elif faces.api is not None and (resource := faces.api.find(path, scope)) is not None:
+            await resource(scope, receive, faces.refusals.noting("v1", send))
+        elif any(path == getattr(route, "path", None) for route in faces.health.routes):
+            await faces.health({**scope, "path": path, "root_path": ""}, receive, send)
+        else:
+            return False
+        return True
+
+    @staticmethod
+    async def _others(faces: _Faces, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Health and metrics; whatever else is asked for is nobody's."""
+        unknown = []
+
+        def refused(status: int) -> None:
+            if status == _NOT_FOUND and faces.front is not None:
+                unknown.append(path)
+            else:
+                faces.refusals.note("other", status)
+
+        await faces.health(scope, receive, faces.refusals.noting("other", send, then=refused))
+        if unknown and faces.front is not None:
+            await faces.front.missed(scope, path)
+
+    def malformed(self, status: int, reason: str) -> None:
+        """Hear of what the server was sent and is no request."""
+        if self._faces is not None:
+            self._faces.refusals.malformed(status, reason)
+        else:
+            log.warning("request_malformed", status=status, reason=reason)
 
     @staticmethod
     def _build(running: Running, *, only_health: bool = False) -> _Faces:
@@ -105,9 +149,12 @@ class Application:
         )
         # A redirect would repeat a token in its Location.
         application.router.redirect_slashes = False
+        refusals = Refusals(running.metrics)
         if only_health:
-            return _Faces(running, None, None, application)
-        front = Front(ingest=running.ingest, settings=running.settings)
+            return _Faces(running, None, None, application, refusals, _base(running.settings.public_url))
+        front = Front(
+            ingest=running.ingest, refuse=running.refuse, refusals=refusals, settings=running.settings
+        )
         api = Api(
             store=running.store,
             catalog=running.catalog,
@@ -120,7 +167,12 @@ class Application:
             clock=running.clock,
             notify=running.notify,
         )
-        return _Faces(running, front, api, application)
+        return _Faces(running, front, api, application, refusals, _base(running.settings.public_url))
+
+
+def _base(public_url: str | None) -> str:
+    path = unquote(urlsplit(public_url or "").path).strip("/")
+    return f"/{path}/" if path else "\0"
 
 
 async def _unknown(_request: Request, _error: Exception) -> Response:

@@ -11,6 +11,8 @@ from receiver.core.model import SECOND, TableSize
 
 _COUNTERS: Final = {
     "callbacks": ("Callbacks by what became of them.", ("provider", "verdict")),
+    "requests_refused": ("Requests answered 4xx before anything was recorded.", ("route", "status")),
+    "addresses_missed": ("Requests to what is nearly an address of ours.", ("provider", "kind")),
     "jobs_settled": ("Ended jobs by what settled them.", ("provider", "by", "state")),
     "steps": ("Submissions, polls, fetches and cancellations.", ("step", "provider", "outcome")),
     "dispatches": ("Attempts of handlers.", ("handler", "outcome")),
@@ -47,6 +49,14 @@ class Metrics:
     def verified(self, provider: str, key_id: str, *, now: int) -> None:
         """Note that a key proved a callback: once the old one of a rotation is silent, it can be retired."""
         self._key_last_used[provider, key_id] = now
+
+    def refused(self, route: str, status: int) -> None:
+        """Count a request that was refused."""
+        self._counts["requests_refused"][route, str(status)] += 1
+
+    def missed(self, provider: str, kind: str) -> None:
+        """Count a request to what is nearly an address of ours."""
+        self._counts["addresses_missed"][provider, kind] += 1
 
     def settled(self, provider: str, by: str, state: str) -> None:
         """Count the end of a job."""

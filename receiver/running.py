@@ -21,6 +21,7 @@ from receiver.steps.fetch import Fetch
 from receiver.steps.ingest import Ingest
 from receiver.steps.poll import Poll
 from receiver.steps.proving import Proving
+from receiver.steps.refuse import Refuse
 from receiver.steps.replay import Replay
 from receiver.steps.submit import Submit
 from receiver.storage.arrivals import Quota
@@ -98,6 +99,7 @@ class Running:
             notify=self.notify,
             metrics=self.metrics,
         )
+        self.refuse = Refuse(store=store, clock=clock, notify=self.notify)
         self.replay = Replay(
             store=store, catalog=self.catalog, proving=self.proving, clock=clock, notify=self.notify
         )

@@ -11,6 +11,7 @@ from receiver.cli import session
 from receiver.cli.database_checks import check_database
 from receiver.cli.finding import FAIL, OK, WARN, Check, failed, plain
 from receiver.cli.providers import check_file
+from receiver.cli.reach_checks import check_addresses, check_public_url
 from receiver.cli.record_checks import check_record
 from receiver.cli.spelling import unknown_settings
 from receiver.core.errors import ConfigurationError, ReceiverError
@@ -30,6 +31,10 @@ async def check_all() -> AsyncIterator[Check]:
     yield Check(name="settings", status=OK, text="every setting can be read")
     found, catalog = _check_settings(settings)
     for one in found:
+        yield one
+    async for one in check_public_url(settings):
+        yield one
+    async for one in check_addresses(settings):
         yield one
     current = False
     for one in check_database(settings):

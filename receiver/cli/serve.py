@@ -105,6 +105,7 @@ def _run(
             port=listener.getsockname()[1],
             receive_timeout=receiver.settings.receive_timeout,
             backlog=_BACKLOG,
+            refused=app.malformed,
         )
         with asyncio.Runner(loop_factory=http.config.get_loop_factory()) as runner:
             runner.run(_serve(receiver, http, listener, worker=worker, callbacks=callbacks))

@@ -294,7 +294,7 @@ class Attempt(Value, frozen=True, kw_only=True):
 
     id: str
     job_id: str
-    #: submit, poll, fetch, cancel, deadline, dispatch, replay.
+    #: submit, receive, poll, fetch, cancel, deadline, dispatch, replay.
     step: str
     handler: str = ""
     replay_id: str = ""

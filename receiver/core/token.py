@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from receiver.core.errors import ConfigurationError
-from receiver.core.identity import JOB, from_bytes, to_bytes
+from receiver.core.identity import JOB, from_bytes, made_at, new_id, to_bytes
+from receiver.core.model import MINUTE
 from receiver.core.proof import maker_of_macs
 
 _VERSION: Final = b"\x01"
@@ -27,6 +28,9 @@ _TOKEN_SIZE: Final = 1 + _KEY_ID_SIZE + _JOB_ID_SIZE + _MAC_SIZE
 _TEXT_SIZE: Final = (_TOKEN_SIZE * 4 + 2) // 3
 _PADDING: Final = b"=" * (-_TEXT_SIZE % 4)
 MINIMUM_KEY_SIZE: Final = 16
+#: The name under which a receiver asks itself; no provider can have it.
+PROBE: Final = "-"
+_PROBE_LIFE: Final = 10 * MINUTE
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
@@ -76,6 +80,22 @@ def check(token: str, *, provider: str, keys: Iterable[MasterKey]) -> tuple[str,
         if key.id == key_id and hmac.compare_digest(_minter(key, provider)(job_raw), given):
             return from_bytes(JOB, job_raw), key
     return None
+
+
+def probe(key: MasterKey, *, now: int) -> str:
+    """Make a token with which a receiver asks itself whether an address leads to it."""
+    return mint(new_id(JOB, now), provider=PROBE, key=key)
+
+
+def is_probe(token: str, *, keys: Iterable[MasterKey], now: int) -> bool:
+    """Whether *token* is a probe of the last minutes; which jobs there are it does not tell."""
+    found = check(token, provider=PROBE, keys=keys)
+    return found is not None and abs(now - made_at(found[0])) <= _PROBE_LIFE
+
+
+def answer_to_probe(token: str) -> str:
+    """What a receiver answers to a probe, and nothing else that answers everybody alike does."""
+    return hashlib.sha256(b"receiver probe\0" + token.encode()).hexdigest()
 
 
 def job_secret(job_id: str, *, provider: str, key: MasterKey, size: int = 32) -> bytes:

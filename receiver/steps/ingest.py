@@ -3,7 +3,7 @@
 The order is that of the invariants: size (before this file), token, signature, timestamp, JSON, commit, 2xx.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import structlog
@@ -16,6 +16,7 @@ from receiver.core.message import Message
 from receiver.core.model import Callback, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.reading import knows
+from receiver.core.token import PROBE, is_probe
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.steps.flood import Flood
@@ -84,6 +85,16 @@ class Ingest:
         self._metrics = metrics
         # Bound once: a logger that binds itself for each line takes as long as the line.
         self._log = log.bind()
+
+    @property
+    def callers(self) -> Iterable[str]:
+        """The providers that call back, by name."""
+        return self._callers
+
+    def is_probe(self, provider: str, token: str | None) -> bool:
+        """Whether it is us who ask through the public URL."""
+        masters = self._keys.masters
+        return provider == PROBE and token is not None and is_probe(token, keys=masters, now=self._clock())
 
     def way(self, provider: str, token: str | None) -> Way | None:
         """Where an address leads, or ``None`` if it is not ours; needs no body and no database."""

@@ -16,6 +16,7 @@ from receiver.storage import (
     nodes,
     queries,
     records,
+    refusals,
     results,
     retention,
     schema,
@@ -29,6 +30,7 @@ from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
 from receiver.storage.reader import Reader
 from receiver.storage.records import NewJob, Readmission
+from receiver.storage.refusals import Refusal
 from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, LookSettled, SubmitSettled
 from receiver.storage.sqlite import SQLite
@@ -155,6 +157,10 @@ class Store:
         """
         receipt: Receipt = await self._writer.call(arrivals.ingest, arrival, patience=patience)
         return receipt
+
+    async def refuse(self, refusal: Refusal) -> bool:
+        """Record that a request about a job was refused; whether the job is to be looked at now."""
+        return bool(await self._writer.call(refusals.refuse, refusal))
 
     async def release_held(self, callback_id: str, *, terms: Terms, now: int) -> Receipt:
         """Give a held callback that no submission claimed a job of its own."""

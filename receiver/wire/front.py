@@ -14,8 +14,12 @@ from starlette.types import Receive, Scope, Send
 from receiver.core.message import Message
 from receiver.core.model import Value
 from receiver.core.reading import text_at
+from receiver.core.token import answer_to_probe
 from receiver.settings import Settings
 from receiver.steps.ingest import Answer, Ingest
+from receiver.steps.refuse import Refuse
+from receiver.wire.near import near
+from receiver.wire.refusals import Refusals
 from receiver.wire.strangers import prove
 from receiver.wire.web import PRIVATE, RETRY, Bodies, BodyRefused, broken
 
@@ -25,6 +29,8 @@ log = structlog.get_logger(__name__)
 _IN_FLIGHT: Final = 128 * 1024 * 1024
 _NO_CONTENT: Final = 204
 _UNAVAILABLE: Final = 503
+#: What is refused before anything is recorded, and why.
+_UNSEEN: Final = {404: "address_unknown", 405: "method_not_allowed"}
 _GOOD: Final = range(200, 300)
 #: Bytes of a body in which a word to be echoed is looked for.
 _LARGEST_HANDSHAKE: Final = 64 * 1024
@@ -57,8 +63,10 @@ def address_of(path: str) -> Address | None:
 class Front:
     """Takes callbacks off the wire."""
 
-    def __init__(self, *, ingest: Ingest, settings: Settings) -> None:
+    def __init__(self, *, ingest: Ingest, refuse: Refuse, refusals: Refusals, settings: Settings) -> None:
         self._ingest = ingest
+        self._refuse = refuse
+        self._refusals = refusals
         self._bodies = Bodies(
             largest=settings.max_body,
             patience=settings.receive_timeout,
@@ -72,29 +80,41 @@ class Front:
             # A list of its own: whatever we are mounted in may add to it.
             await send({"type": "http.response.start", "status": status, "headers": [*headers]})
             await send({"type": "http.response.body", "body": body})
+            if status not in _UNSEEN:
+                return
+            response, code = None, _UNSEEN[status]
         except BodyRefused as refused:
-            response = refused.response
+            response, status, code = refused.response, refused.status, refused.code
         except Exception:
-            log.exception("request_failed", route="callbacks" if address.token is not None else "webhooks")
-            response = broken()
-        else:
+            log.exception("request_failed", route=_route(address))
+            await broken()(scope, receive, send)
             return
         # Not above: an error that is being handled holds what had come of the body.
-        await response(scope, receive, send)
+        if response is not None:
+            await response(scope, receive, send)
+        await self._note(address, scope, status, code)
+
+    async def missed(self, scope: Scope, path: str) -> None:
+        """Note that *path*, which is no address at all, was asked for and answered 404."""
+        await self._miss("other", scope, path)
 
     async def _take(self, address: Address, scope: Scope, receive: Receive) -> _Told:
         # Before the body: a trailer must not become a header after the fact.
         headers = tuple(scope["headers"])
         way = self._ingest.way(address.provider, address.token)
         if way is None or not scope["path"].isascii():
+            if self._ingest.is_probe(address.provider, token := address.token or ""):
+                self._bodies.give(len(await self._bodies.read(receive, headers)))
+                return _with_body(200, answer_to_probe(token), b"text/plain; charset=utf-8")
             return 404, _EMPTY, b""
         if way.job_id is not None:
             prove(scope)
         callback, method = way.provider.callback, scope["method"]
         methods = () if callback is None else callback.methods
-        if method not in methods:
+        # Where its token is all that vouches for a callback, there is nothing else to be wrong with it.
+        if method not in methods and not (way.job_id is not None and not way.provider.signed):
             return 405, [(b"allow", ", ".join(methods).encode()), *_EMPTY], b""
-        if method == "OPTIONS":
+        if method == "OPTIONS" and method in methods:
             return 200, [(b"allow", ", ".join(methods).encode()), *_EMPTY], b""
         body = await self._bodies.read(receive, headers)
         try:
@@ -110,6 +130,35 @@ class Front:
         if path is None or answer.status not in _GOOD or len(body) > _LARGEST_HANDSHAKE:
             return _told(answer, None)
         return _told(answer, text_at(Message(body=body, headers=headers), path))
+
+    async def _note(self, address: Address, scope: Scope, status: int, code: str) -> None:
+        """Note a refusal, once it has been told: how long that takes says nothing about the address."""
+        way, route = self._ingest.way(address.provider, address.token), _route(address)
+        if way is None:
+            token = "" if address.token is None else f"/{address.token}"
+            await self._miss(route, scope, f"/{route}/{address.provider}{token}")
+            return
+        self._refusals.note(route, status, code=code, provider=way.provider.name, job=way.job_id)
+        # A retired token is nobody's any more, and what had no room is sent again.
+        if way.job_id is not None and status not in {404, _UNAVAILABLE}:
+            await self._refuse(way, code=code, status=status, method=scope["method"])
+
+    async def _miss(self, route: str, scope: Scope, path: str) -> None:
+        found = None
+        if self._refusals.look_closer():
+            found = near(path, ways=self._ingest.way, names=self._ingest.callers)
+        if found is None:
+            self._refusals.note(route, 404)
+            return
+        way = found.way
+        job = None if way is None else way.job_id
+        self._refusals.note(route, 404, provider=found.provider, job=job, near=found.kind)
+        if way is not None:
+            await self._refuse(way, code="address_missed", status=404, method=scope["method"])
+
+
+def _route(address: Address) -> str:
+    return "callbacks" if address.token is not None else "webhooks"
 
 
 def _told(answer: Answer, echo: str | None) -> _Told:

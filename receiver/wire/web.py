@@ -28,11 +28,22 @@ def path_of(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path") or "")
 
 
+_CODES: Final = {
+    413: "body_too_large",
+    408: "body_late",
+    400: "body_incomplete",
+    _BUSY: "too_many_bodies",
+}
+
+
 class BodyRefused(Exception):  # noqa: N818  (it is an answer, raised)
     """A body that is not read any further; ``response`` says why and closes the connection."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
+        self.status = status
+        #: Why, as a stable code.
+        self.code = _CODES[status]
         retry = RETRY if status == _BUSY else {}
         self.response = Response(status_code=status, headers=PRIVATE | _CLOSE | retry)
 

@@ -1,0 +1,47 @@
+"""Refuse: note that a request with a good token was refused before its body was here, and look where one helps.
+
+The token has proved that it is about this job. Where nothing else ever vouches for a callback, that is a wake-up like
+any other; where the provider signs, it moves nothing, and is seen in the timeline.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from receiver.core.errors import StoreUnavailableError
+from receiver.steps.proving import Way
+from receiver.storage.refusals import Refusal
+from receiver.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Refuse:
+    """Notes refusals."""
+
+    def __init__(self, *, store: Store, clock: Callable[[], int], notify: Callable[[], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._notify = notify
+
+    async def __call__(self, way: Way, *, code: str, status: int, method: str) -> None:
+        """Note that a request that came by *way* was answered *status*; nothing, if the record cannot be had."""
+        if way.job_id is None:
+            return
+        provider = way.provider
+        refusal = Refusal(
+            job_id=way.job_id,
+            code=code,
+            status=status,
+            method=method[:20],
+            at=self._clock(),
+            wakes=not provider.signed,
+            askable=provider.poll is not None,
+        )
+        try:
+            look = await self._store.refuse(refusal)
+        except StoreUnavailableError as error:
+            log.error("refusal_not_stored", provider=provider.name, reason=str(error))
+            return
+        if look:
+            self._notify()
