@@ -10,10 +10,10 @@ from receiver.api.resource import Operation, answer, read_document
 from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError, RejectionError
 from receiver.core.identity import CALLBACK, is_id
-from receiver.documents import CallbackDetail, CallbackDocument, callback_detail, callback_document
 from receiver.steps.proving import Proving
 from receiver.steps.replay import Replay, Replayed
 from receiver.storage.store import Store
+from receiver.views.job import CallbackDetail, CallbackDocument, callback_detail, callback_document
 from receiver.wire.web import Bodies
 
 

@@ -12,8 +12,8 @@ from receiver.api.resource import Operation, answer
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Dispatch
-from receiver.documents import DispatchDocument, dispatch_document
 from receiver.storage.store import Store
+from receiver.views.job import DispatchDocument, dispatch_document
 from receiver.wire.web import PRIVATE
 
 

@@ -13,12 +13,12 @@ from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Job
-from receiver.documents import JobDocument, RecordDocument, job_document, record_document
 from receiver.steps.cancel import Cancel
 from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
 from receiver.steps.submit import Submit
 from receiver.storage.store import Store
+from receiver.views.job import JobDocument, RecordDocument, job_document, record_document
 from receiver.wire.web import PRIVATE, Bodies
 
 #: What the outside sent is handed on as a file to be saved: a browser must neither guess nor run it.

@@ -18,10 +18,10 @@ from receiver.core.errors import NotFoundError, RejectionError, RequestError
 from receiver.core.provider import Provider
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message
-from receiver.documents import Moment, timestamp
 from receiver.keys import Keys
 from receiver.settings import Settings
 from receiver.steps.proving import Proving, Way
+from receiver.views.job import Moment, timestamp
 from receiver.wire.web import Bodies
 
 log = structlog.get_logger(__name__)

@@ -11,8 +11,8 @@ from receiver.cli import options, output, session
 from receiver.cli.command import Group, note
 from receiver.cli.timeline import show_callback
 from receiver.core.model import Verdict
-from receiver.documents import callback_detail, callback_document
 from receiver.storage.queries import Page
+from receiver.views.job import callback_detail, callback_document
 
 _VERDICTS: Final = click.Choice([verdict.value for verdict in Verdict])
 

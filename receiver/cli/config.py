@@ -11,8 +11,8 @@ from receiver.cli.command import Group, exit_code, note, report
 from receiver.cli.spelling import base_url_name, referenced, setting_fields, unknown_settings
 from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.model import Value
-from receiver.documents import MASK
 from receiver.settings import Settings, read_secret
+from receiver.views.job import MASK
 
 
 class Shown(Value, frozen=True, kw_only=True):

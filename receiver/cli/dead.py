@@ -8,9 +8,9 @@ from receiver.cli import options, output, session
 from receiver.cli.command import FAILED, Group, note
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.model import Dispatch
-from receiver.documents import dispatch_document
 from receiver.running import Running
 from receiver.storage.queries import MOST, Page
+from receiver.views.job import dispatch_document
 
 
 @click.group(cls=Group)

@@ -6,8 +6,8 @@ import click
 
 from receiver.cli import options, output, session
 from receiver.cli.command import Group, note
-from receiver.documents import timestamp
 from receiver.storage.nodes import Registered
+from receiver.views.job import timestamp
 
 
 @click.group(cls=Group)

@@ -12,10 +12,10 @@ from receiver.cli.command import FAILED, TIMED_OUT, Group, note
 from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
 from receiver.core.model import Job, JobState
-from receiver.documents import job_document, record_document
 from receiver.running import Running
 from receiver.storage.claims import LookClaim
 from receiver.storage.queries import Page
+from receiver.views.job import job_document, record_document
 
 _STATES: Final = click.Choice(["open", *(state.value for state in JobState)])
 #: How often a wait looks at the record, in seconds.

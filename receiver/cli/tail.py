@@ -12,9 +12,9 @@ from receiver.cli.command import Command, note
 from receiver.cli.timeline import line
 from receiver.core.identity import CALLBACK
 from receiver.core.model import SECOND
-from receiver.documents import AttemptEntry, CallbackEntry, attempt_entry, callback_document, timestamp
 from receiver.running import Running
 from receiver.storage.queries import MOST, Page
+from receiver.views.job import AttemptEntry, CallbackEntry, attempt_entry, callback_document, timestamp
 
 _EVERY: Final = 0.5
 #: A row's time is taken before its commit; so far back we look for rows that came late.

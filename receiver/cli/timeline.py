@@ -5,7 +5,8 @@ from typing import Final
 import click
 
 from receiver.cli import output
-from receiver.documents import (
+from receiver.storage.queries import Record
+from receiver.views.job import (
     AttemptEntry,
     CallbackDetail,
     CallbackEntry,
@@ -15,7 +16,6 @@ from receiver.documents import (
     SubmissionEntry,
     timeline,
 )
-from receiver.storage.queries import Record
 
 OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
 _OUT_STEPS: Final = {"submit", "poll", "fetch", "cancel"}

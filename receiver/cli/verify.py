@@ -25,12 +25,12 @@ from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, Message, Verified, load_key
 from receiver.core.signature import sign as sign_message
 from receiver.core.signature import verify as verify_message
-from receiver.documents import timestamp
 from receiver.keys import Keys
 from receiver.outbound.client import Outbound
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings, from_environment, read_secret
 from receiver.steps.proving import Way
+from receiver.views.job import timestamp
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from receiver.core.model import Callback, Failure, Job, JobState, Source
-from receiver.documents import callback_detail, job_document, masked, timestamp
+from receiver.views.job import callback_detail, job_document, masked, timestamp
 
 TOKEN = "AbC-d_" * 8
 
