@@ -13,7 +13,7 @@ from receiver.core.identity import CALLBACK, is_id
 from receiver.steps.proving import Proving
 from receiver.steps.replay import Replay, Replayed
 from receiver.storage.store import Store
-from receiver.views.job import CallbackDetail, CallbackDocument, callback_detail, callback_document
+from receiver.views.callback import CallbackDetail, CallbackDocument, callback_detail, callback_document
 from receiver.wire.web import Bodies
 
 

@@ -13,7 +13,7 @@ from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Dispatch
 from receiver.storage.store import Store
-from receiver.views.job import DispatchDocument, dispatch_document
+from receiver.views.dispatch import DispatchDocument, dispatch_document
 from receiver.wire.web import PRIVATE
 
 

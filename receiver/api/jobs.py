@@ -18,7 +18,8 @@ from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
 from receiver.steps.submit import Submit
 from receiver.storage.store import Store
-from receiver.views.job import JobDocument, RecordDocument, job_document, record_document
+from receiver.views.job import JobDocument, job_document
+from receiver.views.timeline import RecordDocument, record_document
 from receiver.wire.web import PRIVATE, Bodies
 
 #: What the outside sent is handed on as a file to be saved: a browser must neither guess nor run it.

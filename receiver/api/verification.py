@@ -21,7 +21,7 @@ from receiver.core.signature import Key, Message
 from receiver.keys import Keys
 from receiver.settings import Settings
 from receiver.steps.proving import Proving, Way
-from receiver.views.job import Moment, timestamp
+from receiver.views.document import Moment, timestamp
 from receiver.wire.web import Bodies
 
 log = structlog.get_logger(__name__)

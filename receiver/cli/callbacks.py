@@ -12,7 +12,7 @@ from receiver.cli.command import Group, note
 from receiver.cli.timeline import show_callback
 from receiver.core.model import Verdict
 from receiver.storage.queries import Page
-from receiver.views.job import callback_detail, callback_document
+from receiver.views.callback import callback_detail, callback_document
 
 _VERDICTS: Final = click.Choice([verdict.value for verdict in Verdict])
 

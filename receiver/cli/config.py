@@ -12,7 +12,7 @@ from receiver.cli.spelling import base_url_name, referenced, setting_fields, unk
 from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.model import Value
 from receiver.settings import Settings, read_secret
-from receiver.views.job import MASK
+from receiver.views.masking import MASK
 
 
 class Shown(Value, frozen=True, kw_only=True):

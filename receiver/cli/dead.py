@@ -10,7 +10,7 @@ from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.model import Dispatch
 from receiver.running import Running
 from receiver.storage.queries import MOST, Page
-from receiver.views.job import dispatch_document
+from receiver.views.dispatch import dispatch_document
 
 
 @click.group(cls=Group)

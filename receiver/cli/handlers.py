@@ -7,7 +7,7 @@ import click
 from receiver.cli import options, output, session
 from receiver.cli.command import Group, note
 from receiver.storage.nodes import Registered
-from receiver.views.job import timestamp
+from receiver.views.document import timestamp
 
 
 @click.group(cls=Group)

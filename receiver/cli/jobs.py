@@ -15,7 +15,8 @@ from receiver.core.model import Job, JobState
 from receiver.running import Running
 from receiver.storage.claims import LookClaim
 from receiver.storage.queries import Page
-from receiver.views.job import job_document, record_document
+from receiver.views.job import job_document
+from receiver.views.timeline import record_document
 
 _STATES: Final = click.Choice(["open", *(state.value for state in JobState)])
 #: How often a wait looks at the record, in seconds.

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from receiver.core.model import Failure
-from receiver.views.job import MASK, masked
+from receiver.views.masking import MASK, masked
 
 #: Where a URL's query brings a password, even a misspelled one.
 _PASSWORD: Final = re.compile(r"(?i)([?&]\w*(?:pas|pw)\w*=)[^&]*")

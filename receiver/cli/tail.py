@@ -14,7 +14,9 @@ from receiver.core.identity import CALLBACK
 from receiver.core.model import SECOND
 from receiver.running import Running
 from receiver.storage.queries import MOST, Page
-from receiver.views.job import AttemptEntry, CallbackEntry, attempt_entry, callback_document, timestamp
+from receiver.views.callback import callback_document
+from receiver.views.document import timestamp
+from receiver.views.timeline import AttemptEntry, CallbackEntry, attempt_entry
 
 _EVERY: Final = 0.5
 #: A row's time is taken before its commit; so far back we look for rows that came late.

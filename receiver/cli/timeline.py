@@ -6,9 +6,9 @@ import click
 
 from receiver.cli import output
 from receiver.storage.queries import Record
-from receiver.views.job import (
+from receiver.views.callback import CallbackDetail
+from receiver.views.timeline import (
     AttemptEntry,
-    CallbackDetail,
     CallbackEntry,
     DispatchEntry,
     DueEntry,

@@ -30,7 +30,7 @@ from receiver.outbound.client import Outbound
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings, from_environment, read_secret
 from receiver.steps.proving import Way
-from receiver.views.job import timestamp
+from receiver.views.document import timestamp
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from receiver.core.model import Callback, Failure, Job, JobState, Source
-from receiver.views.job import callback_detail, job_document, masked, timestamp
+from receiver.views.callback import callback_detail
+from receiver.views.document import timestamp
+from receiver.views.job import job_document
+from receiver.views.masking import masked
 
 TOKEN = "AbC-d_" * 8
 

@@ -1,0 +1,40 @@
+"""What all documents share: their base, how a time is written, why something failed."""
+
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+from receiver.core.model import Failure
+from receiver.core.timestamp import write_timestamp
+from receiver.views.masking import masked
+
+#: The last millisecond that RFC 3339 can write.
+_LAST_MOMENT: Final = 253_402_300_799_999
+
+Moment: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every document."""
+
+
+class FailureDocument(Document, frozen=True, kw_only=True):
+    """Why something did not succeed."""
+
+    code: str
+    text: str
+
+
+def timestamp(milliseconds: int) -> str:
+    """Write a time: ``2026-11-21T05:00:00.000Z``."""
+    return write_timestamp(min(max(milliseconds, 0), _LAST_MOMENT), "iso8601").decode()
+
+
+def moment(milliseconds: int | None) -> str | None:
+    """Write a time that may not have come yet."""
+    return None if milliseconds is None else timestamp(milliseconds)
+
+
+def failure_document(failure: Failure | None) -> FailureDocument | None:
+    """Describe why something did not succeed."""
+    return None if failure is None else FailureDocument(code=failure.code, text=masked(failure.text))

@@ -1,0 +1,129 @@
+"""A job and everything that happened to it, as JSON, in the order of time."""
+
+from typing import Any, TypeAlias
+
+from receiver.core.identity import is_id
+from receiver.core.model import Attempt, Due, Job, Step
+from receiver.storage.queries import Record, Submission
+from receiver.views.callback import CallbackDocument, callback_document
+from receiver.views.dispatch import DispatchDocument, dispatch_document
+from receiver.views.document import Document, Moment, moment, timestamp
+from receiver.views.job import JobDocument, job_fields
+from receiver.views.masking import masked_detail
+
+
+class SubmissionEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="submission"):
+    """The job was recorded, and what the provider answered."""
+
+    at: Moment
+    idempotency_key: str | None
+    answer_status: int | None
+
+
+class CallbackEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="callback"):
+    """A callback arrived."""
+
+    at: Moment
+    callback: CallbackDocument
+
+
+class AttemptEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="attempt"):
+    """A step or a handler was run."""
+
+    at: Moment
+    id: str
+    #: submit, receive, poll, fetch, cancel, deadline, dispatch or replay.
+    step: str
+    number: int
+    duration_ms: int
+    outcome: str
+    code: str | None
+    handler: str | None
+    replay_id: str | None
+    detail: dict[str, Any]
+
+
+class DispatchEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="dispatch"):
+    """A dispatch was made that is not finished."""
+
+    at: Moment
+    dispatch: DispatchDocument
+
+
+class DueEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="due"):
+    """A step that is still to be done, at the time when it is due."""
+
+    at: Moment
+    step: Step
+    attempt: int
+    failures: int
+    running: bool
+    #: When the provider deletes the result.
+    expires_at: Moment | None
+
+
+Entry: TypeAlias = SubmissionEntry | CallbackEntry | AttemptEntry | DispatchEntry | DueEntry
+
+
+class RecordDocument(JobDocument, frozen=True, kw_only=True):
+    """A job and everything that happened to it, in the order of time."""
+
+    timeline: list[Entry]
+
+
+def record_document(record: Record) -> RecordDocument:
+    """Describe a job with its timeline."""
+    return RecordDocument(**job_fields(record.job, listed=False), timeline=timeline(record))
+
+
+def timeline(record: Record) -> list[Entry]:
+    """Merge what is known about a job by time; what is still due comes at its own time."""
+    entries: list[tuple[int, Entry]] = []
+    if record.submission is not None:
+        entries.append((record.job.created_at, _submission(record.job, record.submission)))
+    for callback in record.callbacks:
+        at = callback.received_at
+        entries.append((at, CallbackEntry(at=timestamp(at), callback=callback_document(callback))))
+    entries += ((one.started_at, attempt_entry(one)) for one in record.attempts)
+    for dispatch in record.dispatches:
+        at = dispatch.created_at
+        entries.append((at, DispatchEntry(at=timestamp(at), dispatch=dispatch_document(dispatch))))
+    entries += ((one.run_at, _due(one)) for one in record.due)
+    return [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
+
+
+def attempt_entry(attempt: Attempt) -> AttemptEntry:
+    """Describe a finished run of a step or of a handler."""
+    # A replay's code is the id of the replay; everywhere else a code says why.
+    replay_id = attempt.code if attempt.code and is_id(attempt.code, "rpl") else attempt.replay_id
+    return AttemptEntry(
+        at=timestamp(attempt.started_at),
+        id=attempt.id,
+        step=attempt.step,
+        number=attempt.number,
+        duration_ms=attempt.duration_ms,
+        outcome=attempt.outcome,
+        code=attempt.code,
+        handler=attempt.handler or None,
+        replay_id=replay_id or None,
+        detail={key: masked_detail(value) for key, value in attempt.detail.items()},
+    )
+
+
+def _submission(job: Job, submission: Submission) -> SubmissionEntry:
+    return SubmissionEntry(
+        at=timestamp(job.created_at),
+        idempotency_key=submission.idempotency_key,
+        answer_status=submission.answer_status,
+    )
+
+
+def _due(due: Due) -> DueEntry:
+    return DueEntry(
+        at=timestamp(due.run_at),
+        step=due.step,
+        attempt=due.attempt,
+        failures=due.failures,
+        running=due.owner is not None,
+        expires_at=moment(due.expires_at),
+    )
