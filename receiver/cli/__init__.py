@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "handlers": ("handlers", "List the handlers that get completions, and forget one that is gone."),
     "tail": ("tail", "Follow callbacks, requests and handlers live."),
     "verify": ("verify", "Say whether a message is a provider's, and if not, why."),
-    "sign": ("verify", "Print the headers with which a provider would sign a message."),
+    "sign": ("sign", "Print the headers with which a provider would sign a message."),
     "send": ("send", "Send a callback as a provider would, or deliberately wrong."),
     "providers": ("providers", "List, show and check provider descriptions."),
     "config": ("config", "Show the settings and where they come from."),
