@@ -17,9 +17,12 @@ from .generated import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 #: Where codes are written without ``code=``: tables of guesses, notes of a move.
-_BY_POSITION = tuple(f"core/{name}.py" for name in ("alteration", "diagnosis", "guess", "transition"))
+_BY_POSITION = tuple(
+    f"core/{name}.py" for name in ("alteration", "diagnosis", "encoding", "guess", "transition")
+)
 _WORD = re.compile(r"[a-z]+(_[a-z]+)+")
 _IN_SQL = re.compile(r"error_code = '(\w+)'")
 _NO_CODES = {*Scheme.__struct_fields__, "header_token"}
@@ -30,6 +33,11 @@ _OF_HANDLERS = {"Discard", "Retry"}
 def codes() -> set[str]:
     """Every code that is written out in the package."""
     return set(_literals()) | {name for name, _ in errors()}
+
+
+def is_written(code: str) -> bool:
+    """Whether *code* stands anywhere in the source."""
+    return any(re.search(rf"""["']{code}["']""", path.read_text(encoding="utf-8")) for path in _files())
 
 
 def errors() -> Iterator[tuple[str, ReceiverError]]:
@@ -53,9 +61,7 @@ def leaving() -> dict[str, set[tuple[int, int]]]:
 
 
 def _literals() -> Iterator[str]:
-    for path in (ROOT / "receiver").rglob("*.py"):
-        if "simulator" in path.parts:
-            continue
+    for path in _files():
         text = path.read_text(encoding="utf-8")
         yield from _IN_SQL.findall(text)
         tree = ast.parse(text)
@@ -99,9 +105,12 @@ def _texts(node: ast.expr | None) -> Iterator[str]:
 
 
 def _trees() -> Iterator[ast.Module]:
-    for path in (ROOT / "receiver").rglob("*.py"):
-        if "simulator" not in path.parts:
-            yield ast.parse(path.read_text(encoding="utf-8"))
+    for path in _files():
+        yield ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _files() -> Iterator[Path]:
+    return (path for path in (ROOT / "receiver").rglob("*.py") if "simulator" not in path.parts)
 
 
 def _kinds() -> dict[str, type[ReceiverError]]:
