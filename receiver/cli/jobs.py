@@ -142,15 +142,16 @@ async def poll(*, id_: str, as_json: bool) -> None:
     """Ask the provider about a job now.
 
     The question is asked by this process, whenever the next one is due; if it ended the job, the result is
-    fetched and the serving process runs the handlers.
+    fetched and the serving process runs the handlers. A job that timed out or expired is asked about too: what
+    the provider still has replaces that end.
     """
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
         if not await _look(running, job_id):
             job = await running.store.job(job_id)
             note(
-                f"{job_id} has ended, so there is nothing to ask."
-                if job.state.ended
+                f"{job_id} has ended by its provider's word, so there is nothing to ask."
+                if job.state.ended and job.state not in {JobState.TIMED_OUT, JobState.EXPIRED}
                 else f"{job_id} cannot be asked about now: it is being submitted, or somebody asks already."
             )
         show_job(await running.store.job(job_id), as_json=as_json)

@@ -147,7 +147,7 @@ def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> 
     named = seen.response_url or seen.result_url
     elsewhere = named is not None and job.response_url is not None and named != job.response_url
     return Admission(
-        verdict=_ACCEPTED if move.look_now else _DUPLICATE,
+        verdict=_ACCEPTED if move.look_now and move.note is None else _DUPLICATE,
         code=move.note,
         move=move,
         candidate_id=seen.remote_id if job.remote_id is None else None,

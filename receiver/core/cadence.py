@@ -1,12 +1,19 @@
 """When to ask a provider about a job: first, next, and after a failure."""
 
+from typing import Final
+
 from receiver.core.model import DAY, MINUTE, SECOND, Delivery, Due, Job, JobState
 from receiver.core.provider import Provider
 from receiver.core.retry import Backoff
+from receiver.core.transition import FOLLOWED, expires_at, followed_until, late_look
 
 #: Failing answers are asked again forever, up to the deadline; only the wait grows.
 FAILING = Backoff(first=2 * SECOND, longest=5 * MINUTE, attempts=1_000_000)
-_SOONEST = 100
+_SOONEST: Final = 100
+#: The last look before the deadline is planned so long ahead of it, or a tenth of the job's time if that is less.
+_AHEAD: Final = MINUTE
+#: While a result waits that is going to be deleted, half of the time that is left is waited, but at least so long.
+_HURRIED: Final = 30 * SECOND
 
 
 def first_look(provider: Provider, job: Job, *, now: int) -> int:
@@ -14,8 +21,12 @@ def first_look(provider: Provider, job: Job, *, now: int) -> int:
     if provider.poll is None:
         return job.deadline_at
     if job.delivery is Delivery.NONE or provider.callback is None:
-        return min(now + provider.poll.every, job.deadline_at)
-    return min(now + provider.callback.expected, job.deadline_at)
+        wait = int(provider.poll.every)
+    else:
+        wait = int(provider.callback.expected)
+    # Two looks are to fit into the time that the job has, and into the time that a result is kept.
+    wait = min([wait, (job.deadline_at - job.created_at) // 2, *([job.keep_ms // 2] if job.keep_ms else [])])
+    return min(now + wait, job.deadline_at)
 
 
 def next_look(
@@ -28,17 +39,49 @@ def next_look(
     wait: int | None = None,
     failed: bool = False,
 ) -> int:
-    """When to ask again, never past the deadline; *jitter* is in [0, 1), *wait* is what the provider asked for."""
-    if provider.poll is None:
-        pause = DAY
-    elif failed:
-        pause = FAILING.wait(due.failures + 1, jitter=jitter)
+    """When to ask again; *jitter* is in [0, 1), *wait* is what the provider asked for.
+
+    An open job is asked about shortly before its deadline, and at it.
+    """
+    pause = (
+        FAILING.wait(due.failures + 1, jitter=jitter) if failed else _pause(provider, job, due, now, jitter)
+    )
+    when = now + max(pause if wait is None else max(wait, _SOONEST), _SOONEST)
+    if job.state.ended:
+        return when
+    if job.state is JobState.FETCHING:
+        # While a result waits at the provider its retention bounds the job, not the deadline.
+        deleted_at = expires_at(job)
+        if deleted_at is None or now >= deleted_at:
+            return when
+        return min(when, now + max((deleted_at - now) // 2, _HURRIED))
+    return _before_deadline(job, when, now=now, asked=wait is not None)
+
+
+def _pause(provider: Provider, job: Job, due: Due, now: int, jitter: float) -> int:
+    """How long to wait after an answer that was not the end."""
+    since = max(followed_until(job) - FOLLOWED, (job.succeeded_at or 0) if not job.state.ended else 0)
+    # Somebody has said that the job is done: at first its provider is asked again soon, then less and less.
+    followed = max(now - since, SECOND) if now < since + FOLLOWED else None
+    if job.state.ended:
+        late = late_look(job, now=now)
+        regular = DAY if late is None else late - now
+    elif provider.poll is None:
+        return DAY
     else:
         looks = min(max(due.attempt - 1, 0), 64)
-        pause = int(min(provider.poll.every * provider.poll.factor**looks, provider.poll.longest))
-        pause -= int(pause * jitter / 10)
-    when = now + max(pause if wait is None else max(wait, _SOONEST), _SOONEST)
-    # While a result waits at the provider its retention bounds the job; past the deadline, its last wake-up.
-    if job.state is JobState.FETCHING or job.state.ended:
+        regular = int(min(provider.poll.every * provider.poll.factor**looks, provider.poll.longest))
+        if job.keep_ms is not None:
+            regular = min(regular, max(job.keep_ms // 3, SECOND))
+        regular -= int(regular * jitter / 10)
+    return regular if followed is None else min(regular, followed)
+
+
+def _before_deadline(job: Job, when: int, *, now: int, asked: bool) -> int:
+    if when < job.deadline_at:
         return when
-    return min(when, max(job.deadline_at, now + _SOONEST))
+    ahead = job.deadline_at - min(_AHEAD, (job.deadline_at - job.created_at) // 10)
+    if not asked and now + _SOONEST < ahead:
+        return ahead
+    # Past the deadline the provider has given no answer, and is asked again as after any other failure.
+    return job.deadline_at if now < job.deadline_at else when

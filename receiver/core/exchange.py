@@ -103,6 +103,9 @@ class Seen(Value, frozen=True, kw_only=True):
     """The provider answered about the job."""
 
     seen: Observation
+    #: Where the result is stored, or to be stored with this, if it came along; and the result itself, in that case.
+    held: Held | None = None
+    content: bytes | None = None
 
 
 class Fetched(Value, frozen=True, kw_only=True):

@@ -23,9 +23,9 @@ class JobState(StrEnum):
 
     #: Recorded; left by the provider's answer, by a callback that overtakes it, or by the deadline.
     SUBMITTING = "submitting"
-    #: Accepted by the provider; left by any observation or the deadline.
+    #: Accepted by the provider; left by any observation, or by a look at the deadline that brings none.
     SUBMITTED = "submitted"
-    #: The provider says that it works on it; left by a terminal observation or the deadline.
+    #: The provider says that it works on it; left by a terminal observation, or as above.
     RUNNING = "running"
     #: The provider says that it succeeded, the result is not here yet; left by the fetch or retention.
     FETCHING = "fetching"
@@ -35,9 +35,9 @@ class JobState(StrEnum):
     FAILED = "failed"
     #: The provider says that the job was canceled.
     CANCELED = "canceled"
-    #: The provider deleted the result before it could be fetched.
+    #: The provider deleted the result before it could be fetched; a person's look may still find it.
     EXPIRED = "expired"
-    #: The deadline passed without a word; a later authenticated outcome replaces it once.
+    #: The deadline passed, and a look at it brought no outcome; a later authenticated one replaces it once.
     TIMED_OUT = "timed_out"
 
     @property
@@ -261,6 +261,8 @@ class Due(Value, frozen=True, kw_only=True):
     result_url: str | None = None
     #: An id that only a wake-up named: believed once the provider itself answers to it.
     candidate_id: str | None = None
+    #: Since when something has spoken for the job's end that is not believed at once.
+    doubt_since: int | None = None
 
 
 class Dispatch(Value, frozen=True, kw_only=True):

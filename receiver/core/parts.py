@@ -275,6 +275,8 @@ class Fetch(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     single_use: bool = False
     #: Whether the address, when its origin is listed, wants our credentials.
     authenticated: bool = True
+    #: For so long a 404 is asked again that comes after success and within retention, at the status or the result.
+    patience: Duration = Duration(2 * MINUTE)
 
 
 class Cancel(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,16 +8,22 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from receiver.core.model import DAY, Failure, Held, Job, JobState, Observation, Source, Value
+from receiver.core.identity import made_at
+from receiver.core.model import DAY, HOUR, MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
 
-#: How long a result of unknown retention is worth asking for.
-UNKNOWN_RETENTION = 3 * DAY
+#: How long we guess that a provider keeps a result, where it does not say; it ends nothing by itself.
+UNKNOWN_RETENTION: Final = 3 * DAY
+#: How long a wake-up is followed until what the provider says agrees with it.
+FOLLOWED: Final = 5 * MINUTE
+#: A job that timed out is looked at again after at least, and at most, so long.
+_RARELY: Final = (10 * MINUTE, 12 * HOUR)
 # Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module, and a
 # callback asks for twenty of them. 3.12 does not (https://docs.python.org/3.12/whatsnew/3.12.html, "Removed",
 # gh-95083, read 2026-11-22).
 _SUCCEEDED: Final = JobState.SUCCEEDED
 _FETCHING: Final = JobState.FETCHING
 _TIMED_OUT: Final = JobState.TIMED_OUT
+_EXPIRED: Final = JobState.EXPIRED
 _POLL: Final = Source.POLL
 
 
@@ -31,6 +37,8 @@ class Move(Value, frozen=True, kw_only=True):
     completed: bool = False
     #: Whether it is the one late outcome that may follow ``timed_out``.
     late: bool = False
+    #: Whether it is the result of a job that we took for *expired*, found because a person asked again.
+    found: bool = False
     #: Whether to ask the provider now rather than at the next regular time.
     look_now: bool = False
     #: Where the result waits, where the observation named an address.
@@ -50,7 +58,7 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
     The first terminal observation wins; what comes later is evidence and changes nothing, except that one
     late outcome replaces ``timed_out``.
     """
-    if settled(job):
+    if settled(job) and not _found_again(job, seen, source):
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
     known = _with_addresses(job, seen)
@@ -98,43 +106,39 @@ def woken(job: Job, *, callback_id: str, most: int) -> Move:
         return Move(job=job, note="already_ended")
     if job.callbacks >= most:
         return Move(job=job, note="look_pending")
-    if job.woken_by is not None:
-        # The look may be under way, and what it hears older than this: it is noted whom the next one answers.
-        return Move(job=replace(job, woken_by=callback_id), changed=True, note="look_pending")
-    return Move(job=replace(job, woken_by=callback_id), changed=True, look_now=True)
+    # The look that an earlier one asked for may be under way, and what it hears older than this; or it was made, the
+    # provider was not so far yet, and it is still followed. Either way this one is looked at now, or right after.
+    note = None if job.woken_by is None else "look_pending"
+    return Move(job=replace(job, woken_by=callback_id), changed=True, look_now=True, note=note)
 
 
-def overdue(job: Job, *, now: int) -> Move | None:
-    """End a job whose time is up: *timed_out* by its deadline, or *expired* by the provider's retention."""
-    if job.state.ended:
-        return None
-    if job.state is _FETCHING:
-        if now < (job.succeeded_at or now) + (job.keep_ms or UNKNOWN_RETENTION):
-            return None
-        error = Failure(code="result_unreachable", text="The result could not be fetched while it was kept.")
-        return _end(job, JobState.EXPIRED, source=Source.DEADLINE, now=now, error=error)
-    if now < job.deadline_at:
-        return None
+def followed_until(job: Job) -> int:
+    """Until when a wake-up is followed that the provider's word does not bear out yet; 0 without one."""
+    return 0 if job.woken_by is None else made_at(job.woken_by) + FOLLOWED
+
+
+def timed_out(job: Job, *, now: int) -> Move:
+    """The deadline has passed, and nobody knows better."""
     error = Failure(code="deadline_passed", text="No outcome was seen before the deadline.")
     return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
-def gone(job: Job, *, source: Source, now: int) -> Move | None:
-    """The provider answers that it knows no such result: *expired*, if it can have been deleted at all.
+def unreachable(job: Job, *, now: int) -> Move:
+    """The provider has deleted the result by now, and it was never there for us."""
+    error = Failure(code="result_unreachable", text="The result could not be fetched while it was kept.")
+    return _end(job, _EXPIRED, source=Source.DEADLINE, now=now, error=error)
 
-    A 404 alone proves nothing (a job may not be visible yet), so it counts only after authenticated success
-    or past the provider's retention.
-    """
-    if job.state is _FETCHING or job.succeeded_at is not None or _past_retention(job, now):
-        error = Failure(code="result_expired", text="The provider deleted the result before it was fetched.")
-        return _end(job, JobState.EXPIRED, source=source, now=now, error=error)
-    return None
+
+def gone(job: Job, *, source: Source, now: int) -> Move:
+    """The provider has told for long enough that it knows no such result: it was deleted."""
+    error = Failure(code="result_expired", text="The provider deleted the result before it was fetched.")
+    return _end(job, _EXPIRED, source=source, now=now, error=error)
 
 
 def lost(job: Job, *, source: Source, now: int) -> Move:
     """A single-use result was begun and not stored, and the provider has no fresh address for it."""
     error = Failure(code="result_lost", text="A single-use result was lost between its fetch and the store.")
-    return _end(job, JobState.EXPIRED, source=source, now=now, error=error)
+    return _end(job, _EXPIRED, source=source, now=now, error=error)
 
 
 def abandoned(job: Job, *, now: int) -> Move:
@@ -145,17 +149,32 @@ def abandoned(job: Job, *, now: int) -> Move:
     return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
-def worth_looking(job: Job, *, failed: bool, now: int) -> bool:
-    """Say whether a look that ended nothing is followed by another; *failed*: the provider gave no answer.
+def late_look(job: Job, *, now: int) -> int | None:
+    """When to ask again about a job that timed out: ever more rarely, while its provider may have the result.
 
-    A job that timed out is looked at only because a callback asked for it: until the provider has answered,
-    and where it answered that it succeeded, until the result is here. Retention bounds both.
+    ``None`` once it cannot have it any more, by the documented retention, or by our guess where there is none.
     """
-    if job.state is not _TIMED_OUT:
-        return not job.state.ended
-    start = job.succeeded_at or job.ended_at or now
-    waits = failed or job.succeeded_at is not None
-    return waits and now < start + (job.keep_ms or UNKNOWN_RETENTION)
+    if job.keep_from == "submission" and job.keep_ms is not None:
+        start = job.submitted_at or job.created_at
+    else:
+        start = job.succeeded_at or job.ended_at or now
+    keep = job.keep_ms or UNKNOWN_RETENTION
+    if now >= start + keep:
+        return None
+    soonest, latest = _RARELY
+    pause = max((now - (job.ended_at or now)) // 2, min(soonest, keep // 3))
+    return min(now + min(pause, latest), start + keep)
+
+
+def worth_looking(job: Job, *, named: bool, now: int) -> bool:
+    """Say whether a look that ended nothing is followed by another; *named*: it found where the result is.
+
+    A job that timed out is looked at while its provider may have the result, and while a wake-up is followed. One that
+    has ended otherwise is looked at only because a person asked for it.
+    """
+    if not job.state.ended or named:
+        return True
+    return job.state is _TIMED_OUT and (late_look(job, now=now) is not None or now < followed_until(job))
 
 
 def expires_at(job: Job) -> int | None:
@@ -169,7 +188,7 @@ def expires_at(job: Job) -> int | None:
 def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
     if held is not None:
         return _end(job, _SUCCEEDED, source=source, now=now, held=held)
-    state = job.state if job.state is _TIMED_OUT else _FETCHING
+    state = job.state if job.state.ended else _FETCHING
     news = job.state is not _FETCHING and job.succeeded_at is None
     return Move(
         job=replace(job, state=state, succeeded_at=job.succeeded_at or now),
@@ -205,7 +224,12 @@ def _end(
         error=error,
         woken_by=None,
     )
-    return Move(job=ended, changed=True, completed=True, late=late)
+    return Move(job=ended, changed=True, completed=True, late=late, found=job.state is _EXPIRED)
+
+
+def _found_again(job: Job, seen: Observation, source: Source) -> bool:
+    """Whether a job that we took for *expired* is told otherwise by its provider, which a person had us ask."""
+    return job.state is _EXPIRED and source is _POLL and seen.state is _SUCCEEDED
 
 
 def _with_addresses(job: Job, seen: Observation) -> Job:
@@ -217,7 +241,7 @@ def _with_addresses(job: Job, seen: Observation) -> Job:
     return replace(job, remote_id=remote_id, response_url=response_url, cancel_url=cancel_url)
 
 
-def _past_retention(job: Job, now: int) -> bool:
-    # Counted from a completion that nobody has seen, retention cannot be known to be over.
+def past_retention(job: Job, now: int) -> bool:
+    """Whether the documented retention is over; counted from a completion that nobody has seen, that is not known."""
     limit = expires_at(job)
     return limit is not None and now > limit

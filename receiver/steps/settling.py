@@ -3,13 +3,22 @@
 import random
 from collections.abc import Callable
 
+import structlog
+from msgspec.structs import replace
+
 from receiver.catalog import Catalog
+from receiver.core import exchange
 from receiver.core.cadence import next_look
+from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.looking import Finding, Interrupted, Lost, Nowhere, Unanswered, fails
 from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.storage.claims import Claimed
-from receiver.storage.settlements import Finding, LookSettled, timeline
+from receiver.storage.looks import LookSettled
+from receiver.storage.settlements import timeline
 from receiver.storage.store import Store
+
+log = structlog.get_logger(__name__)
 
 
 class Settling:
@@ -21,37 +30,21 @@ class Settling:
         self._clock = clock
         self._metrics = metrics
 
-    async def __call__(
-        self,
-        claimed: Claimed,
-        finding: Finding,
-        *,
-        step: str,
-        started: int,
-        outcome: str,
-        code: str | None,
-        wait: int | None,
-    ) -> Move | None:
-        """Settle what *claimed* came to; the move that it made, if any.
-
-        Args:
-            claimed: The look.
-            finding: What it found.
-            step: What the timeline calls it.
-            started: When it began.
-            outcome: What the timeline says came of it.
-            code: Why, if it failed.
-            wait: How many milliseconds the provider wants to be left alone; none if it did not say.
-        """
+    async def __call__(self, claimed: Claimed, finding: Finding, *, started: int) -> Move | None:
+        """Settle what *claimed* found, having begun at *started*; the move that it made, if any."""
         job, due, now = claimed.job, claimed.due, self._clock()
+        provider = self._catalog.named(job.provider)
+        # A look that a wake-up asked for fetches; one by the clock polls.
+        step = "fetch" if job.woken_by or due.result_url else "poll"
+        outcome, code = _told(finding)
         next_at = next_look(
-            self._catalog.named(job.provider),
+            provider,
             job,
             due,
             now=now,
             jitter=random.random(),
-            wait=wait,
-            failed=finding.failed,
+            wait=finding.wait if isinstance(finding, Pending | Unanswered) else None,
+            failed=fails(job, finding),
         )
         move = await self._store.settle_look(
             LookSettled(
@@ -69,10 +62,40 @@ class Settling:
                     number=due.attempt,
                 ),
                 # What was interrupted asked nobody anything, so there is nothing to wait for.
-                next_at=now if outcome == "interrupted" else next_at,
+                next_at=now if isinstance(finding, Interrupted) else next_at,
+                patience=int(provider.fetch.patience),
+                renewable=exchange.can_look(provider, job, replace(due, result_url=None)),
                 now=now,
             )
         )
-        if move is not None and move.completed:
+        self._metrics.step(step, job.provider, outcome)
+        ended = move is not None and move.completed
+        if move is not None and ended:
             self._metrics.settled(job.provider, move.job.settled_by or "", move.job.state)
+        log.log(
+            20 if ended or due.result_url or isinstance(finding, Unanswered) else 10,
+            "result_fetched" if due.result_url else "job_polled",
+            job=job.id,
+            provider=job.provider,
+            outcome=outcome,
+            code=code,
+            state=move.job.state if move is not None else None,
+        )
         return move
+
+
+def _told(finding: Finding) -> tuple[str, str | None]:
+    """What the timeline says came of a look, and why."""
+    match finding:
+        case Seen(seen=seen, coded=coded):
+            return str(seen.state or "running"), seen.error.code if seen.error else coded
+        case Pending() | Nowhere():
+            return "pending", None
+        case Gone(status=status):
+            return "gone", f"status_{status}"
+        case Unanswered(code=code):
+            return "failed", code
+        case Lost():
+            return "lost", "result_lost"
+        case Interrupted():
+            return "interrupted", None

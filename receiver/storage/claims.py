@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.core.identity import ATTEMPT, new_id
-from receiver.core.model import Attempt, Dispatch, Due, Job, Step, Value
-from receiver.core.urgency import BY_DELETION, LANES, NEAR_DELETION, in_turn
+from receiver.core.model import Attempt, Dispatch, Due, Job, JobState, Step, Value
+from receiver.core.urgency import ASKED, BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.nodes import Node, alive
@@ -141,15 +141,24 @@ def _due(tx: Transaction, item: Claim) -> list[list[Due]]:
 
 
 def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | None]:
-    """Claim the next look at single jobs; ``None`` where there is none, or where someone is at it."""
+    """Claim a look at single jobs, also at ones that timed out or expired.
+
+    ``None`` where someone is at it, or where there is nothing to look at.
+    """
     lock_jobs(tx, [item.job_id for item in items])
     answers: list[Claimed | None] = []
     for item in items:
         until = item.now + item.lease_ms
         params = {"owner": item.owner, "job_id": item.job_id, "now": item.now, "until": until}
+        job = load_jobs(tx, [item.job_id]).get(item.job_id)
+        if job is not None and job.state in {JobState.TIMED_OUT, JobState.EXPIRED}:
+            # Nothing may be planned for it any more; a person has it looked at all the same.
+            asked = Due(job_id=job.id, step=Step.LOOK, provider=job.provider, run_at=item.now, lane=ASKED)
+            tx.insert("due", rows.DUE, [rows.due_params(asked)], conflict="ON CONFLICT DO NOTHING")
         found = tx.run(_CLAIM_LOOK, params)
-        job = load_jobs(tx, [item.job_id]).get(item.job_id) if found else None
-        answers.append(None if job is None else Claimed(due=rows.due_of(found[0]), job=job, lapsed=False))
+        answers.append(
+            None if job is None or not found else Claimed(due=rows.due_of(found[0]), job=job, lapsed=False)
+        )
     return answers
 
 

@@ -15,13 +15,15 @@ from receiver.core import urgency
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import new_id
 from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
-from receiver.core.transition import Move, expires_at
+from receiver.core.transition import Move, expires_at, late_look
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 
 #: The replay id of the one late completion that may follow ``timed_out``: it keeps its dispatches apart from
 #: those that the time-out already made.
 LATE: Final = "late"
+#: That of a result which was found although its job had been taken for *expired*.
+FOUND: Final = "found"
 
 _DROP_PARTS = "DELETE FROM result_chunk WHERE job_id = :id AND part <> :part"
 # A row that is being worked on keeps its lease; what it is told meanwhile is looked at when it is settled.
@@ -144,7 +146,9 @@ class Ledger:
         if move.completed:
             self._ended[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
             self._looks.pop(job.id, None)
-            self.dispatch(job, now=now, replay_id=LATE if move.late else "")
+            self.dispatch(job, now=now, replay_id=LATE if move.late else FOUND if move.found else "")
+            if job.state is JobState.TIMED_OUT and (again := late_look(job, now=now)) is not None:
+                self.look(job, run_at=again)
         elif move.look_now:
             self.look(job, run_at=now, result_url=move.result_url, candidate_id=candidate_id)
 

@@ -210,7 +210,8 @@ def counts(tx: Transaction, now: int) -> dict[str, Any]:
     dead = tx.run("SELECT count(*) FROM dispatch WHERE state = 'dead'")[0]
     # A job with a callback URL is first looked at when its callback is overdue.
     silent = tx.run(
-        "SELECT provider, count((SELECT 1 FROM job WHERE id = job_id AND delivery <> 'none' AND callbacks = 0)) "
+        "SELECT provider, count((SELECT 1 FROM job WHERE id = job_id AND delivery <> 'none' AND callbacks = 0 "
+        "AND ended_at IS NULL)) "
         "FROM due WHERE step = 'look' AND attempt > 0 GROUP BY provider"
     )
     return {
@@ -243,8 +244,11 @@ def keys_used(tx: Transaction) -> list[tuple[str, str, int, int]]:
 
 
 def open_providers(tx: Transaction) -> list[str]:
-    """The providers for which something is still to be done."""
-    return [row[0] for row in tx.run(f"{_PROVIDERS} SELECT name FROM named WHERE name IS NOT NULL")]
+    """The providers of open jobs."""
+    return [
+        row[0]
+        for row in tx.run(f"{_PROVIDERS} SELECT name FROM named WHERE name IS NOT NULL AND {_HAS_OPEN}")
+    ]
 
 
 def open_key_ids(tx: Transaction) -> list[str]:
@@ -281,6 +285,10 @@ _PROVIDERS: Final = """
         UNION ALL SELECT (SELECT min(provider) FROM due WHERE provider > name) FROM named WHERE name IS NOT NULL)"""
 _DUE_IN_A_LANE: Final = " OR ".join(
     f"EXISTS (SELECT 1 FROM due WHERE provider = name AND lane = {lane} AND run_at <= :now)" for lane in LANES
+)
+_HAS_OPEN: Final = (
+    "EXISTS (SELECT 1 FROM due JOIN job ON job.id = due.job_id AND job.ended_at IS NULL "
+    "WHERE due.provider = name)"
 )
 _DUE_PROVIDERS: Final = f"{_PROVIDERS} SELECT name FROM named WHERE name IS NOT NULL AND ({_DUE_IN_A_LANE})"
 # Something is due for every open job: by that they are found among millions that have ended. A job for which two

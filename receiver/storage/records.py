@@ -14,8 +14,8 @@ from receiver.storage import rows
 from receiver.storage.arrivals import Receipt, adopt, decide, receipt, was_pruned
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
+from receiver.storage.dues import request_cancel
 from receiver.storage.ledger import Ledger
-from receiver.storage.settlements import request_cancel
 
 _SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key"
 

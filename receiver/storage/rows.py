@@ -50,7 +50,7 @@ CALLBACKS_OF: Final = (
 )
 DUE: Final = (
     "job_id, step, provider, run_at, expires_at, attempt, owner, failures, spent_url, result_url, candidate_id, lane, "
-    "urgent_at"
+    "urgent_at, doubt_since"
 )
 #: What is said of a dispatch that is new; nobody owns it, and it has not failed.
 NEW_DISPATCH: Final = "job_id, handler, replay_id, state, run_at, attempt, created_at"
@@ -242,6 +242,7 @@ def due_params(due: Due) -> Row:
         due.candidate_id,
         due.lane,
         due.urgent_at,
+        due.doubt_since,
     )
 
 
@@ -261,6 +262,7 @@ def due_of(row: Row) -> Due:
         candidate_id=row[10],
         lane=row[11],
         urgent_at=row[12],
+        doubt_since=row[13],
     )
 
 

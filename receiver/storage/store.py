@@ -13,6 +13,7 @@ from receiver.storage import (
     arrivals,
     claims,
     dispatches,
+    looks,
     nodes,
     queries,
     records,
@@ -26,13 +27,14 @@ from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, Leases, LookClaim
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.driver import Driver, Transaction
+from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
 from receiver.storage.reader import Reader
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.refusals import Refusal
 from receiver.storage.retention import Prune, Pruned
-from receiver.storage.settlements import CancelSettled, LookSettled, SubmitSettled
+from receiver.storage.settlements import CancelSettled, SubmitSettled
 from receiver.storage.sqlite import SQLite
 from receiver.storage.writer import Writer
 
@@ -186,7 +188,7 @@ class Store:
 
     async def settle_look(self, item: LookSettled) -> Move | None:
         """Settle a poll or fetch."""
-        move: Move | None = await self._writer.call(settlements.settle_looks, item)
+        move: Move | None = await self._writer.call(looks.settle_looks, item)
         return move
 
     async def settle_submit(self, item: SubmitSettled) -> Job:

@@ -113,6 +113,15 @@ def test_a_poll_asks_now(program: Program, submit: Callable[..., str]) -> None:
     assert "has ended" in again.err
 
 
+def test_a_poll_asks_about_a_job_that_was_given_up(program: Program, submit: Callable[..., str]) -> None:
+    """What timed out, by the clock or by hand, may be done at the provider: a person finds out, and has the result."""
+    job_id = submit("perplexity")
+    assert program.json("jobs", "abandon", job_id)["state"] == "timed_out"
+    time.sleep(0.4)
+    job = program.json("jobs", "poll", job_id)
+    assert (job["state"], job["settled_by"], job["error"]) == ("succeeded", "poll", None)
+
+
 def test_a_job_is_canceled_or_resubmitted_where_that_can_be(
     program: Program, submit: Callable[..., str]
 ) -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from receiver.core import transition
-from receiver.core.model import DAY, HOUR, Failure, Held, Job, JobState, Observation, Source
-from receiver.core.transition import UNKNOWN_RETENTION, Move, observe
+from receiver.core.identity import new_id
+from receiver.core.model import DAY, MINUTE, Failure, Held, Job, JobState, Observation, Source
+from receiver.core.transition import FOLLOWED, UNKNOWN_RETENTION, Move, observe
 from tests.core.making import NOW, job
 
 OPEN = [state for state in JobState if not state.ended]
@@ -107,7 +108,8 @@ def test_a_wake_up_only_asks_for_a_look(state: JobState) -> None:
     assert (move.look_now, move.changed, move.completed) == (wakes, wakes, False)
     assert move.job.state is state
     again = transition.woken(move.job, callback_id="cb_2", most=20)
-    assert not again.look_now
+    assert again.note == ("look_pending" if wakes else "already_ended")
+    assert again.look_now is wakes
     assert again.job == (replace(move.job, woken_by="cb_2") if wakes else move.job)
 
 
@@ -117,62 +119,21 @@ def test_wake_ups_are_heeded_only_so_often() -> None:
     assert not transition.woken(at(JobState.RUNNING, callbacks=20), callback_id="cb_1", most=20).look_now
 
 
-@pytest.mark.parametrize("state", OPEN)
-def test_the_deadline_ends_a_job_without_a_word(state: JobState) -> None:
-    """At the deadline, not before, an open job is timed out; one whose result waits is not."""
-    before = at(state, deadline_at=NOW + HOUR, keep_ms=2 * DAY)
-    assert transition.overdue(before, now=NOW + HOUR - 1) is None
-    move = transition.overdue(before, now=NOW + HOUR)
-    if state is JobState.FETCHING:
-        assert move is None
-        assert transition.overdue(before, now=NOW + 2 * DAY - 1) is None
-        move = transition.overdue(before, now=NOW + 2 * DAY)
-        assert move is not None
-        assert (move.job.state, move.completed) == (JobState.EXPIRED, True)
-    else:
-        assert move is not None
-        assert (move.job.state, move.completed, move.late) == (JobState.TIMED_OUT, True, False)
-        assert move.job.settled_by is Source.DEADLINE
-
-
-def test_a_result_of_unknown_retention_is_not_waited_for_forever() -> None:
-    """Every wait ends: without a known retention a fetch is given up after three days."""
-    before = at(JobState.FETCHING, keep_ms=None)
-    assert transition.overdue(before, now=NOW + UNKNOWN_RETENTION - 1) is None
-    assert transition.overdue(before, now=NOW + UNKNOWN_RETENTION) is not None
-
-
 @pytest.mark.parametrize("state", ENDED)
-def test_an_ended_job_is_never_overdue(state: JobState) -> None:
-    """Time ends a job once."""
-    assert transition.overdue(at(state), now=NOW + 9999 * DAY) is None
+def test_an_ended_job_is_not_given_up(state: JobState) -> None:
+    """A person ends a job once."""
     assert not transition.abandoned(at(state), now=NOW).completed
 
 
-@pytest.mark.parametrize("state", [*OPEN, JobState.TIMED_OUT])
-@pytest.mark.parametrize(
-    ("keep_from", "later", "past"),
-    [("completion", 9 * DAY, False), ("submission", 2 * DAY, False), ("submission", 4 * DAY, True)],
-)
-def test_a_404_proves_nothing_by_itself(state: JobState, keep_from: str, later: int, past: bool) -> None:  # noqa: FBT001
-    """It means expired only after an authenticated success, or past a retention that counts from submission."""
-    before = at(state, submitted_at=NOW, keep_ms=3 * DAY, keep_from=keep_from)
-    move = transition.gone(before, source=Source.POLL, now=NOW + later)
-    if past or state is JobState.FETCHING:
-        assert move is not None
-        assert (move.job.state, move.completed) == (JobState.EXPIRED, True)
-    else:
-        assert move is None
-
-
-def test_a_404_after_a_success_seen_late_is_the_end() -> None:
-    """The success of a job that had timed out was seen: a 404 then means that its result is gone."""
-    late = observe(
-        at(JobState.TIMED_OUT), Observation(state=JobState.SUCCEEDED), source=Source.POLL, now=NOW
-    ).job
-    move = transition.gone(late, source=Source.POLL, now=NOW)
-    assert move is not None
-    assert (move.job.state, move.late) == (JobState.EXPIRED, True)
+@pytest.mark.parametrize("source", Source)
+def test_a_result_that_is_found_after_all_replaces_expired(source: Source) -> None:
+    """A look that a person asked for finds it, once; whoever else says so is too late."""
+    out = at(JobState.EXPIRED, succeeded_at=NOW)
+    move = observe(out, Observation(state=JobState.SUCCEEDED), source=source, now=NOW + 1, held=HELD)
+    found = source is Source.POLL
+    assert (move.completed, move.found, move.late) == (found, found, False)
+    assert move.job.state is (JobState.SUCCEEDED if found else JobState.EXPIRED)
+    assert not observe(out, Observation(state=JobState.FAILED), source=source, now=NOW + 1).changed
 
 
 def test_who_settled_it() -> None:
@@ -199,16 +160,37 @@ def test_a_named_address_asks_for_a_fetch_again_and_is_no_news() -> None:
     assert (bare.changed, bare.look_now) == (False, False)
 
 
-def test_a_job_that_timed_out_is_not_looked_at_forever() -> None:
-    """A look that a late wake-up asked for ends with the provider's answer, a fetch with the retention."""
-    out = at(JobState.TIMED_OUT, keep_ms=2 * DAY)
-    assert not transition.worth_looking(out, failed=False, now=NOW)
-    assert transition.worth_looking(out, failed=True, now=NOW + 2 * DAY - 1)
-    assert not transition.worth_looking(out, failed=True, now=NOW + 2 * DAY)
-    waits = replace(out, succeeded_at=NOW + DAY)
-    assert transition.worth_looking(waits, failed=False, now=NOW + 3 * DAY - 1)
-    assert not transition.worth_looking(waits, failed=False, now=NOW + 3 * DAY)
-    assert all(transition.worth_looking(at(state), failed=False, now=NOW + 9 * DAY) for state in OPEN)
+@pytest.mark.parametrize(
+    ("changes", "until"),
+    [
+        ({"keep_ms": 2 * DAY}, NOW + 2 * DAY),
+        ({"keep_ms": None}, NOW + UNKNOWN_RETENTION),
+        ({"keep_ms": 2 * DAY, "succeeded_at": NOW + DAY}, NOW + 3 * DAY),
+        ({"keep_ms": 2 * DAY, "keep_from": "submission", "submitted_at": NOW - DAY}, NOW + DAY),
+        ({"keep_ms": 6 * MINUTE}, NOW + 6 * MINUTE),
+    ],
+)
+def test_a_job_that_timed_out_is_looked_at_ever_more_rarely(changes: dict[str, object], until: int) -> None:
+    """While its provider may have the result, and once more when that ends; then no more."""
+    out = at(JobState.TIMED_OUT, **changes)
+    now, looks = NOW, list[int]()
+    while (following := transition.late_look(out, now=now)) is not None:
+        looks.append(following - now)
+        now = following
+    assert now == until
+    assert looks[:-1] == sorted(looks[:-1])
+    assert 2 <= len(looks) <= 24
+    assert transition.worth_looking(out, named=False, now=until - 1)
+    assert not transition.worth_looking(out, named=False, now=until)
+    assert transition.worth_looking(out, named=True, now=until)
+
+
+def test_a_wake_up_is_followed_for_minutes() -> None:
+    """Also where nobody would ask any more; then it is let be."""
+    out = at(JobState.TIMED_OUT, keep_ms=1, woken_by=new_id("cb", NOW + DAY))
+    assert transition.worth_looking(out, named=False, now=NOW + DAY + FOLLOWED - 1)
+    assert not transition.worth_looking(out, named=False, now=NOW + DAY + FOLLOWED)
+    assert all(transition.worth_looking(at(state), named=False, now=NOW + 9 * DAY) for state in OPEN)
 
 
 def test_expiry_counts_from_what_the_description_says() -> None:
@@ -240,7 +222,9 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         [
             lambda job, now: transition.refused(job, Failure(code="x"), now=now),
             lambda job, _: transition.woken(job, callback_id="cb_1", most=20),
-            lambda job, now: transition.overdue(job, now=now),
+            # As in the store: only a look at an open job may end it by a clock.
+            lambda job, now: None if job.state.ended else transition.timed_out(job, now=now),
+            lambda job, now: None if job.state.ended else transition.unreachable(job, now=now),
             lambda job, now: transition.abandoned(job, now=now),
             lambda job, _: transition.submission_unknown(job),
             # As in the store: a look at a job that ended in any other way is fenced off.
@@ -256,7 +240,10 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 
 @given(st.lists(st.tuples(STEPS, st.integers(0, DAY)), max_size=30))
 def test_a_job_completes_once(steps: list[tuple[Step, int]]) -> None:
-    """Whatever is observed in whatever order: states move right; one completion, or after a time-out one more."""
+    """Whatever is observed in whatever order: states move right; one completion, or after a time-out one more.
+
+    A result that is found after *expired* is one more again.
+    """
     current, now, completions = job(), NOW, list[Move]()
     for step, later in steps:
         now += later
@@ -271,7 +258,9 @@ def test_a_job_completes_once(steps: list[tuple[Step, int]]) -> None:
         if move.completed:
             completions.append(move)
         current = move.job
-    assert [move.late for move in completions] in ([], [False], [False, True])
-    if len(completions) == 2:
-        assert completions[0].job.state is JobState.TIMED_OUT
-        assert completions[1].job.state is not JobState.TIMED_OUT
+    ends = [move.job.state for move in completions]
+    assert len(ends) == len(set(ends)) <= 3
+    assert [move.late for move in completions[1:]] == [end is JobState.TIMED_OUT for end in ends[:-1]]
+    assert [move.found for move in completions[1:]] == [end is JobState.EXPIRED for end in ends[:-1]]
+    assert not any(move.late or move.found for move in completions[:1])
+    assert JobState.EXPIRED not in ends[:-1] or ends[-1] is JobState.SUCCEEDED

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from receiver import Job, JobState, Receiver
-from receiver.core.model import Source, Verdict
+from receiver.core.model import MINUTE, Source, Verdict
 from receiver.simulator.front import ReceivedRequest
 
 from .hurry import PACE, hurried
@@ -92,8 +92,8 @@ async def test_an_answer_that_is_too_large_is_not_taken(world: World) -> None:
     """Over RECEIVER_MAX_RESULT: `result_too_large` in the timeline, and the job has not succeeded by it."""
     world.environ["RECEIVER_MAX_RESULT"] = "100000"
     world.simulator.faults("perplexity", {"name": "huge_body", "size": 1_000_000})
-    async with hurried(world) as receiver:
-        job = await receiver.submit("perplexity", REQUESTS["perplexity"], deadline=10)
+    async with hurried(world, pace=200) as receiver:
+        job = await receiver.submit("perplexity", REQUESTS["perplexity"], deadline=60)
         done = await ended(receiver, job)
         assert ("poll", "failed", "result_too_large") in await looks(world, receiver, job)
         assert (done.state, done.held) == (JobState.TIMED_OUT, None)
@@ -161,10 +161,10 @@ async def test_a_failed_job_ends_with_the_providers_reason(world: World, provide
 
 
 async def test_a_failure_that_is_not_documented_ends_at_the_deadline(world: World) -> None:
-    """NetNut shows no failure: an answer that is neither success nor processing is asked again until then."""
+    """NetNut shows no failure: an answer that is neither success nor processing is asked again, past it for a while."""
     world.simulator.faults("netnut", "failed")
-    async with hurried(world) as receiver:
-        job = await ended(receiver, await receiver.submit("netnut", NETNUT, deadline=10))
+    async with hurried(world, pace=200) as receiver:
+        job = await ended(receiver, await receiver.submit("netnut", NETNUT, deadline=60))
         assert job.state is JobState.TIMED_OUT
         assert ("fetch", "failed", "status_500") in await looks(world, receiver, job)
 
@@ -319,17 +319,18 @@ async def test_a_wake_up_during_a_look_is_followed_by_another_look(world: World,
 # -- bounds ------------------------------------------------------------------------------------------------
 
 
-async def test_nothing_is_asked_after_the_deadline(world: World) -> None:
-    """The deadline ends the job as timed out; the provider hears no more about it."""
+async def test_after_the_deadline_is_asked_rarely(world: World) -> None:
+    """The deadline ends the job as timed out; the provider hears no more about it for ten minutes."""
     world.simulator.faults("perplexity", "never")
     async with hurried(world) as receiver:
         job = await ended(receiver, await receiver.submit("perplexity", REQUESTS["perplexity"], deadline=2))
         assert (job.state, job.settled_by) == (JobState.TIMED_OUT, Source.DEADLINE)
         before = len(world.simulator.requests("perplexity"))
-        assert before <= 3
+        assert before <= 4
         await asyncio.sleep(3 / PACE)
         assert len(world.simulator.requests("perplexity")) == before
-        assert (await world.record(receiver, job)).due == []
+        assert job.ended_at is not None
+        assert [one.run_at for one in (await world.record(receiver, job)).due] == [job.ended_at + 10 * MINUTE]
 
 
 async def test_polls_keep_to_their_cadence(world: World) -> None:

@@ -14,6 +14,7 @@ from receiver.core.model import Source, Verdict
 from receiver.simulator import Simulator, SimulatorSettings
 from receiver.storage.queries import Page
 
+from .hurry import hurried
 from .world import REQUESTS, World, ended, until
 
 SETTLED_BY = {
@@ -174,10 +175,11 @@ async def test_without_a_public_url_a_job_is_polled(world: World) -> None:
 async def test_a_success_after_timed_out_still_reaches_the_handlers(world: World) -> None:
     """`timed_out` is no outcome: a genuine one that comes later replaces it once and is dispatched."""
     seen: list[Job] = []
-    world.simulator.faults("perplexity-webhook", {"name": "late", "seconds": 2})
+    world.simulator.faults("perplexity-webhook", "never")
     async with world.receiver(collecting(seen)) as receiver:
         job = await receiver.submit("perplexity-webhook", REQUESTS["perplexity-webhook"], deadline=0.6)
         assert (await ended(receiver, job)).state is JobState.TIMED_OUT
+        world.simulator.release(world.simulator.jobs("perplexity-webhook")[0].id)
 
         async def replaced() -> bool:
             return (await receiver.job(job.id)).state is JobState.SUCCEEDED
@@ -201,9 +203,9 @@ async def test_a_single_use_result_is_fetched_once_and_kept(world: World) -> Non
 
 
 async def test_an_expired_result_ends_the_job_as_expired(world: World) -> None:
-    """A provider that deleted the result after it said that it succeeded makes the job expired."""
+    """A provider that answers 404 for two minutes after it said that it succeeded makes the job expired."""
     world.simulator.faults("perplexity-webhook", "expired", "lost")
-    async with world.receiver() as receiver:
+    async with hurried(world, pace=100) as receiver:
         job = await receiver.submit("perplexity-webhook", REQUESTS["perplexity-webhook"])
         remote = world.simulator.jobs("perplexity-webhook")[0].id
         secret = receiver.running.keys.job_secret(

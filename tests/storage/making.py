@@ -12,6 +12,7 @@ import pytest
 from receiver.core.admission import examine, terms_for
 from receiver.core.identity import CALLBACK, JOB, new_id
 from receiver.core.keyform import load_key
+from receiver.core.looking import Finding
 from receiver.core.message import Message, lowered
 from receiver.core.model import (
     HOUR,
@@ -37,9 +38,10 @@ from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, Leases
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.driver import Driver, Transaction
+from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node
 from receiver.storage.records import NewJob, Readmission
-from receiver.storage.settlements import Finding, LookSettled, SubmitSettled, timeline
+from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.store import Store
 from tests.core.making import LARGEST, NOW, SIGNED, acme, job
 
@@ -244,7 +246,13 @@ class Desk:
         )
 
     async def settle(
-        self, claimed: Claimed, finding: Finding, *, at: int, next_at: int | None = None
+        self,
+        claimed: Claimed,
+        finding: Finding,
+        *,
+        at: int,
+        next_at: int | None = None,
+        renewable: bool = True,
     ) -> Move | None:
         """Settle a look."""
         return await self.store.settle_look(
@@ -255,15 +263,17 @@ class Desk:
                 finding=finding,
                 log=log_of(claimed.due, "looked", at),
                 next_at=next_at or at + MINUTE,
+                patience=2 * MINUTE,
+                renewable=renewable,
                 now=at,
             )
         )
 
-    async def look(self, *, at: int, provider: str = "acme", **finding: Any) -> Move | None:  # noqa: ANN401
+    async def look(self, finding: Finding, *, at: int, provider: str = "acme") -> Move | None:
         """Claim the one look that is due and settle it."""
         (claimed,) = await self.claim(at=at, provider=provider)
         assert claimed.due.step is Step.LOOK
-        return await self.settle(claimed, Finding(**finding), at=at)
+        return await self.settle(claimed, finding, at=at)
 
     async def work(
         self, handler: str, *, at: int, owner: str = "node", limit: int = 10

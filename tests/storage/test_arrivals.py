@@ -6,9 +6,9 @@ import random
 import pytest
 
 from receiver.core.admission import MOST_KEPT, terms_for
+from receiver.core.exchange import Pending, Seen
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step, Verdict
 from receiver.storage.arrivals import HOLD, TOKEN_LIFE, Quota
-from receiver.storage.settlements import Finding
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, FAILED, WIDE, Desk, Wish, arrival, callback, held_in, new_job
 
@@ -84,7 +84,7 @@ async def test_a_race_of_callback_and_poll_has_one_winner(desk: Desk, first: str
     await desk.register(HandlerSpec(name="h", state="any"))
     one = await desk.submitted()
     (claimed,) = await desk.claim(at=NOW + MINUTE)
-    finding = Finding(seen=Observation(state=JobState.SUCCEEDED), held=held_in(b"1", 1), content=b"1")
+    finding = Seen(seen=Observation(state=JobState.SUCCEEDED), held=held_in(b"1", 1), content=b"1")
     if first == "poll":
         move = await desk.settle(claimed, finding, at=NOW + MINUTE)
         assert move is not None
@@ -109,7 +109,7 @@ async def test_callback_and_poll_at_the_same_moment(desk: Desk) -> None:
     await desk.register(HandlerSpec(name="h", state="any"))
     jobs = [await desk.submitted(remote_id=f"r{n}") for n in range(20)]
     claimed = {c.job.id: c for c in await desk.claim(at=NOW + MINUTE, limit=50)}
-    finding = Finding(seen=Observation(state=JobState.CANCELED))
+    finding = Seen(seen=Observation(state=JobState.CANCELED))
     wishes: list[Wish] = [desk.call(one, FAILED, at=NOW + MINUTE) for one in jobs]
     wishes += [desk.settle(claimed[one.id], finding, at=NOW + MINUTE) for one in jobs]
     random.shuffle(wishes)
@@ -273,15 +273,16 @@ async def test_an_open_job_keeps_its_token(desk: Desk) -> None:
 
 
 async def test_many_wake_ups_make_one_look(desk: Desk) -> None:
-    """It is due at once, its outcome is not theirs, and only the first twenty are heeded at all."""
+    """It is due at once, its outcome is not theirs, only one is news, and only the first twenty are heeded at all."""
     one = await desk.submitted("waker")
     receipts = await asyncio.gather(*(desk.call(one, {"id": "r1"}, at=NOW + 5) for _ in range(50)))
-    assert sum(r.look for r in receipts) == 1
+    assert sum(r.verdict is Verdict.ACCEPTED for r in receipts) == 1
+    assert sum(r.look for r in receipts) == MOST_KEPT
     record = await desk.store.record(one.id)
     assert (record.job.state, record.job.callbacks) == (JobState.SUBMITTED, 50)
     assert [(d.step, d.run_at) for d in record.due] == [(Step.LOOK, NOW + 5)]
     assert desk.count("callback") == MOST_KEPT
-    await desk.look(at=NOW + 5, provider="waker")
+    await desk.look(Pending(), at=NOW + 5, provider="waker")
     assert not (await desk.call(one, {"id": "r1"}, at=NOW + 6)).look
 
 
@@ -291,10 +292,10 @@ async def test_a_wake_up_during_a_look_is_not_lost(desk: Desk) -> None:
     (claimed,) = await desk.claim(at=NOW + MINUTE, provider="waker")
     assert (await desk.call(one, {}, at=NOW + MINUTE + 1)).look
     assert await desk.claim(at=NOW + MINUTE + 1, provider="waker") == []
-    await desk.settle(claimed, Finding(), at=NOW + MINUTE + 2)
+    await desk.settle(claimed, Pending(), at=NOW + MINUTE + 2)
     (again,) = await desk.claim(at=NOW + MINUTE + 2, provider="waker")
     assert again.job.woken_by is not None
-    move = await desk.settle(again, Finding(seen=Observation(state=JobState.FAILED)), at=NOW + MINUTE + 3)
+    move = await desk.settle(again, Seen(seen=Observation(state=JobState.FAILED)), at=NOW + MINUTE + 3)
     assert move is not None
     assert move.job.settled_by is Source.CALLBACK
 

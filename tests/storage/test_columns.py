@@ -79,6 +79,7 @@ DUE: Final = Due(
     candidate_id="candidate_id",
     lane=5,
     urgent_at=6,
+    doubt_since=7,
 )
 DISPATCH: Final = Dispatch(
     job_id="job_id",

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from receiver.core.errors import ConflictError, NotFoundError
+from receiver.core.exchange import Seen
 from receiver.core.model import DAY, HOUR, HandlerSpec, JobState, Observation, Verdict
 from receiver.storage.claims import Beat
 from receiver.storage.dispatches import DispatchClaim
@@ -405,6 +406,6 @@ async def test_a_success_without_result_here_is_not_dispatched(desk: Desk) -> No
     one = await desk.submitted()
     assert not (await desk.call(one, {"status": "done"})).completed
     assert desk.count("dispatch") == 0
-    move = await desk.look(at=NOW, seen=Observation(state=JobState.RUNNING))
+    move = await desk.look(Seen(seen=Observation(state=JobState.RUNNING)), at=NOW)
     assert move is not None
     assert move.job.state is JobState.FETCHING

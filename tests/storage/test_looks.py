@@ -5,11 +5,12 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from receiver.core.exchange import Pending, Seen
+from receiver.core.looking import Interrupted, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step
 from receiver.storage.claims import Claimed, ClockStep
-from receiver.storage.ledger import LATE
 from receiver.storage.results import CHUNK
-from receiver.storage.settlements import CancelSettled, Finding
+from receiver.storage.settlements import CancelSettled
 from tests.core.making import NOW
 from tests.storage.making import DONE, LEASE, Desk, held_in, leases, log_of
 
@@ -42,11 +43,11 @@ async def test_a_zombie_settles_nothing(desk: Desk) -> None:
     one = await desk.submitted()
     (zombie,) = await desk.claim(at=NOW + MINUTE, owner="a")
     (heir,) = await desk.claim(at=NOW + MINUTE + LEASE, owner="a")
-    finding = Finding(seen=Observation(state=JobState.FAILED))
+    finding = Seen(seen=Observation(state=JobState.FAILED))
     assert await desk.settle(zombie, finding, at=NOW + HOUR) is None
     assert (await desk.store.job(one.id)).state is JobState.SUBMITTED
     assert not await desk.store.spend(zombie.due, "https://a.example/")
-    await desk.settle(heir, Finding(), at=NOW + HOUR, next_at=NOW + DAY)
+    await desk.settle(heir, Pending(), at=NOW + HOUR, next_at=NOW + DAY)
     assert await desk.settle(zombie, finding, at=NOW + HOUR) is None
     assert (await desk.store.job(one.id)).state is JobState.SUBMITTED
     assert [d.run_at for d in (await desk.store.record(one.id)).due] == [NOW + DAY]
@@ -97,7 +98,7 @@ async def test_a_polls_success_is_stored_with_its_result(desk: Desk) -> None:
     await desk.register("h")
     one = await desk.submitted()
     content = b"0123456789" * (CHUNK // 4)
-    move = await desk.look(at=NOW + MINUTE, seen=SUCCESS, held=held_in(content, 1), content=content)
+    move = await desk.look(Seen(seen=SUCCESS, held=held_in(content, 1), content=content), at=NOW + MINUTE)
     assert move is not None
     assert move.completed
     record = await desk.store.record(one.id)
@@ -132,7 +133,7 @@ async def test_a_fetch_arrives_in_pieces(desk: Desk) -> None:
     for number in range(3):
         await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=number, content=b"%d" % number)
     held = held_in(b"012", claimed.due.attempt)
-    await desk.settle(claimed, Finding(seen=SUCCESS, held=held), at=NOW + 2)
+    await desk.settle(claimed, Seen(seen=SUCCESS, held=held), at=NOW + 2)
     job = await desk.store.job(one.id)
     assert (job.state, job.settled_by) == (JobState.SUCCEEDED, Source.CALLBACK)
     assert await desk.store.result(job) == b"012"
@@ -146,14 +147,14 @@ async def test_failed_fetches_leave_nothing_behind(desk: Desk) -> None:
         at = NOW + n * HOUR
         (claimed,) = await desk.claim(at=at)
         await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=0, content=b"x" * 3 * CHUNK)
-        await desk.settle(claimed, Finding(failed=True), at=at)
+        await desk.settle(claimed, Unanswered(code="x"), at=at)
         assert desk.count("result_chunk") == 0
     (claimed,) = await desk.claim(at=NOW + DAY)
     await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=0, content=b"x" * CHUNK)
     assert (await desk.call(one, DONE, at=NOW + DAY)).completed
     assert desk.count("result_chunk") == 0
     await desk.store.write_chunks(one.id, part=claimed.due.attempt, first=1, content=b"y")
-    await desk.settle(claimed, Finding(seen=SUCCESS, held=held_in(b"xy", claimed.due.attempt)), at=NOW + DAY)
+    await desk.settle(claimed, Seen(seen=SUCCESS, held=held_in(b"xy", claimed.due.attempt)), at=NOW + DAY)
     assert desk.count("result_chunk") == 0
     assert await desk.store.result(await desk.store.job(one.id)) == b'{"a": 1}'
 
@@ -167,11 +168,11 @@ async def test_the_use_of_a_single_use_address_is_committed_first(desk: Desk) ->
     assert await desk.store.spend(claimed.due, url)
     (heir,) = await desk.claim(at=NOW + 1 + LEASE)
     assert heir.due.spent_url == heir.due.result_url == url
-    await desk.settle(heir, Finding(stale_url=True), at=NOW + HOUR)
+    await desk.settle(heir, Interrupted(), at=NOW + HOUR)
     (due,) = (await desk.store.record(one.id)).due
     assert (due.spent_url, due.result_url) == (url, None)
     (claimed,) = await desk.claim(at=NOW + 2 * HOUR)
-    await desk.settle(claimed, Finding(failed=True, unspent=True), at=NOW + 2 * HOUR)
+    await desk.settle(claimed, Unanswered(code="x", unspent=True), at=NOW + 2 * HOUR)
     assert [d.spent_url for d in (await desk.store.record(one.id)).due] == [None]
 
 
@@ -181,107 +182,25 @@ async def test_an_address_that_came_during_a_failing_fetch_is_tried_next(desk: D
     await desk.call(one, {"status": "done", "result_url": "https://api.acme.example/1"})
     (claimed,) = await desk.claim(at=NOW + 1)
     await desk.call(one, {"status": "done", "result_url": "https://api.acme.example/2"}, at=NOW + 2)
-    await desk.settle(claimed, Finding(failed=True, stale_url=True), at=NOW + 3)
+    await desk.settle(claimed, Unanswered(code="x"), at=NOW + 3)
     (again,) = await desk.claim(at=NOW + 3)
     assert again.due.result_url == "https://api.acme.example/2"
 
 
-async def test_a_lost_result_is_the_end(desk: Desk) -> None:
-    """A used single-use address without a fresh one: expired, with its own code."""
-    await desk.register(HandlerSpec(name="h", state="any"))
-    one = await desk.submitted()
-    move = await desk.look(at=NOW + MINUTE, lost=True)
-    assert move is not None
-    assert move.job.error is not None
-    assert (move.job.state, move.job.error.code) == (JobState.EXPIRED, "result_lost")
-    assert len((await desk.store.record(one.id)).dispatches) == 1
-
-
-async def test_a_404_ends_only_what_had_succeeded(desk: Desk) -> None:
-    """Before a success it means to look again later; after it, that the result is gone."""
-    one = await desk.submitted()
-    assert await desk.look(at=NOW + MINUTE, gone=True) is None
-    assert [d.run_at for d in (await desk.store.record(one.id)).due] == [NOW + 2 * MINUTE]
-    await desk.call(one, {"status": "done"}, at=NOW + 2 * MINUTE)
-    move = await desk.look(at=NOW + 2 * MINUTE, gone=True)
-    assert move is not None
-    assert move.job.state is JobState.EXPIRED
-
-
 async def test_failures_are_counted_in_a_row_and_do_not_fill_the_timeline(desk: Desk) -> None:
     """A success sets the count back; of many failures the first three are told."""
-    one = await desk.submitted()
+    one = await desk.submitted(deadline_at=NOW + 30 * DAY)
     at = NOW + MINUTE
     for n in range(10):
-        await desk.look(at=at + n * HOUR, failed=True)
+        await desk.look(Unanswered(code="x"), at=at + n * HOUR)
     assert [d.failures for d in (await desk.store.record(one.id)).due] == [10]
     assert sum(a.outcome == "looked" for a in (await desk.store.record(one.id)).attempts) == 3
-    await desk.look(at=at + 10 * HOUR, seen=RUNNING)
+    await desk.look(Seen(seen=RUNNING), at=at + 10 * HOUR)
     for n in range(11, 200):
-        await desk.look(at=at + n * HOUR, seen=RUNNING)
+        await desk.look(Seen(seen=RUNNING), at=at + n * HOUR)
     record = await desk.store.record(one.id)
     assert [d.failures for d in record.due] == [0]
     assert sum(a.outcome == "looked" for a in record.attempts) == 4
-
-
-async def test_the_deadline_dispatches(desk: Desk) -> None:
-    """A job without a word is timed out, and handlers for that hear of it."""
-    await desk.register(HandlerSpec(name="h", state="timed_out"))
-    one = await desk.submitted()
-    assert await desk.look(at=NOW + MINUTE, overdue=True) is None
-    move = await desk.look(at=one.deadline_at, overdue=True)
-    assert move is not None
-    assert (move.job.state, move.job.settled_by) == (JobState.TIMED_OUT, Source.DEADLINE)
-    assert len((await desk.store.record(one.id)).dispatches) == 1
-    assert desk.count("due") == 0
-
-
-async def test_a_late_outcome_is_dispatched_once_more(desk: Desk) -> None:
-    """After a time-out one later outcome replaces it, with dispatches of its own; a second one does not."""
-    await desk.register(HandlerSpec(name="h", state="any"))
-    one = await desk.submitted()
-    await desk.look(at=one.deadline_at, overdue=True)
-    assert (await desk.call(one, DONE, at=one.deadline_at + 1)).completed
-    assert not (await desk.call(one, {"status": "error"}, at=one.deadline_at + 2)).completed
-    record = await desk.store.record(one.id)
-    assert record.job.state is JobState.SUCCEEDED
-    assert sorted(d.replay_id for d in record.dispatches) == ["", LATE]
-
-
-async def test_a_late_wake_up_leads_to_a_look_and_no_further(desk: Desk) -> None:
-    """The provider's answer decides; "still running" ends the looking, an unanswered question does not."""
-    await desk.register(HandlerSpec(name="h", state="any"))
-    one = await desk.submitted("waker")
-    late = one.deadline_at
-    await desk.look(at=late, provider="waker", overdue=True)
-    assert (await desk.call(one, {}, at=late + 1)).look
-    await desk.look(at=late + 1, provider="waker", failed=True)
-    assert desk.count("due") == 1
-    await desk.look(at=late + HOUR, provider="waker", seen=RUNNING)
-    record = await desk.store.record(one.id)
-    assert (record.due, record.job.woken_by, record.job.state) == ([], None, JobState.TIMED_OUT)
-    assert (await desk.call(one, {}, at=late + 2 * HOUR)).look
-    seen = Observation(state=JobState.SUCCEEDED, result_url="https://api.acme.example/r")
-    await desk.look(at=late + 2 * HOUR, provider="waker", seen=seen)
-    (claimed,) = await desk.claim(at=late + 2 * HOUR, provider="waker")
-    assert claimed.due.result_url == seen.result_url
-    move = await desk.settle(
-        claimed, Finding(seen=SUCCESS, held=held_in(b"1", claimed.due.attempt)), at=late + 3 * HOUR
-    )
-    assert move is not None
-    assert (move.completed, move.late, move.job.settled_by) == (True, True, Source.CALLBACK)
-    assert desk.count("dispatch") == 2
-
-
-async def test_a_provider_that_never_answers_a_late_look_is_given_up(desk: Desk) -> None:
-    """Past the retention nobody asks about a job that timed out."""
-    one = await desk.submitted("waker", keep_ms=DAY)
-    await desk.look(at=one.deadline_at, provider="waker", overdue=True)
-    await desk.call(one, {}, at=one.deadline_at + 1)
-    await desk.look(at=one.deadline_at + DAY - 1, provider="waker", failed=True)
-    assert desk.count("due") == 1
-    await desk.look(at=one.deadline_at + 2 * DAY, provider="waker", failed=True)
-    assert desk.count("due") == 0
 
 
 async def test_a_candidate_is_adopted_once_the_provider_confirms_it(desk: Desk) -> None:
@@ -291,7 +210,7 @@ async def test_a_candidate_is_adopted_once_the_provider_confirms_it(desk: Desk) 
     await desk.call(one, {"id": "c1"}, at=NOW + 1)
     (claimed,) = await desk.claim(at=NOW + 1, provider="waker")
     assert (claimed.due.candidate_id, claimed.job.remote_id) == ("c1", None)
-    await desk.settle(claimed, Finding(seen=Observation(state=JobState.RUNNING, remote_id="c1")), at=NOW + 2)
+    await desk.settle(claimed, Seen(seen=Observation(state=JobState.RUNNING, remote_id="c1")), at=NOW + 2)
     record = await desk.store.record(one.id)
     assert (record.job.remote_id, record.job.state) == ("c1", JobState.RUNNING)
     assert [d.candidate_id for d in record.due] == [None]
@@ -302,12 +221,12 @@ async def test_the_id_of_another_job_of_ours_is_not_adopted(desk: Desk, ended: b
     """Whoever holds one job's token cannot give it another job's outcome."""
     other = await desk.submitted("waker", remote_id="c1", created_at=NOW - MINUTE)
     if ended:
-        await desk.look(at=NOW, provider="waker", seen=SUCCESS, held=held_in(b"1", 1), content=b"1")
+        await desk.look(Seen(seen=SUCCESS, held=held_in(b"1", 1), content=b"1"), at=NOW, provider="waker")
     one = await desk.submit("waker")
     await desk.answer(one)
     await desk.call(one, {"id": "c1"}, at=NOW + 1)
     claimed = {c.job.id: c for c in await desk.claim(at=NOW + 1, provider="waker")}
-    finding = Finding(seen=Observation(state=JobState.FAILED, remote_id="c1"))
+    finding = Seen(seen=Observation(state=JobState.FAILED, remote_id="c1"))
     await desk.settle(claimed[one.id], finding, at=NOW + 2)
     record = await desk.store.record(one.id)
     assert (record.job.remote_id, record.job.state) == (None, JobState.SUBMITTING)
@@ -323,7 +242,7 @@ async def test_two_jobs_do_not_adopt_one_id_at_once(desk: Desk) -> None:
         await desk.answer(jobs[-1])
         await desk.call(jobs[-1], {"id": "c1"}, at=NOW + 1)
     claimed = await desk.claim(at=NOW + 1, provider="waker")
-    finding = Finding(seen=Observation(state=JobState.RUNNING, remote_id="c1"))
+    finding = Seen(seen=Observation(state=JobState.RUNNING, remote_id="c1"))
     await asyncio.gather(*(desk.settle(c, finding, at=NOW + 2) for c in claimed))
     assert desk.count("job", "remote_id = 'c1'") == 1
 
@@ -390,4 +309,4 @@ async def test_a_clock_that_is_set_forward_takes_nothing_away(desk: Desk) -> Non
     for ended in (done, given_up):
         assert (await desk.store.job(ended.id)).deadline_at == ended.deadline_at
     assert await desk.finish(dispatch, at=at)
-    assert await desk.settle(leased, Finding(seen=Observation(state=JobState.FAILED)), at=at) is not None
+    assert await desk.settle(leased, Seen(seen=Observation(state=JobState.FAILED)), at=at) is not None

@@ -12,12 +12,13 @@ from structlog.typing import EventDict
 
 from receiver.core.admission import terms_for
 from receiver.core.errors import ConflictError
+from receiver.core.exchange import Gone, Pending, Seen
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, Job, JobState, Observation, Step
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Claimed, LookClaim
 from receiver.storage.nodes import MISSING_AFTER
 from receiver.storage.retention import Prune
-from receiver.storage.settlements import CancelSettled, Finding
+from receiver.storage.settlements import CancelSettled
 from receiver.storage.store import Store
 from tests.core.making import NOW
 from tests.storage.making import (
@@ -104,7 +105,7 @@ async def test_everything_at_once_waits_in_no_ring(desks: Desks, logs: list[Even
             log = log_of(one.due, "asked", at)
             await desk.store.settle_cancel(CancelSettled(due=one.due, log=log, now=at, retry_at=at))
         else:
-            await desk.settle(one, Finding(seen=Observation(state=JobState.RUNNING)), at=at)
+            await desk.settle(one, Seen(seen=Observation(state=JobState.RUNNING)), at=at)
 
     async def work(desk: Desk, owner: str) -> None:
         for number in range(25):
@@ -251,7 +252,7 @@ async def test_who_was_overtaken_settles_nothing(desks: Desks) -> None:
     (heir,) = await desks[1].claim(at=NOW + MINUTE + LEASE, owner="b")
     (again,) = await desks[1].work("h", at=NOW + MINUTE + LEASE, owner="b")
     before = desks[0].rows("SELECT * FROM due"), desks[0].rows("SELECT * FROM dispatch")
-    finding = Finding(seen=Observation(state=JobState.FAILED))
+    finding = Seen(seen=Observation(state=JobState.FAILED))
     assert await desks[0].settle(frozen, finding, at=NOW + HOUR) is None
     assert not await desks[0].finish(work[0], at=NOW + HOUR)
     assert not await desks[0].store.spend(frozen.due, "https://a.example/")
@@ -274,12 +275,12 @@ async def test_the_overtaken_and_their_heirs_wait_in_no_ring(desks: Desks, logs:
     at = NOW + MINUTE + LEASE
     for _ in range(15):
         await asyncio.gather(
-            *(desks[0].settle(one, Finding(), at=at) for one in random.sample(frozen, 12)),
+            *(desks[0].settle(one, Pending(), at=at) for one in random.sample(frozen, 12)),
             *(desks[1].store.spend(one.due, "https://a.example/") for one in random.sample(heirs, 12)),
             *(desks[0].store.claim_look(claim_of(one, at)) for one in random.sample(ids, 12)),
         )
     assert contended(logs) == []
-    moves = await asyncio.gather(*(desks[1].settle(one, Finding(gone=True), at=at) for one in heirs))
+    moves = await asyncio.gather(*(desks[1].settle(one, Gone(status=404), at=at) for one in heirs))
     assert moves == [None] * 12
     assert desks[0].count("due", f"owner IS NULL AND run_at = {at + MINUTE}") == 12
 
@@ -296,7 +297,7 @@ async def test_two_nodes_do_not_adopt_one_id_at_once(desks: Desks) -> None:
         claimed = await desks[0].claim(at=at, provider="waker")
         for one in jobs:
             await desks[0].call(one, {"id": remote_id}, at=at)
-        finding = Finding(seen=Observation(state=JobState.RUNNING, remote_id=remote_id))
+        finding = Seen(seen=Observation(state=JobState.RUNNING, remote_id=remote_id))
         mine = [one for one in claimed if one.job.id in {job.id for job in jobs}]
         await asyncio.gather(
             *(desk.settle(one, finding, at=at) for desk, one in zip(desks, mine, strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from receiver.core.exchange import Pending
 from receiver.core.model import DAY
 from receiver.storage.arrivals import Quota
 from receiver.storage.queries import Page
@@ -58,7 +59,7 @@ async def test_no_statement_reads_a_whole_large_table(desk: Desk, said: list[str
     await desk.call_wide(FAILED | {"id": "r2"})
     waiting = await desk.submitted("waker", remote_id="r3")
     await desk.call(waiting, {})
-    await desk.look(at=NOW, provider="waker")
+    await desk.look(Pending(), at=NOW, provider="waker")
     for n in range(6):
         forged = callback(WIDE, DONE, at=NOW + n, rejected="signature_mismatch")
         await desk.store.ingest(arrival(forged, quota=Quota(entries=4)))

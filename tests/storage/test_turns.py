@@ -4,11 +4,10 @@ from collections import Counter
 
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState, Observation, Step
 from receiver.core.urgency import AWAITED, NEAR_DELETION, ROUTINE
-from receiver.storage.settlements import Finding
 from tests.core.making import NOW
 from tests.storage.making import Desk, transactions
 
-RUNNING = Finding(seen=Observation(state=JobState.RUNNING))
+RUNNING = Seen(seen=Observation(state=JobState.RUNNING))
 
 
 async def test_jobs_that_all_expire_are_polled_in_turn(desk: Desk) -> None:

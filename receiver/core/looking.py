@@ -1,0 +1,157 @@
+"""What a look at a provider, poll or fetch, does to its job: what was found, and what the clocks make of that.
+
+No clock ends a job by itself. A deadline and a retention end it once a look that began after them has brought no
+outcome; where the provider gives no answer at all then, it is asked again for a bounded time.
+"""
+
+from typing import Final, TypeAlias
+
+from msgspec.structs import replace
+
+from receiver.core import transition
+from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.model import DAY, MINUTE, Due, Job, JobState, Source, Value
+from receiver.core.transition import UNKNOWN_RETENTION, Move, observe
+
+#: How long a provider that gives no answer once a clock has run out is asked again before the clock counts.
+LAST_WORD: Final = 10 * MINUTE
+#: The same where the clock is only our guess of how long a result is kept.
+GUESS_DOUBTED: Final = DAY
+#: However much time has passed, so many looks must have failed before: the receiver may have been away.
+_FEWEST_FAILURES: Final = 2
+_DELETED: Final = 410
+
+
+class Unanswered(Value, frozen=True, kw_only=True):
+    """Nothing was learned: no answer, or none that says how the job stands; ``wait`` as the provider asked, in ms."""
+
+    code: str
+    wait: int | None = None
+    #: Whether a single-use address surely was not used up by the attempt.
+    unspent: bool = False
+
+
+class Nowhere(Value, frozen=True, kw_only=True):
+    """There is no address to ask at."""
+
+
+class Lost(Value, frozen=True, kw_only=True):
+    """A single-use address was asked once already, and there is no other."""
+
+
+class Interrupted(Value, frozen=True, kw_only=True):
+    """A GET of a single-use address was begun and never settled: it must not be asked a second time."""
+
+
+#: What a look found.
+Finding: TypeAlias = Seen | Pending | Gone | Unanswered | Nowhere | Lost | Interrupted
+
+
+class Conclusion(Value, frozen=True, kw_only=True):
+    """What becomes of a job and of its looks."""
+
+    move: Move | None = None
+    #: Since when something has spoken for the job's end that is not believed at once; none if nothing does.
+    doubt_since: int | None = None
+    failures: int = 0
+
+
+class _Clock(Value, frozen=True, kw_only=True):
+    """A clock that has run out for a job."""
+
+    patience: int
+    #: Whether it is only our guess, so that an answer without an outcome does not end the job either.
+    guessed: bool = False
+
+
+def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, patience: int) -> Conclusion:
+    """Decide what a look does.
+
+    Args:
+        job: The job as it stands.
+        due: The look, as it is planned.
+        finding: What it found.
+        started: When it began: an answer to a question asked before a deadline is no answer at it.
+        now: The time.
+        patience: For how many milliseconds a 404 is doubted that comes after success and within retention.
+    """
+    move = _heard(job, due, finding, now=now, patience=patience)
+    if move is not None and move.completed:
+        return Conclusion(move=move)
+    after = job if move is None else move.job
+    clock = _run_out(after, started=started)
+    named = move is not None and move.result_url is not None
+    if clock is not None and not named and _counts(clock, due, after, finding, now=now):
+        end = transition.unreachable if after.state is JobState.FETCHING else transition.timed_out
+        return Conclusion(move=end(after, now=now))
+    doubted = clock is not None or (isinstance(finding, Gone) and has_succeeded(after))
+    doubt_since = _doubt(due, after)
+    if doubted and doubt_since is None:
+        return Conclusion(move=move, doubt_since=now, failures=1)
+    if fails(after, finding) or (clock is not None and not named):
+        return Conclusion(move=move, doubt_since=doubt_since, failures=due.failures + 1)
+    # A poll that names an address again must not hide that fetching from there keeps failing.
+    failures = due.failures if has_succeeded(after) else 0
+    return Conclusion(move=move, doubt_since=doubt_since, failures=failures)
+
+
+def has_succeeded(job: Job) -> bool:
+    """Whether its provider has said that it succeeded."""
+    return job.state is JobState.FETCHING or job.succeeded_at is not None
+
+
+def fails(job: Job, finding: Finding) -> bool:
+    """Whether a look brought nothing that it should have brought, so that the next one waits the longer."""
+    return isinstance(finding, Unanswered) or (isinstance(finding, Gone) and has_succeeded(job))
+
+
+def _heard(job: Job, due: Due, finding: Finding, *, now: int, patience: int) -> Move | None:
+    """What the provider's word alone does."""
+    match finding:
+        case Seen(seen=seen, held=held):
+            move = observe(job, seen, source=Source.POLL, now=now, held=held)
+            if seen.result_url is not None and job.state is JobState.FETCHING and not move.completed:
+                return replace(move, changed=True, look_now=True, result_url=seen.result_url)
+            return move
+        case Gone(status=status) if transition.past_retention(job, now):
+            return transition.gone(job, source=Source.POLL, now=now)
+        case Gone(status=status) if has_succeeded(job):
+            # A replica may lag behind the one that told of success: a 404 is asked again, a 410 leaves no doubt.
+            if status == _DELETED or _borne(due, job, now=now, patience=patience):
+                return transition.gone(job, source=Source.POLL, now=now)
+            return None
+        case Lost():
+            return transition.lost(job, source=Source.POLL, now=now)
+        case _:
+            return None
+
+
+def _run_out(job: Job, *, started: int) -> _Clock | None:
+    """The clock that had run out for an open job when a look began."""
+    if job.state.ended:
+        return None
+    if job.state is not JobState.FETCHING:
+        return _Clock(patience=LAST_WORD) if started >= job.deadline_at else None
+    guessed = job.keep_ms is None
+    if started < (job.succeeded_at or started) + (job.keep_ms or UNKNOWN_RETENTION):
+        return None
+    return _Clock(patience=GUESS_DOUBTED if guessed else LAST_WORD, guessed=guessed)
+
+
+def _counts(clock: _Clock, due: Due, job: Job, finding: Finding, *, now: int) -> bool:
+    """Whether a clock that has run out ends the job now."""
+    if isinstance(finding, Nowhere):
+        return True
+    answered = isinstance(finding, Seen | Pending | Gone)
+    return (answered and not clock.guessed) or _borne(due, job, now=now, patience=clock.patience)
+
+
+def _borne(due: Due, job: Job, *, now: int, patience: int) -> bool:
+    """Whether what speaks for the end has done so for long enough, and often enough."""
+    since = _doubt(due, job)
+    return since is not None and now >= since + patience and due.failures >= _FEWEST_FAILURES
+
+
+def _doubt(due: Due, job: Job) -> int | None:
+    """Since when the end has been doubted; what was heard before success says nothing about the result."""
+    return None if due.doubt_since is None else max(due.doubt_since, job.succeeded_at or 0)

@@ -1,0 +1,52 @@
+"""The rows that say what is due for a job: found by whoever leased them, planned anew, or forgotten."""
+
+from typing import Final
+
+from receiver.core.model import Due, Job, Step
+from receiver.core.urgency import ASKED
+from receiver.storage import rows
+from receiver.storage.driver import Row, Transaction
+
+_FIND: Final = f"SELECT {rows.DUE} FROM due WHERE job_id = :job_id AND step = :step {{for_update}}"
+_PLAN: Final = (
+    "owner, run_at, expires_at, failures, spent_url, result_url, candidate_id, lane, urgent_at, doubt_since"
+)
+_FORGET: Final = "DELETE FROM due WHERE job_id = :job_id AND step = :step"
+
+
+def fenced(tx: Transaction, due: Due) -> Due | None:
+    """The row as it is now, if it still is whose *due* was; a worker frozen past its lease settles nothing."""
+    found: list[Row] = tx.run(_FIND, {"job_id": due.job_id, "step": due.step.value})
+    stored = rows.due_of(found[0]) if found else None
+    return (
+        stored if stored is not None and (stored.owner, stored.attempt) == (due.owner, due.attempt) else None
+    )
+
+
+def reschedule(tx: Transaction, due: Due) -> None:
+    """Give a row back, to be done again as it says."""
+    plan = (
+        None,
+        due.run_at,
+        due.expires_at,
+        due.failures,
+        due.spent_url,
+        due.result_url,
+        due.candidate_id,
+        due.lane,
+        due.urgent_at,
+        due.doubt_since,
+    )
+    tx.update("due", _PLAN, [(*plan, due.job_id, due.step.value)], key=rows.DUE_KEY)
+
+
+def forget(tx: Transaction, job_id: str, step: Step) -> None:
+    """Have nothing of that kind done for a job any more."""
+    tx.run(_FORGET, {"job_id": job_id, "step": step.value})
+
+
+def request_cancel(tx: Transaction, job: Job, *, now: int) -> None:
+    """Have the worker ask the provider to cancel *job*."""
+    due = Due(job_id=job.id, step=Step.CANCEL, provider=job.provider, run_at=now, lane=ASKED)
+    tx.insert("due", rows.DUE, [rows.due_params(due)], conflict="ON CONFLICT DO NOTHING")
+    tx.announce()

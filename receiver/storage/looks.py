@@ -1,0 +1,157 @@
+"""Settling looks: what a poll or fetch found, the job's next state and the timeline in one commit."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from receiver.core import transition, urgency
+from receiver.core.exchange import Gone, Seen
+from receiver.core.looking import Finding, Interrupted, Nowhere, Unanswered, conclude, fails
+from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
+from receiver.core.transition import Move
+from receiver.storage import dues
+from receiver.storage.driver import Transaction
+from receiver.storage.ledger import Ledger
+from receiver.storage.results import drop_look, unfolded, write_chunks
+
+#: Of failures in a row, this many are written to the timeline; the attempt numbers show the gap.
+_LOGGED_FAILURES: Final = 3
+
+
+class LookSettled(Value, frozen=True, kw_only=True):
+    """The end of a poll or fetch."""
+
+    due: Due
+    #: The wake-up that it answers.
+    woken_by: str | None
+    #: The provider's id of the job, as far as it was known when the look was claimed.
+    remote_id: str | None
+    finding: Finding
+    log: Attempt
+    next_at: int
+    #: For how many milliseconds a 404 after success is asked again.
+    patience: int
+    #: Whether the provider can be asked for another address of the result.
+    renewable: bool
+    now: int
+
+
+def settle_looks(tx: Transaction, items: Sequence[LookSettled]) -> list[Move | None]:
+    """Settle polls and fetches; the move each one made, or ``None`` where it came too late."""
+    ledger = Ledger(tx)
+    # A wake-up may name another job's id, also while we asked, so whoever has that name is looked up as well.
+    ledger.open(
+        (item.due.job_id for item in items),
+        named=(
+            (item.due.provider, item.finding.seen.remote_id)
+            for item in items
+            if item.remote_id is None and isinstance(item.finding, Seen)
+        ),
+    )
+    answers = [_settle(tx, ledger, item) for item in items]
+    ledger.flush()
+    return answers
+
+
+def _settle(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | None:
+    job, now = ledger.jobs[item.due.job_id], item.now
+    due = dues.fenced(tx, item.due)
+    if due is None:
+        _superseded(tx, ledger, item)
+        return None
+    if (
+        isinstance(item.finding, Seen)
+        and due.candidate_id is not None
+        and _taken(ledger, job, item.finding.seen)
+    ):
+        # A wake-up named the id of another job of ours: what the provider said is about that one.
+        code = "answer_for_another_job"
+        log = replace(item.log, outcome="failed", code=code)
+        item = replace(item, finding=Unanswered(code=code), log=log)
+        due = replace(due, candidate_id=None)
+    finding = item.finding
+    conclusion = conclude(job, due, finding, started=item.log.started_at, now=now, patience=item.patience)
+    move = conclusion.move
+    if _telling(due, job, move, finding):
+        ledger.log(item.log)
+    if move is not None:
+        if move.completed and move.job.settled_by is Source.DEADLINE:
+            code = move.job.error.code if move.job.error is not None else ""
+            ledger.note(job.id, step="deadline", outcome="overdue", code=code, now=now)
+        if isinstance(finding, Seen) and finding.content is not None and move.completed:
+            write_chunks(tx, job.id, part=item.due.attempt, content=finding.content)
+        ledger.carry_out(move, now=now)
+        if move.completed:
+            return move
+    # What this look began to store is of no use to the next.
+    drop_look(tx, job.id, attempt=item.due.attempt)
+    due = replace(due, doubt_since=conclusion.doubt_since, failures=conclusion.failures)
+    _look_again(tx, ledger, due, item, move)
+    return move
+
+
+def _superseded(tx: Transaction, ledger: Ledger, item: LookSettled) -> None:
+    job, finding = ledger.jobs[item.due.job_id], item.finding
+    ours = {item.due.attempt, unfolded(item.due.attempt)}
+    if job.held is None or job.held.callback_id is not None or job.held.offset not in ours:
+        drop_look(tx, job.id, attempt=item.due.attempt)
+    if job.state.ended and isinstance(finding, Seen) and finding.seen.state is not None:
+        # Somebody else settled the job while we asked: what we heard is kept as evidence.
+        ledger.log(replace(item.log, outcome="superseded"))
+
+
+def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, move: Move | None) -> None:
+    job, finding, now = ledger.jobs[due.job_id], item.finding, item.now
+    run_at = now if move is not None and move.look_now else item.next_at
+    if job.woken_by != item.woken_by:
+        run_at = now  # a wake-up came while we asked
+    elif (
+        job.woken_by is not None
+        and job.succeeded_at is None
+        and not isinstance(finding, Unanswered)
+        and now >= transition.followed_until(job)
+    ):
+        ledger.put(job := replace(job, woken_by=None))
+    named = move is not None and move.result_url is not None
+    ended = job.state.ended and isinstance(finding, Nowhere)
+    if ended or (
+        job.woken_by in {None, item.woken_by} and not transition.worth_looking(job, named=named, now=now)
+    ):
+        ledger.put(replace(job, woken_by=None))
+        dues.forget(tx, job.id, Step.LOOK)
+        return
+    new_url = move.result_url if move is not None else None
+    # The address may have run out (signed links do), so the provider is asked for another, where it can be. A callback
+    # may have named one while this one was tried.
+    failed = isinstance(finding, Gone | Unanswered | Interrupted)
+    stale = failed and item.renewable and due.result_url == item.due.result_url
+    unspent = isinstance(finding, Unanswered) and finding.unspent
+    deletion = transition.expires_at(job)
+    urgent_at = urgency.urgent_at(job, deletion)
+    dues.reschedule(
+        tx,
+        replace(
+            due,
+            run_at=run_at,
+            expires_at=deletion,
+            lane=urgency.lane(job, run_at=run_at, urgent_at=urgent_at),
+            urgent_at=urgent_at,
+            spent_url=None if unspent else due.spent_url,
+            result_url=new_url or (None if stale else due.result_url),
+            candidate_id=None if isinstance(finding, Seen) else due.candidate_id,
+        ),
+    )
+
+
+def _taken(ledger: Ledger, job: Job, seen: Observation) -> bool:
+    if job.remote_id is not None or seen.remote_id is None:
+        return False
+    return ledger.named(job.provider, seen.remote_id) is not None
+
+
+def _telling(due: Due, job: Job, move: Move | None, finding: Finding) -> bool:
+    """Whether a look belongs in the timeline: a job polled for hours must not fill it with "not yet"."""
+    if move is not None and move.changed and not isinstance(finding, Nowhere):
+        return True
+    return fails(job, finding) and due.failures < _LOGGED_FAILURES
