@@ -106,6 +106,8 @@ class Seen(Value, frozen=True, kw_only=True):
     #: Where the result is stored, or to be stored with this, if it came along; and the result itself, in that case.
     held: Held | None = None
     content: bytes | None = None
+    #: Why the result is kept packed, as it arrived, where it could not be unpacked.
+    coded: str | None = None
 
 
 class Fetched(Value, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from receiver.catalog import Catalog
 from receiver.core import exchange
 from receiver.core.cadence import next_look
+from receiver.core.errors import FetchRefusedError
 from receiver.core.exchange import Gone, Pending, Seen
 from receiver.core.looking import Finding, Interrupted, Lost, Nowhere, Unanswered, fails
 from receiver.core.transition import Move
@@ -37,6 +38,8 @@ class Settling:
         # A look that a wake-up asked for fetches; one by the clock polls.
         step = "fetch" if job.woken_by or due.result_url else "poll"
         outcome, code = _told(finding)
+        if due.result_url and code == FetchRefusedError.code:
+            outcome = "refused"
         next_at = next_look(
             provider,
             job,

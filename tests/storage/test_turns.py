@@ -2,7 +2,9 @@
 
 from collections import Counter
 
+from receiver.core.exchange import Seen
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState, Observation, Step
+from receiver.core.transition import FOLLOWED
 from receiver.core.urgency import AWAITED, NEAR_DELETION, ROUTINE
 from tests.core.making import NOW
 from tests.storage.making import Desk, transactions
@@ -76,14 +78,14 @@ async def test_what_is_near_its_deletion_does_not_hold_up_the_rest(desk: Desk) -
 
 
 async def test_a_callback_moves_its_job_to_the_front(desk: Desk) -> None:
-    """A look that a callback asks for waits for none that the clock asks for; once it is answered, the clock rules."""
+    """A look that a callback asks for waits for none that the clock asks for; once it was followed, the clock rules."""
     for n in range(20):
         await desk.submitted("waker", remote_id=f"r{n}", created_at=NOW - DAY)
     called = await desk.submitted("waker", remote_id="called", created_at=NOW)
     await desk.call(called, {}, at=NOW + MINUTE)
     (claimed,) = await desk.claim(at=NOW + MINUTE, provider="waker", limit=1)
     assert (claimed.job.id, claimed.due.lane) == (called.id, AWAITED)
-    await desk.settle(claimed, RUNNING, at=NOW + MINUTE)
+    await desk.settle(claimed, RUNNING, at=NOW + MINUTE + FOLLOWED)
     assert [one.lane for one in (await desk.store.record(called.id)).due] == [ROUTINE]
 
 
