@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.api import Api, Health
 from receiver.api.resource import refusal
+from receiver.console import Console, Parts
 from receiver.core.errors import ReceiverError
 from receiver.running import Running
 from receiver.wire.front import Front, address_of
@@ -54,6 +55,8 @@ class _Faces(NamedTuple):
     refusals: Refusals
     #: What paths begin with that are below the public URL's own path; else what none begins with.
     base: str
+    #: ``None`` where it is left out.
+    console: Console | None = None
 
 
 class Application:
@@ -96,6 +99,11 @@ class Application:
             if faces.api is not None and (resource := faces.api.find(path, scope)) is not None:
                 await resource(scope, receive, faces.refusals.noting("v1", send))
                 return
+            if faces.console is not None and _is_console(path):
+                await faces.console(
+                    path.removeprefix("/console"), scope, receive, faces.refusals.noting("console", send)
+                )
+                return
             await self._others(faces, path, scope, receive, send)
 
     async def _below(self, faces: _Faces, path: str, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -107,6 +115,9 @@ class Application:
             await resource(scope, receive, faces.refusals.noting("v1", send))
         elif any(path == getattr(route, "path", None) for route in faces.health.routes):
             await faces.health({**scope, "path": path, "root_path": ""}, receive, send)
+        elif faces.console is not None and _is_console(path):
+            below = {**scope, "path": path, "root_path": faces.base.rstrip("/")}
+            await faces.console(path.removeprefix("/console"), below, receive, send)
         else:
             return False
         return True
@@ -167,12 +178,34 @@ class Application:
             clock=running.clock,
             notify=running.notify,
         )
-        return _Faces(running, front, api, application, refusals, _base(running.settings.public_url))
+        console = _console(running) if running.settings.console else None
+        return _Faces(running, front, api, application, refusals, _base(running.settings.public_url), console)
 
 
 def _base(public_url: str | None) -> str:
     path = unquote(urlsplit(public_url or "").path).strip("/")
     return f"/{path}/" if path else "\0"
+
+
+def _is_console(path: str) -> bool:
+    return path == "/console" or path.startswith("/console/")
+
+
+def _console(running: Running) -> Console:
+    return Console(
+        Parts(
+            store=running.store,
+            catalog=running.catalog,
+            keys=running.keys,
+            proving=running.proving,
+            settings=running.settings,
+            submit=running.submit,
+            cancel=running.cancel,
+            replay=running.replay,
+            clock=running.clock,
+            notify=running.notify,
+        )
+    )
 
 
 async def _unknown(_request: Request, _error: Exception) -> Response:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from receiver.catalog import Catalog
 from receiver.clock import DatabaseClock, StepWatch, read_clock
+from receiver.console.access import check_settings
 from receiver.core.errors import ConfigurationError
 from receiver.handlers import Handlers
 from receiver.keys import Keys
@@ -143,6 +144,7 @@ class Running:
 
     async def check(self) -> None:
         """Raise ConfigurationError where something stored, or a handler, needs what is not there."""
+        check_settings(self.settings)
         unknown = sorted({one.spec.provider or "" for one in self._handlers} - {"", *self.catalog})
         if unknown:
             raise ConfigurationError(

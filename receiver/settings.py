@@ -92,6 +92,32 @@ class Settings:
         1000,
         "Rejected callbacks kept per provider, with and without a valid token each; no more are written in 10 s.",
     )
+    console: bool = _setting(
+        "RECEIVER_CONSOLE", True, "Whether the console is served at `/console` (1); with 0 it is left out."
+    )
+    console_password: str = _setting(
+        "RECEIVER_CONSOLE_PASSWORD",
+        "",
+        "Who may sign in to the console besides whoever holds the API token: `[name[/viewer]:]scrypt$…`, "
+        "comma-separated. Make an entry with `receiver keygen --password`.",
+        secret=True,
+    )
+    console_user_header: str = _setting(
+        "RECEIVER_CONSOLE_USER_HEADER",
+        "",
+        "The header in which a proxy that authenticates people names them to the console.",
+    )
+    console_proxy: str = _setting(
+        "RECEIVER_CONSOLE_PROXY",
+        "",
+        "The addresses or networks of that proxy, comma-separated: from nowhere else the header is believed.",
+    )
+    console_operators: str = _setting(
+        "RECEIVER_CONSOLE_OPERATORS",
+        "",
+        "Which of the people that the proxy names may act and not only look: names, comma-separated; `*` is "
+        "everybody.",
+    )
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.")
     #: The whole environment, for the references in provider descriptions.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)

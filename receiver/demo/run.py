@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from receiver.demo import show
+from receiver.demo.keep import kept
 from receiver.demo.processes import (
     ProcessFailedError,
     base_environ,
@@ -76,29 +77,45 @@ class Played(msgspec.Struct, kw_only=True):
 
 
 def run(
-    *, as_json: bool = False, environ: Mapping[str, str] | None = None, patience: float = _PATIENCE
+    *,
+    as_json: bool = False,
+    keep: bool = False,
+    environ: Mapping[str, str] | None = None,
+    patience: float = _PATIENCE,
 ) -> int:
     """Play every scene; the exit code is 0 only if every outcome was the right one.
 
     Args:
         as_json: Print one JSON document instead of the show.
+        keep: Leave receiver and simulator running until Ctrl-C, and print an address of the console that
+            signs in once.
         environ: Settings of the receiver that replace the demo's own, to see it fail.
         patience: Seconds after which a job that is not over is judged as it is.
     """
     screen = show.Screen(quiet=as_json)
+    ending: list[int] = []
+
+    def judged(played: list[Played]) -> None:
+        for one in played:
+            one.problems += judge(one)
+        ending.append(_told(screen, played, as_json=as_json))
+
     try:
-        played = _play(screen, environ or {}, patience)
+        _play(screen, environ or {}, patience, judged, keep=keep)
     except (ProcessFailedError, httpx.HTTPError) as error:
         sys.stderr.write(f"error: {error}\n")
         if as_json:
             sys.stdout.write('{"ok": false, "jobs": []}\n')
         return 1
-    for one in played:
-        one.problems += judge(one)
+    return ending[0]
+
+
+def _told(screen: "show.Screen", played: list[Played], *, as_json: bool) -> int:
     ok = not any(one.problems for one in played)
     if as_json:
         document = {"ok": ok, "jobs": [_document(one) for one in played]}
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        sys.stdout.flush()
     else:
         screen.summary(played, ok=ok)
     return 0 if ok else 1
@@ -123,7 +140,14 @@ def judge(played: Played) -> list[str]:
     return problems
 
 
-def _play(screen: "show.Screen", overrides: Mapping[str, str], patience: float) -> list[Played]:
+def _play(
+    screen: "show.Screen",
+    overrides: Mapping[str, str],
+    patience: float,
+    judged: Callable[[list[Played]], None],
+    *,
+    keep: bool,
+) -> None:
     with tempfile.TemporaryDirectory(prefix="receiver-demo-") as name, ExitStack() as stack:
         folder = Path(name)
         descriptions = folder / "providers"
@@ -149,17 +173,20 @@ def _play(screen: "show.Screen", overrides: Mapping[str, str], patience: float) 
             f"{simulator}/_control/pulse/webhook",
             json={"url": f"{receiver}/webhooks/pulse", "secret": webhook_secret},
         ).raise_for_status()
-        played = [_submit(client, simulator, receiver, scene, runs) for scene in SCENES]
+        played = [_submit(client, simulator, receiver, scene) for scene in SCENES]
         with screen.watching(played):
             _watch(client, receiver, played, runs, screen, patience)
         for one in played[:5]:
             _replay(client, receiver, one, runs, screen)
-        return played
+        judged(played)
+        if keep:
+            kept(client, receiver, simulator)
 
 
 def _settings(folder: Path, simulator: str, receiver: str, token: str, webhook_secret: str) -> dict[str, str]:
     names = sorted({scene.provider for scene in SCENES})
     return {
+        "DEMO_RUNS": str(folder / "runs"),
         "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
         "RECEIVER_SECRET_KEY": secrets.token_urlsafe(32),
         "RECEIVER_API_TOKEN": token,
@@ -179,14 +206,14 @@ def _settings(folder: Path, simulator: str, receiver: str, token: str, webhook_s
     }
 
 
-def _submit(client: httpx.Client, simulator: str, receiver: str, scene: Scene, runs: Path) -> Played:
+def _submit(client: httpx.Client, simulator: str, receiver: str, scene: Scene) -> Played:
     if scene.faults:
         order = {"provider": scene.provider, "faults": list(scene.faults), "count": 1}
         client.post(f"{simulator}/_control/faults", json=order).raise_for_status()
     body = {
         "provider": scene.provider,
         "request": scene.request,
-        "metadata": {"scene": scene.name, "runs": str(runs)},
+        "metadata": {"scene": scene.name},
     }
     if scene.operation:
         body["operation"] = scene.operation

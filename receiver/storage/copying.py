@@ -18,7 +18,9 @@ from receiver.storage.tables import Table, batches, tables
 #: Who serves a database is not copied with it.
 _NODES: Final = "node"
 #: The handlers of a process that was once started on an empty database are no reason to refuse it.
-_PASSING: Final = {_NODES, "handler"}
+_PASSING: Final = {_NODES, "console_session", "handler"}
+#: Nor who is signed in: there they sign in again.
+_LEFT: Final = {_NODES, "console_session"}
 #: Milliseconds that others who write get to finish.
 _PATIENCE: Final = 10_000
 _NUL, _REPLACEMENT = "\x00", "\ufffd"
@@ -90,7 +92,7 @@ def copy(
         with _still(source, lease_ms=lease_ms), source.read(patient=True) as reading, _alone(target):
             _begin(target)
             replacements = Replacements()
-            copied = [one for one in tables() if one.name != _NODES]
+            copied = [one for one in tables() if one.name not in _LEFT]
             for table in copied:
                 _copy_table(reading, target, table, fit=replacements.fit, progress=progress)
             found = _compare(reading, target, copied, progress=progress)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from receiver.core.identity import JOB
+from receiver.core.identity import DEED, JOB
 from receiver.core.model import DAY, Value
 from receiver.storage import rows
 from receiver.storage.arrivals import remote_digest
@@ -23,6 +23,7 @@ _OLD_NAMELESS: Final = (
 
 _TABLES: Final = {
     "attempt": "job_id",
+    "audit": "job_id",
     "dispatch": "job_id",
     "due": "job_id",
     "result_chunk": "job_id",
@@ -74,6 +75,7 @@ def _prune(tx: Transaction, item: Prune) -> Pruned:
     deleted = Counter[str]()
     if not item.dry_run:
         deleted["callback"] += _prune_nameless(tx, before)
+        deleted["audit"] += _prune_deeds(tx, before)
         if after is None and deleted["callback"] == _NAMELESS:
             after = scanned[-1][0] if scanned else item.after
     elif not item.after:
@@ -129,6 +131,16 @@ def _prune_nameless(tx: Transaction, before: int) -> int:
     )
     tx.delete("callback", found, key="id")
     return len(found)
+
+
+def _prune_deeds(tx: Transaction, before: int) -> int:
+    """Forget who did what by hand, where it was about no single job; how many of them."""
+    return len(
+        tx.run(
+            "DELETE FROM audit WHERE job_id IS NULL AND id < :before RETURNING 1",
+            {"before": f"{DEED}_{max(before, 0):012x}"},
+        )
+    )
 
 
 def _release_quarantine(tx: Transaction, ids: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from receiver.core.admission import Terms
 from receiver.core.errors import ConfigurationError, ConflictError
@@ -37,6 +37,9 @@ from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, SubmitSettled
 from receiver.storage.sqlite import SQLite
 from receiver.storage.writer import Writer
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741
 
 
 def open_driver(url: str) -> Driver:
@@ -107,6 +110,17 @@ class Store:
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._reader.close)
         await asyncio.to_thread(self.driver.close)
+
+    # -- in general ----------------------------------------------------------------------------------------
+
+    async def read(self, query: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
+        """Ask one of the questions of this package that have no method here."""
+        return await self._reader.read(query, *args, **kwargs)
+
+    async def write(self, method: Callable[[Transaction, Sequence[I]], Sequence[T]], item: I) -> T:
+        """Have one of the writing methods of this package that have no method here take *item*."""
+        answer: T = await self._writer.call(method, item)
+        return answer
 
     # -- what is asked for ---------------------------------------------------------------------------------
 

@@ -1,0 +1,227 @@
+"""The console's ASGI face: signs people in, finds the page, and says what is wrong in words."""
+
+import hmac
+import re
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from receiver.console import ask
+from receiver.console.access import Access, Locked, Visitor, same_origin
+from receiver.console.ask import HEADERS, Ask, Route, page, read_form, static
+from receiver.console.job import JobPage
+from receiver.console.jobs import JobsPage
+from receiver.console.parts import Parts
+from receiver.core.errors import NotFoundError, ReceiverError, StoreUnavailableError
+from receiver.storage.queries import Page
+from receiver.wire.web import RETRY, Bodies, BodyRefused
+
+log = structlog.get_logger(__name__)
+
+_LARGEST_FORM: Final = 256 * 1024
+_NAME: Final = re.compile(r"\{(\w+)\}")
+_TYPES: Final = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+#: Dead letters are counted up to here for the number beside their name.
+_MOST_DEAD: Final = 100
+
+
+class Face:
+    """Answers whatever is asked for below ``/console``."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.access = Access(store=parts.store, settings=parts.settings, clock=parts.clock)
+        self._bodies = Bodies(largest=_LARGEST_FORM, patience=parts.settings.receive_timeout)
+        routes = [*JobsPage(parts).routes, *JobPage(parts).routes]
+        routes.append(Route("GET", "/", self._first))
+        #: What can be asked for by somebody who is signed in.
+        self.routes: list[Route] = routes
+        self._routes = [
+            (one.method, re.compile(_NAME.sub(r"(?P<\1>[^/]+)", one.path)), one) for one in routes
+        ]
+
+    async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request for *path*, which begins behind ``/console``."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(path or "/", request)
+        except BodyRefused as refused:
+            response = refused.response
+        except StoreUnavailableError:
+            # It comes back by itself: the page asks again as soon as it is told to.
+            retry = RETRY | {"refresh": RETRY["retry-after"]}
+            response = await page("lost.html", request, status=503, headers=retry)
+        except ReceiverError as error:
+            response = await page("refused.html", request, status=error.status, error=error)
+        except Exception:
+            log.exception("request_failed", route="console")
+            response = await page("broken.html", request, status=500)
+        if (held := getattr(request.state, "cookie", None)) is not None:
+            response.headers.append("set-cookie", self.access.cookie(held, request))
+        await response(scope, receive, send)
+
+    async def _answer(self, path: str, request: Request) -> Response:
+        if path.startswith("/static/"):
+            return _static(path.removeprefix("/static/"), request)
+        method = "GET" if request.method == "HEAD" else request.method
+        match method, path.split("/"):
+            case _, ["", "sign-in"]:
+                return await self._sign_in(request)
+            case "GET", ["", "enter", ticket]:
+                return await self._enter(ticket, request)
+            case "POST", ["", "tickets"]:
+                return await self._ticket(request)
+        visitor = await self.access.visitor(request)
+        if visitor is None:
+            return await self._turned_away(path, request)
+        if method == "POST" and path == "/sign-out":
+            return await self._sign_out(visitor, request)
+        return await self._page(method, path, visitor, request)
+
+    async def _page(self, method: str, path: str, visitor: Visitor, request: Request) -> Response:
+        form = []
+        if method == "POST":
+            form = read_form(await self._bodies.read(request.receive, request.scope["headers"]))
+        dead = await self._parts.store.dispatches(Page(state="dead", limit=_MOST_DEAD))
+        asked = Ask(request, visitor, parts=self._parts, named={}, form=form, dead=len(dead))
+        if method == "POST" and not (
+            same_origin(request) and hmac.compare_digest(asked.field("csrf").encode(), visitor.csrf.encode())
+        ):
+            return await asked.page("stale.html", status=403)
+        methods = set()
+        for wanted, pattern, route in self._routes:
+            if (found := pattern.fullmatch(path)) is None:
+                continue
+            methods.add(wanted)
+            if wanted != method:
+                continue
+            if route.acts and not visitor.acts:
+                return await asked.page("viewer.html", status=403)
+            asked.named = found.groupdict()
+            return await self._endpoint(route, asked)
+        if methods:
+            response = await asked.page("unknown.html", status=405, error=None)
+            response.headers["allow"] = ", ".join(sorted(methods))
+            return response
+        return await asked.page("unknown.html", status=404, error=None)
+
+    async def _endpoint(self, route: Route, asked: Ask) -> Response:
+        try:
+            return await route.endpoint(asked)
+        except NotFoundError as error:
+            return await asked.page("unknown.html", status=404, error=error)
+        except StoreUnavailableError:
+            raise
+        except ReceiverError as error:
+            return await asked.page("refused.html", status=error.status, error=error)
+
+    @staticmethod
+    async def _first(asked: Ask) -> Response:
+        return asked.redirect("/jobs")
+
+    async def _sign_in(self, request: Request) -> Response:
+        """Show the form, or take it."""
+        if request.method != "POST":
+            return await self._form(request, following=request.query_params.get("next", ""))
+        form = dict(read_form(await self._bodies.read(request.receive, request.scope["headers"])))
+        following = form.get("next", "")
+        if not same_origin(request):
+            return await self._form(request, following=following, status=403, problem="origin")
+        address = request.client.host if request.client is not None else ""
+        try:
+            held = await self.access.sign_in(form.get("name", ""), form.get("secret", ""), address=address)
+        except Locked as locked:
+            log.warning("console_locked", address=address)
+            wait = {"retry-after": str(locked.wait)}
+            return await self._form(
+                request, following=following, status=429, problem="locked", wait=locked.wait, headers=wait
+            )
+        if held is None:
+            log.warning("console_sign_in_failed", address=address)
+            return await self._form(request, following=following, status=401, problem="wrong")
+        request.state.cookie = held
+        log.info("console_signed_in", address=address)
+        return _redirect(request, following if _is_ours(following) else "/")
+
+    async def _form(
+        self,
+        request: Request,
+        *,
+        following: str,
+        status: int = 200,
+        problem: str = "",
+        wait: int = 0,
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        return await page(
+            "sign-in.html",
+            request,
+            status=status,
+            headers=headers,
+            following=following if _is_ours(following) else "",
+            problem=problem,
+            wait=wait,
+            open=self.access.open,
+            names=any(one.name for one in self.access.logins),
+            password=bool(self.access.logins),
+        )
+
+    async def _enter(self, ticket: str, request: Request) -> Response:
+        """Sign in whoever was given a ticket."""
+        held = await self.access.redeem(ticket)
+        if held is None:
+            return await self._form(request, following="", status=403, problem="ticket")
+        request.state.cookie = held
+        return _redirect(request, "/")
+
+    async def _ticket(self, request: Request) -> Response:
+        """Make an address that signs somebody in once, for a program that holds the API token."""
+        if not self.access.is_token(request):
+            return Response(status_code=401, headers=HEADERS | {"www-authenticate": "Bearer"})
+        ticket = await self.access.ticket("API token", "operator")
+        return Response(ticket, status_code=201, media_type="text/plain", headers=HEADERS)
+
+    async def _sign_out(self, visitor: Visitor, request: Request) -> Response:
+        form = dict(read_form(await self._bodies.read(request.receive, request.scope["headers"])))
+        if not hmac.compare_digest(form.get("csrf", "").encode(), visitor.csrf.encode()):
+            return await page("stale.html", request, status=403, visitor=visitor, now=self._parts.clock())
+        await self.access.sign_out(visitor)
+        request.state.cookie = ""
+        return _redirect(request, "/sign-in")
+
+    async def _turned_away(self, path: str, request: Request) -> Response:
+        """The sign-in and nothing else, whether or not there is such a page."""
+        if request.method in {"GET", "HEAD"} and "text/event-stream" not in request.headers.get("accept", ""):
+            following = path + (f"?{request.url.query}" if request.url.query else "")
+            return _redirect(request, f"/sign-in?next={quote(following[:2000], safe='')}")
+        return await self._form(request, following="/", status=401, problem="ended")
+
+
+def _is_ours(following: str) -> bool:
+    """Whether an address is a path below the console, and nothing that leads out of it."""
+    return following.startswith("/") and not re.search(r"[\\\x00-\x20\x7f]|//", following.partition("?")[0])
+
+
+def _redirect(request: Request, path: str) -> Response:
+    root = f"{request.scope.get('root_path') or ''}/console"
+    target = quote(f"{root}{path}", safe="/?&=%:,;+~@!$'()*-._")
+    return Response(
+        status_code=303, headers=HEADERS | {"location": target.rstrip("/") if path == "/" else target}
+    )
+
+
+def _static(name: str, request: Request) -> Response:
+    content = static(name)
+    if content is None:
+        return Response(status_code=404, headers=HEADERS)
+    kept = request.query_params.get("v") == ask.version()
+    cached = {"cache-control": "public, max-age=31536000, immutable" if kept else "no-cache"}
+    return Response(content, headers=HEADERS | cached | {"content-type": _TYPES[name.rpartition(".")[2]]})

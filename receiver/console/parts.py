@@ -1,0 +1,29 @@
+"""What the console works with: the parts of a started receiver, handed over by whoever wires it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from receiver.catalog import Catalog
+from receiver.keys import Keys
+from receiver.settings import Settings
+from receiver.steps.cancel import Cancel
+from receiver.steps.proving import Proving
+from receiver.steps.replay import Replay
+from receiver.steps.submit import Submit
+from receiver.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of a started receiver that the console needs."""
+
+    store: Store
+    catalog: Catalog
+    keys: Keys
+    proving: Proving
+    settings: Settings
+    submit: Submit
+    cancel: Cancel
+    replay: Replay
+    clock: Callable[[], int]
+    notify: Callable[[], None]

@@ -1,0 +1,146 @@
+// What moves in the console. Every page works without it; nothing here is loaded from elsewhere.
+"use strict";
+(() => {
+  const $ = (selector, within = document) => within.querySelector(selector);
+  const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  // -- times: how long ago, kept up to date ------------------------------------------------------------
+  const skew = Number(document.body.dataset.now || Date.now()) - Date.now();
+  const span = (ms) => {
+    const s = Math.floor(ms / 1000);
+    if (s < 60) return `${s} s`;
+    if (s < 120) return s % 60 ? `1 min ${s % 60} s` : "1 min";
+    if (s < 3600) return `${Math.floor(s / 60)} min`;
+    if (s < 7200) { const m = Math.floor(s / 60) % 60; return m ? `1 h ${m} min` : "1 h"; }
+    if (s < 86400) return `${Math.floor(s / 3600)} h`;
+    const h = Math.floor(s / 3600) % 24;
+    return h ? `${Math.floor(s / 86400)} d ${h} h` : `${Math.floor(s / 86400)} d`;
+  };
+  const tick = () => {
+    const now = Date.now() + skew;
+    for (const one of $$(".ago[data-at]")) {
+      const at = Number(one.dataset.at), far = Math.abs(now - at);
+      const text = far < 1000 ? "now" : at < now ? `${span(far)} ago` : `in ${span(far)}`;
+      if (one.textContent !== text) one.textContent = text;
+    }
+  };
+  setInterval(tick, 1000);
+
+  // -- copying ---------------------------------------------------------------------------------------
+  const status = $("#status");
+  const say = (text) => { if (status) status.textContent = text; };
+  const copy = async (text) => {
+    try { await navigator.clipboard.writeText(text); return true; } catch { /* plain http: the old way */ }
+    const area = document.createElement("textarea");
+    area.value = text; area.className = "hush"; document.body.append(area); area.select();
+    const copied = document.execCommand("copy"); area.remove();
+    return copied;
+  };
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy], [data-copy-from]");
+    if (!button) return;
+    event.preventDefault();
+    const text = button.dataset.copy ?? document.getElementById(button.dataset.copyFrom).textContent;
+    const copied = await copy(text);
+    say(copied ? "Copied." : "This browser does not let it be copied.");
+    if (copied) { button.classList.add("done"); setTimeout(() => button.classList.remove("done"), 1200); button.focus(); }
+  });
+
+  // -- filters apply themselves; menus close ------------------------------------------------------------
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("select[data-apply], input[type=checkbox][data-apply]")) event.target.form.requestSubmit();
+    if (event.target.matches("[data-all]")) {
+      for (const one of $$("input[name=id]", event.target.form)) one.checked = event.target.checked;
+    }
+    if (event.target.matches("[data-all], input[name=id]")) chosen(event.target.form);
+  });
+  document.addEventListener("submit", (event) => {
+    // Empty fields do not belong in an address.
+    if (event.target.method !== "get") return;
+    for (const one of $$("input, select", event.target)) if (!one.value) one.disabled = true;
+    setTimeout(() => { for (const one of $$("input, select", event.target)) one.disabled = false; });
+  });
+  const chosen = (form) => {
+    const count = $$("input[name=id]:checked", form).length, told = $("[data-chosen]", form);
+    if (told) told.textContent = count ? `${count} chosen` : "None chosen";
+    for (const one of $$("[data-needs-choice]", form)) one.disabled = !count;
+    const all = $("[data-all]", form), boxes = $$("input[name=id]", form).length;
+    if (all) { all.checked = count > 0 && count === boxes; all.indeterminate = count > 0 && count < boxes; }
+  };
+  for (const form of $$("form[data-choosing]")) chosen(form);
+  document.addEventListener("click", (event) => {
+    for (const one of $$("details.who[open]")) if (!one.contains(event.target)) one.open = false;
+  });
+
+  // -- the keyboard ------------------------------------------------------------------------------------
+  const typing = (target) => target.closest("input:not([type=checkbox], [type=radio]), select, textarea");
+  const places = { o: "", j: "/jobs", c: "/callbacks", d: "/dead", p: "/providers", l: "/live" };
+  let leader = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") {
+      for (const one of $$("details.who[open]")) { one.open = false; $("summary", one).focus(); }
+      if (typing(event.target)) event.target.blur();
+      return;
+    }
+    if (typing(event.target)) return;
+    if (event.key === "/") { const box = $("#search"); if (box) { event.preventDefault(); box.focus(); box.select(); } return; }
+    if (event.key === "g") { leader = Date.now(); return; }
+    if (Date.now() - leader < 1200 && event.key in places) {
+      event.preventDefault(); location.href = document.body.dataset.root + places[event.key]; return;
+    }
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") step(event);
+  });
+  // Arrow keys move through a list, from row to row, or from detail to detail.
+  const step = (event) => {
+    const links = $$("[data-row]");
+    if (!links.length) return;
+    const by = event.key === "ArrowDown" ? 1 : -1;
+    const current = links.findIndex((one) => one.getAttribute("aria-current"));
+    if (current >= 0) {
+      const next = links[current + by];
+      if (next) { event.preventDefault(); next.click(); }
+      return;
+    }
+    const at = links.indexOf(document.activeElement), next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
+    if (next) { event.preventDefault(); next.focus(); }
+  };
+  const row = $(".rail [aria-current]");
+  if (row) row.scrollIntoView({ block: "nearest" });
+
+  // -- pages that go on by themselves ---------------------------------------------------------------------
+  // The same address is asked again and what it says is put in the place of what it said; what is open stays open.
+  const live = () => $("[data-again]");
+  const refresh = async () => {
+    const part = live();
+    if (!part) return;
+    let wait = Number(part.dataset.again);
+    if (!document.hidden && !(part.contains(document.activeElement) && typing(document.activeElement))) {
+      try {
+        const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
+        if (answer.ok) swap(part, new DOMParser().parseFromString(await answer.text(), "text/html"));
+      } catch { wait *= 4; }
+    }
+    if (live()) setTimeout(refresh, wait);
+  };
+  const swap = (part, page) => {
+    const fresh = page.getElementById(part.id);
+    if (!fresh) return;
+    if (!fresh.dataset.again) delete part.dataset.again;
+    if (fresh.innerHTML === part.innerHTML) return;
+    const open = new Set($$("details[open][data-key]", part).map((one) => one.dataset.key));
+    const ticked = new Set($$("input[name=id]:checked", part).map((one) => one.value));
+    const held = document.activeElement?.dataset?.key;
+    const known = new Set($$("[data-key]", part).map((one) => one.dataset.key));
+    part.innerHTML = fresh.innerHTML;
+    for (const one of $$("details[data-key]", part)) if (open.has(one.dataset.key)) one.open = true;
+    for (const one of $$("input[name=id]", part)) if (ticked.has(one.value)) one.checked = true;
+    for (const one of $$("[data-key]", part)) {
+      if (!known.has(one.dataset.key)) one.classList.add("fresh");
+      if (held && one.dataset.key === held) one.focus();
+    }
+    for (const form of $$("form[data-choosing]", part)) chosen(form);
+    if (fresh.dataset.news) say(fresh.dataset.news);
+  };
+  if (live()) setTimeout(refresh, Number(live().dataset.again));
+})();

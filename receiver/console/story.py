@@ -1,0 +1,348 @@
+"""A job's story: everything that happened to it, in the order of time, each thing in a sentence."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+from receiver.console import words
+from receiver.console.hiding import hidden, hidden_json
+from receiver.console.shown import compact, span
+from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Step, Value
+from receiver.core.provider import Provider
+from receiver.storage.audit import Deed
+from receiver.storage.queries import Record
+from receiver.views.timeline import attempt_entry
+
+OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
+#: What an arrow says to somebody who does not see it.
+ARROWS: Final = {OUT: "sent", IN: "arrived", HANDLERS: "handler", HERE: "here", LATER: "to come"}
+#: So many duplicates in a row are shown, the others counted.
+_SHOWN: Final = 2
+_LOOKS: Final = {"poll", "fetch"}
+#: Deeds that stand in the timeline as what came of them.
+_SEEN_OTHERWISE: Final = {"replay", "read"}
+
+
+class Part(Value, frozen=True, kw_only=True):
+    """One thing that happened."""
+
+    at: int
+    arrow: str
+    title: str
+    #: The word that counts, coloured.
+    pill: str = ""
+    text: str = ""
+    #: Where the title leads, below the console.
+    link: str = ""
+    #: Boxes that open: a name, and a long text.
+    boxes: tuple[tuple[str, str], ...] = ()
+    open: bool = False
+    #: Whether it is still to come.
+    later: bool = False
+
+
+class Station(Value, frozen=True, kw_only=True):
+    """One of the places that a job passes."""
+
+    name: str
+    text: str
+    state: Literal["done", "now", "bad", "todo"] = "todo"
+
+
+def timeline(record: Record, deeds: Sequence[Deed], provider: Provider | None, *, now: int) -> list[Part]:
+    """Everything that happened to a job, then what is still to come."""
+    job = record.job
+    found = [Part(at=job.created_at, arrow=HERE, title="Recorded, before anything was sent")]
+    if record.submission is None:
+        found = [
+            Part(at=job.created_at, arrow=HERE, title="Recorded: a callback named a job that is not ours")
+        ]
+    by = {deed.detail.get("replay_id"): deed.who for deed in deeds if deed.detail.get("replay_id")}
+    found += _callbacks(record.callbacks, job)
+    found += _attempts(record, provider, by)
+    found += [_deed(one) for one in deeds if one.action not in _SEEN_OTHERWISE or one.outcome != "done"]
+    found.sort(key=lambda part: part.at)
+    later = [_dispatch(one, now) for one in record.dispatches]
+    later += [_due(one, job, now) for one in record.due]
+    return found + sorted(later, key=lambda part: part.at)
+
+
+def way(record: Record, provider: Provider | None, *, now: int) -> list[Station]:
+    """Where a job is on its way from submission to handlers."""
+    return [
+        _submitted(record),
+        _heard(record, provider, now=now),
+        _result(record),
+        _handled(record),
+    ]
+
+
+def _submitted(record: Record) -> Station:
+    job = record.job
+    if record.submission is None:
+        return Station(name="Submitted", text="not from here", state="done")
+    sent = [one for one in record.attempts if one.step == "submit"]
+    answered = next((one for one in sent if one.outcome == "accepted"), None)
+    if answered is not None:
+        text = f"answered in {span(answered.duration_ms)}"
+        more = f", attempt {answered.number}" if answered.number > 1 else ""
+        return Station(name="Submitted", text=text + more, state="done")
+    match job.submission:
+        case "sent":
+            return Station(name="Submitted", text="accepted by the provider", state="done")
+        case "refused":
+            return Station(name="Submitted", text="refused by the provider", state="bad")
+        case "unknown":
+            return Station(name="Submitted", text="no answer came: the outcome is unknown", state="bad")
+    tried = f", attempt {len(sent) + 1}" if sent else ""
+    return Station(name="Submitted", text=f"being sent{tried}", state="now")
+
+
+def _heard(record: Record, provider: Provider | None, *, now: int) -> Station:
+    job = record.job
+    begun = job.submitted_at or job.created_at
+    proved = next((one for one in record.callbacks if one.verdict == "accepted"), None)
+    polls = sum(one.step in _LOOKS for one in record.attempts)
+    if job.state.ended and job.settled_by is not None and job.settled_by != "callback":
+        said = {
+            "poll": f"none: settled by poll after {words.many(polls, 'look')}",
+            "submit": "none needed: the answer to the submission said it all",
+            "deadline": "none came before the deadline",
+            "cancel": "none: canceled",
+        }[job.settled_by.value]
+        late = job.settled_by == "deadline"
+        name = "Callback" if job.delivery != "none" else "Poll"
+        return Station(name=name, text=said, state="bad" if late else "done")
+    if proved is not None:
+        signed = (
+            "signature proved" if provider is not None and provider.signed else "vouched for by its token"
+        )
+        return Station(
+            name="Callback", text=f"after {span(proved.received_at - begun)}, {signed}", state="done"
+        )
+    if job.state.ended:
+        return Station(name="Callback", text="none", state="todo")
+    if job.submission == "sending":
+        return Station(name="Callback", text="not yet")
+    if job.delivery == "none":
+        return Station(name="Poll", text=f"asked {words.many(polls, 'time')} so far", state="now")
+    rejected = sum(one.verdict == "rejected" for one in record.callbacks)
+    if rejected:
+        return Station(name="Callback", text=f"{rejected} came, none could be proved genuine", state="bad")
+    expected = begun + (provider.callback.expected if provider is not None and provider.callback else 0)
+    if now > expected:
+        return Station(name="Callback", text="overdue: polling has taken over", state="now")
+    return Station(name="Callback", text=f"expected within {span(expected - now, rough=True)}", state="now")
+
+
+def _result(record: Record) -> Station:
+    job = record.job
+    if job.held is not None:
+        from_callback = "in the callback" if job.held.callback_id else "fetched from the provider"
+        return Station(name="Result", text=from_callback, state="done")
+    if job.state == "succeeded":
+        return Station(name="Result", text="empty", state="done")
+    if job.state.ended:
+        return Station(name="Result", text=f"none: {words.state(job.state)}", state="bad")
+    if job.state == "fetching":
+        return Station(name="Result", text="being fetched", state="now")
+    return Station(name="Result", text="not yet")
+
+
+def _handled(record: Record) -> Station:
+    job = record.job
+    done = {(one.handler, one.replay_id) for one in record.attempts if _finished(one)}
+    dead = [one for one in record.dispatches if one.state == "dead"]
+    open_ = {(one.handler, one.replay_id) for one in record.dispatches}
+    done -= open_
+    total = len(done) + len(open_)
+    if not total:
+        text = "none wants such an end" if job.state.ended else "not yet"
+        return Station(name="Handlers", text=text, state="done" if job.state.ended else "todo")
+    if dead:
+        return Station(
+            name="Handlers", text=f"{len(dead)} of {words.many(total, 'run')} is a dead letter", state="bad"
+        )
+    if open_:
+        return Station(name="Handlers", text=f"{len(done)} of {total} done", state="now")
+    return Station(name="Handlers", text=f"{len(done)} of {total} done", state="done")
+
+
+def _finished(attempt: Attempt) -> bool:
+    return attempt.step == "dispatch" and attempt.outcome in {"succeeded", "discarded"}
+
+
+def _callbacks(callbacks: Sequence[Callback], job: Job) -> Iterator[Part]:
+    duplicates = 0
+    for one in callbacks:
+        if one.verdict == "duplicate":
+            duplicates += 1
+            if duplicates > _SHOWN:
+                continue
+        yield Part(
+            at=one.received_at,
+            arrow=IN,
+            title="Callback",
+            pill=one.verdict.value,
+            text=words.meaning(one.code) or (f"proved with {one.key_id}" if one.key_id else ""),
+            link=f"/callbacks/{one.id}",
+        )
+    if duplicates > _SHOWN or job.callbacks > len(callbacks):
+        more = max(job.callbacks - len(callbacks), 0) + max(duplicates - _SHOWN, 0)
+        yield Part(
+            at=callbacks[-1].received_at if callbacks else job.created_at,
+            arrow=IN,
+            title=f"{words.many(more, 'more callback')}",
+            text="that changed nothing",
+            link=f"/callbacks?job={job.id}",
+        )
+
+
+def _attempts(record: Record, provider: Provider | None, by: dict[str | None, str]) -> Iterator[Part]:
+    folded: list[Attempt] = []
+    for one in record.attempts:
+        if one.step == "poll" and folded and (folded[-1].outcome, folded[-1].code) != (one.outcome, one.code):
+            yield _folded(folded)
+            folded = []
+        if one.step == "poll":
+            folded.append(one)
+            continue
+        if folded:
+            yield _folded(folded)
+            folded = []
+        yield _attempt(one, record, provider, by)
+    if folded:
+        yield _folded(folded)
+
+
+def _folded(polls: Sequence[Attempt]) -> Part:
+    first, last = polls[0], polls[-1]
+    answer = words.meaning(last.code)
+    if len(polls) == 1:
+        text = f"in {span(last.duration_ms)}" + (f": {answer}" if answer else "")
+        return Part(at=first.started_at, arrow=OUT, title="Poll", pill=last.outcome, text=text)
+    over = span(last.started_at - first.started_at, rough=True)
+    text = f"each time, over {over}" + (f": {answer}" if answer else "")
+    return Part(at=first.started_at, arrow=OUT, title=f"{len(polls)} polls", pill=last.outcome, text=text)
+
+
+def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[str | None, str]) -> Part:
+    entry = attempt_entry(one)
+    took = f"in {span(one.duration_ms)}" if one.duration_ms else ""
+    why = words.meaning(one.code)
+    match one.step:
+        case "submit":
+            text = f"as {record.job.remote_id}" if one.outcome == "accepted" and record.job.remote_id else why
+            number = f"attempt {one.number}" if one.number > 1 else ""
+            said = ", ".join(filter(None, (text, number, took)))
+            boxes = (
+                _exchange(record, provider) if one.outcome == "accepted" or one is record.attempts[0] else ()
+            )
+            return Part(
+                at=one.started_at, arrow=OUT, title="Submission", pill=one.outcome, text=said, boxes=boxes
+            )
+        case "dispatch":
+            number = f"attempt {one.number}" if one.number > 1 or one.outcome != "succeeded" else ""
+            error = str(entry.detail.get("error", ""))
+            last = error.strip().rpartition("\n")[2]
+            replayed = "in a replay" if one.replay_id else ""
+            said = ", ".join(filter(None, (number, took, replayed)))
+            text = f"{said}: {last}" if last else said
+            boxes = (("Traceback", error),) if "\n" in error.strip() else ()
+            return Part(
+                at=one.started_at,
+                arrow=HANDLERS,
+                title=one.handler,
+                pill=one.outcome,
+                text=text,
+                boxes=boxes,
+            )
+        case "replay":
+            handlers = one.detail.get("handlers")
+            what = f"for {', '.join(map(str, handlers))}" if handlers else "a callback read again"
+            who = by.get(entry.replay_id)
+            return Part(
+                at=one.started_at,
+                arrow=HERE,
+                title=f"Replayed by {who}" if who else "Replayed",
+                text=what,
+                link=f"/callbacks/{one.detail['callback']}" if one.detail.get("callback") else "",
+            )
+        case "deadline":
+            return Part(at=one.started_at, arrow=HERE, title="Deadline", pill=one.outcome, text=why)
+    arrow = OUT if one.step in {"fetch", "cancel"} else HERE
+    text = ", ".join(filter(None, (why, took)))
+    return Part(at=one.started_at, arrow=arrow, title=one.step.capitalize(), pill=one.outcome, text=text)
+
+
+def _exchange(record: Record, provider: Provider | None) -> tuple[tuple[str, str], ...]:
+    """What was submitted and what the provider answered, secrets masked."""
+    submission = record.submission
+    if submission is None:
+        return ()
+    handed_out = provider.key.path if provider is not None and provider.key is not None else None
+    names = {handed_out.rpartition(".")[2]} if handed_out else set[str]()
+    boxes = [("What was asked", hidden_json(submission.request))]
+    if submission.answer_body is not None:
+        status = submission.answer_status
+        boxes.append((f"Answer {status}", hidden_json(submission.answer_body, names=names) or "(empty)"))
+    elif submission.answer_status is not None:
+        boxes.append((f"Answer {submission.answer_status}", "(nothing was kept of it)"))
+    return tuple(boxes)
+
+
+def _deed(one: Deed) -> Part:
+    detail = {key: value for key, value in one.detail.items() if value not in {None, ""}}
+    failed = one.outcome not in {None, "done"}
+    return Part(
+        at=one.at,
+        arrow=HERE,
+        title=f"{words.action(one.action).capitalize()} by {one.who}",
+        pill="refused" if failed else "",
+        text=words.meaning(one.outcome) if failed else ", ".join(_said(detail)),
+    )
+
+
+def _said(detail: dict[str, object]) -> Iterator[str]:
+    for name, value in detail.items():
+        yield f"{name.replace('_', ' ')}: {compact(hidden(value))}"
+
+
+def _dispatch(one: Dispatch, now: int) -> Part:
+    if one.state == "dead":
+        pill, text = (
+            "dead",
+            f"no attempts left after {one.attempt}; it stays until it is retried or discarded",
+        )
+    elif one.owner is not None:
+        pill, text = "running", f"attempt {one.attempt}"
+    else:
+        due = "now" if one.run_at <= now else f"in {span(one.run_at - now, rough=True)}"
+        pill, text = "waiting", f"attempt {one.attempt + 1} {due}"
+    error = one.error
+    return Part(
+        at=one.run_at if one.state != "dead" else one.created_at,
+        arrow=HANDLERS,
+        title=one.handler,
+        pill=pill,
+        text=text,
+        link="/dead" if one.state == "dead" else "",
+        boxes=(("Last error", error.text),) if error is not None and error.text else (),
+        later=True,
+    )
+
+
+def _due(one: Due, job: Job, now: int) -> Part:
+    word = {Step.SUBMIT: "Submission", Step.CANCEL: "Cancellation", Step.LOOK: "Next poll"}[one.step]
+    if one.step is Step.LOOK and one.result_url is not None:
+        word = "Fetch of the result"
+    elif one.step is Step.LOOK and job.delivery != "none" and not one.attempt and not job.woken_by:
+        word = "If no callback comes, polling takes over"
+    if one.owner is not None:
+        pill, text = "running", "under way"
+    else:
+        pill, text = "due", "now" if one.run_at <= now else f"in {span(one.run_at - now, rough=True)}"
+    if one.failures:
+        text += f", after {words.many(one.failures, 'failure')}"
+    if one.expires_at is not None:
+        text += f"; the provider deletes the result in {span(max(one.expires_at - now, 0), rough=True)}"
+    return Part(at=one.run_at, arrow=LATER, title=word, pill=pill, text=text, later=True)
