@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from receiver.core.address import Network, networks
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import SECOND
 from receiver.core.token import MasterKey, master_key
@@ -65,6 +66,12 @@ class Settings:
     max_result: int = _setting("RECEIVER_MAX_RESULT", 64 * _MIB, "The largest answer and result, in bytes.")
     receive_timeout: int = _setting(
         "RECEIVER_RECEIVE_TIMEOUT", 10, "How long a request may take to arrive, in seconds."
+    )
+    trusted_proxies: str = _setting(
+        "RECEIVER_TRUSTED_PROXIES",
+        "",
+        "Networks of your own proxies, comma-separated (`10.0.0.0/8`). Whom they name in `X-Forwarded-For` is taken "
+        "for the sender of a callback; without them the sender is whoever connects.",
     )
     lease: int = _setting(
         "RECEIVER_LEASE",
@@ -149,6 +156,7 @@ class Settings:
             raise ConfigurationError(
                 "RECEIVER_LOG_LEVEL must be debug, info, warning or error.", code="setting_invalid"
             )
+        _ = self.proxies
         for name in ("max_body", "max_result", "receive_timeout", "lease"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RECEIVER_{name.upper()} must be positive.", code="setting_invalid")
@@ -158,6 +166,11 @@ class Settings:
                 "senders retry for 76 hours.",
                 code="setting_invalid",
             )
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Where our own proxies are; raises ConfigurationError where that is no list of networks."""
+        return _networks("RECEIVER_TRUSTED_PROXIES", self.trusted_proxies)
 
     @property
     def master_keys(self) -> tuple[MasterKey, ...]:
@@ -191,6 +204,15 @@ class Settings:
         """Whether *reference* means the same as long as this process runs; a file may be written anew."""
         kind, _, rest = reference.partition(":")
         return kind == "env" and not self.environ.get(f"{rest}_FILE")
+
+
+def _networks(env: str, text: str) -> tuple[Network, ...]:
+    try:
+        return networks(one for one in text.split(",") if one.strip())
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{env}: {error}; write 10.0.0.0/8,192.0.2.7.", code="setting_invalid"
+        ) from error
 
 
 def is_safe_url(url: str) -> bool:

@@ -59,6 +59,7 @@ def show_callback(detail: CallbackDetail) -> None:
             ("job", detail.job_id),
             ("remote id", detail.remote_id),
             ("received", detail.received_at),
+            ("from", detail.sender),
             ("verdict", detail.verdict.value),
             ("code", detail.code),
             ("because", detail.diagnosis and f"{detail.diagnosis.sentence} ({detail.diagnosis.code})"),

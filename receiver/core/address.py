@@ -6,8 +6,11 @@ global (tried on CPython 3.11 to 3.13). The IPv4 table follows the IANA special-
 let through, minus the parts of it that carry or translate other addresses.
 """
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 _CLOSED_4: Final = tuple(
     map(
@@ -50,3 +53,25 @@ def is_public(text: str) -> bool:
         address = address.ipv4_mapped
     assert isinstance(address, IPv4Address)  # noqa: S101  (there is no third kind)
     return not any(address in net for net in _CLOSED_4)
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Networks as they are configured (``10.0.0.0/8``, or a lone address); raises ValueError naming the wrong one."""
+    found = []
+    for text in texts:
+        try:
+            found.append(ip_network(text.strip()))
+        except ValueError as error:
+            raise ValueError(f"{text.strip()!r} is no network: {error}") from error
+    return tuple(found)
+
+
+def within(text: str, among: Iterable[Network]) -> bool:
+    """Say whether *text* is an address in one of the networks; anything that is no address is in none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return any(address in network for network in among)

@@ -138,6 +138,12 @@ class RejectionError(ReceiverError):
     status = 401
 
 
+class SenderNotAllowedError(RejectionError):
+    """The callback came from an address that is not in the description's allow_from."""
+
+    code = "sender_not_allowed"
+
+
 class SignatureMissingError(RejectionError):
     """The header that should carry the signature is absent."""
 

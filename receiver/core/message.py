@@ -17,6 +17,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     #: The raw query string; for a signature the one of ``url`` counts where it is empty.
     query: bytes = b""
     method: str = "POST"
+    #: The IP address that it came from, where that is known.
+    sender: str | None = None
 
     def __repr__(self) -> str:
         return f"Message({self.method}, {len(self.headers)} headers, {len(self.body)} bytes)"

@@ -234,6 +234,8 @@ class Callback(Value, frozen=True, kw_only=True):
     remote_id: str | None = None
     #: Whether its job names it as its first.
     is_first: bool = False
+    #: The IP address that it came from, or "unknown"; ``None`` where that was not kept yet.
+    sender: str | None = None
 
 
 class Due(Value, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
+from receiver.core.address import networks
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Delivery, JobState
 
 _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
@@ -222,8 +223,14 @@ class CallbackTerms(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ack: Annotated[int, msgspec.Meta(ge=200, le=299)] = 200
     #: Path of a text in a genuine callback that the answer repeats: how some verify an address.
     echo: str | None = None
+    #: Networks that callbacks come from (``203.0.113.0/24``): a second lock beside signature or token.
+    allow_from: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        try:
+            networks(self.allow_from)
+        except ValueError as error:
+            raise ValueError(f"allow_from: {error}") from error
         if self.where != "registered" and not self.path:
             raise ValueError(f"where = {self.where!r} needs path")
         if self.where == "registered" and self.secret_path is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from receiver.core.address import Network, networks
 from receiver.core.model import HOUR, Delivery
 from receiver.core.parts import (
     CallbackTerms,
@@ -159,6 +160,11 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     def signed(self) -> bool:
         """Whether the provider's callbacks prove by themselves that they are genuine."""
         return self.verify is not None and self.verify.authenticates
+
+    @cached_property
+    def senders(self) -> tuple[Network, ...]:
+        """Where its callbacks come from; empty where its description does not say."""
+        return () if self.callback is None else networks(self.callback.allow_from)
 
     @cached_property
     def readings(self) -> tuple[tuple[Delivery, Shape], ...]:

@@ -108,11 +108,18 @@ class Ingest:
         return None if named is None else Way(provider=found, job_id=named[0], master=named[1])
 
     async def __call__(
-        self, way: Way, *, method: str, query: bytes, headers: tuple[tuple[bytes, bytes], ...], body: bytes
+        self,
+        way: Way,
+        *,
+        method: str,
+        query: bytes,
+        headers: tuple[tuple[bytes, bytes], ...],
+        body: bytes,
+        sender: str,
     ) -> Answer:
         """Take one callback; a 2xx answer means that it is stored, its job moved on and its dispatches made."""
         now = self._clock()
-        message = Message(body=body, headers=headers, query=query, method=method)
+        message = Message(body=body, headers=headers, query=query, method=method, sender=sender)
         answer = await self._take(message, way, now)
         self._metrics.callback(way.provider.name, answer.verdict, now=now)
         return answer
@@ -142,6 +149,7 @@ class Ingest:
             query=message.query,
             headers=tuple(message.headers),
             body=message.body,
+            sender=message.sender,
             verdict=_ACCEPTED if rejection is None else _REJECTED,
             code=rejection,
         )

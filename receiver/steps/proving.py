@@ -9,9 +9,16 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from receiver.core.address import within
 from receiver.core.admission import Examined, examine
 from receiver.core.diagnosis import Diagnosis, diagnose
-from receiver.core.errors import ConfigurationError, KeyUnavailableError, KeyUnknownError, RejectionError
+from receiver.core.errors import (
+    ConfigurationError,
+    KeyUnavailableError,
+    KeyUnknownError,
+    RejectionError,
+    SenderNotAllowedError,
+)
 from receiver.core.message import Message
 from receiver.core.model import Callback, Value, Verdict
 from receiver.core.provider import Provider
@@ -52,10 +59,12 @@ class Proving:
         """Prove and read *message*, which came by *way*, as of *now*.
 
         Raises:
-            RejectionError: it is not proved genuine.
+            RejectionError: it is not proved genuine, or comes from where its provider never calls.
             KeyUnavailableError: the key that would prove it is missing or out of reach.
         """
         provider = way.provider
+        if provider.senders:
+            _check_sender(message, provider)
         if provider.verify is not None and provider.verify.covers_url:
             message = replace(message, url=self._signed_url(message, way))
         keys = self._keys.fixed(provider) or await self.keys_for(way)
@@ -128,6 +137,10 @@ class Proving:
         message, way = _message(callback), _way(callback, provider, next(iter(self._keys.masters), None))
         message = replace(message, url=self._signed_url(message, way))
         try:
+            _check_sender(message, provider)
+        except SenderNotAllowedError as error:
+            return Diagnosis(code=error.code, sentence=str(error))
+        try:
             keys = await self.keys_for(way)
             verify(message, scheme=provider.verify, keys=keys, now=callback.received_at)
         except KeyUnavailableError as error:
@@ -177,7 +190,27 @@ class Proving:
 
 
 def _message(callback: Callback) -> Message:
-    return Message(body=callback.body, headers=callback.headers, query=callback.query, method=callback.method)
+    return Message(
+        body=callback.body,
+        headers=callback.headers,
+        query=callback.query,
+        method=callback.method,
+        sender=callback.sender,
+    )
+
+
+def _check_sender(message: Message, provider: Provider) -> None:
+    """Raise SenderNotAllowedError where the description says whence callbacks come, and this one comes from elsewhere.
+
+    One that was kept before senders were is let pass: nobody knows.
+    """
+    sender = message.sender
+    if provider.senders and sender is not None and not within(sender, provider.senders):
+        raise SenderNotAllowedError(
+            f"It came from {sender}, and allow_from of {provider.name} does not name that network. If that is a proxy "
+            "of yours, add it to RECEIVER_TRUSTED_PROXIES; if the provider has moved, correct its description and run: "
+            f"receiver callbacks reverify --provider {provider.name}"
+        )
 
 
 def _way(callback: Callback, provider: Provider, master: MasterKey | None) -> Way:

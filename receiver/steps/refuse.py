@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import structlog
 
+from receiver.core.address import within
 from receiver.core.errors import StoreUnavailableError
+from receiver.core.provider import Provider
 from receiver.steps.proving import Way
 from receiver.storage.refusals import Refusal
 from receiver.storage.store import Store
@@ -24,7 +26,7 @@ class Refuse:
         self._clock = clock
         self._notify = notify
 
-    async def __call__(self, way: Way, *, code: str, status: int, method: str) -> None:
+    async def __call__(self, way: Way, *, code: str, status: int, method: str, sender: str) -> None:
         """Note that a request that came by *way* was answered *status*; nothing, if the record cannot be had."""
         if way.job_id is None:
             return
@@ -35,7 +37,8 @@ class Refuse:
             status=status,
             method=method[:20],
             at=self._clock(),
-            wakes=not provider.signed,
+            wakes=not provider.signed and _allowed(sender, provider),
+            sender=sender,
             askable=provider.poll is not None,
         )
         try:
@@ -45,3 +48,7 @@ class Refuse:
             return
         if look:
             self._notify()
+
+
+def _allowed(sender: str, provider: Provider) -> bool:
+    return not provider.senders or within(sender, provider.senders)

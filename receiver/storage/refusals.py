@@ -25,6 +25,7 @@ class Refusal(Value, frozen=True, kw_only=True):
     status: int
     method: str
     at: int
+    sender: str | None = None
     #: Whether its token is all that vouches for a callback of this provider, so that the token alone is a wake-up.
     wakes: bool
     #: Whether the provider can be asked about any job.
@@ -60,7 +61,7 @@ def _take(ledger: Ledger, one: Refusal) -> bool:
         started_at=one.at,
         outcome="refused",
         code=one.code,
-        detail={"status": one.status, "method": one.method},
+        detail={"status": one.status, "method": one.method, "sender": one.sender},
     )
     ledger.log(line)
     if not one.wakes or (job.delivery is Delivery.RESULT and not one.askable):

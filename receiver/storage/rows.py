@@ -40,7 +40,7 @@ OUTCOME: Final = slice(len(split(JOB_OUTCOME)))
 BESIDES: Final = slice(len(split(JOB_OUTCOME)) - len(split(JOB_PROGRESS)), None)
 CALLBACK: Final = (
     "id, provider, route, job_id, received_at, method, query, headers, body, verdict, code, key_id, delivery_id, "
-    "remote_id, is_first"
+    "remote_id, is_first, sender"
 )
 #: Said of whoever is in its index (``callback_unsettled``): SQLite uses it only where that stands in the statement.
 UNSETTLED: Final = "verdict IN ('rejected', 'unreadable')"
@@ -201,6 +201,7 @@ def callback_params(callback: Callback) -> Row:
         callback.delivery_id,
         callback.remote_id,
         int(callback.is_first),
+        callback.sender,
     )
 
 
@@ -223,6 +224,7 @@ def callback_of(row: Row) -> Callback:
         delivery_id=row[12],
         remote_id=row[13],
         is_first=bool(row[14]),
+        sender=row[15],
     )
 
 

@@ -26,6 +26,8 @@ class CallbackDocument(Document, frozen=True, kw_only=True):
     code: str | None
     key_id: str | None
     delivery_id: str | None
+    #: The IP address that it came from; null for those from before it was kept.
+    sender: str | None
 
 
 class DiagnosisDocument(Document, frozen=True, kw_only=True):
@@ -82,4 +84,5 @@ def _callback(callback: Callback) -> dict[str, Any]:
         "code": callback.code,
         "key_id": callback.key_id,
         "delivery_id": callback.delivery_id,
+        "sender": callback.sender,
     }

@@ -20,6 +20,7 @@ from receiver.steps.ingest import Answer, Ingest
 from receiver.steps.refuse import Refuse
 from receiver.wire.near import near
 from receiver.wire.refusals import Refusals
+from receiver.wire.sender import Senders
 from receiver.wire.strangers import prove
 from receiver.wire.web import PRIVATE, RETRY, Bodies, BodyRefused, broken
 
@@ -67,6 +68,7 @@ class Front:
         self._ingest = ingest
         self._refuse = refuse
         self._refusals = refusals
+        self._senders = Senders(settings.proxies)
         self._bodies = Bodies(
             largest=settings.max_body,
             patience=settings.receive_timeout,
@@ -119,7 +121,12 @@ class Front:
         body = await self._bodies.read(receive, headers)
         try:
             answer = await self._ingest(
-                way, method=method, query=scope["query_string"], headers=headers, body=body
+                way,
+                method=method,
+                query=scope["query_string"],
+                headers=headers,
+                body=body,
+                sender=self._senders.of(scope),
             )
         finally:
             self._bodies.give(len(body))
@@ -141,7 +148,9 @@ class Front:
         self._refusals.note(route, status, code=code, provider=way.provider.name, job=way.job_id)
         # A retired token is nobody's any more, and what had no room is sent again.
         if way.job_id is not None and status not in {404, _UNAVAILABLE}:
-            await self._refuse(way, code=code, status=status, method=scope["method"])
+            await self._refuse(
+                way, code=code, status=status, method=scope["method"], sender=self._senders.of(scope)
+            )
 
     async def _miss(self, route: str, scope: Scope, path: str) -> None:
         found = None
@@ -154,7 +163,9 @@ class Front:
         job = None if way is None else way.job_id
         self._refusals.note(route, 404, provider=found.provider, job=job, near=found.kind)
         if way is not None:
-            await self._refuse(way, code="address_missed", status=404, method=scope["method"])
+            await self._refuse(
+                way, code="address_missed", status=404, method=scope["method"], sender=self._senders.of(scope)
+            )
 
 
 def _route(address: Address) -> str:

@@ -64,6 +64,7 @@ CALLBACK: Final = Callback(
     delivery_id="delivery_id",
     remote_id="remote_id",
     is_first=True,
+    sender="sender",
 )
 DUE: Final = Due(
     job_id="job_id",
