@@ -70,10 +70,28 @@ class Metrics:
         """Count an attempt of a handler."""
         self._counts["dispatches"][handler, outcome] += 1
 
-    def exposition(self, counts: dict[str, Any], sizes: Sequence[TableSize], *, now: int) -> bytes:
-        """Everything in Prometheus' text format; *counts* and *sizes* are what the store says."""
+    def exposition(
+        self,
+        counts: dict[str, Any] | None,
+        sizes: Sequence[TableSize],
+        *,
+        failed: Mapping[str, int],
+        refusing: bool,
+        now: int,
+    ) -> bytes:
+        """Everything in Prometheus' text format.
+
+        Args:
+            counts: How the record stands; ``None`` where the store does not answer.
+            sizes: How much room the tables take.
+            failed: What was not committed, by the code of the error.
+            refusing: Whether callbacks cannot be recorded.
+            now: The time.
+        """
         registry = CollectorRegistry()
-        registry.register(_Given([*self._families(), *_standing(counts, now), *_room(sizes)]))
+        standing = () if counts is None else _standing(counts, now)
+        given = [*self._families(), *_commits(failed, refusing=refusing), *standing, *_room(sizes)]
+        registry.register(_Given(given))
         return generate_latest(registry)
 
     def _families(self) -> Iterable[Metric]:
@@ -97,6 +115,18 @@ class _Given:
 
     def collect(self) -> Sequence[Metric]:
         return self._metrics
+
+
+def _commits(failed: Mapping[str, int], *, refusing: bool) -> Iterable[Metric]:
+    """Whether the store takes what it is given."""
+    counter = CounterMetricFamily(
+        "receiver_not_committed", "What was to be written and was not committed.", labels=["code"]
+    )
+    for code, count in sorted(failed.items()):
+        counter.add_metric([code], count)
+    yield counter
+    text = "1 while callbacks can be recorded; 0 where the database does not answer or the last one failed."
+    yield GaugeMetricFamily("receiver_store_ready", text, value=int(not refusing))
 
 
 def _standing(counts: Mapping[str, Any], now: int) -> Iterable[Metric]:

@@ -364,7 +364,7 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_template(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a database with the receiver's tables and nothing in them, to be copied."""
-    from receiver.storage.postgres import Postgres  # noqa: PLC0415  (few tests need it)
+    from receiver.storage.postgres.driver import Postgres  # noqa: PLC0415  (few tests need it)
     from receiver.storage.schema import migrate  # noqa: PLC0415
 
     with _database(_server(request)) as url:

@@ -160,7 +160,10 @@ def _answer(answers: socket.socket, number: int) -> None:
 
 def _serve(requests: socket.socket) -> None:
     """Fork what is asked for, until nobody can ask any more."""
-    for module in [f"cli.{module}" for module, _ in _commands().values()] + ["simulator", "storage.postgres"]:
+    for module in [f"cli.{module}" for module, _ in _commands().values()] + [
+        "simulator",
+        "storage.postgres.driver",
+    ]:
         importlib.import_module(f"receiver.{module}")
     # What is shared with the forked stays shared.
     gc.collect()

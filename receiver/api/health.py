@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.api.resource import answer, refusal
-from receiver.core.errors import StoreUnavailableError
+from receiver.api.resource import answer
+from receiver.core.errors import ReceiverError, StoreUnavailableError
 from receiver.core.model import SECOND
 from receiver.keys import Keys
 from receiver.metrics import Metrics
@@ -33,6 +33,10 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
     ready: bool
     reasons: list[str]
+
+
+def _passing(error: Exception) -> bool:
+    return isinstance(error, StoreUnavailableError) and error.code == StoreUnavailableError.code
 
 
 class Health:
@@ -87,9 +91,13 @@ class Health:
         try:
             counts = await self._store.counts(now=now)
             sizes = await self._store.sizes()
-        except StoreUnavailableError as error:
-            return refusal(error)
-        exposition = self._metrics.exposition(counts, sizes, now=now)
+        except StoreUnavailableError:
+            # What happened in this process is known all the same, and that the store is not there is news.
+            counts, sizes = None, []
+        refusing = counts is None or self._store.refusing() is not None
+        exposition = self._metrics.exposition(
+            counts, sizes, failed=self._store.failed, refusing=refusing, now=now
+        )
         return Response(exposition, headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST})
 
     async def _check(self, now: int) -> Readiness:
@@ -105,6 +113,16 @@ class Health:
             reasons.append(str(error))
         except TimeoutError:
             reasons.append(f"The store did not answer within {_PATIENCE:g} seconds.")
+        else:
+            refusing = self._store.refusing()
+            # What was locked, full or away is so no more, as was just seen; of a damaged page this tells nothing.
+            if refusing is not None and not _passing(refusing):
+                told = (
+                    str(refusing)
+                    if isinstance(refusing, ReceiverError)
+                    else "the log line write_failed says why."
+                )
+                reasons.append(f"The last callback could not be recorded: {told}")
         if abs(off := self._drift()) > _MOST_DRIFT:
             reasons.append(
                 f"This machine's clock is {abs(off) // SECOND} s {'ahead of' if off > 0 else 'behind'} the database's; "

@@ -16,11 +16,29 @@ from receiver.storage.retention import SHORTEST, Prune
 
 @click.group(cls=Group)
 def db() -> None:
-    """Migrate, prune, export and copy the database."""
+    """Make, migrate, prune, export and copy the database."""
 
 
 db.add_command(export)
 db.add_command(copy)
+
+
+@db.command()
+@options.as_json
+def init(*, as_json: bool) -> None:
+    """Make a new database, also where there was one before.
+
+    Where one was lost (its volume is not mounted, its file was removed or emptied) serve and every other command
+    refuse to make another, which would know none of the jobs for which callbacks will come (database_gone): this
+    says that it is meant. A database that is there is not touched.
+    """
+    with session.opened_driver(from_environment().database_url) as driver:
+        made = "migration" not in driver.tables()
+        done = schema.migrate(driver, anew=True) if made else []
+    if as_json:
+        output.show_json({"made": made, "migrations": done})
+        return
+    note("The database is made." if made else "There is a database already; nothing was changed.")
 
 
 @db.command()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,9 @@ from receiver.storage.driver import Driver
 _REMOTE: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "ceph", "glusterfs"}
 #: By how many milliseconds two clocks may differ before somebody should know.
 _CLOCKS: Final = 2 * SECOND
+#: Seconds for which the pages of a file are read, and how many things wrong with them are told.
+_LONGEST_CHECK: Final = 20.0
+_TOLD: Final = 3
 #: Seconds within which an announcement is heard.
 _PROMPT: Final = 3.0
 
@@ -56,7 +60,8 @@ def _check_file(path: Path, url: str) -> Iterator[Check]:
         with _open_readonly(path) as database:
             mode = database.journal_mode
     except NotFoundError as error:
-        yield _check_folder(path, error)
+        with opened_driver(url) as driver:
+            yield _check_schema(driver) if driver.marked() else _check_folder(path, error)
         return
     except ReceiverError as error:
         yield failed("database", error, "Check the path, its owner and its mode.")
@@ -70,8 +75,44 @@ def _check_file(path: Path, url: str) -> Iterator[Check]:
         )
     else:
         yield Check(name="database", status=OK, text=f"{path}, write-ahead log")
+        yield _check_integrity(path)
     with opened_driver(url) as driver:
         yield _check_schema(driver)
+
+
+def _check_integrity(path: Path) -> Check:
+    """Read the file whole, as far as there is time for it: a table at a time, so that its log is not held up for long.
+
+    https://sqlite.org/pragma.html#pragma_quick_check, read 2026-11-29.
+    """
+    until = time.monotonic() + _LONGEST_CHECK
+    wrong: list[str] = []
+    name = "file"
+    with _open_readonly(path) as database:
+        connection = database.conn
+        connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+        try:
+            names = [
+                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ]
+            for table in names:
+                found = connection.execute(f'PRAGMA quick_check("{table}")').fetchmany(_TOLD)
+                wrong += [line.partition("\n")[2] or line for (line,) in found if line != "ok"]
+        except sqlite3.OperationalError as error:
+            if not wrong and error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                text = f"no damage was found in {_LONGEST_CHECK:g} s; there was no time for all of it"
+                return Check(name=name, status=OK, text=text)
+            wrong.append(str(error))
+        except sqlite3.DatabaseError as error:
+            wrong.append(str(error))
+    if not wrong:
+        return Check(name=name, status=OK, text="its pages are whole")
+    return Check(
+        name=name,
+        status=FAIL,
+        text=f"{path} is damaged: {'; '.join(wrong[:_TOLD])}",
+        next="Stop the receiver and restore the last backup (deploy/OPERATIONS.md); keep the damaged file.",
+    )
 
 
 def _check_folder(path: Path, missing: NotFoundError) -> Check:

@@ -85,6 +85,14 @@ class Driver(Protocol):
         """The names of the tables that are there."""
         ...
 
+    def mark(self) -> None:
+        """Leave word, outside the database, that it was made; for ``marked``."""
+        ...
+
+    def marked(self) -> bool:
+        """Whether there was a database where this one is to be, as far as something beside it tells."""
+        ...
+
     def serve(self) -> None:
         """Claim the right to serve this database; raises ConfigurationError where another process has it."""
         ...
@@ -102,7 +110,11 @@ class Driver(Protocol):
         ...
 
     def relax(self) -> None:
-        """Do what keeps the database small, outside the path of a commit (checkpoints)."""
+        """Do what keeps the database whole and small, outside the path of a commit; about once a second.
+
+        Raises:
+            StoreUnavailableError: the database is not the one that was opened.
+        """
         ...
 
     def close(self) -> None:

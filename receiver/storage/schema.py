@@ -32,14 +32,25 @@ def steps(name: str) -> Iterator[str]:
     return statements((_FOLDER / name).read_text(encoding="utf-8"))
 
 
-def pending(driver: Driver) -> list[str]:
+def pending(driver: Driver, *, anew: bool = False) -> list[str]:
     """The migrations that the database still lacks.
 
+    Args:
+        driver: The database.
+        anew: Whether a new one may be made where one was lost.
+
     Raises:
-        ConfigurationError: it is newer than this code, or a copy into it is unfinished.
+        ConfigurationError: it is newer than this code, a copy into it is unfinished, or it is lost.
     """
     done: set[str] = set()
     tables = driver.tables()
+    if not anew and "migration" not in tables and driver.marked():
+        raise ConfigurationError(
+            "There was a receiver database where RECEIVER_DATABASE_URL points, and now there is none, or an empty "
+            "file. A new one would know none of the jobs for which callbacks will come. Mount the volume, or restore "
+            "the backup; if the old one is not wanted any more, say so with: receiver db init",
+            code="database_gone",
+        )
     if "migration" in tables:
         with driver.read() as tx:
             done = {row[0] for row in tx.run("SELECT name FROM migration")}
@@ -52,24 +63,32 @@ def pending(driver: Driver) -> list[str]:
     return lacking
 
 
-def migrate(driver: Driver) -> list[str]:
+def migrate(driver: Driver, *, anew: bool = False) -> list[str]:
     """Bring the schema up to this code's; return the names of the migrations carried out.
 
     Processes that start together agree: one migrates, the others wait for it and find nothing left to do. Nodes that
     serve meanwhile are held up for no longer than the change itself takes.
 
+    Args:
+        driver: The database.
+        anew: Whether a new one may be made where one was lost.
+
     Raises:
-        ConfigurationError: it is newer than this code, or a copy into it is unfinished.
+        ConfigurationError: it is newer than this code, a copy into it is unfinished, or it is lost.
         StoreUnavailableError: somebody reads the tables for longer than five minutes.
     """
-    if not pending(driver):
+    if not pending(driver, anew=anew):
+        driver.mark()
         return []
     for _ in range(_TRIES):
         try:
-            return _carry_out(driver)
+            done = _carry_out(driver)
         except ContendedError as contended:
             log.warning("migration_waits", reason=str(contended))
             time.sleep(_PAUSE)
+        else:
+            driver.mark()
+            return done
     raise StoreUnavailableError(
         "The tables cannot be changed while somebody reads them for long; end what does (an export, a dump, a session "
         "that is idle in a transaction), then start again."

@@ -1,9 +1,10 @@
 """The one Store: every write joins the next group commit, every read has a connection of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from receiver.core.admission import Terms
 from receiver.core.errors import ConfigurationError, ConflictError
@@ -35,11 +36,13 @@ from receiver.storage.records import NewJob, Readmission
 from receiver.storage.refusals import Refusal
 from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, SubmitSettled
-from receiver.storage.sqlite import SQLite
+from receiver.storage.sqlite.driver import SQLite
 from receiver.storage.writer import Writer
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
+#: Seconds for which a callback that was not recorded counts.
+_REMEMBERED: Final = 60.0
 
 
 def open_driver(url: str) -> Driver:
@@ -50,7 +53,7 @@ def open_driver(url: str) -> Driver:
     if scheme in {"postgresql", "postgres"}:
         try:
             # Only where it is used: SQLite needs neither the package nor the time that it takes to import.
-            from receiver.storage.postgres import Postgres  # noqa: PLC0415
+            from receiver.storage.postgres.driver import Postgres  # noqa: PLC0415
         except ImportError as error:
             raise ConfigurationError(
                 f"PostgreSQL needs the extra package ({error}); install it with: pip install 'receiver[postgres]'.",
@@ -75,6 +78,8 @@ class Store:
         self.driver = driver
         self._writer = Writer(driver)
         self._reader = Reader(driver)
+        #: What the last callback met that was not recorded, and when, unless another was recorded since.
+        self._refused: tuple[Exception, float] | None = None
 
     @classmethod
     async def open(cls, url: str, *, serve: bool = False, migrate: bool = True) -> Self:
@@ -171,12 +176,28 @@ class Store:
 
         After *patience* seconds it is unavailable; the commit may still come, and a retry is then a duplicate.
         """
-        receipt: Receipt = await self._writer.call(arrivals.ingest, arrival, patience=patience)
+        try:
+            receipt: Receipt = await self._writer.call(arrivals.ingest, arrival, patience=patience)
+        except Exception as error:
+            self._refused = error, time.monotonic()
+            raise
+        self._refused = None
         return receipt
 
     async def refuse(self, refusal: Refusal) -> bool:
         """Record that a request about a job was refused; whether the job is to be looked at now."""
         return bool(await self._writer.call(refusals.refuse, refusal))
+
+    def refusing(self) -> Exception | None:
+        """Why callbacks are not recorded: what the last one met, if none came for a minute nobody knows any more."""
+        if self._refused is None or time.monotonic() > self._refused[1] + _REMEMBERED:
+            return None
+        return self._refused[0]
+
+    @property
+    def failed(self) -> Mapping[str, int]:
+        """How much this process was to write and did not commit, by the code of the error."""
+        return self._writer.failed
 
     async def release_held(self, callback_id: str, *, terms: Terms, now: int) -> Receipt:
         """Give a held callback that no submission claimed a job of its own."""

@@ -10,7 +10,7 @@ import sqlite_utils
 from receiver.core.model import Value
 from receiver.storage import schema
 from receiver.storage.driver import Row, Transaction
-from receiver.storage.sqlite import MACROS
+from receiver.storage.sqlite.transaction import MACROS
 
 #: A batch has at most so many rows, and so many bytes unless a single row has more.
 _ROWS: Final = 500

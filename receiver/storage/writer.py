@@ -7,7 +7,7 @@ once the answers of the last have left, so that those who wait for them can be i
 import asyncio
 import math
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -31,6 +31,10 @@ MOST_WAITING: Final = 20_000
 _MOST_LEAVING: Final = 0.01
 #: How often a transaction is tried that others are in the way of.
 _TRIES: Final = 3
+#: The code of an error that says that a part of the database cannot be read or written.
+DAMAGED: Final = "database_damaged"
+#: Seconds after which the database is looked after although nothing is written.
+_LONGEST_REST: Final = 1.0
 
 
 class _Wish(msgspec.Struct, eq=False):
@@ -58,6 +62,8 @@ class Writer:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        #: What was not committed, by the code of the error.
+        self.failed: Counter[str] = Counter()
         self._waiting: deque[_Wish] = deque()
         self._news = threading.Condition()
         #: Whether the answers of the last transaction have left.
@@ -110,7 +116,7 @@ class Writer:
             self._news.notify()
         self._thread.join()
         late = list(self._waiting)
-        _give_up([late], StoreUnavailableError("The store is closed."))
+        self._give_up([late], StoreUnavailableError("The store is closed."))
         self._settle(late)
 
     def _tell(self) -> None:
@@ -135,12 +141,16 @@ class Writer:
         while self._serve_once():
             try:
                 self._driver.relax()
+            except StoreUnavailableError:
+                continue  # those who want to write or read hear it
             except Exception as error:  # noqa: BLE001  (the next one tries again; commits are unharmed)
                 log.warning("checkpoint_failed", error=str(error))
 
     def _serve_once(self) -> bool:
-        """Write what waits; whether there will be more. What was written is not held while we wait for that."""
+        """Write what waits, or rest; whether there may be more. What was written is not held while we wait for that."""
         groups = self._take()
+        if groups is None:
+            return False
         # Where several nodes write, a transaction holds the rows of one method, locked in the order of their
         # keys; with two methods in it two nodes could each wait for the other.
         gone: StoreUnavailableError | None = None
@@ -148,20 +158,22 @@ class Writer:
             if gone is None:
                 gone = self._write(part)
             else:
-                _give_up(part, gone)
+                self._give_up(part, gone)
             self._settle(list(chain.from_iterable(part)))
-        return bool(groups)
+        return True
 
-    def _take(self) -> list[list[_Wish]]:
-        """Wait for the next wishes, by method; none once everything is done and we are to stop."""
+    def _take(self) -> list[list[_Wish]] | None:
+        """Wait for the next wishes, by method, or a second; ``None`` once everything is done and we are to stop."""
         groups: defaultdict[Method, list[_Wish]] = defaultdict(list)
         self._left.wait(_MOST_LEAVING)
         with self._news:
             while not groups:
-                while not self._waiting and not self._closing:
-                    self._news.wait()
+                if not self._waiting and not self._closing and not self._news.wait(_LONGEST_REST):
+                    return []
                 if not self._waiting:
-                    break
+                    if self._closing:
+                        return None
+                    continue
                 for _ in range(min(len(self._waiting), CAP)):
                     wish = self._waiting.popleft()
                     wish.taken = True
@@ -182,8 +194,12 @@ class Writer:
                 log.info("write_contended", reason=str(contended))
                 failure: Exception = StoreUnavailableError("Others were in the way each time; try again.")
             except StoreUnavailableError as error:
-                _give_up(groups, error)
-                return error
+                if error.code == DAMAGED and len(wishes) > 1:
+                    # It may be the page of a single one of them.
+                    failure = error
+                    break
+                self._give_up(groups, error)
+                return None if error.code == DAMAGED else error
             except Exception as error:  # noqa: BLE001  (one bad row must not take the others with it)
                 failure = error
                 break
@@ -192,7 +208,7 @@ class Writer:
                     wish.outcome = outcome
                 return None
         if len(wishes) == 1:
-            _give_up(groups, failure)
+            self._give_up(groups, failure)
             return None
         return self._write_one_by_one(wishes)
 
@@ -200,7 +216,7 @@ class Writer:
         for place, wish in enumerate(wishes, start=1):
             if (gone := self._write([[wish]])) is not None:
                 # Not asked once more for each of those that are left: only to connect may take seconds.
-                _give_up([wishes[place:]], gone)
+                self._give_up([wishes[place:]], gone)
                 return gone
         return None
 
@@ -225,9 +241,11 @@ class Writer:
         # In the next turn of the loop those who waited go on, and in the one after that what they had to say leaves.
         loop.call_soon(loop.call_soon, self._left.set)
 
-
-def _give_up(groups: Sequence[Sequence[_Wish]], error: Exception) -> None:
-    if not isinstance(error, ReceiverError):
-        log.error("write_failed", error=repr(error), exc_info=error)
-    for wish in chain.from_iterable(groups):
-        wish.outcome = error
+    def _give_up(self, groups: Sequence[Sequence[_Wish]], error: Exception) -> None:
+        """Have everybody in *groups* told why nothing came of it."""
+        code = error.code if isinstance(error, ReceiverError) else "write_failed"
+        if code == "write_failed":
+            log.error("write_failed", error=repr(error), exc_info=error)
+        for wish in chain.from_iterable(groups):
+            wish.outcome = error
+            self.failed[code] += 1

@@ -106,3 +106,37 @@ def test_a_server_out_of_reach_is_a_failure(alone: Program, url: str) -> None:
     for command in (["serve", "--port", "0"], ["jobs", "list"], ["db", "migrate"]):
         refused = program.run(*command, "--json")
         assert (refused.code, refused.problem["code"]) == (1, "store_unavailable")
+
+
+def test_a_damaged_page_is_found(alone: Program, tmp_path: Path) -> None:
+    """The doctor reads the file, names what is wrong with it, and fails; a file that is whole is said to be so."""
+    alone.run("db", "migrate")
+    checks = {one["name"]: one for one in alone.json("doctor")["checks"]}
+    assert (checks["file"]["status"], checks["file"]["text"]) == ("ok", "its pages are whole")
+    file = tmp_path / "receiver.db"
+    content = file.read_bytes()
+    with sqlite3.connect(file) as connection:
+        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'attempt'")
+    connection.close()
+    place = (root - 1) * 4096
+    file.write_bytes(content[:place] + b"\xff" * 4096 + content[place + 4096 :])
+    done = alone.run("doctor", "--json")
+    checks = {one["name"]: one for one in done.json["checks"]}
+    assert (done.code, checks["file"]["status"]) == (1, "fail")
+    assert "is damaged" in checks["file"]["text"]
+
+
+def test_a_database_that_is_lost_is_a_failure(alone: Program, tmp_path: Path) -> None:
+    """One that was never made is none; and what only reads says the same."""
+    alone.run("db", "migrate")
+    (tmp_path / "receiver.db").unlink()
+    checks = {one["name"]: one for one in alone.run("doctor", "--json").json["checks"]}
+    assert checks["migrations"]["status"] == "fail"
+    assert "receiver db init" in checks["migrations"]["text"]
+    for command in (("jobs", "list"), ("db", "migrate"), ("db", "export", "-"), ("serve", "--port", "0")):
+        refused = alone.run(*command)
+        assert (refused.code, "receiver db init" in refused.err + refused.out) == (2, True), command
+    assert not (tmp_path / "receiver.db").exists()
+    assert alone.json("db", "init")["made"] is True
+    assert alone.json("db", "init") == {"made": False, "migrations": []}
+    assert alone.json("jobs", "list")["jobs"] == []

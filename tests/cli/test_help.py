@@ -77,7 +77,7 @@ def test_the_commands_are_those_of_the_design() -> None:
             *(f"dead {name}" for name in ("list", "retry", "discard")),
             *(f"handlers {name}" for name in ("list", "forget")),
             *(f"providers {name}" for name in ("list", "show", "check")),
-            *(f"db {name}" for name in ("migrate", "prune", "export", "copy")),
+            *(f"db {name}" for name in ("init", "migrate", "prune", "export", "copy")),
             "config show",
         ]
     )

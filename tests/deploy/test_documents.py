@@ -67,7 +67,8 @@ async def test_every_metric_exists(tmp_path: Path) -> None:
     """What OPERATIONS.md says to watch is at /metrics, by that name."""
     store = await Store.open(f"sqlite:///{tmp_path}/receiver.db")
     try:
-        exposed = Metrics().exposition(await store.counts(now=0), await store.sizes(), now=0).decode()
+        counts, sizes = await store.counts(now=0), await store.sizes()
+        exposed = Metrics().exposition(counts, sizes, failed={}, refusing=False, now=0).decode()
     finally:
         await store.close()
     names = set(re.findall(r"(?m)^# HELP (\w+) ", exposed))

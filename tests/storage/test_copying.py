@@ -10,11 +10,13 @@ import pytest
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND, HandlerSpec
-from receiver.storage import audit, copying, postgres, schema, sqlite, tables
+from receiver.storage import audit, copying, schema, tables
 from receiver.storage.audit import Deed
 from receiver.storage.copying import Copied, Progress
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.nodes import Node
+from receiver.storage.postgres import driver as postgres
+from receiver.storage.sqlite import files
 from receiver.storage.store import Store, open_driver
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, Desk, arrival, callback
@@ -47,7 +49,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "_AHEAD", 7)
     monkeypatch.setattr(tables, "_BYTES", 40_000)
     monkeypatch.setattr(copying, "_PATIENCE", 200)
-    monkeypatch.setattr(sqlite, "_PATIENCE", 0.1)
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
     monkeypatch.setitem(postgres._LIMITS, "lock_timeout", 200)
 
 

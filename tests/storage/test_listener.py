@@ -10,7 +10,7 @@ import pytest
 
 from receiver.core.errors import ReceiverError
 from receiver.core.model import MINUTE
-from receiver.storage.postgres import Postgres
+from receiver.storage.postgres.driver import Postgres
 from receiver.storage.store import Store
 from tests.core.making import NOW
 from tests.storage.making import DONE, LEASE, Desk, leases

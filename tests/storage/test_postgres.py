@@ -16,9 +16,9 @@ import pytest
 
 from receiver.core.errors import ConfigurationError, ReceiverError, StoreUnavailableError
 from receiver.core.model import MINUTE
-from receiver.storage import postgres
 from receiver.storage.driver import ContendedError
-from receiver.storage.postgres import Postgres
+from receiver.storage.postgres import driver as postgres
+from receiver.storage.postgres.driver import Postgres
 from receiver.storage.retention import Prune
 from receiver.storage.store import Store, open_driver
 from tests.core.making import NOW
@@ -176,7 +176,7 @@ async def test_the_tally_of_quarantine_is_right_while_jobs_are_pruned(store: Sto
 FROZEN = """
 import os, signal, sys
 from receiver.core.errors import StoreUnavailableError
-from receiver.storage import postgres
+from receiver.storage.postgres import driver as postgres
 postgres._LIMITS["idle_in_transaction_session_timeout"] = 300
 driver = postgres.Postgres(sys.argv[1])
 try:

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from receiver.core.errors import StoreUnavailableError
-from receiver.storage import postgres
-from receiver.storage.postgres import Postgres
+from receiver.storage.postgres import connection as postgres
+from receiver.storage.postgres.driver import Postgres
 from receiver.storage.store import Store
 from tests.postgres import PostgresServer
 from tests.storage.making import ACME, DONE, Desk, arrival, callback, new_job

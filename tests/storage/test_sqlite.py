@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
-from receiver.storage.sqlite import SQLite, check_library
+from receiver.storage.sqlite.driver import SQLite, check_library
 from receiver.storage.store import Store
 from tests.storage.making import ACME, Desk, arrival, callback, new_job
 
@@ -247,7 +247,7 @@ SERVE = """
 import sys
 from pathlib import Path
 from receiver.core.errors import ConfigurationError
-from receiver.storage.sqlite import SQLite
+from receiver.storage.sqlite.driver import SQLite
 try:
     SQLite(Path(sys.argv[1])).serve()
 except ConfigurationError as error:

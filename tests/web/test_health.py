@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -17,6 +20,8 @@ from .conftest import Site, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .conftest import OpenSite
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -81,3 +86,71 @@ async def test_without_a_master_key_it_is_not_ready(tmp_path: Path) -> None:
         assert "RECEIVER_SECRET_KEY" in answer.json()["reasons"][0]
     finally:
         await receiver.stop()
+
+
+async def test_a_database_that_is_gone_is_said(site: Site, tmp_path: Path) -> None:
+    """Its file is moved away under a receiver that serves: callbacks are refused, and machines are told why."""
+    await site.submit("netnut")
+    url = site.sim.jobs("netnut")[-1].submission.callback_url
+    assert url is not None
+    (tmp_path / "receiver.db").rename(tmp_path / "elsewhere.db")
+    answer = await site.http.post(url, json={"traceId": "x"})
+    assert (answer.status_code, answer.headers["retry-after"] != "") == (503, True)
+    ready = await site.get("/readyz")
+    assert ready.status_code == 503
+    assert f"{tmp_path}/receiver.db is gone" in ready.json()["reasons"][0]
+    assert not (tmp_path / "receiver.db").exists()
+    samples = await _samples(site)
+    assert samples["receiver_store_ready",] == 0
+    assert samples["receiver_not_committed_total", "database_gone"] >= 1
+    (tmp_path / "elsewhere.db").rename(tmp_path / "receiver.db")
+    assert (await site.http.post(url, json={"traceId": "x"})).status_code == 200
+    await site.until("/readyz", lambda found: found["ready"])
+    assert (await _samples(site))["receiver_store_ready",] == 1
+
+
+async def test_readiness_follows_the_commits_of_callbacks(open_site: OpenSite, tmp_path: Path) -> None:
+    """A damaged page that only callbacks need: not ready, though all else is written; one that is kept ends that."""
+    async with open_site() as site:
+        job = await site.submit("netnut")
+        path = urlsplit(site.sim.jobs("netnut")[-1].submission.callback_url or "").path
+    file = tmp_path / "receiver.db"
+    with closing(sqlite3.connect(file)) as connection:
+        ((root,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'callback'")
+        ((size,),) = connection.execute("PRAGMA page_size")
+    page = _swap(file, (root - 1) * size, bytes(size))
+    async with open_site() as site:
+        await site.until("/readyz", lambda found: found["ready"])
+        assert (await site.http.post(path, json={"traceId": job["remote_id"]})).status_code == 503
+        # What was found before holds for a second.
+        await asyncio.sleep(1.1)
+        answer = await site.get("/readyz")
+        assert (answer.status_code, "damaged" in answer.json()["reasons"][0]) == (503, True)
+        samples = await _samples(site)
+        assert (
+            samples["receiver_store_ready",],
+            samples["receiver_not_committed_total", "database_damaged"],
+        ) == (0, 1)
+        _swap(file, (root - 1) * size, page)
+        assert (await site.http.post(path, json={"traceId": job["remote_id"]})).status_code == 200
+        await site.until("/readyz", lambda found: found["ready"])
+
+
+def _swap(file: Path, offset: int, content: bytes) -> bytes:
+    """Write *content* into a file; what was there."""
+    with file.open("r+b") as opened:
+        opened.seek(offset)
+        before = opened.read(len(content))
+        opened.seek(offset)
+        opened.write(content)
+    return before
+
+
+async def _samples(site: Site) -> dict[tuple[str, ...], float]:
+    """What the metrics say."""
+    text = (await site.get("/metrics")).text
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

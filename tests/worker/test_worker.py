@@ -16,9 +16,9 @@ from receiver.core.model import HOUR, Job
 from receiver.handlers import Handlers
 from receiver.metrics import Metrics
 from receiver.steps.dispatch import RunDispatch
-from receiver.storage import postgres
 from receiver.storage.claims import Claimed, Leases
 from receiver.storage.dispatches import DispatchSettled
+from receiver.storage.postgres import driver as postgres
 from receiver.storage.store import Store
 from receiver.worker.leases import Leased
 from receiver.worker.worker import Worker

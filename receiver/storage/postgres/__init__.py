@@ -1,0 +1,1 @@
+"""PostgreSQL under the store: several nodes."""

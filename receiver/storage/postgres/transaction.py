@@ -1,0 +1,117 @@
+"""A transaction on one connection to PostgreSQL, and the text of its statements: rows are sent as arrays."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+import psycopg
+
+from receiver.storage.driver import Params, Row, Rows, split
+from receiver.storage.postgres.connection import Connection
+from receiver.storage.postgres.listener import CHANNEL
+
+MACROS: Final = {
+    # Ids are compared byte by byte: by them lists are paged and rows are locked in order.
+    "text": 'TEXT COLLATE "C"',
+    "integer": "BIGINT",
+    "blob": "BYTEA",
+    "clustered": "",
+    # Rows that change often get room beside them and are cleaned up early, not when a fifth of a table is dead.
+    "hot": "WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, "
+    "autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)",
+    "for_update": "FOR UPDATE",
+    "skip_locked": "SKIP LOCKED",
+}
+_NAMED: Final = re.compile(r":([a-z_]\w*)")
+
+
+class PostgresTransaction:
+    """An open transaction on one connection."""
+
+    def __init__(self, connection: Connection, types: dict[str, dict[str, str]]) -> None:
+        self._cursor = connection.cursor(binary=True)
+        self._types = types
+        self._announced = False
+
+    def run(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006  (never changed)
+        """Run one statement; return its rows."""
+        self._cursor.execute(_translate(sql), params or None)
+        return self._cursor.fetchall() if self._cursor.description is not None else []
+
+    def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
+        """Insert *rows*."""
+        if rows:
+            source, params = self._arrays(table, columns, rows)
+            self._cursor.execute(f"INSERT INTO {table} ({columns}) SELECT * FROM {source} {conflict}", params)
+
+    def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
+        """Set *columns* of the rows that the values after them name."""
+        if rows:
+            source, params = self._arrays(table, f"{columns}, {key}", rows)
+            settings = ", ".join(f"{name} = given.{name}" for name in split(columns))
+            self._cursor.execute(
+                f"UPDATE {table} SET {settings} FROM {source} AS given ({columns}, {key}) "
+                f"WHERE {_matching(table, key)}",
+                params,
+            )
+
+    def delete(self, table: str, rows: Rows, *, key: str) -> None:
+        """Delete the rows that are named by their *key*."""
+        if rows:
+            source, params = self._arrays(table, key, rows)
+            self._cursor.execute(
+                f"DELETE FROM {table} USING {source} AS given ({key}) WHERE {_matching(table, key)}",
+                params,
+            )
+
+    def among(self, column: str, values: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """A condition that *column* is one of *values*."""
+        return f"{column} = ANY(:{column}_among)", {f"{column}_among": list(values)}
+
+    def guard(self, names: Sequence[str]) -> None:
+        """Hold *names* until the transaction ends."""
+        if names:
+            # Always in one order, or two transactions would each hold what the other waits for.
+            numbers = sorted({_number(name) for name in names})
+            self._cursor.execute(
+                "SELECT pg_advisory_xact_lock(number) FROM unnest(%b::bigint[]) AS number", (numbers,)
+            )
+
+    def announce(self) -> None:
+        """Have every node that listens told once this is committed."""
+        if not self._announced:
+            self._announced = True
+            self._cursor.execute(f"NOTIFY {CHANNEL}")
+
+    def _types_of(self, table: str) -> Mapping[str, str]:
+        """The types of a table's columns, asked for once, and here: a pooler may have no second connection for us."""
+        if table not in self._types:
+            found = self.run(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped",
+                {"name": table},
+            )
+            if not found:
+                raise psycopg.errors.UndefinedTable(table)
+            self._types[table] = dict(found)
+        return self._types[table]
+
+    def _arrays(self, table: str, columns: str, rows: Rows) -> tuple[str, dict[str, Any]]:
+        names, types = split(columns), self._types_of(table)
+        arrays = ", ".join(f"%({name})b::{types[name]}[]" for name in names)
+        return f"unnest({arrays})", dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+@cache
+def _translate(sql: str) -> str:
+    return _NAMED.sub(r"%(\1)s", sql.format_map(MACROS).replace("%", "%%"))
+
+
+def _matching(table: str, key: str) -> str:
+    return " AND ".join(f"{table}.{name} = given.{name}" for name in split(key))
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)

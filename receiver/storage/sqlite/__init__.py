@@ -1,0 +1,1 @@
+"""SQLite under the store: one file, one process that serves it."""

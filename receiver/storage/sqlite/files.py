@@ -1,0 +1,204 @@
+"""The files of an SQLite database: whether they still are the ones that are open, and the locks beside them.
+
+A file that is removed, moved or hidden by another mount stays open for whoever has it open: it can be written to and
+committed to, and nobody will ever read what it holds. So what lies at the path is compared with what was opened.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+import structlog
+
+from receiver.core.errors import ConfigurationError, StoreUnavailableError
+
+log = structlog.get_logger(__name__)
+
+#: How long a write waits for another process, in seconds: below the two seconds in which ingest answers.
+PATIENCE: Final = 1.2
+#: What lies beside the database for as long as it is open: its log, and the index of that which processes share.
+LOG: Final = "-wal"
+_SHARED: Final = "-shm"
+#: Written into the lock file once the database has its tables, and left there: where the file is gone later, somebody
+#: has lost it, and a new one in its place would take callbacks for jobs that it does not know.
+_MARK: Final = b"A receiver database was made beside this file. See 'receiver explain database_gone'.\n"
+
+Identity = tuple[int, int]
+
+
+class Files:
+    """The files of the database at *path*."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Which files are open: paths, device and inode. Several threads ask, so it is replaced and never changed.
+        self._open: tuple[tuple[Path, Identity], ...] = ()
+        self._with_it = (Path(f"{path}{LOG}"), Path(f"{path}{_SHARED}"))
+        #: Whether there was something in it.
+        self._filled = False
+        self._lock_file: int | None = None
+        self._serve_file: int | None = None
+        self._told = ""
+
+    def make(self) -> None:
+        """Make the file if there is none, for nobody but us: it holds requests, callbacks and results.
+
+        Its log gets the same mode. What is wrong with the path SQLite says.
+        """
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_EXCL, 0o600))
+        except OSError:
+            return
+
+    def opened(self) -> None:
+        """Remember which file is open now, unless that is known already."""
+        self._remember(self.path)
+
+    def began(self) -> None:
+        """Remember which log is open, once something has been read or written."""
+        if len(self._open) == 1:
+            self._remember(*self._with_it)
+
+    def forget_log(self) -> None:
+        """The log that was open may be no more."""
+        self._open = self._open[:1]
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError where something else, or nothing, lies where what is open lay."""
+        for path, identity in self._open:
+            try:
+                found = path.stat()
+            except OSError:
+                self._refuse(path, "is gone")
+            if (found.st_dev, found.st_ino) != identity:
+                self._refuse(path, "is not the file that is open")
+            if path is self.path:
+                if self._filled and not found.st_size:
+                    self._refuse(path, "is empty")
+                self._filled = found.st_size > 0
+        self._told = ""
+
+    def _refuse(self, path: Path, what: str) -> NoReturn:
+        told = f"{path} {what}"
+        if self._told != told:
+            # Once, and not for each callback.
+            self._told = told
+            log.error("database_gone", file=str(path), found=what)
+        raise StoreUnavailableError(
+            f"{told}: it was removed, emptied, replaced, or hidden by another mount. Nothing was acknowledged. "
+            "Stop this process, put the database back, and start again.",
+            code="database_gone",
+        )
+
+    def _remember(self, *paths: Path) -> None:
+        known = {path for path, _ in self._open}
+        found = [(path, _identity(path)) for path in paths if path not in known]
+        self._open += tuple((path, identity) for path, identity in found if identity is not None)
+
+    # -- the mark that there was a database ----------------------------------------------------------------
+
+    def mark(self) -> None:
+        """Leave word that a database was made here."""
+        if size(Path(f"{self.path}-lock")) == 0:
+            # Where nothing can be written beside it, it is served without a mark.
+            with suppress(OSError, StoreUnavailableError):
+                os.pwrite(self._lock(), _MARK, 0)
+
+    def marked(self) -> bool:
+        """Whether a database was made here once, or has left its log behind."""
+        return size(Path(f"{self.path}-lock")) > 0 or (
+            not self.path.exists() and size(Path(f"{self.path}{LOG}")) > 0
+        )
+
+    # -- locks ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock that every process holds while it writes or moves the log."""
+        file = self._lock()
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise StoreUnavailableError(
+                        "Another process holds the database; try again.", code="store_unavailable"
+                    ) from error
+                time.sleep(0.002)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+    def serve(self) -> None:
+        """Claim the right to serve this file; raises ConfigurationError where another process has it."""
+        file = self._beside("serve")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(file)
+            raise ConfigurationError(
+                f"Another receiver process already serves {self.path}. SQLite takes one; for several nodes "
+                "set RECEIVER_DATABASE_URL to PostgreSQL.",
+                code="already_served",
+            ) from error
+        if self._serve_file is not None:
+            os.close(self._serve_file)
+        self._serve_file = file
+
+    def close(self) -> None:
+        """Give the locks back."""
+        for file in (self._lock_file, self._serve_file):
+            if file is not None:
+                os.close(file)
+        self._lock_file = self._serve_file = None
+
+    def _lock(self) -> int:
+        """The lock file: the one that lies there, which is the one that others lock."""
+        if self._lock_file is not None and _identity(Path(f"{self.path}-lock")) != _of(self._lock_file):
+            os.close(self._lock_file)
+            self._lock_file = None
+        if self._lock_file is None:
+            # Nothing is made where the database is hidden by another mount.
+            self.check()
+            self._lock_file = self._beside("lock")
+        return self._lock_file
+
+    def _beside(self, name: str) -> int:
+        """A file beside the database, and the folder that it is in; whoever only reads makes neither."""
+        try:
+            if not self._open:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(f"{self.path}-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"The database cannot be used right now ({error.filename}: {error.strerror}); nothing was acknowledged."
+            ) from error
+
+
+def size(path: Path) -> int:
+    """The size of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _identity(path: Path) -> Identity | None:
+    """Which file lies there, if one does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _of(file: int) -> Identity:
+    found = os.fstat(file)
+    return found.st_dev, found.st_ino
