@@ -28,13 +28,15 @@ _DUPLICATE: Final = Verdict.DUPLICATE
 
 
 class Terms(Value, frozen=True, kw_only=True):
-    """How to record a job that nobody submitted here, should a callback name one."""
+    """How to record a job that nobody submitted here, should a callback name one, and when to ask about any."""
 
     delivery: Delivery
     deadline_ms: int
     keep_ms: int | None
     keep_from: str
     key_id: str
+    #: How long to wait for a callback before asking about it; ``None`` where there is nobody to ask.
+    look_ms: int | None = None
 
 
 class Unreadable(Value, frozen=True, kw_only=True, tag=True):
@@ -197,4 +199,5 @@ def terms_for(provider: Provider, *, key_id: str) -> Terms:
         keep_ms=None if retention is None else int(retention.keeps),
         keep_from="completion" if retention is None else retention.counted_from,
         key_id=key_id,
+        look_ms=int(provider.callback.expected) if provider.callback and provider.poll else None,
     )

@@ -21,12 +21,16 @@ def first_look(provider: Provider, job: Job, *, now: int) -> int:
     if provider.poll is None:
         return job.deadline_at
     if job.delivery is Delivery.NONE or provider.callback is None:
-        wait = int(provider.poll.every)
-    else:
-        wait = int(provider.callback.expected)
-    # Two looks are to fit into the time that the job has, and into the time that a result is kept.
-    wait = min([wait, (job.deadline_at - job.created_at) // 2, *([job.keep_ms // 2] if job.keep_ms else [])])
-    return min(now + wait, job.deadline_at)
+        return planned(job, int(provider.poll.every), now=now)
+    return planned(job, int(provider.callback.expected), now=now)
+
+
+def planned(job: Job, wait: int, *, now: int) -> int:
+    """When a first look in *wait* milliseconds is: two of them are to fit before the deadline, and before deletion."""
+    halves = [(job.deadline_at - job.created_at) // 2]
+    if job.keep_ms is not None:
+        halves.append(job.keep_ms // 2)
+    return min(now + min(wait, *halves), job.deadline_at)
 
 
 def next_look(

@@ -96,6 +96,13 @@ def submission_unknown(job: Job) -> Move:
     return Move(job=replace(job, submission="unknown"), changed=True)
 
 
+def named(job: Job, *, now: int) -> Job:
+    """Its provider's id is known, whoever told it: so the provider took it, and it must not be sent again."""
+    if job.state is not JobState.SUBMITTING:
+        return job
+    return replace(job, state=JobState.SUBMITTED, submitted_at=job.submitted_at or now)
+
+
 def woken(job: Job, *, callback_id: str, most: int) -> Move:
     """Take a wake-up, which is believed no further than that it is time to look.
 

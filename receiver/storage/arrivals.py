@@ -8,19 +8,18 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable, admit
-from receiver.core.identity import JOB, made_at, new_id
-from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Source, Value, Verdict
+from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable
+from receiver.core.identity import made_at
+from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Value, Verdict
 from receiver.storage import rows
+from receiver.storage.admitting import adopt, decide, decode_examined, file
 from receiver.storage.driver import Rows, Transaction, split
 from receiver.storage.ledger import Ledger
-from receiver.storage.results import write_chunks
 
 #: Senders retry for 76 hours (Standard Webhooks, "Deliverability",
 #: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, read 2026-11-20).
 TOKEN_LIFE: Final = 4 * DAY
 HOLD: Final = MINUTE
-_FIRST_LOOK: Final = 10 * MINUTE
 # Named here for the same reason as in ``core/transition``.
 _ACCEPTED: Final = Verdict.ACCEPTED
 _REJECTED: Final = Verdict.REJECTED
@@ -45,7 +44,6 @@ _RECOUNT = f"""
     WHERE provider = :provider AND named = :named RETURNING entries, bytes"""
 
 encode_examined = msgspec.msgpack.encode
-decode_examined = msgspec.msgpack.Decoder(Examined).decode
 
 
 class Quota(Value, frozen=True, kw_only=True):
@@ -96,30 +94,6 @@ def ingest(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
     return receipts
 
 
-def admit_held(tx: Transaction, ledger: Ledger, job: Job, *, now: int) -> Job:
-    """Hand *job* the callbacks that came to the account-wide address before its submit answer."""
-    found = tx.run(
-        "SELECT callback_id, examined FROM held WHERE provider = :provider AND remote_id = :remote_id "
-        "ORDER BY callback_id",
-        {"provider": job.provider, "remote_id": job.remote_id},
-    )
-    for callback_id, packed in found:
-        admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
-        ledger.count(job.id)
-        job = ledger.jobs[job.id]
-        _file(tx, callback_id, job, admission)
-        tx.run("DELETE FROM held WHERE callback_id = :id", {"id": callback_id})
-    return job
-
-
-def _file(tx: Transaction, callback_id: str, job: Job, admission: Admission) -> None:
-    """Put a callback that was held to the job that it turned out to be about."""
-    tx.run(
-        "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
-        {"job_id": job.id, "verdict": admission.verdict.value, "code": admission.code, "id": callback_id},
-    )
-
-
 def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> list[Receipt]:
     """Give callbacks that no submission claimed in time a job of their own: (callback id, terms, now)."""
     receipts = []
@@ -138,9 +112,17 @@ def release_held(tx: Transaction, items: Sequence[tuple[str, Terms, int]]) -> li
         job = ledger.named(provider, remote_id) or adopt(
             ledger, provider, terms, now=now, remote_id=remote_id
         )
-        admission = decide(tx, ledger, job, decode_examined(packed), callback_id=callback_id, now=now)
+        admission = decide(
+            tx,
+            ledger,
+            job,
+            decode_examined(packed),
+            callback_id=callback_id,
+            look_ms=terms.look_ms,
+            now=now,
+        )
         ledger.count(job.id)
-        _file(tx, callback_id, job, admission)
+        file(tx, callback_id, job, admission)
         receipts.append(receipt(admission, ledger.jobs[job.id]))
     ledger.flush()
     return receipts
@@ -176,7 +158,9 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
             return job_or_receipt
         job = job_or_receipt
     is_first = job.callbacks == 0
-    admission = decide(tx, ledger, job, examined, callback_id=callback.id, now=now)
+    admission = decide(
+        tx, ledger, job, examined, callback_id=callback.id, look_ms=arrival.terms.look_ms, now=now
+    )
     ledger.count(job.id, first=callback.id if is_first else None)
     job = ledger.jobs[job.id]
     if (
@@ -253,56 +237,6 @@ def _find(
         tx.insert("held", _HELD, [(callback.id, callback.provider, remote_id, now + HOLD, packed)])
         return Receipt(verdict=_ACCEPTED, code="held")
     return adopt(ledger, callback.provider, arrival.terms, now=now, remote_id=remote_id)
-
-
-def decide(
-    tx: Transaction, ledger: Ledger, job: Job, examined: Examined, *, callback_id: str, now: int
-) -> Admission:
-    """Admit a callback and record what it does to its job, but for counting it."""
-    admission = admit(job, examined, callback_id=callback_id, now=now)
-    move = admission.move
-    if move is not None and (move.changed or move.look_now):
-        ledger.carry_out(move, now=now, candidate_id=admission.candidate_id)
-        if admission.content is not None:
-            write_chunks(tx, job.id, part=0, content=admission.content)
-    if admission.fetch_refused and job.callbacks < MOST_KEPT:
-        ledger.note(
-            job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id
-        )
-    return admission
-
-
-def adopt(
-    ledger: Ledger,
-    provider: str,
-    terms: Terms,
-    *,
-    now: int,
-    job_id: str | None = None,
-    remote_id: str | None = None,
-) -> Job:
-    """Record a job that was not submitted here (or whose record is gone)."""
-    job = Job(
-        id=job_id or new_id(JOB, now),
-        provider=provider,
-        state=JobState.SUBMITTED,
-        delivery=terms.delivery,
-        key_id=terms.key_id,
-        remote_id=remote_id,
-        created_at=now,
-        submitted_at=now,
-        deadline_at=now + terms.deadline_ms,
-        keep_ms=terms.keep_ms,
-        keep_from=terms.keep_from,
-        submission="none",
-    )
-    ledger.add(job)
-    # Whoever submitted it set no cadence here; it is asked about before its time runs out.
-    ledger.look(job, run_at=min(now + _FIRST_LOOK, job.deadline_at))
-    ledger.note(
-        job.id, step="submit", outcome="adopted", code="not_submitted_here", now=now, source=Source.CALLBACK
-    )
-    return job
 
 
 def receipt(admission: Admission, job: Job) -> Receipt:

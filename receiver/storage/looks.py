@@ -11,6 +11,7 @@ from receiver.core.looking import Finding, Interrupted, Nowhere, Unanswered, con
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
 from receiver.core.transition import Move
 from receiver.storage import dues
+from receiver.storage.admitting import learned
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import drop_look, unfolded, write_chunks
@@ -84,6 +85,7 @@ def _settle(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | None:
         ledger.carry_out(move, now=now)
         if move.completed:
             return move
+        learned(tx, ledger, job, look_ms=max(item.next_at - now, 0), now=now)
     # What this look began to store is of no use to the next.
     drop_look(tx, job.id, attempt=item.due.attempt)
     due = replace(due, doubt_since=conclusion.doubt_since, failures=conclusion.failures)

@@ -11,7 +11,8 @@ from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdict
 from receiver.core.urgency import ASKED
 from receiver.storage import rows
-from receiver.storage.arrivals import Receipt, adopt, decide, receipt, was_pruned
+from receiver.storage.admitting import adopt, decide
+from receiver.storage.arrivals import Receipt, receipt, was_pruned
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.dues import request_cancel
@@ -172,7 +173,15 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
         if isinstance(job, Receipt):
             answers.append((job, list[str]()))
             continue
-        admission = decide(tx, ledger, job, item.examined, callback_id=item.callback.id, now=item.now)
+        admission = decide(
+            tx,
+            ledger,
+            job,
+            item.examined,
+            callback_id=item.callback.id,
+            look_ms=item.terms.look_ms,
+            now=item.now,
+        )
         if item.callback.job_id is None or item.callback.verdict is Verdict.REJECTED:
             # It has not been counted before.
             ledger.count(job.id)

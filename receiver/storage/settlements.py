@@ -12,7 +12,7 @@ from receiver.core import transition
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Observation, Source, Step, Value
 from receiver.storage import dues
-from receiver.storage.arrivals import admit_held
+from receiver.storage.admitting import learned
 from receiver.storage.claims import lock_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
@@ -157,14 +157,11 @@ def _accept(tx: Transaction, ledger: Ledger, job: Job, item: SubmitSettled) -> N
     if item.content is not None and move.completed:
         write_chunks(tx, job.id, part=0, content=item.content)
     ledger.carry_out(move, now=now)
+    learned(tx, ledger, job, look_ms=None, now=now)
     job = ledger.jobs[job.id]
-    if not move.completed and not job.state.ended:
+    if not job.state.ended:
         waiting = job.woken_by is not None or job.state is JobState.FETCHING
         ledger.look(job, run_at=now if waiting else min(item.first_look_at, job.deadline_at))
-    if job.remote_id is not None:
-        job = admit_held(tx, ledger, job, now=now)
-    if job.cancel_requested_at is not None and not job.state.ended:
-        dues.request_cancel(tx, job, now=now)
 
 
 def timeline(job_id: str, *, step: str, started_at: int, now: int, outcome: str, **more: Any) -> Attempt:  # noqa: ANN401

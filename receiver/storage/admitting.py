@@ -1,0 +1,134 @@
+"""Callbacks and jobs brought together: what a callback does to its job, and what follows once a job's name is known."""
+
+from typing import Final
+
+import msgspec
+
+from receiver.core import transition
+from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, admit
+from receiver.core.cadence import planned
+from receiver.core.identity import JOB, new_id
+from receiver.core.model import Job, JobState, Source
+from receiver.storage.driver import Transaction
+from receiver.storage.dues import request_cancel
+from receiver.storage.ledger import Ledger
+from receiver.storage.results import write_chunks
+
+_TIMED_OUT: Final = JobState.TIMED_OUT
+decode_examined = msgspec.msgpack.Decoder(Examined).decode
+
+
+def decide(
+    tx: Transaction,
+    ledger: Ledger,
+    job: Job,
+    examined: Examined,
+    *,
+    callback_id: str,
+    look_ms: int | None,
+    now: int,
+) -> Admission:
+    """Admit a callback and record what it does to its job, but for counting it.
+
+    *look_ms* is how long to wait before asking about a job whose name it tells, if there is somebody to ask.
+    """
+    admission = admit(job, examined, callback_id=callback_id, now=now)
+    move = admission.move
+    if move is not None and (move.changed or move.look_now):
+        ledger.carry_out(move, now=now, candidate_id=admission.candidate_id)
+        if admission.content is not None:
+            write_chunks(tx, job.id, part=0, content=admission.content)
+        learned(tx, ledger, job, look_ms=look_ms, now=now)
+    if admission.fetch_refused and job.callbacks < MOST_KEPT:
+        ledger.note(
+            job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id
+        )
+    return admission
+
+
+def learned(tx: Transaction, ledger: Ledger, before: Job, *, look_ms: int | None, now: int) -> Job:
+    """Do what follows from knowing more of a job than *before*: its provider's id, or an address.
+
+    Whoever told it, a callback, a look, the submit answer or a person: it is asked about in *look_ms* milliseconds
+    unless it is sooner, the wish to cancel it is sent, and the callbacks that were held for it are its own. Returns the
+    job as it is then.
+    """
+    job = ledger.jobs[before.id]
+    named = before.remote_id is None and job.remote_id is not None
+    if not named and (before.response_url, before.cancel_url) == (job.response_url, job.cancel_url):
+        return job
+    if named:
+        ledger.put(transition.named(job, now=now))
+        job = admit_held(tx, ledger, ledger.jobs[job.id], now=now)
+    if job.state.ended and job.state is not _TIMED_OUT:
+        return job
+    if job.state is _TIMED_OUT:
+        again = transition.late_look(job, now=now)
+        if again is not None:
+            ledger.look(job, run_at=again)
+    else:
+        ledger.look(job, run_at=_first_look(job, look_ms, now=now))
+        if job.cancel_requested_at is not None and (named or before.cancel_url != job.cancel_url):
+            request_cancel(tx, job, now=now)
+    return job
+
+
+def _first_look(job: Job, look_ms: int | None, *, now: int) -> int:
+    return job.deadline_at if look_ms is None else planned(job, look_ms, now=now)
+
+
+def admit_held(tx: Transaction, ledger: Ledger, job: Job, *, now: int) -> Job:
+    """Hand *job* the callbacks that came to the account-wide address before its name was known."""
+    found = tx.run(
+        "SELECT callback_id, examined FROM held WHERE provider = :provider AND remote_id = :remote_id "
+        "ORDER BY callback_id",
+        {"provider": job.provider, "remote_id": job.remote_id},
+    )
+    for callback_id, packed in found:
+        examined = decode_examined(packed)
+        admission = decide(tx, ledger, job, examined, callback_id=callback_id, look_ms=None, now=now)
+        ledger.count(job.id)
+        job = ledger.jobs[job.id]
+        file(tx, callback_id, job, admission)
+        tx.run("DELETE FROM held WHERE callback_id = :id", {"id": callback_id})
+    return job
+
+
+def file(tx: Transaction, callback_id: str, job: Job, admission: Admission) -> None:
+    """Put a callback that was held to the job that it turned out to be about."""
+    tx.run(
+        "UPDATE callback SET job_id = :job_id, verdict = :verdict, code = :code WHERE id = :id",
+        {"job_id": job.id, "verdict": admission.verdict.value, "code": admission.code, "id": callback_id},
+    )
+
+
+def adopt(
+    ledger: Ledger,
+    provider: str,
+    terms: Terms,
+    *,
+    now: int,
+    job_id: str | None = None,
+    remote_id: str | None = None,
+) -> Job:
+    """Record a job that was not submitted here (or whose record is gone)."""
+    job = Job(
+        id=job_id or new_id(JOB, now),
+        provider=provider,
+        state=JobState.SUBMITTED,
+        delivery=terms.delivery,
+        key_id=terms.key_id,
+        remote_id=remote_id,
+        created_at=now,
+        submitted_at=now,
+        deadline_at=now + terms.deadline_ms,
+        keep_ms=terms.keep_ms,
+        keep_from=terms.keep_from,
+        submission="none",
+    )
+    ledger.add(job)
+    ledger.look(job, run_at=_first_look(job, terms.look_ms, now=now))
+    ledger.note(
+        job.id, step="submit", outcome="adopted", code="not_submitted_here", now=now, source=Source.CALLBACK
+    )
+    return job
