@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from receiver.app import Receiver
     from receiver.core.errors import ReceiverError, RejectionError
     from receiver.core.model import Job, JobState, Result
-    from receiver.handlers import Discard, Retry
+    from receiver.handlers import Away, Dead, Discard, Retry, idempotency_key
     from receiver.settings import Settings
-    from receiver.steps.dispatch import idempotency_key
     from receiver.steps.offline import verify_message as verify
 
 __all__ = [
+    "Away",
+    "Dead",
     "Discard",
     "Job",
     "JobState",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Away": ("receiver.handlers", "Away"),
+    "Dead": ("receiver.handlers", "Dead"),
     "Discard": ("receiver.handlers", "Discard"),
     "Job": ("receiver.core.model", "Job"),
     "JobState": ("receiver.core.model", "JobState"),
@@ -39,7 +42,7 @@ _HOMES: Final = {
     "Result": ("receiver.core.model", "Result"),
     "Retry": ("receiver.handlers", "Retry"),
     "Settings": ("receiver.settings", "Settings"),
-    "idempotency_key": ("receiver.steps.dispatch", "idempotency_key"),
+    "idempotency_key": ("receiver.handlers", "idempotency_key"),
     "verify": ("receiver.steps.offline", "verify_message"),
 }
 

@@ -12,6 +12,7 @@ from receiver.core.model import Job
 from receiver.handlers import Handlers
 from receiver.running import Running
 from receiver.settings import Settings, from_environment
+from receiver.sinks.sinks import Sinks
 from receiver.steps.order import Order
 from receiver.steps.replay import Replayed
 from receiver.storage.store import Store
@@ -79,7 +80,11 @@ class Receiver:
         store = await Store.open(settings.database_url, serve=serve, migrate=migrate and settings.migrate)
         try:
             role = "worker" if not http else "serve" if worker else "ingest"
-            running = Running(settings, store, self.handlers, await self._read_clock(store), role)
+            clock = await self._read_clock(store)
+            sinks = Sinks(settings, clock=clock) if serve else None
+            if sinks is not None:
+                sinks.join(self.handlers)
+            running = Running(settings, store, self.handlers, clock, role, sinks)
             if serve:
                 _ = running.keys.newest
                 await running.check()

@@ -1,5 +1,6 @@
 """Handlers: which function wants which completion, and how it is to be run."""
 
+import contextvars
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +13,9 @@ from receiver.core.retry import Backoff
 
 Function: TypeAlias = Callable[[Job], Awaitable[object] | object]
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: The idempotency key of the dispatch that is running: stable over its attempts.
+idempotency_key: contextvars.ContextVar[str] = contextvars.ContextVar("receiver_idempotency_key")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _ATTEMPTS: Final = 8
@@ -42,6 +46,24 @@ class Discard(ReceiverError):  # noqa: N818  (as above)
     code = "discarded"
 
     def __init__(self, message: str = "The handler discarded the completion.") -> None:
+        super().__init__(message)
+
+
+class Dead(ReceiverError):  # noqa: N818  (as above)
+    """Raised by a handler that no later attempt will help: the dispatch is a dead letter at once."""
+
+    code = "handler_gave_up"
+
+    def __init__(self, message: str = "The handler said that no later attempt can succeed.") -> None:
+        super().__init__(message)
+
+
+class Away(ReceiverError):  # noqa: N818  (as above)
+    """Raised by a handler whose other side is out of reach: it is called again later, and no attempt is used up."""
+
+    code = "handler_away"
+
+    def __init__(self, message: str = "What the handler needs is out of reach.") -> None:
         super().__init__(message)
 
 
@@ -81,6 +103,10 @@ class Handlers:
     def get(self, name: str) -> Handler | None:
         """The handler called *name*."""
         return self._handlers.get(name)
+
+    def put(self, handler: Handler) -> None:
+        """Add a handler that is not a function of the user's: a sink. One of its name makes way."""
+        self._handlers[handler.spec.name] = handler
 
     def on(
         self,

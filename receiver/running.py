@@ -16,6 +16,7 @@ from receiver.metrics import Metrics
 from receiver.outbound.client import Outbound
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
+from receiver.sinks.sinks import Sinks
 from receiver.steps.cancel import Cancel
 from receiver.steps.dispatch import RunDispatch
 from receiver.steps.fetch import Fetch
@@ -41,7 +42,13 @@ class Running:
     """The parts of a receiver that is started."""
 
     def __init__(
-        self, settings: Settings, store: Store, handlers: Handlers, clock: Callable[[], int], role: str
+        self,
+        settings: Settings,
+        store: Store,
+        handlers: Handlers,
+        clock: Callable[[], int],
+        role: str,
+        sinks: Sinks | None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -90,6 +97,7 @@ class Running:
             dispatch=RunDispatch(store=store, handlers=handlers, clock=clock, metrics=self.metrics),
         )
         self._handlers = handlers
+        self._sinks = sinks
         self.ingest = Ingest(
             store=store,
             catalog=self.catalog,
@@ -174,6 +182,8 @@ class Running:
         await submitting
         await self.presence.leave()
         self.worker = None
+        if self._sinks is not None:
+            await self._sinks.close()
         await self.key_sets.close()
         await self.outbound.close()
         await self.store.close()

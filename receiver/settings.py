@@ -55,6 +55,9 @@ class Settings:
     handlers: str | None = _setting(
         "RECEIVER_HANDLERS", None, "`module:object`, the `Receiver` that holds your handlers."
     )
+    sinks: str | None = _setting(
+        "RECEIVER_SINKS", None, "A TOML file of sinks, which send completions on without code."
+    )
     providers_dir: str | None = _setting(
         "RECEIVER_PROVIDERS_DIR", None, "A folder of further provider descriptions."
     )

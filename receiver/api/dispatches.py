@@ -10,8 +10,7 @@ from starlette.responses import Response
 from receiver.api.filters import cut, dispatch_readers, read_page
 from receiver.api.resource import Operation, answer
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.identity import JOB, is_id
-from receiver.core.model import Dispatch
+from receiver.core.model import Dispatch, dispatch_key
 from receiver.storage.store import Store
 from receiver.views.dispatch import DispatchDocument, dispatch_document
 from receiver.wire.web import PRIVATE
@@ -87,10 +86,11 @@ class Dispatches:
 
     async def _dead(self, request: Request) -> Dispatch:
         """The dead letter that the address names: ``job:handler``, or ``job:handler:replay``."""
-        job, _, rest = request.path_params["id"].partition(":")
-        handler, _, replay_id = rest.partition(":")
-        if not is_id(job, JOB) or not handler.isprintable() or not replay_id.isprintable():
+        text = request.path_params["id"]
+        key = dispatch_key(text) if text.isprintable() else None
+        if key is None:
             raise NotFoundError("No dispatch has such an id.", code="dispatch_not_found")
+        job, handler, replay_id = key
         dispatch = await self._store.dispatch(job, handler=handler, replay_id=replay_id)
         if dispatch.state != "dead":
             raise _alive(dispatch)

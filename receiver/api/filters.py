@@ -10,7 +10,7 @@ from starlette.requests import Request
 from receiver.catalog import Catalog
 from receiver.core.errors import RequestError, TimestampMalformedError
 from receiver.core.identity import CALLBACK, JOB, is_id
-from receiver.core.model import SECOND, JobState, Verdict
+from receiver.core.model import SECOND, JobState, Verdict, dispatch_key
 from receiver.core.timestamp import parse_timestamp
 from receiver.storage.queries import Page
 
@@ -19,7 +19,6 @@ T = TypeVar("T")
 #: The longest page; one more is read to know whether another follows.
 MOST: Final = 200
 _SECONDS: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?")
-_LONGEST_DISPATCH: Final = 200
 _FIELDS: Final = {"job": "job_id", "cursor": "before"}
 
 Reader = Callable[[str], Any]
@@ -127,10 +126,6 @@ def _limit(text: str) -> int:
 
 
 def _dispatch(text: str) -> str:
-    if (
-        len(text) > _LONGEST_DISPATCH
-        or not is_id(text.partition(":")[0], JOB)
-        or text.count(":") not in {1, 2}
-    ):
+    if dispatch_key(text) is None:
         raise ValueError("it is the cursor of the page before.")
     return text

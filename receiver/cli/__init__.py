@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "replay": ("replay", "Dispatch, read or send again what is stored."),
     "dead": ("dead", "List, retry and discard dead letters."),
     "handlers": ("handlers", "List the handlers that get completions, and forget one that is gone."),
+    "sinks": ("sinks", "List, check and test where completions are sent without code."),
     "tail": ("tail", "Follow callbacks, requests and handlers live."),
     "verify": ("verify", "Say whether a message is a provider's, and if not, why."),
     "sign": ("sign", "Print the headers with which a provider would sign a message."),

@@ -7,6 +7,7 @@ microseconds to build where a struct costs a fraction of one.
 Times are integers: milliseconds since the Unix epoch. Durations are milliseconds too.
 """
 
+import re
 from enum import StrEnum
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
+
+
+_DISPATCH_ID: Final = re.compile(r"(job_[0-9a-f]{32}):((?:sink:)?[^:]{1,100})(?::([^:]{1,100}))?")
 
 
 class JobState(StrEnum):
@@ -291,6 +295,15 @@ class Dispatch(Value, frozen=True, kw_only=True):
     def id(self) -> str:
         """The dispatch's name, and the idempotency key that its handler is given."""
         return ":".join(filter(None, (self.job_id, self.handler, self.replay_id)))
+
+
+def dispatch_key(text: str) -> tuple[str, str, str] | None:
+    """The job, handler and replay that a dispatch's id names; ``None`` if it is no such id.
+
+    The name of a sink's handler has a colon of its own: ``sink:orders``.
+    """
+    found = _DISPATCH_ID.fullmatch(text)
+    return None if found is None else (found[1], found[2], found[3] or "")
 
 
 class Attempt(Value, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
 from receiver.deadlines import Deadlines, LateError
-from receiver.handlers import Discard, Handler, Handlers, Retry
+from receiver.handlers import Away, Dead, Discard, Handler, Handlers, Retry, idempotency_key
 from receiver.metrics import Metrics
 from receiver.storage.claims import INTERRUPTED
-from receiver.storage.dispatches import DispatchSettled
+from receiver.storage.dispatches import AWAY, DispatchSettled
 from receiver.storage.results import with_result
 from receiver.storage.store import Store
 
@@ -27,9 +27,6 @@ log = structlog.get_logger(__name__)
 #: Characters that are kept of what a handler raised: half of them from its beginning, half from its end.
 _LONGEST_TEXT: Final = 8000
 _LONGEST_NAME: Final = 200
-
-#: The idempotency key of the dispatch that is running: stable over its attempts.
-idempotency_key: contextvars.ContextVar[str] = contextvars.ContextVar("receiver_idempotency_key")
 
 
 class RunDispatch:
@@ -85,7 +82,8 @@ class RunDispatch:
     async def settle(self, ended: Sequence[DispatchSettled]) -> None:
         """Record how attempts ended.
 
-        They are succeeded, failed, timed_out, retry_requested, discarded, attempts_exhausted or interrupted.
+        An outcome is succeeded, failed, timed_out, retry_requested, away, discarded, attempts_exhausted or
+        interrupted.
         """
         settled = await self._store.settle_dispatches(ended)
         # Bound once, because that takes as long as a line.
@@ -136,6 +134,13 @@ class RunDispatch:
             case Discard():
                 error = _failure(raised.code, _words(raised))
                 return self._ended(dispatch, "discarded", started, error=error)
+            case Dead():
+                return self._ended(dispatch, "failed", started, error=_failure(raised.code, _words(raised)))
+            case Away():
+                # Nothing is wrong with the completion, so none of its attempts is used up.
+                error = _failure(raised.code, _words(raised))
+                wait = handler.backoff.wait(1, jitter=random.random())
+                return self._ended(dispatch, AWAY, started, error=error, retry_at=self._clock() + wait)
             case Retry():
                 outcome, error, asked = (
                     "retry_requested",

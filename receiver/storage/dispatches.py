@@ -28,6 +28,8 @@ _INTERRUPTED: Final = (
     "WHERE state = 'ready' AND interruptions > 0 AND run_at <= :now AND %s "
     "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
 )
+#: How an attempt ends whose handler could not reach what it needs: it is no failure of the completion.
+AWAY: Final = "away"
 #: Bytes up to which a result comes along with the claim of a dispatch.
 _SMALL_RESULT: Final = 64 * 1024
 _JOBS: Final = f"""
@@ -160,7 +162,7 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
         state = "dead" if item.retry_at is None else "ready"
         run_at = attempt.started_at if item.retry_at is None else item.retry_at
         interrupted = attempt.outcome == INTERRUPTED
-        failures = dispatch.failures + (not interrupted)
+        failures = dispatch.failures + (not interrupted and attempt.outcome != AWAY)
         interruptions = dispatch.interruptions + interrupted
         again.append((None, state, run_at, error.code, error.text, failures, interruptions, *key))
     tx.delete("dispatch", finished, key=rows.DISPATCH_KEY)

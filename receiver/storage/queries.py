@@ -6,7 +6,17 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
-from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, JobState, Value, Verdict
+from receiver.core.model import (
+    Attempt,
+    Callback,
+    Dispatch,
+    Due,
+    Job,
+    JobState,
+    Value,
+    Verdict,
+    dispatch_key,
+)
 from receiver.core.urgency import LANES
 from receiver.storage import rows
 from receiver.storage.claims import load_jobs
@@ -161,7 +171,9 @@ def dispatches(tx: Transaction, page: Page) -> list[Dispatch]:
     )
     if page.before is not None:
         # Several dispatches share a job, so the cursor is the whole key.
-        params |= dict(zip(("job", "handler", "replay_id"), (*page.before.split(":"), ""), strict=False))
+        params |= dict(
+            zip(("job", "handler", "replay_id"), dispatch_key(page.before) or ("", "", ""), strict=True)
+        )
         where += f" {'AND' if where else 'WHERE'} {_AFTER}"
     sql = (
         f"SELECT {rows.DISPATCH} FROM dispatch {where} ORDER BY job_id DESC, handler, replay_id LIMIT :limit"

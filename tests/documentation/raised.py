@@ -12,6 +12,7 @@ import receiver
 from receiver.cli.command import exit_code
 from receiver.core.errors import ReceiverError
 from receiver.core.scheme import Scheme
+from receiver.handlers import Away, Dead, Discard, Retry
 
 from .generated import ROOT
 
@@ -27,7 +28,7 @@ _WORD = re.compile(r"[a-z]+(_[a-z]+)+")
 _IN_SQL = re.compile(r"error_code = '(\w+)'")
 _NO_CODES = {*Scheme.__struct_fields__, "header_token"}
 #: What a handler raises never leaves by HTTP, nor ends a command.
-_OF_HANDLERS = {"Discard", "Retry"}
+_OF_HANDLERS = (Away, Dead, Discard, Retry)
 
 
 def codes() -> set[str]:
@@ -44,7 +45,7 @@ def errors() -> Iterator[tuple[str, ReceiverError]]:
     """Every code with which an error is raised, and such an error."""
     kinds = _kinds()
     for kind in kinds.values():
-        if kind.__name__ not in _OF_HANDLERS:
+        if not issubclass(kind, _OF_HANDLERS):
             yield kind.code, kind()
     for tree in _trees():
         for node in ast.walk(tree):

@@ -9,6 +9,7 @@
 import asyncio
 import sys
 import time
+from typing import Any
 
 from procrastinate import App, PsycopgConnector
 
@@ -30,9 +31,9 @@ async def main() -> float:
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         for first in range(0, jobs, _TOGETHER):
-            await completed.batch_defer_async(
-                *({"number": one} for one in range(first, min(first + _TOGETHER, jobs)))
-            )
+            numbers = range(first, min(first + _TOGETHER, jobs))
+            batch: list[dict[str, Any]] = [{"number": one} for one in numbers]
+            await completed.batch_defer_async(*batch)
         await app.run_worker_async(concurrency=_CONCURRENCY, wait=False, install_signal_handlers=False)
         ended = time.perf_counter()
     if len(begun) != jobs:

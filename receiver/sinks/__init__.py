@@ -1,0 +1,1 @@
+"""Sinks: handlers that need no code. One file a kind; none is imported unless it is used."""

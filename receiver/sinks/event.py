@@ -1,0 +1,143 @@
+"""A completion as a CloudEvent 1.0 (https://github.com/cloudevents/spec, read 2026-11-29).
+
+Its ``data`` is the job as ``/v1`` shows it and the result beside it. A result that is not JSON is the data
+itself, with its own content type; one that is too large is left out, and ``dataref`` says where it is.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from receiver.core.identity import JOB, new_id
+from receiver.core.model import Job, JobState, Result, Value
+from receiver.views.job import job_document
+
+if TYPE_CHECKING:
+    from cloudevents.core.v1.event import CloudEvent
+
+JSON: Final = "application/json"
+#: The media type of an event whose attributes stand in the document.
+STRUCTURED: Final = "application/cloudevents+json"
+_ODD: Final = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_WORD: Final = 100
+
+
+class Event(Value, frozen=True, kw_only=True):
+    """One completion, ready to be sent: the same bytes in every attempt."""
+
+    #: The completion's id: the same for every sink and attempt, another for a replay.
+    id: str
+    job: Job
+    attributes: dict[str, str]
+    #: The event's time, in milliseconds since the Unix epoch.
+    at: int
+    #: Its data, and whether that is the JSON document rather than a result's own bytes.
+    data: bytes
+    json: bool = True
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What stands for this event in an address, a subject or a file's name."""
+        metadata = {f"metadata.{key}": _word(value) for key, value in self.job.metadata.items()}
+        return metadata | {
+            "provider": self.job.provider,
+            "state": self.job.state.value,
+            "operation": self.job.operation or "none",
+            "job": self.job.id,
+            "date": f"{datetime.fromtimestamp(self.at / 1000, UTC):%Y-%m-%d}",
+        }
+
+    def cloud_event(self, *, parsed: bool = False) -> "CloudEvent":
+        """The event as its library has it; its data *parsed* where the whole event becomes one document."""
+        from cloudevents.core.v1.event import CloudEvent  # noqa: PLC0415  (only who has a sink pays for it)
+
+        attributes: dict[str, Any] = self.attributes | {"time": datetime.fromtimestamp(self.at / 1000, UTC)}
+        data = msgspec.json.decode(self.data) if parsed and self.json else self.data
+        return CloudEvent(attributes, data)
+
+    def structured(self) -> bytes:
+        """The whole event as one JSON document."""
+        from cloudevents.core.formats.json import JSONFormat  # noqa: PLC0415  (as above)
+
+        return JSONFormat().write(self.cloud_event(parsed=True))
+
+    def headers(self, prefix: str) -> dict[str, str]:
+        """The attributes as headers of a message whose payload is the data; content-type without a prefix."""
+        from cloudevents.core.bindings.http import to_binary  # noqa: PLC0415  (as above)
+        from cloudevents.core.formats.json import JSONFormat  # noqa: PLC0415
+
+        found = to_binary(self.cloud_event(), JSONFormat()).headers
+        return {
+            name if name == "content-type" else prefix + name.removeprefix("ce-"): value
+            for name, value in found.items()
+        }
+
+
+def event_of(
+    job: Job, *, replay_id: str = "", largest: int, public_url: str | None, now: int, test: bool = False
+) -> Event:
+    """Describe a completion.
+
+    Args:
+        job: The job, with its result loaded.
+        replay_id: The replay, or ``late``, that this completion is told anew for.
+        largest: Bytes of a result that travels with the event.
+        public_url: Where ``dataref`` points below; without it, it is a relative address.
+        now: The event's time where the job has no end.
+        test: Whether it is an example, and marked as one.
+    """
+    at = job.ended_at if job.ended_at is not None else now
+    attributes = {
+        "id": f"{job.id}:{replay_id}" if replay_id else job.id,
+        "source": f"/providers/{job.provider}",
+        "type": f"receiver.job.{job.state.value}.v1",
+        "subject": job.id,
+        "datacontenttype": JSON,
+    }
+    if test:
+        attributes["receivertest"] = "true"
+    content, is_json = b"", False
+    if job.result is not None:
+        if job.result.size > largest or len(job.result.content) > largest:
+            attributes["dataref"] = f"{(public_url or '').rstrip('/')}/v1/jobs/{job.id}/result"
+        else:
+            content, is_json = job.result.content, _is_json(job.result.content)
+    if content and not is_json:
+        attributes["datacontenttype"] = job.result.content_type if job.result is not None else JSON
+        return Event(id=attributes["id"], job=job, attributes=attributes, at=at, data=content, json=False)
+    document: dict[str, Any] = {"job": job_document(job)}
+    if is_json:
+        document["result"] = msgspec.Raw(content)
+    return Event(
+        id=attributes["id"], job=job, attributes=attributes, at=at, data=msgspec.json.encode(document)
+    )
+
+
+def example(*, now: int) -> Job:
+    """A job that never was, for ``receiver sinks test``."""
+    content = b'{"message":"This is a test of a sink. No job has ended."}'
+    return Job(
+        id=new_id(JOB, now),
+        provider="test",
+        created_at=now,
+        deadline_at=now,
+        ended_at=now,
+        state=JobState.SUCCEEDED,
+        metadata={"test": True},
+        result=Result(content=content, size=len(content)),
+    )
+
+
+def _word(value: object) -> str:
+    """*value* of a caller's metadata as one word: nothing in it can climb a path or split a subject."""
+    return _ODD.sub("_", value if isinstance(value, str) else str(value))[:_LONGEST_WORD] or "none"
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""Which kind of sink an address asks for; a kind's client is imported only where one is configured."""
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from receiver.settings import Settings
+from receiver.sinks.configuration import SinkConfig
+
+if TYPE_CHECKING:
+    from receiver.sinks.sink import Sink
+
+
+class Kind(NamedTuple):
+    """One kind of sink."""
+
+    #: The module in this package, and its class.
+    module: str
+    name: str
+    #: What the class is given beside the configuration.
+    wants: tuple[str, ...] = ()
+    #: The extra that brings its client, and the package to look for; empty where nothing more is needed.
+    extra: str = ""
+    package: str = ""
+
+
+_REDIS: Final = Kind("redis", "RedisSink", ("secret",), "redis", "redis")
+_RABBIT: Final = Kind("rabbitmq", "RabbitSink", ("secret",), "rabbitmq", "aio_pika")
+_NATS: Final = Kind("nats", "NatsSink", ("secret",), "nats", "nats")
+_HTTP: Final = Kind("http", "HttpSink", ("secret", "clock"))
+_LINES: Final = Kind("lines", "LinesSink")
+_NOTIFY: Final = Kind("postgres", "NotifySink", ("database_url",), "postgres", "psycopg")
+_AMAZON: Final = Kind("amazon", "AmazonSink", (), "amazon", "aiobotocore")
+
+#: By the scheme of the address.
+KINDS: Final = {
+    "http": _HTTP,
+    "https": _HTTP,
+    "nats": _NATS,
+    "tls": _NATS,
+    "kafka": Kind("kafka", "KafkaSink", ("secret",), "kafka", "aiokafka"),
+    "amqp": _RABBIT,
+    "amqps": _RABBIT,
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "sqs": _AMAZON,
+    "sns": _AMAZON,
+    "notify": _NOTIFY,
+    "postgresql": _NOTIFY,
+    "command": Kind("command", "CommandSink"),
+    "file": _LINES,
+    "stdout": _LINES,
+    "celery": Kind("queues", "CelerySink", (), "celery", "celery"),
+    "dramatiq": Kind("queues", "DramatiqSink", (), "dramatiq", "dramatiq"),
+    "arq": Kind("queues", "ArqSink", (), "arq", "arq"),
+    "taskiq": Kind("queues", "TaskiqSink", (), "taskiq", "taskiq"),
+    "procrastinate": Kind("queues", "ProcrastinateSink", (), "procrastinate", "procrastinate"),
+}
+
+
+def open_sink(config: SinkConfig, settings: Settings, *, clock: Callable[[], int]) -> "Sink":
+    """Make the sink that *config* describes; nobody is asked yet.
+
+    Raises:
+        ConfigurationError: there is no such kind, its client is not installed, or the address does not fit.
+    """
+    kind = KINDS.get(config.scheme.partition("+")[0])
+    if kind is None:
+        raise config.wrong("to", f"there is no kind of sink {config.scheme!r}; there are {', '.join(KINDS)}.")
+    if kind.package and find_spec(kind.package) is None:
+        raise config.wrong("to", f"{config.scheme} needs its client: pip install 'receiver[{kind.extra}]'.")
+    config = config.resolved(settings)
+    given: dict[str, Any] = {
+        "clock": clock,
+        "database_url": settings.database_url,
+        "secret": None if config.secret is None else settings.resolve(config.secret),
+    }
+    if config.secret is not None and not given["secret"]:
+        raise config.wrong("secret", f"{config.secret} is not set.")
+    if config.secret is not None and "secret" not in kind.wants:
+        raise config.wrong("secret", f"{config.scheme} has no use for one.")
+    made = getattr(import_module(f"receiver.sinks.{kind.module}"), kind.name)
+    sink: Sink = made(config, **{name: given[name] for name in kind.wants})
+    return sink

@@ -1,0 +1,105 @@
+"""What every kind of sink does, and how it says that it could not."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from receiver.handlers import Away, Dead, Retry
+from receiver.sinks.configuration import SinkConfig, filled
+from receiver.sinks.event import Event
+
+
+class Sink(Protocol):
+    """Sends events to one place. Made without asking anybody; the first ``send`` connects."""
+
+    async def send(self, event: Event) -> str:
+        """Send *event*; what the other side said when it confirmed, in a few words.
+
+        Returns only once the other side has taken the event over: its acknowledgement, a 2xx, exit code 0, a
+        file that is synced. Whoever calls it ends it when its time is up.
+
+        Raises:
+            SinkAwayError: the other side is out of reach.
+            SinkRefusedError: it will never take this event.
+            SinkFailedError: it did not take it now.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give connections back; harmless if there are none."""
+        ...
+
+
+class SinkAwayError(Away):
+    """The other side of a sink is out of reach: nothing is wrong with the event."""
+
+    code = "sink_away"
+
+
+class SinkRefusedError(Dead):
+    """The other side will never take this event: it is too large, has nowhere to go, or may not be sent."""
+
+    code = "sink_refused"
+
+
+class SinkGoneError(Away):
+    """The other side wants no more events: the sink is paused until a person resumes it."""
+
+    code = "sink_gone"
+
+
+class SinkFailedError(Retry):
+    """The other side did not take the event now."""
+
+    code = "sink_failed"
+
+    def __init__(
+        self,
+        message: str = "The other side did not take the event now.",
+        *,
+        after: float | timedelta | None = None,
+    ) -> None:
+        super().__init__(message, after=after)
+
+
+class Place:
+    """Where a sink sends to, taken apart once: server, path, and the options behind the question mark.
+
+    Args:
+        config: The sink; references in its address are resolved already.
+        required: Options that it must have.
+        optional: Options that it may have.
+    """
+
+    def __init__(
+        self, config: SinkConfig, *, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+    ) -> None:
+        try:
+            parts = urlsplit(config.to)
+            _ = parts.port
+            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        except ValueError as error:
+            raise config.wrong("to", f"it is no address: {error}.") from error
+        for name in options:
+            if name not in {*required, *optional}:
+                known = ", ".join((*required, *optional)) or "none"
+                raise config.wrong("to", f"{config.scheme} has no option {name!r}; it has: {known}.")
+        for name in required:
+            if not options.get(name):
+                raise config.wrong("to", f"{config.scheme} needs the option {name}, as in ?{name}=…")
+        self.parts = parts
+        self.options = options
+
+    @property
+    def server(self) -> str:
+        """The address of the server alone, credentials included."""
+        return f"{self.parts.scheme}://{self.parts.netloc}"
+
+    def option(self, name: str, values: Mapping[str, str], *, default: str = "") -> str:
+        """An option with the fields of an event filled in."""
+        return filled(self.options.get(name, default), values)
+
+    def path(self, values: Mapping[str, str]) -> str:
+        """What follows the server, without its slash, with the fields of an event filled in."""
+        return filled(self.parts.path.removeprefix("/"), values)

@@ -1,0 +1,74 @@
+"""The sinks of this process, as handlers: attempts, dead letters, replay and the timeline are a handler's."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from receiver.core.model import SECOND, HandlerSpec, Job
+from receiver.core.retry import Backoff
+from receiver.handlers import Handler, Handlers, idempotency_key
+from receiver.settings import Settings
+from receiver.sinks.configuration import SinkConfig, load
+
+if TYPE_CHECKING:
+    from receiver.sinks.sink import Sink
+
+
+class Sinks:
+    """Every configured sink, opened.
+
+    Raises:
+        ConfigurationError: one is wrong; the sentence names where it stands, the key and the reason.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._public_url = settings.public_url
+        self._sinks: dict[str, Sink] = {}
+        self.configs = load(settings)
+        if self.configs:
+            from receiver.sinks.opening import open_sink  # noqa: PLC0415  (who has no sinks pays nothing)
+
+            self._sinks = {one.name: open_sink(one, settings, clock=clock) for one in self.configs}
+
+    def join(self, handlers: Handlers) -> None:
+        """Register each as a handler."""
+        for one in self.configs:
+            handlers.put(self._handler(one))
+
+    def _handler(self, one: SinkConfig) -> Handler:
+        return Handler(
+            spec=HandlerSpec(name=one.handler, provider=one.provider, state=one.state),
+            function=self._function(one),
+            plain=False,
+            concurrency=one.concurrency,
+            # The sink's own limit comes first, because it knows more to say.
+            timeout=one.timeout + 5,
+            backoff=Backoff(
+                first=int(one.first_wait * SECOND),
+                longest=int(one.longest_wait * SECOND),
+                attempts=one.attempts,
+            ),
+        )
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        for sink in self._sinks.values():
+            await sink.close()
+
+    def _function(self, config: SinkConfig) -> Callable[[Job], object]:
+        sink = self._sinks[config.name]
+
+        async def send(job: Job) -> None:
+            from receiver.sinks.event import event_of  # noqa: PLC0415  (as above)
+
+            replay_id = idempotency_key.get().removeprefix(f"{job.id}:{config.handler}").removeprefix(":")
+            event = event_of(
+                job,
+                replay_id=replay_id,
+                largest=config.largest,
+                public_url=self._public_url,
+                now=self._clock(),
+            )
+            await sink.send(event)
+
+        return send

@@ -1,0 +1,121 @@
+"""Whole receivers with sinks, killed in the middle, as is the other side."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from tests.chaos.nodes import Node
+from tests.path.world import API_TOKEN, MASTER_KEY, until
+from tests.sinks import servers, sides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of some length").decode()
+EVENTS = 1000
+
+
+class Sender:
+    """Sends events to a node until each is acknowledged, as senders of Standard Webhooks do."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._signer = Webhook(SECRET)
+        self.acknowledged: set[str] = set()
+
+    async def send(self, numbers: range) -> None:
+        """Send the events with these *numbers*, sixteen at a time."""
+        todo = iter(numbers)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._node.port}", timeout=10) as client:
+
+            async def some() -> None:
+                for number in todo:
+                    await self._one(client, f"msg_{number}")
+
+            await asyncio.gather(*(some() for _ in range(16)))
+
+    async def _one(self, client: httpx.AsyncClient, name: str) -> None:
+        now, body = datetime.now(tz=UTC), json.dumps({"name": name})
+        headers = {
+            "webhook-id": name,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": self._signer.sign(name, now, body),
+        }
+        for _ in range(600):
+            with contextlib.suppress(httpx.HTTPError):
+                answer = await client.post("/webhooks/standard-webhooks", content=body, headers=headers)
+                if answer.is_success:
+                    self.acknowledged.add(name)
+                    return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{name} was never acknowledged")
+
+
+def names(found: list[tuple[str, object]]) -> list[str]:
+    """The names of the events behind what arrived."""
+    return [data["result"]["name"] for _, data in found]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["nats", "redis"])
+async def test_nothing_is_lost_though_both_sides_are_killed(tmp_path: Path, kind: str) -> None:
+    """Of 1,000 acknowledged events each arrives, though the broker and we are killed meanwhile.
+
+    A broker with a dedupe holds each once.
+    """
+    (tmp_path / "broker").mkdir()
+    make: Callable[[Path], servers.Server] = {"nats": servers.nats, "redis": servers.valkey}[kind]
+    with make(tmp_path / "broker") as server:
+        side = {"nats": sides.Nats, "redis": sides.Redis}[kind](server, provider="standard-webhooks")
+        await side.prepare()
+        node = Node(
+            tmp_path,
+            {
+                "RECEIVER_API_TOKEN": API_TOKEN,
+                "RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/receiver.db",
+                "RECEIVER_LEASE": "2",
+                "RECEIVER_SECRET_KEY": MASTER_KEY,
+                "RECEIVER_SINKS": str(tmp_path / "sinks.toml"),
+                "STANDARD_WEBHOOKS_SECRET": SECRET,
+            },
+            1,
+        )
+        (tmp_path / "sinks.toml").write_text(
+            f'[sinks.jobs]\nto = "{side.to}"\nstate = "succeeded"\nattempts = 3\nfirst_wait = 0.2\n'
+        )
+        try:
+            await node.start()
+            sender = Sender(node)
+            await sender.send(range(300))
+            sending = asyncio.create_task(sender.send(range(300, 700)))
+            await asyncio.sleep(0.1)
+            server.kill()
+            await sending
+            sending = asyncio.create_task(sender.send(range(700, EVENTS)))
+            await asyncio.sleep(0.1)
+            node.kill()
+            server.start()
+            node.launch()
+            await sending
+
+            async def arrived() -> bool:
+                return len(set(names(await side.received()))) == EVENTS
+
+            await until(arrived, patience=60)
+            found = await side.received()
+            dead = json.loads((await node.ask("GET", "/v1/dispatches?state=dead")).body)["dispatches"]
+        finally:
+            node.kill()
+    assert set(names(found)) == sender.acknowledged
+    assert dead == []
+    if side.dedupes:
+        assert len(found) == EVENTS
