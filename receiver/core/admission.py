@@ -5,7 +5,7 @@ transaction: ``examine`` proves and reads, ``admit`` decides.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -14,10 +14,11 @@ from receiver.core.errors import UnreadableError
 from receiver.core.message import Message
 from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider, origin_of
-from receiver.core.reading import read
+from receiver.core.reading import lost_to_readers, read, unreadable_failure
 from receiver.core.signature import Key, prepare
 from receiver.core.transition import Move, observe, settled, woken
 
+_LONGEST_TYPE: Final = 200
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
 MOST_KEPT = 20
 # Named here for the same reason as in ``transition``.
@@ -58,6 +59,10 @@ class Examined(Value, frozen=True, kw_only=True):
     digests: dict[Delivery, str]
     #: Whether it names an address outside the provider's origins.
     foreign_url: bool
+    #: Whether the provider can be asked about a job.
+    askable: bool = False
+    #: The body as the result of a job whose outcome it is and cannot be read; ``None`` where it is something else.
+    unread: Held | None = None
 
     def reading(self, delivery: Delivery) -> Observation | Unreadable:
         """What it says to a job that was submitted as *delivery*."""
@@ -116,6 +121,20 @@ def examine(message: Message, *, provider: Provider, keys: Sequence[Key], now: i
         readings=readings,
         digests=digests,
         foreign_url=foreign,
+        askable=provider.poll is not None,
+        unread=None if provider.poll is not None else _unread(message, readings),
+    )
+
+
+def _unread(message: Message, readings: Mapping[Delivery, Observation | Unreadable]) -> Held | None:
+    seen = readings.get(Delivery.RESULT)
+    if not isinstance(seen, Unreadable) or not lost_to_readers(seen.code, message.body):
+        return None
+    content_type = (message.header(b"content-type") or b"application/octet-stream").decode("latin-1")
+    return Held(
+        size=len(message.body),
+        sha256=hashlib.sha256(message.body).hexdigest(),
+        content_type=content_type[:_LONGEST_TYPE],
     )
 
 
@@ -128,18 +147,34 @@ def admit(job: Job, examined: Examined, *, callback_id: str, now: int) -> Admiss
     """Decide what a proved callback does to *job*, as it stands in the transaction."""
     seen = examined.reading(job.delivery)
     if isinstance(seen, Unreadable):
-        return Admission(verdict=Verdict.UNREADABLE, code=seen.code)
+        return _unreadable(job, seen.code, examined, callback_id=callback_id, now=now)
     if seen.remote_id is not None and job.remote_id is not None and seen.remote_id != job.remote_id:
-        return Admission(verdict=Verdict.UNREADABLE, code="job_id_mismatch")
+        return _unreadable(job, "job_id_mismatch", examined, callback_id=callback_id, now=now)
     if not examined.signed and job.delivery is not Delivery.RESULT:
         return _wake(job, seen, examined, callback_id)
     if seen.state is None and job.delivery is Delivery.RESULT:
         if seen.result is None:
-            return Admission(verdict=Verdict.UNREADABLE, code="status_missing")
+            return _unreadable(job, "status_missing", examined, callback_id=callback_id, now=now)
         seen = replace(seen, state=_SUCCEEDED)
     if seen.state is None:
         return _wake(job, seen, examined, callback_id)
     return _believe(job, seen, examined, callback_id=callback_id, now=now)
+
+
+def _unreadable(job: Job, code: str, examined: Examined, *, callback_id: str, now: int) -> Admission:
+    """What a callback does that is about *job*, by its token or its signature, and says nothing that can be read.
+
+    It is a reason to ask, whatever it holds. Where nobody can be asked and the body is the outcome, it is kept as that.
+    """
+    if examined.askable:
+        move = woken(job, callback_id=callback_id, most=MOST_KEPT)
+        return Admission(verdict=Verdict.UNREADABLE, code=code, move=move)
+    if job.delivery is not Delivery.RESULT or examined.unread is None:
+        return Admission(verdict=Verdict.UNREADABLE, code=code)
+    seen = Observation(state=JobState.FAILED, error=unreadable_failure(code))
+    held = replace(examined.unread, callback_id=callback_id)
+    move = observe(job, seen, source=_CALLBACK, now=now, held=held)
+    return Admission(verdict=Verdict.UNREADABLE, code=code, move=move)
 
 
 def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> Admission:

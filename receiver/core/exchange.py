@@ -9,16 +9,32 @@ from collections.abc import Generator, Mapping
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from receiver.core.assembly import assemble, at_path, with_addresses
+from receiver.core.document import Document
 from receiver.core.errors import RequestError, UnreadableError
-from receiver.core.jsontext import parse_json
 from receiver.core.message import Message
-from receiver.core.model import HOUR, Delivery, Due, Failure, Held, Job, JobState, Observation, Value
-from receiver.core.provider import Provider, origin_of
-from receiver.core.reading import read
+from receiver.core.model import (
+    HOUR,
+    Delivery,
+    Due,
+    Failure,
+    Held,
+    Job,
+    JobState,
+    Observation,
+    ResultAt,
+    Value,
+)
+from receiver.core.provider import Poll, Provider, origin_of
+from receiver.core.reading import UNREADABLE, lost_to_readers, read, unreadable_failure
 from receiver.core.retry import parse_retry_after
 
 _LONGEST_WORDS: Final = 2000
+_LONGEST_TYPE: Final = 200
+#: An answer that cannot be read is asked for again after so many milliseconds, before it is believed.
+_CONFIRMED_AFTER: Final = (1000, 2000)
 _OK: Final = range(200, 300)
 _REDIRECTS: Final = range(300, 400)
 _GONE: Final = {404, 410}
@@ -47,6 +63,8 @@ class HttpRequest(Value, frozen=True, kw_only=True):
     credentials: bool = True
     #: Whether any public https origin will do; it gets no credentials.
     anywhere: bool = False
+    #: Milliseconds to wait before it is sent.
+    after: int = 0
 
 
 class HttpResponse(Value, frozen=True, kw_only=True):
@@ -181,7 +199,7 @@ def submit(
         # A 2xx means that the job is running and being paid for: it is not sent again.
         return Unknown(code=error.code, answer=response)
     seen = with_addresses(provider.submit, seen, request)
-    return Accepted(seen=seen, key=_key(provider, response))
+    return Accepted(seen=seen, key=_key(provider, response, largest))
 
 
 def submission_request(
@@ -231,18 +249,13 @@ def status(
     url = _status_url(provider, job, candidate_id)
     if url is None or provider.poll is None:
         return Pending()
-    response = yield HttpRequest(purpose="poll", method=provider.poll.method, url=url)
-    wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
-    if response.status in provider.poll.pending:
-        return Pending(wait=wait)
-    if response.status in _GONE:
-        return Gone(status=response.status)
-    if response.status not in _OK:
-        return TryLater(code=f"status_{response.status}", wait=wait)
-    try:
-        seen = _read(provider, provider.poll.answer, response, largest)
-    except UnreadableError as error:
-        return TryLater(code=error.code, wait=wait)
+    asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url)
+    answered = yield from _asked_for(provider, provider.poll, asked, largest=largest, now=now)
+    if not isinstance(answered, tuple):
+        return answered
+    seen, wait = answered
+    if seen.error is not None and seen.error.code == UNREADABLE:
+        return Seen(seen=seen)
     wanted = job.remote_id or candidate_id
     if (seen.remote_id is not None and wanted is not None and seen.remote_id != wanted) or (
         job.remote_id is None and seen.remote_id is None
@@ -253,6 +266,31 @@ def status(
     if seen.state is JobState.SUCCEEDED and seen.result is None and seen.result_url is None:
         return TryLater(code="result_missing", wait=wait)
     return Seen(seen=seen) if seen.state.ended else Pending(wait=wait) if wait else Seen(seen=seen)
+
+
+def _asked_for(
+    provider: Provider, poll: Poll, asked: HttpRequest, *, largest: int, now: int
+) -> Generator[HttpRequest, HttpResponse, tuple[Observation, int | None] | Pending | Gone | TryLater]:
+    """Ask for a status until the answer can be read: what it says, and how long to leave the provider alone then."""
+    for pause in (*_CONFIRMED_AFTER, None):
+        response = yield asked
+        wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
+        if response.status in poll.pending:
+            return Pending(wait=wait)
+        if response.status in _GONE:
+            return Gone(status=response.status)
+        if response.status not in _OK:
+            return TryLater(code=f"status_{response.status}", wait=wait)
+        try:
+            return _read(provider, poll.answer, response, largest), wait
+        except UnreadableError as error:
+            if not lost_to_readers(error.code, response.body):
+                return TryLater(code=error.code, wait=wait)
+            code = error.code
+        if pause is not None:
+            # It may have been a moment's trouble on the way; what comes three times is the document.
+            asked = replace(asked, after=pause)
+    return _unreadable(response, code), wait
 
 
 def result(
@@ -292,11 +330,26 @@ def cancel(provider: Provider, job: Job, *, now: int) -> Generator[HttpRequest, 
     return Gone(status=response.status)
 
 
-def _key(provider: Provider, response: HttpResponse) -> str | None:
-    if provider.key is None or provider.key.path is None:
+def _key(provider: Provider, response: HttpResponse, largest: int) -> str | None:
+    if provider.key is None or provider.key.path is None or provider.submit is None:
         return None
-    value = at_path(parse_json(response.body), provider.key.path)
+    answer = Message(body=response.body, headers=response.headers)
+    try:
+        value = Document(answer, provider.shapes[provider.submit.answer], largest=largest).find(
+            provider.key.path
+        )
+    except UnreadableError:
+        return None
     return value if isinstance(value, str) and value else None
+
+
+def _unreadable(response: HttpResponse, code: str) -> Observation:
+    content_type = response.header(b"content-type") or "application/octet-stream"
+    return Observation(
+        state=JobState.FAILED,
+        error=unreadable_failure(code),
+        result=ResultAt(content=response.body, content_type=content_type[:_LONGEST_TYPE]),
+    )
 
 
 def _read(provider: Provider, shape: str, response: HttpResponse, largest: int) -> Observation:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
-import msgspec
-
-from receiver.core.errors import SignatureMalformedError, SignatureMissingError
+from receiver.core.charset import as_utf8
+from receiver.core.errors import SignatureMalformedError, SignatureMissingError, UnreadableError
+from receiver.core.fields import split_fields
+from receiver.core.members import Json
 from receiver.core.message import Message
 from receiver.core.scheme import Scheme, Source
 
@@ -15,8 +15,6 @@ MOST_CANDIDATES: Final = 16
 _MOST_ITEMS: Final = 64
 _MOST_QUERY_FIELDS: Final = 100
 _LONGEST_ID: Final = 256
-
-_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Extraction:
@@ -63,7 +61,7 @@ class Extraction:
 
     def _look(self, source: Source) -> bytes | None:
         if source.place == "body":
-            return _text(_path(self.message.body, source.name))
+            return _text(_path(self.message, source.name))
         if source.place == "claim":
             return _text(_walk(self._claims, source.name))
         if source.place == "part":
@@ -131,22 +129,17 @@ def query_fields(message: Message) -> list[tuple[bytes, bytes]]:
     """Return the decoded fields of a message's query; raises SignatureMalformedError beyond 100 of them."""
     raw = message.query or message.url.partition("?")[2].partition("#")[0].encode("utf-8", "surrogatepass")
     try:
-        return parse_qsl(raw, keep_blank_values=True, max_num_fields=_MOST_QUERY_FIELDS)
+        return split_fields(raw, most=_MOST_QUERY_FIELDS)
     except ValueError as error:
         raise SignatureMalformedError("The query has more fields than are read.") from error
 
 
-def _path(body: bytes, path: str) -> object:
-    """Read one value of a JSON body without building the rest of it; ``None`` where it is not there."""
-    raw: bytes | msgspec.Raw = body
+def _path(message: Message, path: str) -> object:
+    """Read one value of a JSON body; ``None`` where it is not there, or not as two readers would both read it."""
     try:
-        for step in path.split("."):
-            following = _FIELDS.decode(raw).get(step)
-            if following is None:
-                return None
-            raw = following
-        return msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
+        text, codec, _ = as_utf8(message.body, message)
+        return Json(text, codec).find(tuple(path.split(".")))
+    except UnreadableError:
         return None
 
 

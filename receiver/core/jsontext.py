@@ -1,23 +1,16 @@
-"""JSON as text: parsed strictly, and a value of it cut out exactly as it was sent."""
+"""JSON, parsed strictly and whole: what callers of ours write, and what decides in a provider's document."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
-
-import msgspec
 
 from receiver.core.errors import UnreadableError
 
 DEEPEST: Final = 64
 #: A longer integer is beyond the range of a double, and of every id in use.
 _LONGEST_INTEGER: Final = 308
-_RAW_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_SURROGATE: Final = b"\\ud"
-_BLANK: Final = " \t\n\r"
-_SPACE: Final = re.compile(f"[{_BLANK}]*")
-_LENIENT: Final = json.JSONDecoder()
+#: What may stand around a value (RFC 8259, 2).
+BLANK: Final = b" \t\n\r"
 
 
 def parse_json(data: bytes) -> Any:  # noqa: ANN401
@@ -27,7 +20,7 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
         UnreadableError: with a code that says which of these it is.
     """
     try:
-        text = data.decode().strip(_BLANK)
+        text = data.strip(BLANK).decode()
         value, end = _STRICT.raw_decode(text)
     except UnicodeDecodeError as error:
         raise UnreadableError("The body is not UTF-8.", code="body_not_utf8") from error
@@ -42,61 +35,7 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
     return value
 
 
-def value_at(plain: bytes, path: str) -> bytes | None:
-    """The bytes of the value at *path*, exactly as sent; ``None`` where there is none, or null."""
-    raw = plain
-    for key in path.split("."):
-        try:
-            fields: Mapping[str, msgspec.Raw] = _RAW_FIELDS.decode(raw)
-            raw = bytes(fields[key])
-        except (msgspec.DecodeError, KeyError):
-            try:
-                raw = bytes(_RAW_LIST.decode(raw)[int(key)]) if key.isdecimal() else b""
-            except (msgspec.DecodeError, IndexError):
-                raw = b""
-        if not raw:
-            # msgspec refuses lone surrogates; half an emoji at the end of a generated text leaves one.
-            return _slice_leniently(plain.decode(), path) if _SURROGATE in plain.lower() else None
-    raw = raw.strip()
-    return None if raw == b"null" else raw
-
-
-def _slice_leniently(text: str, path: str) -> bytes | None:
-    """What ``value_at`` does, for JSON that Python reads and msgspec does not; *text* was parsed before."""
-    start, end = 0, len(text)
-    for key in path.split("."):
-        start = _skip(text, start)
-        for name, begin, after in _members(text, start):
-            if name == key:
-                start, end = begin, after
-                break
-        else:
-            return None
-    raw = text[start:end].strip()
-    return None if raw == "null" else raw.encode()
-
-
-def _members(text: str, start: int) -> Iterable[tuple[str, int, int]]:
-    """The members of the object or array at *start*: name or number, and where the value begins and ends."""
-    kind, place, number = text[start], _skip(text, start + 1), 0
-    while kind in "{[" and text[place] not in "}]":
-        name = str(number)
-        if kind == "{":
-            name, place = _LENIENT.raw_decode(text, place)
-            place = _skip(text, _skip(text, place) + 1)
-        _, after = _LENIENT.raw_decode(text, place)
-        yield name, place, after
-        place, number = _skip(text, after), number + 1
-        if text[place] == ",":
-            place = _skip(text, place + 1)
-
-
-def _skip(text: str, place: int) -> int:
-    found = _SPACE.match(text, place)
-    return place if found is None else found.end()
-
-
-def object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """An object of these members; raises UnreadableError where a key is there twice."""
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -124,7 +63,7 @@ def _integer(text: str) -> int:
 
 # json.loads makes one for each document.
 _STRICT: Final = json.JSONDecoder(
-    object_pairs_hook=object_of, parse_constant=_constant, parse_float=_float, parse_int=_integer
+    object_pairs_hook=_object_of, parse_constant=_constant, parse_float=_float, parse_int=_integer
 )
 
 

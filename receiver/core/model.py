@@ -7,11 +7,14 @@ microseconds to build where a struct costs a fraction of one.
 Times are integers: milliseconds since the Unix epoch. Durations are milliseconds too.
 """
 
+import json
 import re
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
+
+from receiver.core.charset import charset_of
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
@@ -123,12 +126,21 @@ class Result(Value, frozen=True, kw_only=True):
     sha256: str = ""
 
     def json(self) -> Any:  # noqa: ANN401  (a provider's JSON has no type of ours)
-        """Parse the result as JSON; raises ``msgspec.DecodeError`` if it is something else."""
-        return msgspec.json.decode(self.content)
+        """Parse the result as JSON; raises ``msgspec.DecodeError`` if it is something else.
+
+        What Python's own parser takes is taken: NaN and Infinity, numbers of any length, half an emoji.
+        """
+        try:
+            return msgspec.json.decode(self.content)
+        except msgspec.DecodeError as error:
+            try:
+                return json.loads(self.text().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), strict=False)
+            except (ValueError, RecursionError):
+                raise error from None
 
     def text(self) -> str:
-        """Decode the result as UTF-8; raises ``UnicodeDecodeError`` if it is something else."""
-        return self.content.decode()
+        """Decode the result, as UTF-8 unless its content type says otherwise; raises ``UnicodeDecodeError``."""
+        return self.content.decode(charset_of(self.content_type.encode("latin-1", "replace")) or "utf-8")
 
 
 class Failure(Value, frozen=True, kw_only=True):

@@ -13,6 +13,10 @@ _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
+#: How a document is written: ``form-json`` is JSON in one field of a form.
+Content = Literal["json", "json-string", "form", "form-json", "query", "claims", "any"]
+
+
 class Duration(int):
     """A time span in milliseconds, written ``10s``, ``5m``, ``2h`` or ``3d`` in a description."""
 
@@ -91,7 +95,11 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     #: ``query``: the fields of the query string; ``claims``: the claims of the jwt, the body is not believed;
     #: ``any``: bytes that are not looked into.
-    content: Literal["json", "json-string", "form", "query", "claims", "any"] = "json"
+    content: Content = "json"
+    #: What the body is instead, by its media type (``Content-Type`` without parameters, in lower case).
+    content_types: dict[str, Content] = {}
+    #: ``form-json``: the field of the form whose text is the JSON document; a form without it is read as ``form``.
+    field: str | None = None
     about: About | None = None
     id: tuple[str, ...] = ()
     #: First match wins; they come before ``status``.
@@ -114,6 +122,15 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         refuse_own_states(self.states.values())
         if self.states and self.status is None:
             raise ValueError("states needs status")
+        if ("form-json" in {self.content, *self.content_types.values()}) != (self.field is not None):
+            raise ValueError("content 'form-json' and field belong together")
+
+    def content_of(self, content_type: bytes | None) -> Content:
+        """How a body of that ``Content-Type`` is written."""
+        if not self.content_types or content_type is None:
+            return self.content
+        media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+        return self.content_types.get(media_type, self.content)
 
     @property
     def templates(self) -> tuple[str, ...]:

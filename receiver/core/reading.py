@@ -7,28 +7,31 @@ Whatever the bytes, reading returns or raises UnreadableError; its code says wha
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 import msgspec
 
-from receiver.core.encoding import EncodingError, is_known, undone
+from receiver.core.document import Document
 from receiver.core.errors import UnreadableError
-from receiver.core.jsontext import object_of, parse_json, value_at
+from receiver.core.jsontext import parse_json
 from receiver.core.message import Message
 from receiver.core.model import Failure, JobState, Observation, ResultAt
 from receiver.core.provider import Rule, Shape
 
+#: Why a job failed whose outcome arrived and cannot be read.
+UNREADABLE: Final = "result_unreadable"
 _LONGEST_ID: Final = 256
 _LONGEST_URL: Final = 2048
 _LONGEST_TEXT: Final = 2000
-_MOST_FIELDS: Final = 1000
 _BEGINNING: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 # Named here for the same reason as in ``transition``.
 _RUNNING: Final = JobState.RUNNING
 _SUCCEEDED: Final = JobState.SUCCEEDED
+_NOT_YET: Final = {"status_missing", "event_of_no_job"}
+#: A document of which nothing is known but that it is JSON.
+_PLAIN: Final = Shape()
 _UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
 
 
@@ -40,7 +43,7 @@ def read(
     Raises:
         UnreadableError: it is not in the described form; decoded, it may have at most *largest* bytes.
     """
-    found = _document(message, shape, largest=largest, claims=claims)
+    found = _Reading(Document(message, shape, largest=largest, claims=claims), message, shape)
     if shape.about is not None:
         kind = found.find(shape.about.path)
         if not isinstance(kind, str) or not kind.startswith(shape.about.begins):
@@ -61,36 +64,24 @@ def read(
     )
 
 
-def _document(
-    message: Message, shape: Shape, *, largest: int, claims: Mapping[str, Any] | None
-) -> "_Document":
-    """The document that *message* brings, its codings undone; a label that does not fit is no reason not to read it."""
-    trouble: str | None = None
-    try:
-        plain = undone(message.body, message.headers, largest=largest)
-    except EncodingError as error:
-        plain, trouble = message.body, error.code
-    try:
-        return _Document(message, shape, plain, claims)
-    except UnreadableError as error:
-        if trouble is None and not is_known(message.headers):
-            trouble = "body_encoding_unknown"
-        if trouble is None:
-            raise
-        raise UnreadableError(_CODED[trouble], code=trouble) from error
+def lost_to_readers(code: str, body: bytes) -> bool:
+    """Whether a document that was refused with *code* will not be readable later either, and may be what was paid for.
+
+    A document without a status may get one; an empty body or a page of HTML is what something on the way says.
+    """
+    return code not in _NOT_YET and body.strip()[:1] not in {b"", b"<"}
 
 
-_CODED: Final = {
-    "body_encoding_unknown": "The body's Content-Encoding is unknown.",
-    "body_encoding_broken": "The body is not what Content-Encoding says.",
-    "body_inflates_too_far": "The body is too large once decompressed.",
-}
+def unreadable_failure(code: str) -> Failure:
+    """Why a job failed whose outcome nobody can read: *code* says what is wrong with the document, which is kept."""
+    text = f"The outcome arrived and cannot be read ({code}); its bytes are kept as the job's result."
+    return Failure(code=UNREADABLE, text=text)
 
 
 def text_at(message: Message, path: str) -> str | None:
     """The text at *path* of a JSON body, where there is one that can be printed."""
     try:
-        value = _found(parse_json(message.body), message, path)
+        value = Document(message, _PLAIN, largest=len(message.body)).find(path)
     except UnreadableError:
         return None
     return value if isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable() else None
@@ -101,28 +92,16 @@ def knows(shape: Shape, word: str | None) -> bool:
     return word is None or word in shape.states
 
 
-class _Document:
-    """A document of one shape, and the message that brought it."""
+class _Reading:
+    """What a document of one shape says."""
 
-    __slots__ = ("_message", "_plain", "_shape", "_value")
+    __slots__ = ("_document", "_message", "_shape", "find")
 
-    def __init__(
-        self, message: Message, shape: Shape, plain: bytes, claims: Mapping[str, Any] | None
-    ) -> None:
+    def __init__(self, document: Document, message: Message, shape: Shape) -> None:
+        self._document = document
         self._message = message
         self._shape = shape
-        self._plain = plain
-        if shape.content == "json":
-            self._value = parse_json(plain)
-        elif shape.content == "json-string":
-            self._plain, self._value = _unwrapped(plain)
-        elif shape.content in {"any", "claims"}:
-            self._value = dict(claims or {}) if shape.content == "claims" else {}
-        else:
-            self._value = _fields(plain if shape.content == "form" else message.query)
-
-    def find(self, path: str) -> Any:  # noqa: ANN401
-        return _found(self._value, self._message, path)
+        self.find = document.find
 
     def state(self) -> tuple[JobState | None, str | None]:
         """What it says of the state, and the provider's own word for that."""
@@ -158,15 +137,15 @@ class _Document:
         return _clean(value, _LONGEST_URL, "url")
 
     def failure(self) -> Failure:
-        value = self._first(self._shape.error)
-        if value is None:
-            return Failure(code="provider_reported")
-        text = value if isinstance(value, str) else json.dumps(value)
-        text = text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return Failure(code="provider_reported", text=text[:_LONGEST_TEXT])
+        """The provider's reason, in whatever form it is: it decides nothing."""
+        for path in self._shape.error:
+            text = self._words(path)
+            if text is not None:
+                return Failure(code="provider_reported", text=text[:_LONGEST_TEXT])
+        return Failure(code="provider_reported")
 
     def result(self, state: JobState | None) -> ResultAt | None:
-        shape, plain = self._shape, self._plain
+        shape, plain = self._shape, self._document.plain
         if shape.result is None:
             return None
         if state is None:
@@ -175,18 +154,30 @@ class _Document:
                 return None
         elif state is not _SUCCEEDED:
             return None
-        content = plain if shape.result == "." else value_at(plain, shape.result)
+        content = self._document.cut(shape.result)
         if content is None:
             return None
         # A result that can be pointed at inside the stored bytes is not stored a second time.
         offset = _place(content, plain) if plain is self._message.body else -1
-        return ResultAt(
-            content=content, content_type=shape.result_type, offset=None if offset < 0 else offset
-        )
+        charset = self._document.charset(content)
+        content_type = shape.result_type if charset is None else f"{shape.result_type}; charset={charset}"
+        return ResultAt(content=content, content_type=content_type, offset=None if offset < 0 else offset)
+
+    def _words(self, path: str) -> str | None:
+        try:
+            value = self.find(path)
+            if isinstance(value, bytes):
+                value = json.dumps(parse_json(value))
+        except UnreadableError:
+            value = (self._document.cut(path) or b"").decode(errors="replace")
+        if value is None:
+            return None
+        text = value if isinstance(value, str) else json.dumps(value)
+        return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
     def _first(self, paths: Sequence[str]) -> Any:  # noqa: ANN401
         for path in paths:
-            value = _found(self._value, self._message, path)
+            value = self.find(path)
             if value is not None:
                 return value
         return None
@@ -200,63 +191,13 @@ class _Document:
         return _clean(url, _LONGEST_URL, "url")
 
 
-def _unwrapped(plain: bytes) -> tuple[bytes, Any]:
-    """JSON inside a JSON string, if it is inside one: its bytes and its value."""
-    inner = parse_json(plain)
-    if isinstance(inner, str):
-        try:
-            plain = inner.encode()
-        except UnicodeEncodeError as error:
-            raise UnreadableError("The JSON inside the JSON is not Unicode.", code="body_not_utf8") from error
-        return plain, parse_json(plain)
-    return plain, inner
-
-
-def _fields(form: bytes) -> dict[str, Any]:
-    try:
-        pairs = parse_qsl(form.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
-    except ValueError as error:
-        raise UnreadableError("The form is not readable.", code="body_not_form") from error
-    return object_of(pairs)
-
-
-def _found(document: object, message: Message, path: str) -> Any:  # noqa: ANN401
-    """The value at *path* of a document, or beside it; ``None`` where there is none."""
-    beside, keys = _parsed(path)
-    if beside is not None:
-        return _beside(message, *beside)
-    for key in keys:
-        if isinstance(document, dict):
-            document = document.get(key)
-        elif isinstance(document, list) and key.isdecimal() and int(key) < len(document):
-            document = document[int(key)]
-        else:
-            return None
-    return document
-
-
-def _beside(message: Message, kind: str, name: str) -> object:
-    if kind == "header":
-        value = message.header(name.lower().encode())
-        return None if value is None else value.decode("latin-1")
-    try:
-        return dict(parse_qsl(message.query.decode(), max_num_fields=_MOST_FIELDS)).get(name)
-    except ValueError:
-        return None
-
-
-@cache
-def _parsed(path: str) -> tuple[tuple[str, str] | None, Sequence[str]]:
-    """A path of a description: ``header`` or ``query`` and a name, or the keys on the way into the document."""
-    kind, found, name = path.partition(":")
-    if found and kind in {"header", "query"}:
-        return (kind, name), ()
-    return None, () if path == "." else path.split(".")
-
-
 def _holds(rule: Rule, value: object) -> bool:
     if rule.exists is not None:
         return (value is not None) == rule.exists
+    if isinstance(value, bytes):
+        # An object or a list: only a rule about such a one needs to know what is in it.
+        wanted = rule.not_ if rule.is_ is msgspec.UNSET else rule.is_
+        value = parse_json(value) if isinstance(wanted, (dict, list)) else value
     if rule.is_ is not msgspec.UNSET:
         return type(value) is type(rule.is_) and value == rule.is_
     return not (type(value) is type(rule.not_) and value == rule.not_)
@@ -271,7 +212,7 @@ def _written(value: object) -> str | None:
 
 def _clean(text: str, longest: int, what: str) -> str:
     # Control characters and lone surrogates would break logs, terminals and the database later.
-    if not text or len(text) > longest or not text.isprintable():
+    if not text.strip() or len(text) > longest or not text.isprintable():
         raise UnreadableError(f"The {what} is empty, too long or not printable.", code=f"{what}_unreadable")
     return text
 

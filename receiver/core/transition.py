@@ -65,7 +65,7 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
     if seen.state is _SUCCEEDED:
         return _success(known, seen, source=source, now=now, held=held)
     if seen.state is not None and seen.state.ended:
-        return _end(known, seen.state, source=source, now=now, error=seen.error)
+        return _end(known, seen.state, source=source, now=now, held=held, error=seen.error)
     if job.state is _TIMED_OUT:
         return Move(job=known, changed=known is not job, note="still_running")
     state = seen.state if seen.state is not None and seen.state.rank > job.state.rank else job.state

@@ -82,6 +82,8 @@ class Outbound:
     ) -> HttpResponse:
         """Send one request; see ``converse``."""
         url = vet(provider, request)
+        if request.after:
+            await asyncio.sleep(request.after / 1000)
         headers = {"accept-encoding": "identity", **request.headers}
         if request.credentials and origin_of(request.url) in provider.origins:
             headers |= self._keys.credentials(provider)

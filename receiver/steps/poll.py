@@ -11,7 +11,7 @@ from receiver.core import exchange
 from receiver.core.errors import ConfigurationError, ProviderError
 from receiver.core.exchange import Seen, TryLater
 from receiver.core.looking import Finding, Lost, Nowhere, Unanswered
-from receiver.core.model import Held, JobState
+from receiver.core.model import Held
 from receiver.core.provider import Provider
 from receiver.core.reading import knows
 from receiver.core.transition import Move
@@ -76,7 +76,7 @@ class Poll:
         if provider.fetch.single_use and seen.result_url is not None and seen.result_url == due.spent_url:
             # That address was asked once already, and what it gave is not here.
             return Lost()
-        if seen.state is not JobState.SUCCEEDED or seen.result is None:
+        if seen.state is None or not seen.state.ended or seen.result is None:
             return outcome
         content = seen.result.content
         held = Held(

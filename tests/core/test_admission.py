@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from receiver.core.admission import MOST_KEPT, Admission, Examined, admit, examine, terms_for
 from receiver.core.errors import KeyUnavailableError, RejectionError
@@ -80,7 +81,9 @@ def test_an_id_in_a_wake_up_is_a_candidate_only_where_none_is_known() -> None:
     known = job(delivery=Delivery.NOTIFICATION, remote_id="r1")
     assert taken(acme(**NOTIFIES), {"id": "r1"}, known).candidate_id is None
     got = taken(acme(**NOTIFIES), {"id": "r2"}, known)
-    assert (got.verdict, got.code, got.move) == (Verdict.UNREADABLE, "job_id_mismatch", None)
+    assert (got.verdict, got.code, got.candidate_id) == (Verdict.UNREADABLE, "job_id_mismatch", None)
+    assert got.move is not None
+    assert (got.move.look_now, got.move.job.remote_id) == (True, "r1")
 
 
 def test_a_wake_up_with_another_address_than_the_known_one_is_noted() -> None:
@@ -151,7 +154,9 @@ def test_a_result_is_believed_unsigned_where_the_provider_posts_results() -> Non
 def test_what_is_not_the_described_result_is_no_success(document: object) -> None:
     """A body that does not look like the described result is kept as unreadable; no handler gets it for one."""
     got = taken(packaged("netnut"), document, job(delivery=Delivery.RESULT))
-    assert (got.verdict, got.code, got.move) == (Verdict.UNREADABLE, "status_missing", None)
+    assert (got.verdict, got.code) == (Verdict.UNREADABLE, "status_missing")
+    assert got.move is not None
+    assert (got.move.completed, got.move.look_now) == (False, True)
 
 
 def test_a_shape_without_any_state_is_the_result() -> None:
@@ -211,21 +216,72 @@ def test_an_address_outside_the_listed_origins_is_not_followed(name: str, url: s
     assert listed.move.result_url == good["result_url"]
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        (b"", "body_not_json"),
-        (b'{"status":NaN}', "json_number_range"),
-        (b'{"status":"done","id":"other"}', "job_id_mismatch"),
-        (b'{"result":1}', "status_missing"),
-        (b"[" * 100_000, "json_too_deep"),
-    ],
-    ids=lambda value: ascii(value)[:30],
-)
-def test_a_genuine_callback_that_cannot_be_read_touches_nothing(body: bytes, code: str) -> None:
-    """It is kept with the reason; the job stays as it is."""
-    got = taken(acme(**SIGNED), body, job(remote_id="r1"))
-    assert (got.verdict, got.code, got.move) == (Verdict.UNREADABLE, code, None)
+UNREAD = [
+    (b"", "body_not_json"),
+    (b"thanks", "body_not_json"),
+    (b"<html>", "body_not_json"),
+    (b"a=1&b=2", "body_not_json"),
+    (b'{"status":NaN}', "json_number_range"),
+    (b'{"status":"done","id":"other"}', "job_id_mismatch"),
+    (b'{"result":1}', "status_missing"),
+    (b"[" * 100_000, "body_not_json"),
+]
+
+
+@pytest.mark.parametrize(("body", "code"), UNREAD, ids=lambda value: ascii(value)[:30])
+@pytest.mark.parametrize("signed", [SIGNED, {}], ids=["signed", "token"])
+@pytest.mark.parametrize("delivery", [Delivery.RESULT, Delivery.NOTIFICATION])
+def test_a_callback_that_cannot_be_read_is_a_reason_to_ask(
+    body: bytes, code: str, signed: dict[str, Any], delivery: Delivery
+) -> None:
+    """It is kept with the reason and starts one look; what it says reaches the job in no other way."""
+    provider = acme(**signed, **(NOTIFIES if delivery is Delivery.NOTIFICATION else {}))
+    before = job(remote_id="r1", delivery=delivery)
+    got = taken(provider, body, before)
+    if delivery is Delivery.NOTIFICATION and got.code is None:
+        assert got.verdict is Verdict.ACCEPTED  # a notification needs no status
+    else:
+        assert (got.verdict, got.code) == (Verdict.UNREADABLE, code)
+    assert got.move is not None
+    assert (got.move.look_now, got.move.completed) == (True, False)
+    assert got.move.job == replace(before, woken_by="cb_1")
+    again = taken(provider, body, got.move.job)
+    assert again.move is not None
+    assert again.move.note == "look_pending"
+    tired = taken(provider, body, replace(before, callbacks=MOST_KEPT))
+    assert tired.move is not None
+    assert not tired.move.look_now
+    assert tired.move.job == replace(before, callbacks=MOST_KEPT)
+
+
+POSTS: dict[str, Any] = {"poll": None}
+
+
+@pytest.mark.parametrize(("body", "code"), UNREAD, ids=lambda value: ascii(value)[:30])
+@pytest.mark.parametrize("signed", [SIGNED, {}], ids=["signed", "token"])
+def test_an_outcome_that_nobody_can_read_is_kept_as_one(
+    body: bytes, code: str, signed: dict[str, Any]
+) -> None:
+    """Where the body is the result and nobody can be asked, the job fails with it, and is never called unseen.
+
+    Not so with what is no document: an empty body, a page, another job's outcome, one that says nothing yet.
+    """
+    got = taken(acme(**signed, **POSTS), body, job(remote_id="r1"))
+    assert (got.verdict, got.code) == (Verdict.UNREADABLE, code)
+    if body[:1] in {b"", b"<"} or code in {"status_missing", "job_id_mismatch"}:
+        assert got.move is None
+        return
+    assert got.move is not None
+    after = got.move.job
+    assert (after.state, got.move.completed, after.settled_by) == (JobState.FAILED, True, Source.CALLBACK)
+    assert after.error is not None
+    assert (after.error.code, code in after.error.text) == ("result_unreadable", True)
+    assert after.held is not None
+    assert (after.held.callback_id, after.held.offset, after.held.size) == ("cb_1", 0, len(body))
+    assert after.held.sha256 == hashlib.sha256(body).hexdigest()
+    ended = taken(acme(**signed, **POSTS), body, after)
+    assert ended.move is not None
+    assert not ended.move.changed
 
 
 def test_what_is_not_proved_is_not_read() -> None:

@@ -30,7 +30,7 @@ def at(state: JobState, **changes: object) -> Job:
 @pytest.mark.parametrize("said", SAID, ids=str)
 @pytest.mark.parametrize("state", JobState)
 def test_every_state_and_every_observation(state: JobState, said: JobState | None, held: Held | None) -> None:
-    """States only move to the right, and only an open job, or once one that timed out, comes to an end."""
+    """States only move to the right; only an open job, or once one that timed out, ends, with what is held of it."""
     before = at(state)
     move = observe(before, Observation(state=said), source=Source.CALLBACK, now=NOW + 1, held=held)
     after = move.job.state
@@ -47,7 +47,7 @@ def test_every_state_and_every_observation(state: JobState, said: JobState | Non
     elif said is not None and said.ended:
         assert (after, move.completed, move.late) == (said, True, state is JobState.TIMED_OUT)
         assert (move.job.ended_at, move.job.settled_by) == (NOW + 1, Source.CALLBACK)
-        assert move.job.held == (held if said is JobState.SUCCEEDED else None)
+        assert move.job.held == held
     else:
         assert not move.completed
         rises = not state.ended and said is not None and said.rank > state.rank

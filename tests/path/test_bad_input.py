@@ -210,11 +210,10 @@ async def test_a_request_that_takes_too_long_gets_408_and_closes(world: World) -
     ("body", "code"),
     [
         (b"not json", "body_not_json"),
-        (b"\xff\xfe{}", "body_not_utf8"),
-        (b"[" * 100_000, "json_too_deep"),
+        (b"\xff{}", "body_not_utf8"),
+        (b"[" * 100_000, "body_not_json"),
         (b'{"job_id": "x", "status": NaN}', "json_number_range"),
         (b'{"status": "COMPLETED", "status": "FAILED"}', "json_repeated_key"),
-        (b'{"status": "COMPLETED", "n": 1e400}', "json_number_range"),
         (b"{}", "status_missing"),
         (b'{"job_id": "another", "status": "COMPLETED", "response": {}}', "job_id_mismatch"),
     ],
@@ -222,7 +221,7 @@ async def test_a_request_that_takes_too_long_gets_408_and_closes(world: World) -
 async def test_genuine_but_unreadable_is_acknowledged_and_kept(
     target: Target, body: bytes, code: str
 ) -> None:
-    """200, `unreadable`, kept for a later replay; the job is not touched."""
+    """200, `unreadable`, kept for a later replay; the provider is asked, and what the body says moves nothing."""
     answer = await target.post(body)
     assert answer.status_code == 200
     assert await target.kept() == [(Verdict.UNREADABLE, code)]
