@@ -1,5 +1,6 @@
 """The library's face: ``Receiver``; its ``asgi`` is the deployed application."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
@@ -89,11 +90,13 @@ class Receiver:
                 _ = running.keys.newest
                 await running.check()
                 await running.presence.join()
+                await self._tell_absent(running)
             if worker:
                 running.start_worker()
         except BaseException:
             await store.close()
             raise
+        self.handlers.in_use = True
         self._running = running
         log.info(
             "receiver_started",
@@ -104,13 +107,26 @@ class Receiver:
         )
         return running
 
+    async def _tell_absent(self, running: Running) -> None:
+        """Say which handlers are registered that nobody has: what they want waits for them."""
+        if not running.store.driver.exclusive:
+            return
+        for one in await running.store.registered():
+            if self.handlers.get(one.name) is None:
+                log.warning(
+                    "handler_absent",
+                    handler=one.name,
+                    waiting=one.waiting,
+                    see=f"bring it back, or: receiver handlers forget {one.name}",
+                )
+
     async def _read_clock(self, store: Store) -> Callable[[], int]:
         if self._clock is not None:
             return self._clock
         if store.driver.exclusive:
             return read_clock
         clock = DatabaseClock()
-        await clock.adjust(store.time)
+        await asyncio.to_thread(clock.adjust, store.driver.time)
         return clock
 
     async def stop(self) -> None:
@@ -122,6 +138,7 @@ class Receiver:
             finally:
                 # Until then its handlers may still ask it for something.
                 self._running = None
+                self.handlers.in_use = False
             log.info("receiver_stopped")
 
     @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
 """Clocks: this machine's, the database's where several nodes share one, and a watch for a clock that was set."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from receiver.core.model import SECOND
@@ -40,10 +40,13 @@ class DatabaseClock:
         assert self._ahead is not None  # noqa: S101  (whoever makes one adjusts it before it is used)
         return self._steady() + self._ahead
 
-    async def adjust(self, ask: Callable[[], Awaitable[int | None]]) -> None:
-        """Ask the database for the time; an answer that took long is of use only if there is no better one."""
+    def adjust(self, ask: Callable[[], int | None]) -> None:
+        """Ask the database for the time, which blocks.
+
+        An answer that took long is of use only if there is no better one.
+        """
         asked = self._steady()
-        told = await ask()
+        told = ask()
         answered = self._steady()
         if told is not None and (self._ahead is None or answered - asked <= _PROMPT):
             self._ahead = told - (asked + answered) // 2

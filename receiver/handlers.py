@@ -3,7 +3,7 @@
 import contextvars
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -88,6 +88,8 @@ class Handlers:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
+        #: Whether a receiver runs with these: one more would not be registered, and would miss completions in silence.
+        self.in_use = False
 
     def __iter__(self) -> Iterator[Handler]:
         return iter(self._handlers.values())
@@ -139,7 +141,7 @@ class Handlers:
             longest_wait: Seconds that no wait exceeds.
 
         Raises:
-            ConfigurationError: the name is taken or unusable, or there is no such state.
+            ConfigurationError: the name is taken or unusable, there is no such state, or the receiver runs.
         """
         if state not in _STATES:
             raise ConfigurationError(
@@ -155,6 +157,12 @@ class Handlers:
             )
 
         def register(function: F) -> F:
+            if self.in_use:
+                raise ConfigurationError(
+                    f"The receiver has started, so {name or function.__name__!r} would miss what ends now; register "
+                    "handlers before start(), when the module is imported.",
+                    code="handler_late",
+                )
             called = name or function.__name__
             if _NAME.fullmatch(called) is None:
                 raise ConfigurationError(
@@ -180,6 +188,26 @@ class Handlers:
             return function
 
         return register
+
+
+class Audience:
+    """Which completions anybody wants, by the handlers that are registered in the store, whichever node has them."""
+
+    def __init__(self) -> None:
+        self._specs: tuple[HandlerSpec, ...] | None = None
+        self._wanted: dict[tuple[str, str], bool] = {}
+
+    def are(self, specs: Iterable[HandlerSpec]) -> None:
+        """Say which are registered now; safe to call from any thread."""
+        self._specs, self._wanted = tuple(specs), {}
+
+    def wants(self, provider: str, state: str) -> bool:
+        """Whether somebody wants the jobs of *provider* that end in *state*, as far as is known."""
+        known = self._wanted.get((provider, state))
+        if known is None:
+            known = self._specs is None or any(one.wants(provider, JobState(state)) for one in self._specs)
+            self._wanted[provider, state] = known
+        return known
 
 
 def _is_plain(function: Function) -> bool:

@@ -1,13 +1,16 @@
 """Metrics for Prometheus: what happened in this process, and how the record stands when it is asked."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from receiver.core.model import SECOND, TableSize
+
+log = structlog.get_logger(__name__)
 
 _COUNTERS: Final = {
     "callbacks": ("Callbacks by what became of them.", ("provider", "verdict")),
@@ -16,12 +19,26 @@ _COUNTERS: Final = {
     "jobs_settled": ("Ended jobs by what settled them.", ("provider", "by", "state")),
     "steps": ("Submissions, polls, fetches and cancellations.", ("step", "provider", "outcome")),
     "dispatches": ("Attempts of handlers.", ("handler", "outcome")),
+    "completions_unhandled": ("Ended jobs that no registered handler wants.", ("provider", "state")),
+    "event_loop_blocked_seconds": ("Seconds in which something kept the event loop from turning.", ()),
+    "process_frozen_seconds": ("Seconds in which the whole process stood still.", ()),
 }
 _MOMENTS: Final = {
     "last_callback": ("When the last genuine callback of a provider came.", ("provider",)),
     "key_last_used": ("When a key last proved a callback.", ("provider", "key")),
 }
 _GENUINE: Final = {"accepted", "duplicate", "unreadable"}
+
+
+class Running(NamedTuple):
+    """How much runs in one slot: a handler's, or that for the requests to a provider."""
+
+    slot: str
+    many: int
+    #: For how many seconds the one that began first has been running.
+    longest: float
+    #: How many of them take longer than they should.
+    overdue: int
 
 
 class Metrics:
@@ -32,6 +49,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _COUNTERS}
+        #: Whether any registered handler wants the jobs of a provider that end in a state; whoever knows says so.
+        self.is_wanted: Callable[[str, str], bool] = lambda _provider, _state: True
+        #: What runs here at this moment; whoever runs it says so.
+        self.running: Callable[[], Sequence[Running]] = list
         self._moments: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _MOMENTS}
         # Those that count each callback, at hand.
         self._callbacks, self._jobs_settled = self._counts["callbacks"], self._counts["jobs_settled"]
@@ -59,8 +80,20 @@ class Metrics:
         self._counts["addresses_missed"][provider, kind] += 1
 
     def settled(self, provider: str, by: str, state: str) -> None:
-        """Count the end of a job."""
+        """Count the end of a job, and tell of it if nobody else is told."""
         self._jobs_settled[provider, by, state] += 1
+        if not self.is_wanted(provider, state):
+            unhandled = self._counts["completions_unhandled"]
+            unhandled[provider, state] += 1
+            # Each time it has doubled: somebody may have no handlers on purpose.
+            if (count := unhandled[provider, state]).bit_count() == 1:
+                log.warning(
+                    "completion_unhandled",
+                    provider=provider,
+                    state=state,
+                    count=count,
+                    see="receiver handlers list",
+                )
 
     def step(self, step: str, provider: str, outcome: str) -> None:
         """Count a request to a provider."""
@@ -69,6 +102,10 @@ class Metrics:
     def dispatch(self, handler: str, outcome: str) -> None:
         """Count an attempt of a handler."""
         self._counts["dispatches"][handler, outcome] += 1
+
+    def stood(self, what: str, seconds: float) -> None:
+        """Count seconds in which *what* stood still: event_loop_blocked or process_frozen."""
+        self._counts[f"{what}_seconds"][()] += seconds  # type: ignore[assignment]  # seconds have fractions
 
     def exposition(
         self,
@@ -90,7 +127,8 @@ class Metrics:
         """
         registry = CollectorRegistry()
         standing = () if counts is None else _standing(counts, now)
-        given = [*self._families(), *_commits(failed, refusing=refusing), *standing, *_room(sizes)]
+        commits, running = _commits(failed, refusing=refusing), _running(self.running())
+        given = [*self._families(), *commits, *standing, *_room(sizes), *running]
         registry.register(_Given(given))
         return generate_latest(registry)
 
@@ -105,6 +143,23 @@ class Metrics:
             for values, at in self._moments[name].items():
                 moment.add_metric(values, at / SECOND)
             yield moment
+
+
+def _running(running: Sequence[Running]) -> Iterable[Metric]:
+    """What runs at this moment."""
+    texts = {
+        "many": ("work_running", "Handlers and requests to providers that run in this process."),
+        "longest": ("work_longest_seconds", "For how long the one that began first has been running."),
+        "overdue": (
+            "work_overdue",
+            "Of those, how many take longer than they should, such as a handler past its timeout that goes on.",
+        ),
+    }
+    for field, (name, text) in texts.items():
+        gauge = GaugeMetricFamily(f"receiver_{name}", text, labels=["slot"])
+        for one in running:
+            gauge.add_metric([one.slot], getattr(one, field))
+        yield gauge
 
 
 class _Given:

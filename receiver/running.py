@@ -10,7 +10,7 @@ from receiver.catalog import Catalog
 from receiver.clock import DatabaseClock, StepWatch, read_clock
 from receiver.console.access import check_settings
 from receiver.core.errors import ConfigurationError
-from receiver.handlers import Handlers
+from receiver.handlers import Audience, Handlers
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.outbound.client import Outbound
@@ -86,15 +86,30 @@ class Running:
         )
         self.cancel = Cancel(**asking, notify=self.notify)
         self.worker: Worker | None = None
+        audience = Audience()
+        self.metrics.is_wanted = audience.wants
         self.presence = Presence(
-            store=store, node=self.node, clock=clock, leases=self._leases, lease_ms=settings.lease_ms
+            store=store,
+            node=self.node,
+            clock=clock,
+            leases=self._leases,
+            lease_ms=settings.lease_ms,
+            stood=self.metrics.stood,
+            audience=audience,
         )
         self.steps = Steps(
             submit=self.submit,
             poll=Poll(**asking, largest=settings.max_result),
             fetch=Fetch(**asking),
             cancel=self.cancel,
-            dispatch=RunDispatch(store=store, handlers=handlers, clock=clock, metrics=self.metrics),
+            dispatch=RunDispatch(
+                store=store,
+                clock=clock,
+                metrics=self.metrics,
+                doubts=self.presence.doubts,
+                # Where one process serves a database nobody else can take what it holds.
+                confirm=None if store.driver.exclusive else self.presence.confirm,
+            ),
         )
         self._handlers = handlers
         self._sinks = sinks
@@ -140,7 +155,9 @@ class Running:
             lease_ms=self.settings.lease_ms,
             keep_days=self.settings.keep_days,
             watch=watch,
+            doubts=self.presence.doubts,
         )
+        self.metrics.running = self.worker.running
         self.worker.start()
         if self.settings.listen:
             loop = asyncio.get_running_loop()

@@ -28,7 +28,7 @@ class Database:
         self.ahead: int | None = ahead
         self.takes = takes
 
-    async def __call__(self) -> int | None:
+    def __call__(self) -> int | None:
         """What it says when the question arrives."""
         self.steady.at += self.takes // 2
         told = None if self.ahead is None else self.steady.at + self.ahead
@@ -36,53 +36,53 @@ class Database:
         return told
 
 
-async def test_the_databases_clock_is_carried_on() -> None:
+def test_the_databases_clock_is_carried_on() -> None:
     """Between two answers it goes on with the steady clock, whatever this machine's own clock says."""
     steady = Hand(5_000)
     clock = DatabaseClock(steady=steady)
-    await clock.adjust(Database(steady, ahead=THEN))
+    clock.adjust(Database(steady, ahead=THEN))
     assert clock() == THEN + 5_000
     steady.at += HOUR
     assert clock() == THEN + 5_000 + HOUR
 
 
-async def test_the_way_to_the_database_is_not_counted() -> None:
+def test_the_way_to_the_database_is_not_counted() -> None:
     """An answer is taken for what was right in the middle of its way."""
     steady = Hand(0)
     clock = DatabaseClock(steady=steady)
-    await clock.adjust(Database(steady, ahead=THEN, takes=800))
+    clock.adjust(Database(steady, ahead=THEN, takes=800))
     assert clock() == THEN + 800
 
 
-async def test_a_clock_that_drifts_is_put_right() -> None:
+def test_a_clock_that_drifts_is_put_right() -> None:
     """Forward and back: what the database says last is the time."""
     steady = Hand(0)
     clock = DatabaseClock(steady=steady)
     for ahead in (THEN, THEN + 30 * SECOND, THEN - HOUR):
-        await clock.adjust(Database(steady, ahead=ahead, takes=10))
+        clock.adjust(Database(steady, ahead=ahead, takes=10))
         assert clock() == steady.at + ahead
 
 
-async def test_a_slow_answer_is_of_use_only_if_there_is_no_better_one() -> None:
+def test_a_slow_answer_is_of_use_only_if_there_is_no_better_one() -> None:
     """A question that was stuck for seconds says little about the time; at the start it is all there is."""
     steady = Hand(0)
     clock = DatabaseClock(steady=steady)
-    await clock.adjust(Database(steady, ahead=THEN, takes=60 * SECOND))
+    clock.adjust(Database(steady, ahead=THEN, takes=60 * SECOND))
     assert clock() == steady.at + THEN
-    await clock.adjust(Database(steady, ahead=THEN + 9, takes=2 * SECOND))
+    clock.adjust(Database(steady, ahead=THEN + 9, takes=2 * SECOND))
     assert clock() == steady.at + THEN + 9
-    await clock.adjust(Database(steady, ahead=THEN + 99, takes=2 * SECOND + 2))
+    clock.adjust(Database(steady, ahead=THEN + 99, takes=2 * SECOND + 2))
     assert clock() == steady.at + THEN + 9
 
 
-async def test_a_database_without_a_clock_changes_nothing() -> None:
+def test_a_database_without_a_clock_changes_nothing() -> None:
     """The last answer holds."""
     steady = Hand(0)
     clock = DatabaseClock(steady=steady)
     database = Database(steady, ahead=THEN)
-    await clock.adjust(database)
+    clock.adjust(database)
     database.ahead = None
-    await clock.adjust(database)
+    clock.adjust(database)
     assert clock() == THEN
 
 

@@ -1,12 +1,9 @@
 """Dispatch: run a handler on a completion, once at a time, and record what came of it."""
 
 import asyncio
-import contextvars
-import inspect
 import random
-import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -15,8 +12,9 @@ from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
 from receiver.deadlines import Deadlines, LateError
-from receiver.handlers import Away, Dead, Discard, Handler, Handlers, Retry, idempotency_key
+from receiver.handlers import Away, Dead, Discard, Handler, Retry, idempotency_key
 from receiver.metrics import Metrics
+from receiver.steps.calling import Guarded, in_thread
 from receiver.storage.claims import INTERRUPTED
 from receiver.storage.dispatches import AWAY, DispatchSettled
 from receiver.storage.results import with_result
@@ -33,24 +31,38 @@ class RunDispatch:
     """Runs handlers. A handler runs at least once for a completion, and one attempt at a time."""
 
     def __init__(
-        self, *, store: Store, handlers: Handlers, clock: Callable[[], int], metrics: Metrics
+        self,
+        *,
+        store: Store,
+        clock: Callable[[], int],
+        metrics: Metrics,
+        doubts: Callable[[], int],
+        confirm: Callable[[Dispatch], Awaitable[bool]] | None,
     ) -> None:
         self._store = store
-        self._handlers = handlers
+        self._doubts = doubts
+        self._confirm = confirm
         self._clock = clock
         self._metrics = metrics
         self._deadlines = Deadlines()
 
-    async def run(self, dispatch: Dispatch, job: Job, *, stopping: Callable[[], bool]) -> DispatchSettled:
+    async def run(
+        self, dispatch: Dispatch, job: Job, *, handler: Handler, doubts: int, stopping: Callable[[], bool]
+    ) -> DispatchSettled:
         """Run one attempt, in a task of its own; how it ended, which is still to be recorded.
 
         Whatever the function raises is how it ended, be it no Exception at all.
 
+        Args:
+            dispatch: As it was claimed.
+            job: Of which it is the completion.
+            handler: Whose it is.
+            doubts: How often it was in doubt whether what is held here is ours, before this was claimed.
+            stopping: Whether the process is ending.
+
         Raises:
             CancelledError: the process is *stopping*, and the attempt was cut short.
         """
-        handler = self._handlers.get(dispatch.handler)
-        assert handler is not None  # noqa: S101  (only ours are claimed)
         started = self._clock()
         if dispatch.lapsed:
             return self._interrupted(dispatch, started, handler=handler)
@@ -62,18 +74,23 @@ class RunDispatch:
             return self._ended(dispatch, "attempts_exhausted", started, error=spent)
         if job.held is not None and job.result is None:
             job = with_result(job, await self._store.result(job))
+        guard = _Guard(dispatch, doubts, now=self._doubts, confirm=self._confirm)
+        if guard.doubtful() and not await guard.confirm():
+            return self._lost(dispatch, started)
         # Not set back: the task ends with the handler, and its context with it.
         idempotency_key.set(dispatch.id)
         try:
             if handler.plain:
-                await _in_thread(handler.function, job, handler.timeout)
+                await in_thread(handler.function, job, handler.timeout)
             else:
-                await self._deadlines.keep(handler.function, job, handler.timeout)
+                await self._deadlines.keep(guard.wrap(handler.function), job, handler.timeout)
         except BaseException as raised:
             task = _current_task()
             if task is None:
                 raise  # the event loop is gone, and this coroutine with it
-            if stopping() and task.cancelling() and not isinstance(raised, Retry | Discard):
+            if guard.lost:
+                return self._lost(dispatch, started)
+            if stopping() and task.cancelling() and not isinstance(raised, Retry | Discard | Dead | Away):
                 # What comes of being cut short says nothing about the handler.
                 raise asyncio.CancelledError from raised
             return self._failed(dispatch, raised, started, handler=handler)
@@ -106,6 +123,12 @@ class RunDispatch:
                 )
             else:
                 lines.info(f"dispatch_{outcome}", code=attempt.code, **facts)
+
+    def _lost(self, dispatch: Dispatch, started: int) -> DispatchSettled:
+        """What comes of an attempt that another node runs meanwhile: it is for that one to say how it ends."""
+        return self._ended(
+            dispatch, INTERRUPTED, started, error=Failure(code="lease_lost"), retry_at=self._clock()
+        )
 
     def _interrupted(self, dispatch: Dispatch, now: int, *, handler: Handler) -> DispatchSettled:
         """What comes of an attempt whose process is gone: it is not known whether it was this that ended it."""
@@ -188,6 +211,52 @@ class RunDispatch:
         )
 
 
+class _Guard:
+    """Makes sure of one dispatch, while others may have taken what this process holds."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        doubts: int,
+        *,
+        now: Callable[[], int],
+        confirm: Callable[[Dispatch], Awaitable[bool]] | None,
+    ) -> None:
+        self._dispatch = dispatch
+        self._doubts = doubts
+        self._now = now
+        self._ask = confirm
+        self._guarded: Guarded | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the handler was cancelled because another node runs it."""
+        return self._guarded is not None and self._guarded.lost
+
+    def doubtful(self) -> bool:
+        """Whether it may be another's by now."""
+        return self._ask is not None and self._now() != self._doubts
+
+    async def confirm(self) -> bool:
+        """Make sure; whether it is still ours."""
+        assert self._ask is not None  # noqa: S101  (else nothing is doubtful)
+        doubts = self._now()
+        ours = await self._ask(self._dispatch)
+        self._doubts = doubts
+        return ours
+
+    def wrap(self, function: Callable[[Job], Any]) -> Callable[[Job], Any]:
+        """*function*, guarded at each of its steps where another node may take it."""
+        if self._ask is None:
+            return function
+
+        def guarded(job: Job) -> Guarded:
+            self._guarded = Guarded(function(job), doubtful=self.doubtful, confirm=self.confirm)
+            return self._guarded
+
+        return guarded
+
+
 def _failure(code: str, text: str) -> Failure:
     """A handler's own words, without what no database takes: a text that cannot be stored would never be settled."""
     if len(text) > _LONGEST_TEXT:
@@ -220,51 +289,3 @@ def _current_task() -> "asyncio.Task[Any] | None":
         return asyncio.current_task()
     except RuntimeError:  # no event loop runs
         return None
-
-
-async def _in_thread(function: Callable[[Job], object], job: Job, timeout: float) -> None:  # noqa: ASYNC109
-    """Run a plain function in a thread of its own.
-
-    A thread cannot be stopped. Past the timeout we go on waiting, so that slot and lease are kept until it
-    ends; only then is the attempt's failure recorded and the next one possible.
-    """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[BaseException | None] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        failure: BaseException | None = None
-        try:
-            _refuse_unrun(context.run(function, job))
-        except BaseException as error:  # noqa: BLE001  (SystemExit in a handler must not pass for success)
-            failure = error
-        try:
-            loop.call_soon_threadsafe(_resolve, ended, failure)
-        except RuntimeError:
-            return  # the process is ending; the lease lapses and the attempt counts
-
-    # Not a pool: a pool's threads are joined at exit, and a stuck handler must not keep the process alive.
-    threading.Thread(target=run, name="receiver-handler", daemon=True).start()
-    done, _ = await asyncio.wait({ended}, timeout=timeout)
-    late = not done
-    failure = await ended
-    if late:
-        raise LateError
-    if failure is not None:
-        raise failure
-
-
-def _refuse_unrun(returned: object) -> None:
-    """Raise TypeError where nothing of the function has run, or not all of it."""
-    if inspect.iscoroutine(returned):
-        returned.close()
-        raise TypeError("The handler is a plain function that returned a coroutine; write it as async def.")
-    if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
-        raise TypeError(
-            "The handler is a generator, which does nothing unless it is iterated; leave yield out."
-        )
-
-
-def _resolve(ended: "asyncio.Future[BaseException | None]", failure: BaseException | None) -> None:
-    if not ended.done():
-        ended.set_result(failure)

@@ -194,6 +194,29 @@ def heartbeat(tx: Transaction, items: Sequence[Beat]) -> list[None]:
     return [None] * len(items)
 
 
+def renew(tx: Transaction, items: Sequence[tuple[Dispatch, int]]) -> list[bool]:
+    """Extend leases of dispatches to a time, each by itself and for sure; whether it still was its owner's.
+
+    Unlike a sign of life it waits for whoever is just claiming the row, so that no two can both believe to have it.
+    """
+    answers = []
+    for one, until in sorted(items, key=lambda item: (item[0].job_id, item[0].handler, item[0].replay_id)):
+        found = tx.run(
+            "UPDATE dispatch SET run_at = :until WHERE job_id = :job_id AND handler = :handler "
+            "AND replay_id = :replay_id AND owner = :owner AND attempt = :attempt RETURNING job_id",
+            {
+                "until": until,
+                "job_id": one.job_id,
+                "handler": one.handler,
+                "replay_id": one.replay_id,
+                "owner": one.owner,
+                "attempt": one.attempt,
+            },
+        )
+        answers.append(bool(found))
+    return answers
+
+
 def release(tx: Transaction, items: Sequence[tuple[Leases, int, int]]) -> list[None]:
     """Give leases back at once, because their process is told to end: (leases, how long they last, now).
 

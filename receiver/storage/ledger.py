@@ -18,6 +18,7 @@ from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
 from receiver.core.transition import Move, expires_at, late_look
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
+from receiver.storage.nodes import specs
 
 #: The replay id of the one late completion that may follow ``timed_out``: it keeps its dispatches apart from
 #: those that the time-out already made.
@@ -213,10 +214,7 @@ class Ledger:
     def handlers(self) -> Sequence[HandlerSpec]:
         """The handlers registered in the store, by any node."""
         if self._handlers is None:
-            found = self._tx.run("SELECT name, provider, state FROM handler ORDER BY name")
-            self._handlers = [
-                HandlerSpec(name=name, provider=provider, state=state) for name, provider, state in found
-            ]
+            self._handlers = specs(self._tx)
         return self._handlers
 
     def flush(self) -> None:

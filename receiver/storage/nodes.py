@@ -140,6 +140,12 @@ def forget(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[Regis
     return answers
 
 
+def specs(tx: Transaction) -> list[HandlerSpec]:
+    """What the registered handlers want."""
+    found = tx.run("SELECT name, provider, state FROM handler ORDER BY name")
+    return [HandlerSpec(name=name, provider=provider, state=state) for name, provider, state in found]
+
+
 def registered(tx: Transaction) -> list[Registered]:
     """The registered handlers, with what is not finished of each."""
     found = tx.run(

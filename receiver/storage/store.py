@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from receiver.core.admission import Terms
-from receiver.core.errors import ConfigurationError, ConflictError
-from receiver.core.model import Attempt, Callback, Dispatch, Due, Held, Job, TableSize
+from receiver.core.errors import ConfigurationError, ConflictError, StoreUnavailableError
+from receiver.core.model import Attempt, Callback, Dispatch, Due, HandlerSpec, Held, Job, TableSize
 from receiver.core.transition import Move
 from receiver.storage import (
     arrivals,
@@ -27,7 +27,7 @@ from receiver.storage import (
 from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, Leases, LookClaim
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
-from receiver.storage.driver import Driver, Transaction
+from receiver.storage.driver import ContendedError, Driver, Transaction
 from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
@@ -251,6 +251,20 @@ class Store:
         """Extend the leases of what is still being worked on; see ``claims.heartbeat``."""
         await self._writer.call(claims.heartbeat, beat)
 
+    def heartbeat_now(self, beat: Beat) -> None:
+        """The same for a thread of its own: it does not depend on the event loop, nor on what waits to be written."""
+        try:
+            with self.driver.write() as tx:
+                claims.heartbeat(tx, [beat])
+        except ContendedError as error:
+            raise StoreUnavailableError(
+                "Others were in the way; the next sign of life tries again."
+            ) from error
+
+    async def renew(self, dispatch: Dispatch, *, until: int) -> bool:
+        """Extend the lease of one dispatch; whether it still is its owner's."""
+        return bool(await self._writer.call(claims.renew, (dispatch, until)))
+
     async def release(self, leases: Leases, *, lease_ms: int, now: int) -> None:
         """Give leases back at once."""
         await self._writer.call(claims.release, (leases, lease_ms, now))
@@ -332,6 +346,11 @@ class Store:
         """The registered handlers."""
         return await self._reader.read(queries.handlers)
 
+    def handlers_now(self) -> list[HandlerSpec]:
+        """The registered handlers, for a thread of its own."""
+        with self.driver.read() as tx:
+            return nodes.specs(tx)
+
     async def registered(self) -> list[Registered]:
         """The registered handlers, with what is not finished of each."""
         return await self._reader.read(nodes.registered)
@@ -347,10 +366,6 @@ class Store:
     async def held_due(self, *, now: int) -> list[tuple[str, str]]:
         """Held callbacks whose time is up."""
         return await self._reader.read(queries.held_due, now)
-
-    async def time(self) -> int | None:
-        """The database's clock, in milliseconds since the Unix epoch; ``None`` where it has only ours."""
-        return await self._reader.call(self.driver.time)
 
     async def sizes(self) -> list[TableSize]:
         """How much room the tables take."""

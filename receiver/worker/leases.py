@@ -10,14 +10,29 @@ import structlog
 
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.model import Dispatch, Due
+from receiver.metrics import Running
 from receiver.storage.claims import Leases
 from receiver.storage.dispatches import DispatchSettled
 
 log = structlog.get_logger(__name__)
 
+#: Seconds that work may take longer than it should before anybody is told.
+_GRACE: Final = 2.0
 #: Seconds between attempts to record how a handler ended while the store cannot be written; the last one again and
 #: again, until the process stops.
 _STORE_WAITS: Final = (0.5, 1, 2, 4, 8)
+
+
+class _Begun:
+    """When work began, and when it is told of if it has not ended by then."""
+
+    __slots__ = ("at", "overdue", "slot", "tell_at")
+
+    def __init__(self, slot: str, at: float, tell_at: float) -> None:
+        self.slot = slot
+        self.at = at
+        self.tell_at = tell_at
+        self.overdue = False
 
 
 class Leased:
@@ -42,6 +57,8 @@ class Leased:
         #: Their keys: no claim takes what is held here already.
         self.keys: set[tuple[str, ...]] = set()
         #: How handlers ended in this turn of the event loop; at its end this is recorded.
+        #: When each of them began.
+        self._began: dict[int, _Begun] = {}
         self._unrecorded: list[DispatchSettled] = []
         self._tasks: set[asyncio.Task[None]] = set()
         # Apart, because what runs may be cancelled, and the record of what has ended may not.
@@ -65,12 +82,47 @@ class Leased:
             dispatches=tuple(one for one in held if isinstance(one, Dispatch)),
         )
 
-    def begin(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
-        """Do *work* in *slot*, and hold its *lease* until its end is recorded."""
+    def begin(
+        self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object], *, expected: float
+    ) -> None:
+        """Do *work* in *slot*, for *expected* seconds at most, and hold its *lease* until its end is recorded."""
         self._busy[slot] += 1
         self._held[id(lease)] = lease
+        now = asyncio.get_running_loop().time()
+        self._began[id(lease)] = _Begun(slot, now, now + expected + _GRACE)
         self.keys.add(_key(lease))
         _begin(self._keep(slot, lease, work), self._tasks)
+
+    def tell_overdue(self) -> None:
+        """Log what takes longer than it should, once it does, and again whenever that has doubled."""
+        now = asyncio.get_running_loop().time()
+        for identity, begun in self._began.items():
+            lease = self._held[identity]
+            if now < begun.tell_at:
+                continue
+            begun.overdue = True
+            begun.tell_at = now + (now - begun.at)
+            facts = {"slot": begun.slot, "job": lease.job_id, "seconds": round(now - begun.at)}
+            if isinstance(lease, Dispatch):
+                log.warning("handler_hangs", handler=lease.handler, attempt=lease.attempt, **facts)
+            else:
+                log.warning("step_hangs", step=lease.step.value, **facts)
+
+    def running(self) -> list[Running]:
+        """How much runs in each slot, and for how long."""
+        now = asyncio.get_running_loop().time()
+        slots: dict[str, list[_Begun]] = {}
+        for begun in self._began.values():
+            slots.setdefault(begun.slot, []).append(begun)
+        return [
+            Running(
+                slot=slot,
+                many=len(those),
+                longest=max(now - one.at for one in those),
+                overdue=sum(one.overdue for one in those),
+            )
+            for slot, those in sorted(slots.items())
+        ]
 
     async def wait(self, patience: float) -> None:
         """Wait for what runs, and for what begins when it ends (to record how)."""
@@ -158,6 +210,7 @@ class Leased:
             return
 
     def _let_go(self, lease: Due | Dispatch) -> None:
+        self._began.pop(id(lease), None)
         if self._held.pop(id(lease), None) is not None:
             self.keys.discard(_key(lease))
 

@@ -11,6 +11,7 @@ from receiver.catalog import Catalog
 from receiver.clock import StepWatch
 from receiver.core.model import Dispatch, Due
 from receiver.handlers import Handlers
+from receiver.metrics import Running
 from receiver.storage.claims import Claim, Leases
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.store import Store
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 _PAUSE: Final = 0.01
 #: Seconds for what is being cancelled, or claimed, when the worker stops.
 _LAST_CLAIM: Final = 1.0
+#: Seconds that a step may take: a request and its answer take no more than a minute, and may be one of several.
+_LONGEST_STEP: Final = 300.0
 
 
 class Worker:
@@ -46,6 +49,7 @@ class Worker:
         lease_ms: int,
         keep_days: int,
         watch: StepWatch | None,
+        doubts: Callable[[], int],
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -54,6 +58,7 @@ class Worker:
         self._clock = clock
         self._owner = owner
         self._lease_ms = lease_ms
+        self._doubts = doubts
         self._chores = Chores(store=store, catalog=catalog, key_id=key_id, keep_days=keep_days)
         self._follow_clock = Following(store=store, watch=watch, told=self._chores.hurry)
         # Apart, because a claim of dispatches is to share the commit of those that have just ended, while what is
@@ -76,6 +81,10 @@ class Worker:
     def leases(self) -> Leases:
         """What is being worked on here."""
         return self._leased.leases()
+
+    def running(self) -> list[Running]:
+        """How much runs here, and for how long."""
+        return self._leased.running()
 
     def start(self) -> None:
         """Begin."""
@@ -121,6 +130,7 @@ class Worker:
     async def _take_due(self) -> bool:
         # Read before it is seen whether the clock was set: what is old by it is so by no step.
         now = self._clock()
+        self._leased.tell_overdue()
         await self._follow_clock()
         steps = self._follow_clock.steps
         more = await self._claim_due()
@@ -157,7 +167,7 @@ class Worker:
             self._claimed[name] += len(claimed)
             allowance.give_back(limit - len(claimed))
             for one in claimed:
-                self._leased.begin(slot, one.due, self._steps.take(one))
+                self._leased.begin(slot, one.due, self._steps.take(one), expected=_LONGEST_STEP)
             more = more or len(claimed) == limit
         return more
 
@@ -170,6 +180,7 @@ class Worker:
         limits = {name: limit for name, limit in free.items() if limit > 0}
         if not limits:
             return False
+        doubts = self._doubts()
         claimed = await self._store.claim_dispatches(
             DispatchClaim(
                 owner=self._owner,
@@ -182,7 +193,11 @@ class Worker:
         )
         for dispatch, job in claimed:
             self._alone.took(dispatch)
-            work = self._steps.dispatch.run(dispatch, job, stopping=self._leased.is_stopping)
-            self._leased.begin(f"handler {dispatch.handler}", dispatch, work)
+            handler = self._handlers.get(dispatch.handler)
+            assert handler is not None  # noqa: S101  (only ours are claimed)
+            work = self._steps.dispatch.run(
+                dispatch, job, handler=handler, doubts=doubts, stopping=self._leased.is_stopping
+            )
+            self._leased.begin(f"handler {dispatch.handler}", dispatch, work, expected=handler.timeout)
         found = Counter(dispatch.handler for dispatch, _ in claimed)
         return any(found[name] == limit for name, limit in limits.items())

@@ -101,7 +101,7 @@ async def prove(
         _check_completion(job)
         _check_dispatches(job, runs, fatal=order.number in fatal)
     dead = await rows(cluster.database, "SELECT handler, error_code, owner FROM dispatch")
-    assert dead == [("fatal", "attempts_exhausted", None)] * len(fatal)
+    assert dead == [("fatal", "process_ended", None)] * len(fatal)
     if alive:
         assert all(node.running for node in cluster.nodes)
     jobs = [jobs[0] for jobs in found.values()]
@@ -164,4 +164,4 @@ def _check_dispatches(job: Record, runs: list[list[str]], *, fatal: bool) -> Non
     mine = [run for run in runs if run[1] == job.id]
     assert {run[0] for run in mine} == wanted
     assert len({tuple(run[:3]) for run in mine}) == len(wanted)
-    assert job.dispatched("fatal") == (["attempts_exhausted"] if fatal else [])
+    assert job.dispatched("fatal") == (["interrupted"] * 3 if fatal else [])

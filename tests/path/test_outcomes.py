@@ -29,7 +29,9 @@ class UnwritableError(Exception):
 class UnwritableRetry(Retry):
     """Asks for another try, and cannot say why."""
 
-    code = "x\0" * 10_000
+    def __init__(self) -> None:
+        super().__init__(after=0)
+        self.code = "x\0" * 10_000
 
     def __str__(self) -> str:
         raise ValueError
@@ -85,7 +87,7 @@ async def cannot_be_written(_job: Job) -> None:
 
 def asks_without_words(_job: Job) -> None:
     """Ask for another try in a way that cannot be stored as it is."""
-    raise UnwritableRetry(after=0)
+    raise UnwritableRetry
 
 
 async def says_much(_job: Job) -> None:

@@ -68,6 +68,7 @@ def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], in
         lease_ms=LEASE,
         keep_days=0,
         watch=StepWatch(clock=clock, steady=lambda: 0),
+        doubts=lambda: 0,
     )
 
 
@@ -159,7 +160,7 @@ async def dispatching(
     await desk.register(*names)
     for number in range(jobs):
         await desk.call(await desk.submitted(remote_id=f"r{number}"), DONE)
-    dispatch = run(store=store, handlers=handlers, clock=lambda: NOW, metrics=Metrics())
+    dispatch = run(store=store, clock=lambda: NOW, metrics=Metrics(), doubts=lambda: 0, confirm=None)
     worker = made(store, steps=SimpleNamespace(dispatch=dispatch), handlers=handlers, clock=lambda: NOW)
     worker.start()
     try:
