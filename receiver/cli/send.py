@@ -38,7 +38,10 @@ async def send(*, given: Given, to: str, fault: str | None, as_json: bool) -> No
         # Something else is signed than is sent, which no receiver can tell from a stranger's key.
         what = given.body + b"?" if fault == "bad-signature" else given.body
         now = given.at + _SHIFTS.get(fault or "", 0)
-        headers += signed(given, what, scheme=scheme, keys=keys, now=now, url=given.url or to)
+        proof = signed(given, what, scheme=scheme, keys=keys, now=now, url=given.url or to)
+        # A header that the scheme signs was given so that it is signed; sent twice it would be malformed.
+        repeated = {name.lower() for name, _ in proof}
+        headers = [pair for pair in headers if pair[0].lower() not in repeated] + proof
     body = given.body
     sent = {"tampered": body + b" ", "truncated": body[: len(body) // 2]}.get(fault or "", body)
     answers = []

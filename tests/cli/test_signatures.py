@@ -46,6 +46,16 @@ def test_a_rejected_message_is_4_and_says_why(alone: Program) -> None:
     assert alone.run("verify", "pulse", "-", given=BODY).code == 4
 
 
+def test_a_header_that_is_signed_is_sent_once(program: Program) -> None:
+    """What ``-H`` gives for the signature to cover is not sent beside the signed one: twice it would be malformed."""
+    to = f"{program.settings['RECEIVER_PUBLIC_URL']}/webhooks/pulse"
+    done = program.run(
+        *("send", "pulse", "-", "--to", to, "-H", "Webhook-Id: msg_once", "--json"),
+        given='{"job_id": "once"}',
+    )
+    assert [one["status"] for one in done.json["answers"]] == [200]
+
+
 def test_send_makes_callbacks_right_and_wrong(program: Program) -> None:
     """A genuine callback is taken; each fault gets the answer that it deserves."""
     url = program.settings["RECEIVER_PUBLIC_URL"] + "/webhooks/pulse"
