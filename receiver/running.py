@@ -59,7 +59,10 @@ class Running:
         self.catalog = Catalog.load(settings)
         self.metrics = Metrics()
         self.outbound = Outbound(
-            keys=self.keys, providers=self.catalog.values(), max_result=settings.max_result
+            keys=self.keys,
+            providers=self.catalog.values(),
+            max_result=settings.max_result,
+            settings=settings,
         )
         self.key_sets = KeySets(outbound=self.outbound, clock=clock)
         self.proving = Proving(

@@ -76,6 +76,13 @@ class Settings:
         "Networks of your own proxies, comma-separated (`10.0.0.0/8`). Whom they name in `X-Forwarded-For` is taken "
         "for the sender of a callback; without them the sender is whoever connects.",
     )
+    egress_proxy: str = _setting(
+        "RECEIVER_EGRESS_PROXY",
+        "",
+        "The proxy through which providers are asked: `http://user:password@host:3128`, or `https://…`. It is asked "
+        "for a tunnel (CONNECT) to each. Proxies that other variables name are not used.",
+        secret=True,
+    )
     lease: int = _setting(
         "RECEIVER_LEASE",
         60,
@@ -187,14 +194,26 @@ class Settings:
 
     def base_url(self, provider: str) -> str | None:
         """Where ``RECEIVER_<PROVIDER>_BASE_URL`` points *provider*, if it is set."""
-        name = f"RECEIVER_{provider.upper().replace('-', '_')}_BASE_URL"
+        name = provider_setting(provider, "BASE_URL")
         url = self.environ.get(name)
-        if url and not is_safe_url(url):
+        if url and not is_safe_url(url, plain=bool(self.private_networks(provider))):
             raise ConfigurationError(
-                f"{name} must be https (http only to a loopback address): credentials go there.",
+                f"{name} must be https (http only to a loopback address, or to what "
+                f"{provider_setting(provider, 'ALLOW_PRIVATE')} names): credentials go there.",
                 code="base_url_invalid",
             )
         return url or None
+
+    def private_networks(self, provider: str) -> tuple[Network, ...]:
+        """The private networks that *provider* may be in; raises ConfigurationError where that is no list of some."""
+        name = provider_setting(provider, "ALLOW_PRIVATE")
+        return _networks(name, self.environ.get(name, ""))
+
+    def egress_proxy_of(self, provider: str) -> tuple[str, str]:
+        """The proxy through which *provider* is asked, if any, and the setting that says so."""
+        own = provider_setting(provider, "EGRESS_PROXY")
+        text = read_secret(self.environ, own)
+        return (own, text) if text else ("RECEIVER_EGRESS_PROXY", self.egress_proxy)
 
     def resolve(self, reference: str) -> str | None:
         """What ``env:NAME`` (or its ``NAME_FILE``) or ``file:PATH`` refers to; ``None`` where it is not set."""
@@ -218,8 +237,13 @@ def _networks(env: str, text: str) -> tuple[Network, ...]:
         ) from error
 
 
-def is_safe_url(url: str) -> bool:
-    """Whether *url* is https, or http to a loopback address, with nothing odd in it."""
+def provider_setting(provider: str, what: str) -> str:
+    """The name of a setting about one provider."""
+    return f"RECEIVER_{provider.upper().replace('-', '_')}_{what}"
+
+
+def is_safe_url(url: str, *, plain: bool = False) -> bool:
+    """Whether *url* is https, or http to a loopback address or where *plain* allows it, with nothing odd in it."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -228,7 +252,7 @@ def is_safe_url(url: str) -> bool:
         return False
     if parts.username is not None or parts.query or parts.fragment or not host or not url.isprintable():
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and (plain or is_loopback(host)))
 
 
 def is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from receiver.cli import session
 from receiver.cli.database_checks import check_database
 from receiver.cli.finding import FAIL, OK, WARN, Check, failed, plain
 from receiver.cli.providers import check_file
-from receiver.cli.reach_checks import check_addresses, check_public_url
+from receiver.cli.reach_checks import check_addresses, check_public_url, check_ways_out
 from receiver.cli.record_checks import check_record
 from receiver.cli.spelling import unknown_settings
 from receiver.core.errors import ConfigurationError, ReceiverError
@@ -66,7 +66,7 @@ def _check_settings(settings: Settings) -> tuple[list[Check], Catalog | None]:
     except ConfigurationError as error:
         following = "Correct it; 'receiver providers check' tries all descriptions."
         return [*found, failed("providers", error, following)], None
-    return [*found, *_check_providers(settings, catalog)], catalog
+    return [*found, *_check_providers(settings, catalog), *check_ways_out(settings, catalog)], catalog
 
 
 def _check_keys(settings: Settings) -> Iterator[Check]:

@@ -8,10 +8,10 @@ import click
 from receiver.catalog import Catalog
 from receiver.cli import options, output
 from receiver.cli.command import Group, exit_code, note, report
-from receiver.cli.spelling import base_url_name, referenced, setting_fields, unknown_settings
+from receiver.cli.spelling import OF_PROVIDERS, referenced, setting_fields, unknown_settings
 from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.model import Value
-from receiver.settings import Settings, read_secret
+from receiver.settings import Settings, provider_setting, read_secret
 from receiver.views.masking import MASK
 
 
@@ -66,9 +66,9 @@ def settings_shown(environ: Mapping[str, str]) -> tuple[list[Shown], ReceiverErr
     # What providers nobody uses would need is a page of its own: receiver providers show.
     shown += [one for one in credentials if one.source != "not set"]
     for provider in catalog:
-        name = base_url_name(provider)
-        if environ.get(name):
-            shown.append(Shown(name=name, value=environ[name], source="environment"))
+        for what in OF_PROVIDERS:
+            one = _own(environ, provider_setting(provider, what), None, secret=what == "EGRESS_PROXY")
+            shown += [one] if one.source != "not set" else []
     return shown, None
 
 

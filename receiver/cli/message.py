@@ -155,7 +155,9 @@ async def _of_job(keys: Keys, provider: Provider, job: str) -> Sequence[Key]:
 
 async def _published(settings: Settings, provider: Provider) -> Sequence[Key]:
     """The keys that a provider publishes; no database is needed for them."""
-    outbound = Outbound(keys=Keys(settings), providers=[provider], max_result=settings.max_result)
+    outbound = Outbound(
+        keys=Keys(settings), providers=[provider], max_result=settings.max_result, settings=settings
+    )
     key_sets = KeySets(outbound=outbound, clock=read_clock)
     try:
         return await key_sets.keys(provider) or ()

@@ -1,15 +1,19 @@
 """The checks of ``receiver doctor`` that ask: through the public URL, and the process that serves here."""
 
 import re
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from receiver.cli.finding import FAIL, OK, WARN, Check
+from receiver.catalog import Catalog
+from receiver.cli.finding import FAIL, OK, WARN, Check, failed
 from receiver.clock import read_clock
 from receiver.core.errors import ConfigurationError
 from receiver.core.token import PROBE, answer_to_probe, probe
-from receiver.settings import Settings
+from receiver.outbound.egress import Proxy, egress_of
+from receiver.settings import Settings, is_loopback, provider_setting
 
 if TYPE_CHECKING:
     import httpx
@@ -61,7 +65,10 @@ async def check_public_url(settings: Settings) -> AsyncIterator[Check]:
 
     token = probe(keys[0], now=read_clock())
     url = f"{settings.public_url.rstrip('/')}/callbacks/{PROBE}/{token}"
-    async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE) as client:
+    # As providers do: from outside, where a company's machines get there only through its proxy.
+    near_by = is_loopback(urlsplit(url).hostname or "")
+    proxy = None if near_by else settings.egress_proxy or None
+    async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE, proxy=proxy) as client:
         try:
             answer = await client.post(url, content=b"{}")
         except httpx.HTTPError as error:
@@ -159,3 +166,36 @@ def _near_misses(missed: Counter[tuple[str, str]]) -> Iterator[Check]:
             text=f"{count} {times} answered 404 for an address with {wrong} ({kind})",
             next=following,
         )
+
+
+def check_ways_out(settings: Settings, catalog: Catalog) -> Iterator[Check]:
+    """Say through which proxy providers are asked, whether it is there, and which may be in private networks."""
+    proxies: dict[Proxy, list[str]] = {}
+    for provider in catalog.values():
+        try:
+            egress = egress_of(settings, provider)
+        except ConfigurationError as error:
+            yield failed("egress", error, "Correct it, or take it out.")
+            return
+        if egress.proxy is not None:
+            proxies.setdefault(egress.proxy, []).append(provider.name)
+        if egress.private:
+            networks = ", ".join(map(str, egress.private))
+            yield Check(
+                name=f"provider {provider.name} private",
+                status=OK,
+                text=f"its origins may be in {networks} ({provider_setting(provider.name, 'ALLOW_PRIVATE')})",
+            )
+    for proxy, names in proxies.items():
+        whom = "all providers" if len(names) == len(catalog) else ", ".join(names)
+        try:
+            socket.create_connection((proxy.host, proxy.port), _PATIENCE).close()
+        except OSError as error:
+            yield Check(
+                name=f"egress {proxy.name}",
+                status=WARN,
+                text=f"the proxy for {whom} is not reached: {error.strerror or type(error).__name__}",
+                next="Correct RECEIVER_EGRESS_PROXY, or see that the proxy runs.",
+            )
+            continue
+        yield Check(name=f"egress {proxy.name}", status=OK, text=f"{whom} are asked through it")

@@ -10,9 +10,11 @@ from receiver.catalog import Catalog
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import Value
 from receiver.core.provider import Provider
-from receiver.settings import Settings
+from receiver.settings import Settings, provider_setting
 
 _OURS: Final = "RECEIVER_"
+#: What can be set for each provider.
+OF_PROVIDERS: Final = ("BASE_URL", "EGRESS_PROXY", "ALLOW_PRIVATE")
 #: What the tests read, and what Kubernetes sets for a Service of our name.
 _FOREIGN: Final = re.compile(
     r"RECEIVER_(TEST_\w+|(\w+_)?SERVICE_(HOST|PORT\w*)|(\w+_)?PORT_\d+_(TCP|UDP)\w*)"
@@ -44,9 +46,9 @@ def unknown_settings(environ: Mapping[str, str]) -> list[Unknown]:
             providers: Iterable[Provider] = Catalog.load(Settings.load(environ)).values()
         except ConfigurationError:
             # Which providers there are cannot be told, so what is named like a provider's address may be one's.
-            known |= {name for name in environ if name.endswith("_BASE_URL")}
+            known |= {name for name in environ if name.endswith(tuple(f"_{one}" for one in OF_PROVIDERS))}
         else:
-            known |= {base_url_name(one.name) for one in providers}
+            known |= {provider_setting(one.name, what) for one in providers for what in OF_PROVIDERS}
             known |= {name for name in referenced(providers) if name.startswith(_OURS)}
         unknown = list(_unread(environ, known))
     return [
@@ -58,11 +60,6 @@ def unknown_settings(environ: Mapping[str, str]) -> list[Unknown]:
 def setting_fields() -> Iterator[Field[object]]:
     """The fields of Settings that come from the environment."""
     return (one for one in fields(Settings) if "env" in one.metadata)
-
-
-def base_url_name(provider: str) -> str:
-    """The variable that points a provider elsewhere."""
-    return f"{_OURS}{provider.upper().replace('-', '_')}_BASE_URL"
 
 
 def referenced(providers: Iterable[Provider]) -> Iterator[str]:
@@ -80,7 +77,11 @@ def referenced(providers: Iterable[Provider]) -> Iterator[str]:
 def _unread(environ: Mapping[str, str], known: set[str]) -> Iterator[str]:
     for name, value in sorted(environ.items()):
         if value and name.startswith(_OURS) and not _FOREIGN.fullmatch(name):
-            # A provider's address does not come from a file.
-            plain = name if name.endswith("_BASE_URL_FILE") else name.removesuffix("_FILE")
+            # A provider's address does not come from a file, nor do its networks.
+            plain = (
+                name
+                if name.endswith(("_BASE_URL_FILE", "_ALLOW_PRIVATE_FILE"))
+                else name.removesuffix("_FILE")
+            )
             if plain not in known and name not in known:
                 yield name

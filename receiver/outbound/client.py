@@ -2,19 +2,21 @@
 
 import asyncio
 import ssl
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
 import httpcore
 import httpx
 
-from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError
+from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, RedirectedError
 from receiver.core.exchange import HttpRequest, HttpResponse
 from receiver.core.provider import Provider, origin_of
 from receiver.keys import Keys
 from receiver.outbound.answer import Sink, bounded, stored, whole
+from receiver.outbound.egress import DIRECT, Egress, egress_of, place_of
 from receiver.outbound.network import VettedNetwork
 from receiver.outbound.vetting import vet
+from receiver.settings import Settings
 
 T = TypeVar("T")
 
@@ -29,20 +31,29 @@ class Outbound:
     """The one place that requests leave from."""
 
     def __init__(
-        self, *, keys: Keys, providers: Iterable[Provider], max_result: int, patience: float = 60.0
+        self,
+        *,
+        keys: Keys,
+        providers: Iterable[Provider],
+        max_result: int,
+        patience: float = 60.0,
+        settings: Settings | None = None,
     ) -> None:
         self._keys = keys
         self._max_result = max_result
         self._patience = patience
         self._providers = tuple(providers)
-        self._client: httpx.AsyncClient | None = None
+        # Read here, so that a setting that is wrong is told before anything is asked.
+        self._egress = {} if settings is None else {p.name: egress_of(settings, p) for p in self._providers}
+        #: Providers that leave by the same way share their connections.
+        self._clients: dict[Egress, httpx.AsyncClient] = {}
         self._reading = asyncio.Semaphore(1)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
 
     async def converse(
         self,
@@ -89,14 +100,18 @@ class Outbound:
             headers |= self._keys.credentials(provider)
         try:
             async with asyncio.timeout(self._patience):
-                return await self._exchange(url, request, headers, sink, part)
+                client = self._open(self._egress.get(provider.name, DIRECT))
+                return await self._exchange(client, url, request, headers, sink, part)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NeverConnectedError(f"{provider.name} was not reached.") from error
-        except (httpx.HTTPError, TimeoutError, httpx.InvalidURL) as error:
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise FetchRefusedError("The address is not one that can be asked.") from error
+        except (httpx.HTTPError, TimeoutError) as error:
             raise NoAnswerError(f"{provider.name} gave no whole answer.") from error
 
     async def _exchange(
         self,
+        client: httpx.AsyncClient,
         url: httpx.URL,
         request: HttpRequest,
         headers: dict[str, str],
@@ -108,13 +123,12 @@ class Outbound:
             # Without a file httpx would send a form; a part without a name of its own keeps it multipart.
             multipart["files"] = [(name, (None, value)) for name, value in request.fields.items()]
             multipart["files"] += [(name, (one.name, one.content)) for name, one in request.files.items()]
-        client = self._open()
         async with client.stream(
             request.method, url, headers=headers, content=request.body, **multipart
         ) as answer:
             # To a submission it is an answer like another: the job may have been made.
             if answer.status_code in _REDIRECTS and request.purpose != "submit":
-                raise FetchRefusedError("The provider answered with a redirect, which is not followed.")
+                raise RedirectedError("The provider answered with a redirect, which is not followed.")
             arriving = bounded(answer.aiter_raw(), largest=self._max_result)
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
             status, largest = answer.status_code, self._max_result
@@ -122,10 +136,9 @@ class Outbound:
                 return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
             return await whole(status, received, arriving, largest=largest)
 
-    def _open(self) -> httpx.AsyncClient:
-        if self._client is None:
-            relocated = [httpx.URL(o) for p in self._providers if p.relocated for o in p.origins]
-            trusted = [(url.host, url.port or (443 if url.scheme == "https" else 80)) for url in relocated]
+    def _open(self, egress: Egress) -> httpx.AsyncClient:
+        client = self._clients.get(egress)
+        if client is None:
             context = ssl.create_default_context()
             transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)
             # httpx has no public way to choose how names are resolved; its pool does (httpx 0.28, pinned).
@@ -134,13 +147,21 @@ class Outbound:
                 max_connections=200,
                 max_keepalive_connections=40,
                 keepalive_expiry=15.0,
-                network_backend=VettedNetwork(trusted),
+                network_backend=VettedNetwork(
+                    (place_of(one) for p in self._leaving(egress) if p.relocated for one in p.origins),
+                    egress=egress,
+                    context=context,
+                ),
             )
             timeout = httpx.Timeout(self._patience, connect=_CONNECT)
-            self._client = httpx.AsyncClient(
+            client = self._clients[egress] = httpx.AsyncClient(
                 transport=transport, timeout=timeout, trust_env=False, follow_redirects=False
             )
-        return self._client
+        return client
+
+    def _leaving(self, egress: Egress) -> Iterator[Provider]:
+        """The providers that leave by this way: what a setting says of one opens nothing to another's requests."""
+        return (one for one in self._providers if self._egress.get(one.name, DIRECT) == egress)
 
 
 class _Returned(Generic[T]):

@@ -6,6 +6,7 @@ differently a moment later gains nothing.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Self
@@ -17,8 +18,10 @@ from anyio.abc import ByteStream, SocketAttribute
 # httpcore's own wrapping of a stream, TLS included; it has no public name (httpcore 1.0).
 from httpcore._backends.anyio import AnyIOStream
 
-from receiver.core.address import is_public
-from receiver.core.errors import FetchRefusedError
+from receiver.core.address import is_public, within
+from receiver.core.errors import FetchRefusedError, NeverConnectedError
+from receiver.outbound.egress import Egress, Place, Proxy, tunnel
+from receiver.settings import is_loopback
 
 #: Bytes that are read at once.
 _READ: Final = 64 * 1024
@@ -101,11 +104,36 @@ class Connection(ByteStream):
             self._socket.close()
 
 
-class VettedNetwork(httpcore.AsyncNetworkBackend):
-    """Resolves a name once, refuses it if any of its addresses is not public, and dials what it vetted."""
+class _Stream(AnyIOStream):
+    """A connection as httpcore speaks over it, closed where nobody finished to greet."""
 
-    def __init__(self, trusted: Iterable[tuple[str, int]]) -> None:
-        self._trusted = frozenset(trusted)
+    async def start_tls(self, *given: Any, **named: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401  (httpcore's)
+        """Begin TLS."""
+        try:
+            return await super().start_tls(*given, **named)
+        except BaseException:
+            # httpcore closes it after an error, and not once the time is up.
+            await self.aclose()
+            raise
+
+
+class VettedNetwork(httpcore.AsyncNetworkBackend):
+    """Resolves a name once, refuses it if any of its addresses is not one that may be asked, and dials what it vetted.
+
+    Through a proxy it is the vetted name that is asked for, which the proxy resolves for itself. A name that means
+    something else there gains nothing: but for listed places only https is spoken, and whoever answers has to prove
+    with a certificate that the name is its own before it hears a request.
+
+    Args:
+        trusted: Places that a setting names, wherever they are.
+        egress: The way out.
+        context: For a proxy that is spoken to over TLS.
+    """
+
+    def __init__(self, trusted: Iterable[Place], *, egress: Egress, context: ssl.SSLContext) -> None:
+        self._egress = egress
+        self._trusted = frozenset(trusted) - egress.plain
+        self._context = context
 
     async def connect_tcp(
         self,
@@ -116,20 +144,62 @@ class VettedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002  (nor these)
     ) -> httpcore.AsyncNetworkStream:
         """Connect to *host*; raises FetchRefusedError where it is not one that is asked."""
-        loop = asyncio.get_running_loop()
+        proxy = self._egress.proxy
         try:
-            async with asyncio.timeout(timeout):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await _resolved(host, port, timeout)
         except (OSError, TimeoutError) as error:
-            raise httpcore.ConnectError(f"{host} could not be resolved") from error
-        if (host, port) not in self._trusted and not all(is_public(str(entry[4][0])) for entry in found):
-            raise FetchRefusedError(f"{host} has an address that is not public.")
-        family, _, _, _, address = found[0]
+            # Behind a proxy many names are known to it alone; whether one that nobody listed is private, nobody knows.
+            if proxy is None or (host, port) not in self._egress.listed:
+                raise httpcore.ConnectError(f"{host} could not be resolved") from error
+            found = []
+        for _, address in found:
+            self._vet(host, port, str(address[0]))
+        if proxy is not None:
+            return await self._through(proxy, host, port, timeout)
+        family, address = found[0]
         try:
             async with asyncio.timeout(timeout):
-                return AnyIOStream(await Connection.to(address, family))
+                return _Stream(await Connection.to(address, family))
         except OSError as error:  # a TimeoutError is one
             raise httpcore.ConnectError(f"{host} was not reached") from error
+
+    def _vet(self, host: str, port: int, address: str) -> None:
+        """Raise FetchRefusedError where *address* is not one that *host* may have."""
+        place, egress = (host, port), self._egress
+        if place in self._trusted:
+            return
+        if place in egress.listed and within(address, egress.private):
+            return
+        if place in egress.plain and not is_loopback(address):
+            raise FetchRefusedError(f"{host} is asked without TLS, and is not in its ALLOW_PRIVATE networks.")
+        if place not in egress.plain and not is_public(address):
+            raise FetchRefusedError(f"{host} has an address that is not public.")
+
+    async def _through(
+        self,
+        proxy: Proxy,
+        host: str,
+        port: int,
+        timeout: float | None,  # noqa: ASYNC109  (as above)
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to *host* by way of *proxy*, which an operator has named: its own address is not vetted."""
+        try:
+            async with asyncio.timeout(timeout):
+                (family, address), *_ = await _resolved(proxy.host, proxy.port, timeout)
+                connection = await Connection.to(address, family)
+                stream: httpcore.AsyncNetworkStream = _Stream(connection)
+                try:
+                    if proxy.secure:
+                        stream = await stream.start_tls(self._context, server_hostname=proxy.host)
+                    await tunnel(stream, proxy, host=host, port=port)
+                except BaseException:
+                    await connection.aclose()
+                    raise
+                return stream
+        except (OSError, httpcore.NetworkError, httpcore.TimeoutException) as error:
+            raise NeverConnectedError(
+                f"The egress proxy {proxy.name} was not reached.", code="egress_unreachable"
+            ) from error
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401
         """Refuse."""
@@ -138,3 +208,15 @@ class VettedNetwork(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Wait before another try."""
         await asyncio.sleep(seconds)
+
+
+async def _resolved(
+    host: str,
+    port: int,
+    timeout: float | None,  # noqa: ASYNC109  (as above)
+) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """The addresses of *host*, at least one; raises OSError, of which a TimeoutError is one."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout):
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]

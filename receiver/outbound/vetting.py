@@ -15,8 +15,12 @@ def vet(provider: Provider, request: HttpRequest) -> httpx.URL:
     """The address that *request* may go to; raises FetchRefusedError where it must not."""
     try:
         url = httpx.URL(request.url)
-    except httpx.InvalidURL as error:
+        # A resolver is given names alone, each part of them within its bounds.
+        name = url.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise FetchRefusedError("The address is not a URL.") from error
+    if not name or url.port == 0:
+        raise FetchRefusedError("The address names no host, or no port.")
     if len(request.url) > _LONGEST_URL and request.purpose == "fetch":
         raise FetchRefusedError("The address is too long.")
     if url.userinfo or url.fragment:

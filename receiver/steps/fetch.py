@@ -6,7 +6,13 @@ from msgspec.structs import replace
 
 from receiver.catalog import Catalog
 from receiver.core import exchange
-from receiver.core.errors import ConfigurationError, FetchRefusedError, NeverConnectedError, ProviderError
+from receiver.core.errors import (
+    ConfigurationError,
+    FetchRefusedError,
+    NeverConnectedError,
+    ProviderError,
+    RedirectedError,
+)
 from receiver.core.exchange import Fetched, Gone, Seen, TryLater
 from receiver.core.looking import Finding, Interrupted, Lost, Unanswered
 from receiver.core.model import JobState, Observation
@@ -63,7 +69,10 @@ class Fetch:
                 sink=self._sink(claimed),
                 part=claimed.due.attempt,
             )
+        except RedirectedError as error:
+            return Unanswered(code=error.code)
         except (FetchRefusedError, NeverConnectedError, ConfigurationError) as error:
+            # Certainly not sent.
             return Unanswered(code=error.code, unspent=True)
         except ProviderError as error:
             # It may have been given away with the answer that we did not get, or did not take, whole.

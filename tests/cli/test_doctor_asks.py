@@ -119,3 +119,24 @@ def test_near_misses_are_named(program: Program) -> None:
     texts = [one["text"] for one in report if one["name"] in {"addresses pulse", "addresses netnut"}]
     for kind in ("trailing_slash", "slash_doubled", "no_shared_address"):
         assert any(f"({kind})" in text for text in texts), texts
+
+
+def test_the_ways_out_are_said(alone: Program) -> None:
+    """Which proxy, whether it is there, and who may be in a private network; never what opens the proxy."""
+    port = free_port()
+    settings = {
+        "RECEIVER_EGRESS_PROXY": f"http://user:opensesame@127.0.0.1:{port}",
+        "RECEIVER_NETNUT_ALLOW_PRIVATE": "10.0.0.0/8",
+    }
+    found = checks(alone, **settings)
+    assert found[f"egress 127.0.0.1:{port}"]["status"] == "warn"
+    assert "10.0.0.0/8" in found["provider netnut private"]["text"]
+    assert not [name for name in found if name == "setting unknown"]
+    with answering(200) as url:
+        there = f"http://user:opensesame@{url.removeprefix('http://')}"
+        found = checks(alone, **settings | {"RECEIVER_EGRESS_PROXY": there})
+        assert found[f"egress {url.removeprefix('http://')}"]["status"] == "ok"
+    for command in (["doctor"], ["config", "show"]):
+        assert "opensesame" not in alone.but(**settings).run(*command).out
+    wrong = checks(alone, RECEIVER_NETNUT_ALLOW_PRIVATE="everywhere")
+    assert any(one["status"] == "fail" and "ALLOW_PRIVATE" in one["text"] for one in wrong.values())

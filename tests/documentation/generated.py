@@ -44,10 +44,14 @@ _FRONT = (
     ),
     ("POST", "/webhooks/{provider}", "Take a callback at the webhook endpoint of an account."),
 )
-_BASE_URL = (
-    "Points a provider elsewhere (the simulator, a proxy) and replaces its allowed origins. The provider's name is in "
-    "capitals, with `_` for `-`."
-)
+#: What can be set for each provider, and what of it is in the example.
+_OF_PROVIDERS = {
+    "BASE_URL": "Points a provider elsewhere (the simulator, a proxy) and replaces its allowed origins. The provider's "
+    "name is in capitals, with `_` for `-`.",
+    "EGRESS_PROXY": "The proxy for this provider alone, as `RECEIVER_EGRESS_PROXY`; `direct` asks it without one.",
+    "ALLOW_PRIVATE": "Private networks, comma-separated (`10.0.0.0/8`), in which the provider's listed origins may be: "
+    "one that you host yourself. Its base URL may then be plain http, and leads nowhere but there.",
+}
 
 
 def documents() -> dict[str, str]:
@@ -77,7 +81,10 @@ def settings() -> str:
         for one in fields(Settings)
         if "env" in one.metadata
     ]
-    return rows(("variable", "default", "is"), [*lines, ("`RECEIVER_<PROVIDER>_BASE_URL`", "–", _BASE_URL)])
+    return rows(
+        ("variable", "default", "is"),
+        [*lines, *((f"`RECEIVER_<PROVIDER>_{name}`", "–", says) for name, says in _OF_PROVIDERS.items())],
+    )
 
 
 def shown(name: str, default: object) -> str:
@@ -162,7 +169,8 @@ def example() -> str:
     for name, provider in Catalog.load(Settings()).items():
         names = dict.fromkeys(referenced([provider]))
         lines += ["", f"# {provider.title} ({name})", *(f"{one}=" for one in names)] if names else []
-    lines += ["", "# RECEIVER_<PROVIDER>_BASE_URL:", *commented(_BASE_URL), "RECEIVER_NETNUT_BASE_URL="]
+    for name, says in _OF_PROVIDERS.items():
+        lines += ["", f"# RECEIVER_<PROVIDER>_{name}:", *commented(says), f"RECEIVER_NETNUT_{name}="]
     return "\n".join(lines) + "\n"
 
 
