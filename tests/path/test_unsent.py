@@ -1,0 +1,107 @@
+"""Single-use addresses: what was certainly not sent is not spent, and what was is never asked for again."""
+
+import json
+
+import pytest
+
+from receiver import JobState
+from receiver.core.errors import FetchRefusedError, RedirectedError
+
+from .hurry import hurried
+from .stub import Asked, Reply, always, stub
+from .test_outbound import described, get, outbound
+from .world import REQUESTS, World, ended
+
+ODD = [
+    "https:///x",
+    "https:x",
+    "https://:443/x",
+    "https://..../x",
+    "https://a..b/x",
+    "https://xn--/x",
+    f"https://{'a' * 64}.example/x",
+    "https://api.example.com:0/x",
+    "https://api.example.com:port/x",
+    "https://[::1/x",
+    "https://a\tb/x",
+    "https://\u2024/x",
+    "//api.example.com/x",
+    "mailto:x@example.com",
+    "",
+    " ",
+]
+
+
+@pytest.mark.parametrize("url", ODD)
+async def test_what_is_no_address_is_refused_before_anything_is_sent(url: str) -> None:
+    """However it is not one: the same refusal, never an error of another library, never "no answer"."""
+    provider = described("https://api.example.com")
+    client = outbound(provider)
+    try:
+        with pytest.raises(FetchRefusedError) as caught:
+            await client.send(provider, get(url, anywhere=True))
+        assert not isinstance(caught.value, RedirectedError)
+    finally:
+        await client.close()
+
+
+async def test_a_redirect_is_refused_and_was_sent() -> None:
+    """Whoever answers with one has been asked."""
+    async with always(Reply(status=302, headers={"location": "https://elsewhere.example/"})) as target:
+        provider = described("https://api.example.com").at(target.url)
+        client = outbound(provider)
+        try:
+            with pytest.raises(RedirectedError):
+                await client.send(provider, get(f"{target.url}/x"))
+        finally:
+            await client.close()
+
+
+def _answer(url: str) -> Reply:
+    return Reply(body=json.dumps({"job_id": "p1", "status": "completed", "result": {"url": url}}).encode())
+
+
+@pytest.mark.parametrize(
+    "odd", ["https:///x", "https://a..b/x", "http://169.254.169.254/x", "https://10.0.0.1/x"]
+)
+async def test_an_address_that_was_never_asked_is_not_spent(world: World, odd: str) -> None:
+    """The provider names it again once it is right: it is fetched, and the job succeeds."""
+    looks: list[str] = []
+    downloads: list[str] = []
+
+    async def pulse(asked: Asked) -> Reply:
+        if asked.method == "POST":
+            return Reply(status=202, body=b'{"job_id": "p1", "status": "pending"}')
+        if asked.path.startswith("/large/"):
+            downloads.append(asked.path)
+            return Reply(body=b'{"markdown": "# here"}')
+        looks.append(asked.path)
+        return _answer(odd if len(looks) == 1 else f"{provider.url}/large/1")
+
+    world.cadence(expected="1s")
+    async with stub(pulse) as provider:
+        world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
+        async with hurried(world) as receiver:
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]), patience=15)
+            assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"])
+
+
+async def test_an_address_that_redirected_is_asked_once(world: World) -> None:
+    """It may have given the result away; the provider names no other, so the job ends as lost."""
+    downloads: list[str] = []
+
+    async def pulse(asked: Asked) -> Reply:
+        if asked.method == "POST":
+            return Reply(status=202, body=b'{"job_id": "p1", "status": "pending"}')
+        if asked.path.startswith("/large/"):
+            downloads.append(asked.path)
+            return Reply(status=302, headers={"location": "https://elsewhere.example/"})
+        return _answer(f"{provider.url}/large/1")
+
+    world.cadence(expected="1s")
+    async with stub(pulse) as provider:
+        world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
+        async with hurried(world) as receiver:
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]), patience=15)
+            assert (job.state, job.error and job.error.code) == (JobState.EXPIRED, "result_lost")
+            assert downloads == ["/large/1"]
