@@ -38,7 +38,7 @@ HEADERS: Final = PRIVATE | {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 #: The pages that are led to from everywhere.
-PAGES: Final = {"/jobs"}
+PAGES: Final = {"/jobs", "/callbacks"}
 SAID: Final = "receiver_said"
 _LONGEST_SAID: Final = 400
 _MOST_FIELDS: Final = 1_000

@@ -13,6 +13,9 @@ from starlette.types import Receive, Scope, Send
 from receiver.console import ask
 from receiver.console.access import Access, Locked, Visitor, same_origin
 from receiver.console.ask import HEADERS, Ask, Route, page, read_form, static
+from receiver.console.callback import CallbackPage
+from receiver.console.callbacks import CallbacksPage
+from receiver.console.causes import Causes
 from receiver.console.job import JobPage
 from receiver.console.jobs import JobsPage
 from receiver.console.parts import Parts
@@ -40,7 +43,10 @@ class Face:
         self._parts = parts
         self.access = Access(store=parts.store, settings=parts.settings, clock=parts.clock)
         self._bodies = Bodies(largest=_LARGEST_FORM, patience=parts.settings.receive_timeout)
-        routes = [*JobsPage(parts).routes, *JobPage(parts).routes]
+        causes = Causes(parts)
+        callbacks = CallbacksPage(parts, causes)
+        pages = (JobsPage(parts), JobPage(parts), callbacks, CallbackPage(parts, callbacks, causes))
+        routes = [route for one in pages for route in one.routes]
         routes.append(Route("GET", "/", self._first))
         #: What can be asked for by somebody who is signed in.
         self.routes: list[Route] = routes

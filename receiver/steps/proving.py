@@ -24,6 +24,7 @@ from receiver.core.model import Callback, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.signature import Key, Verified, load_key, verify
 from receiver.core.token import MasterKey, mint
+from receiver.core.walk import Checked, walk
 from receiver.keys import Keys
 from receiver.outbound.keysets import KeySets
 from receiver.storage.store import Store
@@ -161,6 +162,23 @@ class Proving:
             sentence="It passes with the keys now in force: receiver callbacks reverify "
             f"--provider {provider.name} admits it.",
         )
+
+    async def walk(self, callback: Callback, provider: Provider) -> list[Checked]:
+        """Every step of checking a stored callback, as of its arrival, with the keys now in force."""
+        if provider.verify is None:
+            return []
+        message, way = _message(callback), _way(callback, provider, next(iter(self._keys.masters), None))
+        message = replace(message, url=self._signed_url(message, way))
+        keys: Sequence[Key] = ()
+        missing: list[Checked] = []
+        try:
+            keys = await self.keys_for(way)
+        except KeyUnavailableError as error:
+            missing = [Checked(mark="bad", sentence=str(error))]
+        found = await asyncio.to_thread(
+            walk, message, scheme=provider.verify, keys=keys, now=callback.received_at
+        )
+        return missing + found
 
     async def keys_for(self, way: Way) -> Sequence[Key]:
         """The keys that prove what comes by *way* genuine, newest first.

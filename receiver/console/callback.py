@@ -1,0 +1,245 @@
+"""Callback: what arrived, how it was checked and why it was rejected, and what can be done with it."""
+
+import difflib
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+
+from receiver.api.jobs import AS_FILE
+from receiver.console import exports, shown, words
+from receiver.console.ask import Ask, Route
+from receiver.console.callbacks import CallbacksPage
+from receiver.console.causes import Causes
+from receiver.console.parts import Parts
+from receiver.core.errors import NotFoundError, RequestError
+from receiver.core.identity import CALLBACK, is_id
+from receiver.core.model import Callback, Value, Verdict
+from receiver.core.provider import Provider
+from receiver.storage import arrived, audit
+from receiver.views.masking import masked_header, masked_query
+
+#: Lines of a difference, and bytes of the bodies that are compared line by line.
+_MOST_LINES: Final = 200
+_LARGEST_COMPARED: Final = 256 * 1024
+_VIEWS: Final = ("pretty", "raw", "hex")
+#: Headers that differ with every request, whoever sends it.
+_USUAL: Final = {"date", "x-request-id", "traceparent", "content-length", "host", "user-agent", "accept"}
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """Another request that may have been the same callback."""
+
+    callback: Callback
+    #: How it differs from the one that is shown.
+    sentence: str
+
+
+class CallbackPage:
+    """One callback."""
+
+    def __init__(self, parts: Parts, callbacks: CallbacksPage, causes: Causes) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._callbacks = callbacks
+        self._causes = causes
+
+    @property
+    def routes(self) -> list[Route]:
+        """What can be asked for."""
+        return [
+            Route("GET", "/callbacks/{id}", self.show),
+            Route("POST", "/callbacks/{id}/reveal", self.reveal, acts=True),
+            Route("GET", "/callbacks/{id}/body", self.body),
+            Route("GET", "/callbacks/{id}/again", self.foresee, acts=True),
+            Route("POST", "/callbacks/{id}/again", self.again, acts=True),
+            Route("GET", "/callbacks/{id}/send", self.ask_where, acts=True),
+            Route("POST", "/callbacks/{id}/send", self.send, acts=True),
+        ]
+
+    async def show(self, ask: Ask) -> Response:
+        """Show the callback, the list that it was chosen from beside it."""
+        return await self._page(ask, await self._named(ask), revealed=False)
+
+    async def reveal(self, ask: Ask) -> Response:
+        """Show it with its secrets; who did is on record."""
+        callback = await self._named(ask)
+        async with ask.deed("reveal", subject=callback.id, job_id=callback.job_id):
+            pass
+        return await self._page(ask, callback, revealed=True)
+
+    async def body(self, ask: Ask) -> Response:
+        """Hand the body on as a file."""
+        callback = await self._named(ask)
+        headers = AS_FILE | {"content-disposition": f'attachment; filename="{callback.id}"'}
+        return Response(callback.body, media_type="application/octet-stream", headers=headers)
+
+    async def foresee(self, ask: Ask) -> Response:
+        """Say what would become of it."""
+        callback = await self._named(ask)
+        foreseen = await self._parts.replay(callback.id, dry_run=True)
+        alike = 0
+        if callback.verdict is Verdict.REJECTED:
+            counted = await self._store.quarantine()
+            alike = sum(
+                n for provider, code, n in counted if (provider, code) == (callback.provider, callback.code)
+            )
+        return await ask.page(
+            "callback-again.html",
+            callback=callback,
+            foreseen=foreseen,
+            alike=alike,
+            diagnosis=await self._causes.of(callback),
+        )
+
+    async def again(self, ask: Ask) -> Response:
+        """Verify and read it again."""
+        callback = await self._named(ask)
+        action = "verify" if callback.verdict is Verdict.REJECTED else "read"
+        async with ask.deed(action, subject=callback.id, job_id=callback.job_id) as detail:
+            done = await self._parts.replay(callback.id)
+            detail |= {"verdict": done.verdict, "replay_id": done.replay_id}
+        handlers = f" Handlers: {', '.join(done.handlers)}." if done.handlers else ""
+        said = f"Read again: {words.state(done.verdict or '')}.{handlers}"
+        return ask.redirect(f"/callbacks/{callback.id}", said=said)
+
+    async def ask_where(self, ask: Ask) -> Response:
+        """Ask for the address that it is to be sent to."""
+        return await ask.page("send.html", callback=await self._named(ask), sent=None, url="", answer="")
+
+    async def send(self, ask: Ask) -> Response:
+        """Send it, byte for byte, and show what is answered."""
+        callback, url = await self._named(ask), ask.field("url").strip()
+        _check_address(url)
+        async with ask.deed("send", subject=callback.id, job_id=callback.job_id, url=url) as detail:
+            sent = await self._parts.replay.resend(callback.id, url=url)
+            detail["status"] = sent.status
+        answer, _ = shown.pretty(sent.body)
+        return await ask.page("send.html", callback=callback, sent=sent, url=url, answer=answer)
+
+    async def _page(self, ask: Ask, callback: Callback, *, revealed: bool) -> Response:
+        provider = self._parts.catalog.get(callback.provider)
+        view = ask.request.query_params.get("body", "pretty")
+        asked = self._callbacks.read(ask)
+        headers = _headers(callback, provider, revealed=revealed)
+        text, kind = _body(callback, view if view in _VIEWS else "pretty")
+        attempts = await self._attempts(callback)
+        return await ask.page(
+            "callback.html",
+            callback=callback,
+            size=len(callback.body),
+            fields=headers,
+            query_text=_query(callback, provider, revealed=revealed),
+            revealed=revealed,
+            steps=[] if provider is None else await self._parts.proving.walk(callback, provider),
+            diagnosis=await self._causes.of(callback),
+            view=view,
+            views=_VIEWS,
+            text=text,
+            kind=kind,
+            attempts=attempts,
+            difference=await self._difference(callback, attempts),
+            copies=exports.of_callback(callback, headers, provider, self._parts.settings.public_url),
+            deeds=await self._store.read(audit.trail, subject=callback.id, limit=20),
+            **await self._callbacks.rail(asked),
+        )
+
+    async def _attempts(self, callback: Callback) -> list[Attempt]:
+        found = await self._store.read(arrived.beside, callback)
+        attempts = []
+        for one, _ in found:
+            try:
+                other = await self._store.callback(one.id)
+            except NotFoundError:
+                continue
+            if callback.job_id is None and other.body != callback.body:
+                continue
+            attempts.append(Attempt(callback=one, sentence=_compared(callback, other)))
+        return attempts
+
+    async def _difference(self, callback: Callback, attempts: list[Attempt]) -> str:
+        """How the body differs from that of the attempt before, line by line."""
+        before = next((one.callback for one in attempts if one.callback.id < callback.id), None)
+        if before is None:
+            return ""
+        other = await self._store.callback(before.id)
+        if other.body == callback.body or len(other.body) + len(callback.body) > _LARGEST_COMPARED:
+            return ""
+        lines = difflib.unified_diff(
+            shown.pretty(other.body)[0].splitlines(),
+            shown.pretty(callback.body)[0].splitlines(),
+            "the attempt before",
+            "this one",
+            lineterm="",
+        )
+        return "\n".join(line for _, line in zip(range(_MOST_LINES), lines, strict=False))
+
+    async def _named(self, ask: Ask) -> Callback:
+        named = ask.named["id"]
+        if not is_id(named, CALLBACK):
+            raise NotFoundError("No callback has such an id.", code="callback_not_found")
+        return await self._store.callback(named)
+
+
+def _headers(callback: Callback, provider: Provider | None, *, revealed: bool) -> list[tuple[str, str]]:
+    secret = (
+        {name.lower() for name in provider.verify.headers} if provider and provider.verify else set[str]()
+    )
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in callback.headers]
+    return [(name, value if revealed else masked_header(name, value, secret=secret)) for name, value in pairs]
+
+
+def _query(callback: Callback, provider: Provider | None, *, revealed: bool) -> str:
+    text = callback.query.decode("latin-1")
+    secret = (
+        {name.lower() for name in provider.verify.headers} if provider and provider.verify else set[str]()
+    )
+    return text if revealed else masked_query(text, secret=secret)
+
+
+def _body(callback: Callback, view: str) -> tuple[str, str]:
+    if view == "hex":
+        return shown.hexdump(callback.body), "bytes"
+    if view == "raw":
+        return callback.body[: shown.LONGEST_TEXT + 1].decode("utf-8", "backslashreplace"), "text"
+    kinds = [value for name, value in callback.headers if name.lower() == b"content-type"]
+    return shown.pretty(callback.body, kinds[0].decode("latin-1") if kinds else "")
+
+
+def _compared(callback: Callback, other: Callback) -> str:
+    """How another attempt differs, in words."""
+    parts = ["the same body" if other.body == callback.body else "another body"]
+    one, two = ({n.decode("latin-1").lower(): v for n, v in each.headers} for each in (callback, other))
+    differing = sorted(
+        name for name in one.keys() | two.keys() if one.get(name) != two.get(name) and name not in _USUAL
+    )
+    if differing:
+        parts.append("another " + ", ".join(differing[:4]))
+    elif other.body == callback.body:
+        parts.append("the same headers")
+    return "; ".join(parts)
+
+
+def _check_address(url: str) -> None:
+    """Raise RequestError unless *url* is one that an operator may have this machine send something to."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    if (
+        parts.scheme not in {"http", "https"}
+        or not host
+        or parts.username is not None
+        or not url.isprintable()
+    ):
+        raise RequestError("The address is http://… or https://… without a user name.", field="url")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    if address.is_link_local or address.is_unspecified or address.is_multicast:
+        # Where clouds keep the credentials of a machine.
+        raise RequestError("Nothing is sent to a link-local address.", code="fetch_refused", field="url")

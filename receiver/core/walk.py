@@ -1,0 +1,181 @@
+"""walk(): how a message is checked, one step after the other, for somebody who wants to see where it fails.
+
+The verdict is not found here: that is ``verify``'s. Each step asks the same parts that ``verify`` is made of, and goes
+on after a failure as far as it can. Neither a key nor an expected signature nor any part of the body is ever in it.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Final, Literal
+
+from receiver.core import jwt, twilio
+from receiver.core.content import Content
+from receiver.core.errors import ConfigurationError, ReceiverError, RejectionError
+from receiver.core.extraction import Extraction, ProofHeader
+from receiver.core.keyform import Key
+from receiver.core.message import Message
+from receiver.core.model import Value
+from receiver.core.proof import prover, signature_decoder, signature_size
+from receiver.core.scheme import Scheme
+from receiver.core.signature import build
+from receiver.core.timestamp import check_age, parse_timestamp, span
+
+_NAMES: Final = {"hmac": "HMAC", "hash": "Hash", "ed25519": "Ed25519"}
+
+Mark = Literal["ok", "bad", "none"]
+
+
+class Checked(Value, frozen=True, kw_only=True):
+    """One step: whether it passed (``none``: it did not come to that), and what was done, in a sentence."""
+
+    mark: Mark
+    sentence: str
+
+
+def walk(message: Message, *, scheme: Scheme, keys: Sequence[Key], now: int) -> list[Checked]:
+    """Every step of checking *message* at *now* (milliseconds), in their order; raises nothing."""
+    try:
+        return list(_steps(message, scheme, tuple(keys), now))
+    except (ReceiverError, ValueError) as error:
+        return [Checked(mark="bad", sentence=str(error))]
+
+
+def _steps(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int) -> Iterator[Checked]:
+    if not scheme.authenticates:
+        yield Checked(
+            mark="none",
+            sentence="The provider signs nothing. Only the token in the address vouches for it, so it is believed no "
+            "further than that there is something to ask for.",
+        )
+    elif scheme.kind == "jwt":
+        yield from _token(message, scheme, keys, now)
+    elif scheme.kind in {"header_token", "basic"}:
+        yield from _credential(message, scheme, keys, now)
+    else:
+        yield from _signature(message, scheme, keys, now)
+
+
+def _signature(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int) -> Iterator[Checked]:
+    content, header = Content(scheme), ProofHeader(scheme)
+    found: Extraction | None = None
+    signatures: list[bytes] = []
+    names = " or ".join(f"“{name}”" for name in scheme.headers)
+    try:
+        found = Extraction(message, content.headers.union(header.names))
+        texts = header.candidates(found)
+    except RejectionError as error:
+        yield Checked(mark="bad", sentence=str(error))
+    else:
+        decode = signature_decoder(scheme)
+        signatures = [raw for raw in map(decode, texts) if raw is not None]
+        after = f" after “{scheme.prefix}”" if scheme.prefix else ""
+        size = signature_size(scheme)
+        if signatures:
+            count = "one signature" if len(signatures) == 1 else f"{len(signatures)} signatures"
+            sentence = (
+                f"The header {names} is there, with {count} of {size} bytes in {scheme.encoding}{after}"
+            )
+            yield Checked(mark="ok", sentence=sentence)
+        else:
+            form = f"{size} bytes in {scheme.encoding}{after}"
+            sentence = f"The header {names} is there, but holds no signature of {form}"
+            yield Checked(mark="bad", sentence=sentence)
+    pieces: list[Sequence[bytes]] = []
+    if found is not None:
+        try:
+            pieces = list(twilio.contents(found)) if scheme.plugin == "twilio" else [content.pieces(found)]
+        except RejectionError as error:
+            yield Checked(mark="bad", sentence=str(error))
+        else:
+            what = "the address and its fields" if scheme.plugin == "twilio" else f"“{scheme.signed}”"
+            size = sum(map(len, pieces[0]))
+            yield Checked(mark="ok", sentence=f"The signed content is {what}: {size:,} bytes")
+    matched = yield from _tried(scheme, keys, pieces, signatures)
+    if content.timestamp and found is not None:
+        yield _timestamp(found, content, scheme, now, matched=matched)
+
+
+def _tried(
+    scheme: Scheme, keys: tuple[Key, ...], pieces: Sequence[Sequence[bytes]], signatures: Sequence[bytes]
+) -> Generator[Checked, None, bool]:
+    """Each key by itself; whether one of them matched."""
+    how = _NAMES[scheme.kind] + ("" if scheme.kind == "ed25519" else f"-{scheme.alg.upper()}")
+    matched = False
+    if not keys:
+        yield Checked(mark="bad", sentence="No key is configured to check it with")
+    for key in keys:
+        name = f"{how} with the key {key.id}"
+        if matched or not pieces or not signatures:
+            yield Checked(mark="none", sentence=f"{name}: not tried")
+            continue
+        try:
+            prove = prover(key, scheme=scheme)
+            matched = any(prove(one, signatures) for one in pieces)
+        except (ConfigurationError, ValueError) as error:
+            yield Checked(mark="bad", sentence=f"{name}: {error}")
+            continue
+        yield Checked(
+            mark="ok" if matched else "bad", sentence=f"{name} {'matches' if matched else 'does not match'}"
+        )
+    return matched
+
+
+def _timestamp(found: Extraction, content: Content, scheme: Scheme, now: int, *, matched: bool) -> Checked:
+    source = content.timestamp[0]
+    try:
+        text = found.read(content.timestamp)
+        if not text:
+            return Checked(mark="bad", sentence=f"There is no timestamp at {source}")
+        signed_at = parse_timestamp(text, scheme.timestamp_format)
+        check_age(signed_at, scheme=scheme, now=now)
+    except RejectionError as error:
+        return Checked(mark="bad", sentence=str(error))
+    age = now - signed_at
+    old = f"{span(age)} old" if age >= 0 else f"{span(-age)} ahead of our clock"
+    sentence = f"The timestamp is {old} when it arrives; {span(scheme.tolerance * 1000)} are tolerated"
+    return Checked(
+        mark="ok" if matched else "none", sentence=sentence if matched else f"{sentence}: it would pass"
+    )
+
+
+def _token(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int) -> Iterator[Checked]:
+    header = ProofHeader(scheme)
+    try:
+        tokens = header.candidates(Extraction(message, frozenset(header.names)))
+    except RejectionError as error:
+        yield Checked(mark="bad", sentence=str(error))
+        return
+    yield Checked(
+        mark="ok" if len(tokens) == 1 else "bad", sentence=f"The header “{scheme.headers[0]}” holds a token"
+    )
+    try:
+        key_id, claims = jwt.prove_jwt(tokens[0], keys=jwt.public_keys(keys))
+    except (RejectionError, IndexError) as error:
+        yield Checked(mark="bad", sentence=str(error) or "It holds no token")
+        return
+    yield Checked(mark="ok", sentence=f"RS256 with the key {key_id} of its key set matches")
+    try:
+        jwt.check_claims(claims, scheme=scheme, body=message.body, now=now)
+    except RejectionError as error:
+        yield Checked(mark="bad", sentence=str(error))
+        return
+    yield Checked(
+        mark="ok", sentence="Audience, issuer, times and what it says of the body are as they must be"
+    )
+
+
+def _credential(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int) -> Iterator[Checked]:
+    names = " or ".join(f"“{name}”" for name in scheme.headers)
+    wanted = {name.lower().encode() for name in scheme.headers}
+    if not any(name.lower() in wanted for name, _ in message.headers):
+        yield Checked(mark="bad", sentence=f"The header {names} is missing")
+    else:
+        yield Checked(mark="ok", sentence=f"The header {names} is there")
+    for key in keys:
+        try:
+            build(scheme, (key,)).verify(message, now=now)
+        except RejectionError:
+            yield Checked(mark="bad", sentence=f"It is not the credential {key.id}")
+        else:
+            yield Checked(mark="ok", sentence=f"It is the credential {key.id}")
+    if not keys:
+        yield Checked(mark="bad", sentence="No credential is configured to compare it with")

@@ -1,0 +1,114 @@
+"""Finding callbacks by whatever a person knows of them, in a bounded time however many there are; see ``search``."""
+
+from typing import Any, Final
+
+from receiver.core.identity import CALLBACK
+from receiver.core.model import Callback, Value, Verdict
+from receiver.storage import rows
+from receiver.storage.driver import Row, Transaction
+
+#: How many rows one search looks at: each holds a body, so fewer of them are on a page than of jobs.
+_LOOKED_AT: Final = 4_000
+#: Those of one verdict that an index finds.
+_BY_INDEX: Final = {Verdict.REJECTED.value, Verdict.UNREADABLE.value}
+#: SQLite's substr gives NULL for a part of an empty blob.
+_COLUMNS: Final = rows.CALLBACK.replace(" body,", " coalesce(substr(body, 1, 0), body) AS body,")
+
+
+class Sought(Value, frozen=True, kw_only=True):
+    """Which callbacks to find: all filters hold together; times are milliseconds since the Unix epoch."""
+
+    provider: str | None = None
+    verdict: str | None = None
+    code: str | None = None
+    job: str | None = None
+    since: int | None = None
+    until: int | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+class Arrived(Value, frozen=True, kw_only=True):
+    """Callbacks without their bodies, the newest first, and the size of each body."""
+
+    callbacks: list[tuple[Callback, int]]
+    cursor: str | None = None
+    #: Whether the search ended because it had looked at enough, rather than because the page was full.
+    stopped: bool = False
+
+
+def find(tx: Transaction, sought: Sought) -> Arrived:
+    """Find callbacks."""
+    bounds, params = _bounds(sought)
+    terms = [
+        f"{name} = :{name}" for name in ("provider", "verdict", "code") if getattr(sought, name) is not None
+    ]
+    if sought.job is not None:
+        terms.append(rows.CALLBACKS_OF)
+        params["job_id"] = sought.job
+    # Few of a verdict that has an index, or of one job, are looked at whole; else only the newest of all.
+    indexed = sought.job is not None or sought.verdict in _BY_INDEX
+    if sought.verdict in _BY_INDEX:
+        bounds.append(rows.UNSETTLED)
+    window = [*bounds, *terms] if indexed else bounds
+    where = f"WHERE {' AND '.join(window)}" if window else ""
+    inner = f"SELECT {_COLUMNS}, length(body) AS size FROM callback {where} ORDER BY id DESC LIMIT :budget"
+    outer = f"WHERE {' AND '.join(terms)}" if terms and not indexed else ""
+    names = f"{rows.CALLBACK}, size"
+    sql = f"SELECT {names} FROM ({inner}) AS looked {outer} ORDER BY id DESC LIMIT :limit"
+    found = tx.run(sql, params | {"limit": sought.limit + 1, "budget": _LOOKED_AT})
+    page = [(rows.callback_of(row[:-1]), int(row[-1])) for row in found[: sought.limit]]
+    if len(found) > sought.limit:
+        return Arrived(callbacks=page, cursor=found[sought.limit - 1][0])
+    last, looked = _looked(tx, where, params)
+    stopped = looked == _LOOKED_AT
+    return Arrived(callbacks=page, cursor=last if stopped else None, stopped=stopped)
+
+
+def beside(tx: Transaction, callback: Callback, *, most: int = 8) -> list[tuple[Callback, int]]:
+    """Callbacks that may be other attempts at the same one: of its job, or its neighbours of the same length."""
+    if callback.job_id is not None:
+        found = find(tx, Sought(job=callback.job_id, limit=2 * most)).callbacks
+        return [one for one in found if one[0].id != callback.id][:most]
+    neighbours: list[Row] = []
+    for sign, order in (("<", "DESC"), (">", "ASC")):
+        near = f"WHERE id {sign} :id ORDER BY id {order} LIMIT 200"
+        inner = f"SELECT {_COLUMNS}, length(body) AS size FROM callback {near}"
+        sql = (
+            f"SELECT {rows.CALLBACK}, size FROM ({inner}) AS looked "
+            f"WHERE provider = :provider AND size = :size ORDER BY id {order} LIMIT :most"
+        )
+        params = {
+            "id": callback.id,
+            "provider": callback.provider,
+            "size": len(callback.body),
+            "most": most // 2,
+        }
+        neighbours += tx.run(sql, params)
+    return sorted(
+        ((rows.callback_of(row[:-1]), int(row[-1])) for row in neighbours),
+        key=lambda one: one[0].id,
+        reverse=True,
+    )
+
+
+def _looked(tx: Transaction, where: str, params: dict[str, Any]) -> tuple[str | None, int]:
+    sql = f"SELECT min(id), count(*) FROM (SELECT id FROM callback {where} ORDER BY id DESC LIMIT :budget) AS looked"
+    last, looked = tx.run(sql, params | {"budget": _LOOKED_AT})[0]
+    return last, looked
+
+
+def _bounds(sought: Sought) -> tuple[list[str], dict[str, Any]]:
+    terms, params = [], dict[str, Any]()
+    for name in ("provider", "verdict", "code"):
+        if (value := getattr(sought, name)) is not None:
+            params[name] = value
+    for name, sign in (("since", ">="), ("until", "<")):
+        # An id begins with the milliseconds of its making, so a time is a place in the order of ids.
+        if (at := getattr(sought, name)) is not None:
+            terms.append(f"id {sign} :{name}")
+            params[name] = f"{CALLBACK}_{at:012x}"
+    if sought.before is not None:
+        terms.append("id < :before")
+        params["before"] = sought.before
+    return terms, params
