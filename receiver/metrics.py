@@ -114,6 +114,7 @@ class Metrics:
         *,
         failed: Mapping[str, int],
         refusing: bool,
+        counted_at: int,
         now: int,
     ) -> bytes:
         """Everything in Prometheus' text format.
@@ -123,10 +124,11 @@ class Metrics:
             sizes: How much room the tables take.
             failed: What was not committed, by the code of the error.
             refusing: Whether callbacks cannot be recorded.
+            counted_at: When the record stood so.
             now: The time.
         """
         registry = CollectorRegistry()
-        standing = () if counts is None else _standing(counts, now)
+        standing = () if counts is None else _standing(counts, counted_at, now)
         commits, running = _commits(failed, refusing=refusing), _running(self.running())
         given = [*self._families(), *commits, *standing, *_room(sizes), *running]
         registry.register(_Given(given))
@@ -184,7 +186,7 @@ def _commits(failed: Mapping[str, int], *, refusing: bool) -> Iterable[Metric]:
     yield GaugeMetricFamily("receiver_store_ready", text, value=int(not refusing))
 
 
-def _standing(counts: Mapping[str, Any], now: int) -> Iterable[Metric]:
+def _standing(counts: Mapping[str, Any], counted_at: int, now: int) -> Iterable[Metric]:
     """How the record stands."""
     jobs = GaugeMetricFamily("receiver_jobs", "Jobs that have not succeeded.", labels=["provider", "state"])
     overdue = GaugeMetricFamily(
@@ -213,6 +215,10 @@ def _standing(counts: Mapping[str, Any], now: int) -> Iterable[Metric]:
             _age(counts["oldest_dispatch"], now),
         ),
         "dispatches_dead": ("Dead letters.", counts["dispatches_dead"]),
+        "record_age_seconds": (
+            "How old these figures of the record are: of a large one the last count is shown.",
+            _age(counted_at, now),
+        ),
     }
     for name, (text, value) in plain.items():
         yield GaugeMetricFamily(f"receiver_{name}", text, value=value)

@@ -22,6 +22,8 @@ from receiver.wire.web import PRIVATE
 
 #: Seconds that a read and a write together may take.
 _PATIENCE: Final = 2.0
+#: Seconds that a scrape waits for the record to be counted; then it is given the last count.
+_COUNTING: Final = 0.03
 #: Milliseconds that a finding holds: whoever asks more often does not make the store work more.
 _FRESH: Final = SECOND
 #: Milliseconds by which this machine's clock may be off. Ours is the database's, but what else runs here is not.
@@ -89,14 +91,14 @@ class Health:
         """Answer with the metrics in Prometheus' text format."""
         now = self._clock()
         try:
-            counts = await self._store.counts(now=now)
+            counts, counted_at = await self._store.counting.soon(now=now, patience=_COUNTING)
             sizes = await self._store.sizes()
         except StoreUnavailableError:
             # What happened in this process is known all the same, and that the store is not there is news.
-            counts, sizes = None, []
+            counts, counted_at, sizes = None, now, []
         refusing = counts is None or self._store.refusing() is not None
         exposition = self._metrics.exposition(
-            counts, sizes, failed=self._store.failed, refusing=refusing, now=now
+            counts, sizes, failed=self._store.failed, refusing=refusing, counted_at=counted_at, now=now
         )
         return Response(exposition, headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST})
 

@@ -45,7 +45,7 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
         yield Check(
             name=f"key {provider}",
             status=OK,
-            text=f"{key} proved {count} callbacks, the last at {output.moment(last)}",
+            text=f"{key} proved {count} of the latest callbacks, the last at {output.moment(last)}",
         )
     for provider, code, count in await running.store.quarantine():
         yield Check(

@@ -1,11 +1,13 @@
 """Reading the record: lists by cursor, one job's timeline, what is due, and counts for the metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
+from receiver.core.identity import made_at
 from receiver.core.model import (
     Attempt,
     Callback,
@@ -23,6 +25,8 @@ from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
 
 MOST: Final = 500
+#: Of so many callbacks it is told which keys proved them.
+LATEST: Final = 10_000
 
 
 class Page(Value, frozen=True, kw_only=True):
@@ -73,11 +77,45 @@ def jobs(tx: Transaction, page: Page) -> list[Job]:
 
 def callbacks(tx: Transaction, page: Page) -> list[Callback]:
     """List callbacks without their bodies, the newest first; with ``after`` the oldest first, for following."""
+    if page.verdict not in {None, Verdict.ACCEPTED} and page.provider is None and page.job_id is None:
+        # The index of verdicts is by provider: of each so many, and of these the newest.
+        found = [
+            one
+            for provider in _providers_with(tx, page.verdict)
+            for one in callbacks(tx, replace(page, provider=provider))
+        ]
+        found.sort(key=lambda one: one.id, reverse=page.after is None)
+        return found[: _limit(page)]
     where, params = _where(page, {"provider": "provider", "verdict": "verdict"}, "cb")
     columns = rows.CALLBACK.replace(" body,", f" {_EMPTY} AS body,")
-    order = "ASC" if page.after is not None else "DESC"
-    found = tx.run(f"SELECT {columns} FROM callback {where} ORDER BY id {order} LIMIT :limit", params)
-    return [rows.callback_of(row) for row in found]
+    direction = "ASC" if page.after is not None else "DESC"
+    order = f"id {direction}"
+    if page.provider is not None and page.job_id is None and page.verdict in {None, Verdict.ACCEPTED}:
+        # An id begins with the time at which its callback was received, and by that the index is.
+        order = f"received_at {direction}, {order}"
+        for name, sign in (("before", "<="), ("after", ">=")):
+            bound = getattr(page, name)
+            with suppress(
+                TypeError, AttributeError, ValueError
+            ):  # none, or no id of ours: by itself it bounds, too
+                params[f"{name}_at"] = made_at(bound)
+                where += f" AND received_at {sign} :{name}_at"
+    found_rows = tx.run(f"SELECT {columns} FROM callback {where} ORDER BY {order} LIMIT :limit", params)
+    return [rows.callback_of(row) for row in found_rows]
+
+
+def _providers_with(tx: Transaction, verdict: str | None) -> Iterator[str]:
+    """The providers with callbacks of that verdict, found one after the other by its index."""
+    last = ""
+    while True:
+        ((found,),) = tx.run(
+            f"SELECT min(provider) FROM callback WHERE verdict = :verdict AND {rows.UNSETTLED} AND provider > :last",
+            {"verdict": verdict, "last": last},
+        )
+        if found is None:
+            return
+        yield found
+        last = found
 
 
 def callbacks_by_id(tx: Transaction, ids: Sequence[str]) -> list[Callback | NotFoundError]:
@@ -212,34 +250,6 @@ def held_due(tx: Transaction, now: int) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in found]
 
 
-def counts(tx: Transaction, now: int) -> dict[str, Any]:
-    """Figures for the metrics and for ``doctor``: open jobs by state, due and dead work, the oldest of each."""
-    by_state = [*tx.run(_COUNT_INDEXED, {"now": now}), *tx.run(_COUNT_SUBMITTED, {"now": now})]
-    ready = tx.run("SELECT count(*), min(run_at) FROM dispatch WHERE state = 'ready' AND owner IS NULL")[0]
-    due = tx.run(
-        "SELECT count(*), min(run_at) FROM due WHERE owner IS NULL AND run_at <= :now", {"now": now}
-    )[0]
-    dead = tx.run("SELECT count(*) FROM dispatch WHERE state = 'dead'")[0]
-    # A job with a callback URL is first looked at when its callback is overdue.
-    silent = tx.run(
-        "SELECT provider, count((SELECT 1 FROM job WHERE id = job_id AND delivery <> 'none' AND callbacks = 0 "
-        "AND ended_at IS NULL)) "
-        "FROM due WHERE step = 'look' AND attempt > 0 GROUP BY provider"
-    )
-    return {
-        "jobs": [
-            {"provider": provider, "state": state, "count": count, "overdue": overdue}
-            for provider, state, count, overdue in by_state
-        ],
-        "callbacks_overdue": {provider: count for provider, count in silent if count},
-        "dispatches_ready": ready[0],
-        "oldest_dispatch": ready[1],
-        "due": due[0],
-        "oldest_due": due[1],
-        "dispatches_dead": dead[0],
-    }
-
-
 def sealed_key(tx: Transaction, job_id: str) -> bytes | None:
     """The encrypted key for a job's callbacks, if its provider handed one out."""
     found = tx.run("SELECT sealed_key FROM submission WHERE job_id = :id", {"id": job_id})
@@ -247,10 +257,12 @@ def sealed_key(tx: Transaction, job_id: str) -> bytes | None:
 
 
 def keys_used(tx: Transaction) -> list[tuple[str, str, int, int]]:
-    """Which keys proved the callbacks that are stored: (provider, key id, how many, when last)."""
+    """Which keys proved the latest callbacks that are stored: (provider, key id, how many, when last)."""
     found = tx.run(
-        "SELECT provider, key_id, count(*), max(received_at) FROM callback WHERE key_id IS NOT NULL "
-        "GROUP BY provider, key_id ORDER BY provider, key_id"
+        "SELECT provider, key_id, count(*), max(received_at) FROM "
+        "(SELECT provider, key_id, received_at FROM callback ORDER BY id DESC LIMIT :latest) AS latest "
+        "WHERE key_id IS NOT NULL GROUP BY provider, key_id ORDER BY provider, key_id",
+        {"latest": LATEST},
     )
     return [(row[0], row[1], row[2], row[3]) for row in found]
 
@@ -312,19 +324,6 @@ _OPEN: Final = (
 )
 #: The states whose jobs have an index (``job_state``).
 _INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
-# ``state > ''`` is always so; without it SQLite reads all jobs by another index.
-_COUNT_INDEXED: Final = (
-    "SELECT provider, state, count(*), sum(CASE WHEN ended_at IS NULL AND deadline_at < :now THEN 1 ELSE 0 END) "
-    f"FROM job WHERE {_INDEXED} AND state > '' GROUP BY provider, state"
-)
-# Here, and wherever jobs are counted by what is due for them, each job is looked up by itself: joined, PostgreSQL reads
-# all jobs where one in a hundred is open, and SQLite may always.
-_COUNT_SUBMITTED: Final = """
-    WITH submitted AS MATERIALIZED (
-        SELECT provider, (SELECT deadline_at FROM job WHERE id = job_id AND state = 'submitted') AS deadline_at
-        FROM (SELECT DISTINCT job_id, provider FROM due) AS waiting)
-    SELECT provider, 'submitted', count(*), sum(CASE WHEN deadline_at < :now THEN 1 ELSE 0 END)
-    FROM submitted WHERE deadline_at IS NOT NULL GROUP BY provider"""
 # SQLite's substr gives NULL for a part of an empty blob.
 _EMPTY: Final = "coalesce(substr(body, 1, 0), body)"
 _AFTER: Final = (
@@ -333,9 +332,13 @@ _AFTER: Final = (
 )
 
 
+def _limit(page: Page) -> int:
+    return min(max(page.limit, 1), MOST)
+
+
 def _where(page: Page, columns: dict[str, str], kind: str, *ids: str) -> tuple[str, dict[str, Any]]:
     """The condition of *page*. *ids* hold the same id: PostgreSQL reads less where each of them is bounded."""
-    params: dict[str, Any] = {"limit": min(max(page.limit, 1), MOST)}
+    params: dict[str, Any] = {"limit": _limit(page)}
     terms = []
     for name, stored in columns.items():
         value = getattr(page, name)
@@ -348,7 +351,7 @@ def _where(page: Page, columns: dict[str, str], kind: str, *ids: str) -> tuple[s
     if kind == "job" and not ids and page.state not in {None, "succeeded"}:
         # Said twice, here and below: SQLite uses a partial index only where its condition stands in the statement.
         terms.append(_INDEXED)
-    if kind == "cb" and page.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
+    if kind == "cb" and page.verdict not in {None, Verdict.ACCEPTED}:
         terms.append(rows.UNSETTLED)
     if page.since is not None:
         # An id begins with the milliseconds of its making, so a time is a place in the order of ids.

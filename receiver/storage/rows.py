@@ -43,7 +43,7 @@ CALLBACK: Final = (
     "remote_id, is_first, sender"
 )
 #: Said of whoever is in its index (``callback_unsettled``): SQLite uses it only where that stands in the statement.
-UNSETTLED: Final = "verdict IN ('rejected', 'unreadable')"
+UNSETTLED: Final = "verdict <> 'accepted'"
 #: The callbacks of the job ``:job_id``: its first, and what the index holds of the others.
 CALLBACKS_OF: Final = (
     "(id = (SELECT first_callback FROM job WHERE id = :job_id) OR (job_id = :job_id AND is_first = 0))"

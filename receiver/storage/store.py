@@ -26,6 +26,7 @@ from receiver.storage import (
 )
 from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, Leases, LookClaim
+from receiver.storage.counting import Counting
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.driver import ContendedError, Driver, Transaction
 from receiver.storage.looks import LookSettled
@@ -78,6 +79,7 @@ class Store:
         self.driver = driver
         self._writer = Writer(driver)
         self._reader = Reader(driver)
+        self.counting = Counting(self._reader.read)
         #: What the last callback met that was not recorded, and when, unless another was recorded since.
         self._refused: tuple[Exception, float] | None = None
 
@@ -112,6 +114,7 @@ class Store:
 
     async def close(self) -> None:
         """Commit what waits and give the database back."""
+        await self.counting.close()
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._reader.close)
         await asyncio.to_thread(self.driver.close)
@@ -372,8 +375,8 @@ class Store:
         return await self._reader.call(self.driver.sizes)
 
     async def counts(self, *, now: int) -> dict[str, Any]:
-        """Figures for the metrics."""
-        return await self._reader.read(queries.counts, now)
+        """Figures for the metrics, as they are."""
+        return await self.counting(now=now)
 
     async def sealed_key(self, job_id: str) -> bytes | None:
         """The encrypted key for a job's callbacks."""

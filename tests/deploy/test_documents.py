@@ -68,7 +68,7 @@ async def test_every_metric_exists(tmp_path: Path) -> None:
     store = await Store.open(f"sqlite:///{tmp_path}/receiver.db")
     try:
         counts, sizes = await store.counts(now=0), await store.sizes()
-        exposed = Metrics().exposition(counts, sizes, failed={}, refusing=False, now=0).decode()
+        exposed = Metrics().exposition(counts, sizes, failed={}, refusing=False, counted_at=0, now=0).decode()
     finally:
         await store.close()
     names = set(re.findall(r"(?m)^# HELP (\w+) ", exposed))

@@ -149,7 +149,9 @@ async def test_a_plain_handler_that_hangs_is_told_of(world: World) -> None:
             assert receiver.running.worker is not None
             (one,) = receiver.running.worker.running()
             assert (one.slot, one.many, one.overdue) == ("handler h", 1, 1)
-            exposition = receiver.running.metrics.exposition(None, [], failed={}, refusing=False, now=1)
+            exposition = receiver.running.metrics.exposition(
+                None, [], failed={}, refusing=False, counted_at=0, now=1
+            )
             assert b'receiver_work_overdue{slot="handler h"} 1.0' in exposition
 
 

@@ -70,7 +70,9 @@ async def test_no_statement_reads_a_whole_large_table(desk: Desk, said: list[str
     for state in ("open", "submitted", "running", "failed"):
         await desk.store.jobs(Page(state=state))
         await desk.store.jobs(Page(state=state, provider="acme"))
-    for verdict in ("rejected", "unreadable"):
+    await desk.store.callbacks(Page(provider="acme"))
+    await desk.store.callbacks(Page(provider="acme", verdict="accepted", before=named.id))
+    for verdict in ("rejected", "unreadable", "duplicate"):
         await desk.store.callbacks(Page(verdict=verdict))
         await desk.store.callbacks(Page(verdict=verdict, provider="acme"))
     await desk.store.callbacks(Page(job_id=one.id))
