@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from receiver.core.model import Job
-from receiver.deadlines import LateError
+from receiver.timers import LateError
 
 
 class Guarded:

@@ -11,7 +11,6 @@ import structlog
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
-from receiver.deadlines import Deadlines, LateError
 from receiver.handlers import Away, Dead, Discard, Handler, Retry, idempotency_key
 from receiver.metrics import Metrics
 from receiver.steps.calling import Guarded, in_thread
@@ -19,6 +18,7 @@ from receiver.storage.claims import INTERRUPTED
 from receiver.storage.dispatches import AWAY, DispatchSettled
 from receiver.storage.results import with_result
 from receiver.storage.store import Store
+from receiver.timers import Deadlines, LateError
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,8 @@ import msgspec
 import structlog
 
 from receiver.core.errors import ReceiverError, StoreUnavailableError
-from receiver.deadlines import Deadlines
 from receiver.storage.driver import ContendedError, Driver, Transaction
+from receiver.timers import Deadlines
 
 log = structlog.get_logger(__name__)
 

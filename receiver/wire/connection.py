@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from receiver.deadlines import Deadlines
+from receiver.timers import Deadlines
 from receiver.wire import head
 from receiver.wire.cycle import Cycle, Headers, plain_answer
 from receiver.wire.farewell import Farewell

@@ -7,7 +7,7 @@ Go's clients many never heard a 413. So our side ends first, and what is still s
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from receiver.deadlines import Deadlines
+from receiver.timers import Deadlines
 from receiver.wire.strangers import Strangers
 
 if TYPE_CHECKING:

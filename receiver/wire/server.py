@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import uvicorn
 
-from receiver.deadlines import Deadlines
+from receiver.timers import Deadlines
 from receiver.wire.connection import Connection, Refused
 from receiver.wire.outlet import Turn
 from receiver.wire.strangers import Strangers

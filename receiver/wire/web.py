@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from receiver.core.errors import ReceiverError, RequestError, StoreUnavailableError
-from receiver.deadlines import Deadlines, Span
+from receiver.timers import Deadlines, Span
 
 #: Headers of every answer about a capability URL: nothing keeps it, nothing passes it on.
 PRIVATE: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}

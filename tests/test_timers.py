@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from receiver.deadlines import Deadlines, LateError, Span
+from receiver.timers import Deadlines, LateError, Span
 
 
 async def sleep(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines: what may go on only so long, looked after by one timer for all of it.
+"""Timers: what may go on only so long, looked after by one timer of the event loop for all of it.
 
 A timer for each costs more than a small handler does, and a callback would need three of them.
 """
