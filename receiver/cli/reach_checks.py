@@ -11,7 +11,7 @@ from receiver.catalog import Catalog
 from receiver.cli.finding import FAIL, OK, WARN, Check, failed
 from receiver.clock import read_clock
 from receiver.core.errors import ConfigurationError
-from receiver.core.token import PROBE, answer_to_probe, probe
+from receiver.core.token import PROBE, answer_to_probe, callback_url, probe
 from receiver.outbound.egress import Proxy, egress_of
 from receiver.settings import Settings, is_loopback, provider_setting
 
@@ -64,7 +64,7 @@ async def check_public_url(settings: Settings) -> AsyncIterator[Check]:
     import httpx  # noqa: PLC0415  (the other commands start faster without it)
 
     token = probe(keys[0], now=read_clock())
-    url = f"{settings.public_url.rstrip('/')}/callbacks/{PROBE}/{token}"
+    url = callback_url(settings.public_url, provider=PROBE, token=token)
     # As providers do: from outside, where a company's machines get there only through its proxy.
     near_by = is_loopback(urlsplit(url).hostname or "")
     proxy = None if near_by else settings.egress_proxy or None

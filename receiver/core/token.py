@@ -62,6 +62,11 @@ def mint(job_id: str, *, provider: str, key: MasterKey) -> str:
     return _minter(key, provider)(to_bytes(job_id)).decode()
 
 
+def callback_url(public_url: str, *, provider: str, token: str) -> str:
+    """The address that is minted for one job; *public_url* may end in a slash."""
+    return f"{public_url.rstrip('/')}/callbacks/{provider}/{token}"
+
+
 def check(token: str, *, provider: str, keys: Iterable[MasterKey]) -> tuple[str, MasterKey] | None:
     """Return the job id that a genuine token names and the key it was made with; else ``None``.
 

@@ -23,7 +23,7 @@ from receiver.core.message import Message
 from receiver.core.model import Callback, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.signature import Key, Verified, load_key, verify
-from receiver.core.token import MasterKey, mint
+from receiver.core.token import MasterKey, callback_url, mint
 from receiver.core.walk import Checked, walk
 from receiver.keys import Keys
 from receiver.outbound.keysets import KeySets
@@ -201,7 +201,8 @@ class Proving:
     def _signed_url(self, message: Message, way: Way) -> str:
         name = way.provider.name
         if way.job_id is not None and way.master is not None:
-            url = f"{self._public_url}/callbacks/{name}/{mint(way.job_id, provider=name, key=way.master)}"
+            token = mint(way.job_id, provider=name, key=way.master)
+            url = callback_url(self._public_url, provider=name, token=token)
         else:
             url = f"{self._public_url}/webhooks/{name}"
         return f"{url}?{message.query.decode('latin-1')}" if message.query else url

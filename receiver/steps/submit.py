@@ -18,6 +18,7 @@ from receiver.core.errors import (
 from receiver.core.exchange import FilePart, Refused, Submission, TryLater, Unknown
 from receiver.core.model import Delivery, Due, Failure, Job, Step
 from receiver.core.provider import Provider
+from receiver.core.token import callback_url
 from receiver.core.urgency import ASKED
 from receiver.keys import Keys
 from receiver.metrics import Metrics
@@ -146,9 +147,8 @@ class Submit:
             return None
         if job.delivery is Delivery.NONE:
             return None
-        return (
-            f"{self._public_url}/callbacks/{provider.name}/{self._keys.mint(job.id, provider=provider.name)}"
-        )
+        token = self._keys.mint(job.id, provider=provider.name)
+        return callback_url(self._public_url, provider=provider.name, token=token)
 
     async def _send(
         self,
