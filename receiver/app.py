@@ -14,9 +14,12 @@ from receiver.handlers import Handlers
 from receiver.running import Running
 from receiver.settings import Settings, from_environment
 from receiver.sinks.sinks import Sinks
+from receiver.steps.follow import place_of
 from receiver.steps.order import Order
 from receiver.steps.replay import Replayed
+from receiver.storage.feed import Wanted
 from receiver.storage.store import Store
+from receiver.views.completion import CompletionDocument, completion_document
 
 log = structlog.get_logger(__name__)
 
@@ -188,6 +191,53 @@ class Receiver:
             )
         )
         return submitted.job
+
+    async def run(
+        self,
+        provider: str,
+        request: Mapping[str, Any],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109  (what is given up is the wait)
+        **options: Any,  # noqa: ANN401  (those of submit)
+    ) -> Job:
+        """Submit a job and wait for its end: the job, with its result.
+
+        Args:
+            provider: The provider's name.
+            request: As for ``submit``.
+            timeout: Seconds after which the wait is given up; the job goes on.
+            **options: As for ``submit``.
+
+        Raises:
+            WaitTimeoutError: it has not ended in time; ``error.job`` is the job, for ``wait``.
+            ReceiverError: whatever ``submit`` raises.
+        """
+        job = await self.submit(provider, request, **options)
+        return await self.wait(job.id, timeout=timeout)
+
+    async def wait(self, job_id: str, *, timeout: float | None = None) -> Job:  # noqa: ASYNC109
+        """Wait for the end of a job, whichever process settles it: the job, with its result.
+
+        Raises:
+            NotFoundError: there is no such job.
+            WaitTimeoutError: it has not ended within *timeout* seconds; it goes on.
+        """
+        return await self.running.wait(job_id, timeout=timeout)
+
+    async def completions(
+        self, *, after: str = "0", provider: str | None = None, state: str | None = None
+    ) -> AsyncIterator[CompletionDocument]:
+        """Every completion after the cursor *after*, in one order that never changes, and then those that come.
+
+        Whoever has handled one keeps its ``cursor`` and goes on after it: nothing is missed, and nothing comes twice.
+
+        Raises:
+            RequestError: *after* is no cursor.
+            CursorGoneError: some of what comes after was pruned; ``error.oldest`` still works.
+        """
+        wanted = Wanted(after=place_of(after), provider=provider, state=state)
+        async for one in self.running.follow.follow(wanted):
+            yield completion_document(one)
 
     async def job(self, job_id: str) -> Job:
         """A job as it is now; raises NotFoundError."""

@@ -175,6 +175,8 @@ class Application:
             submit=running.submit,
             cancel=running.cancel,
             replay=running.replay,
+            wait=running.wait,
+            follow=running.follow,
             clock=running.clock,
             notify=running.notify,
         )

@@ -13,6 +13,7 @@ from receiver.core.errors import ConfigurationError
 from receiver.handlers import Audience, Handlers
 from receiver.keys import Keys
 from receiver.metrics import Metrics
+from receiver.news import News
 from receiver.outbound.client import Outbound
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
@@ -20,12 +21,14 @@ from receiver.sinks.sinks import Sinks
 from receiver.steps.cancel import Cancel
 from receiver.steps.dispatch import RunDispatch
 from receiver.steps.fetch import Fetch
+from receiver.steps.follow import Follow
 from receiver.steps.ingest import Ingest
 from receiver.steps.poll import Poll
 from receiver.steps.proving import Proving
 from receiver.steps.refuse import Refuse
 from receiver.steps.replay import Replay
 from receiver.steps.submit import Submit
+from receiver.steps.wait import Wait
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Leases
 from receiver.storage.nodes import Node
@@ -114,6 +117,9 @@ class Running:
                 confirm=None if store.driver.exclusive else self.presence.confirm,
             ),
         )
+        self.news = News()
+        self.wait = Wait(store=store, news=self.news)
+        self.follow = Follow(store=store, news=self.news)
         self._handlers = handlers
         self._sinks = sinks
         self.ingest = Ingest(
@@ -133,6 +139,7 @@ class Running:
 
     def notify(self, *, due: bool = True) -> None:
         """Tell the worker, if there is one here, that there may be work: only dispatches, unless something is *due*."""
+        self.news.tell()
         if self.worker is not None:
             self.worker.notify(due=due)
 
@@ -196,6 +203,7 @@ class Running:
 
     async def stop(self) -> None:
         """Stop doing things and give everything back."""
+        self.news.end()
         submitting = asyncio.ensure_future(self.submit.finish(patience=PATIENCE))
         if self.worker is not None:
             await self.worker.drain(patience=PATIENCE)

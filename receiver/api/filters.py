@@ -30,14 +30,20 @@ def read_page(request: Request, readers: Mapping[str, Reader]) -> Page:
     Raises:
         RequestError: a value is none; ``field`` names the parameter.
     """
+    found = read_query(request, readers)
+    page = Page(**{_FIELDS.get(name, name): value for name, value in found.items()})
+    return replace(page, limit=page.limit + 1)
+
+
+def read_query(request: Request, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """Read the query of *request*, whose parameters are those of *readers*; raises as ``read_page`` does."""
     found: dict[str, Any] = {}
     for name, text in request.query_params.multi_items():
         try:
-            found[_FIELDS.get(name, name)] = readers[name](text)
+            found[name] = readers[name](text)
         except ValueError as error:
             raise RequestError(f"{name}: {error}", code="query_invalid", field=name) from error
-    page = Page(**found)
-    return replace(page, limit=page.limit + 1)
+    return found
 
 
 def cut(found: list[T], page: Page, name: Callable[[T], str]) -> tuple[list[T], str | None]:
@@ -94,6 +100,28 @@ def dispatch_readers() -> dict[str, Reader]:
         "limit": _limit,
         "cursor": _dispatch,
     }
+
+
+def completion_readers(catalog: Catalog, *, longest: float) -> dict[str, Reader]:
+    """The parameters of ``GET /v1/completions``; a request waits for *longest* seconds at most."""
+    return {
+        "after": str,
+        "wait": wait_reader(longest),
+        "provider": provider_reader(catalog),
+        "state": _one_of([state.value for state in JobState if state.ended]),
+        "limit": _limit,
+    }
+
+
+def wait_reader(longest: float) -> Reader:
+    """Reads seconds to wait, up to *longest*."""
+
+    def read(text: str) -> float:
+        if _SECONDS.fullmatch(text) is None or float(text) > longest:
+            raise ValueError(f"it is a number of seconds, at most {longest:g}.")
+        return float(text)
+
+    return read
 
 
 def provider_reader(catalog: Catalog) -> Reader:

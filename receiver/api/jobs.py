@@ -7,7 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from receiver.api.filters import cut, job_readers, read_page
+from receiver.api.filters import cut, job_readers, read_page, read_query, wait_reader
 from receiver.api.resource import Operation, answer, read_document
 from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError
@@ -17,6 +17,7 @@ from receiver.steps.cancel import Cancel
 from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
 from receiver.steps.submit import Submit
+from receiver.steps.wait import LONGEST_REQUEST, Wait
 from receiver.storage.store import Store
 from receiver.views.job import JobDocument, job_document
 from receiver.views.timeline import RecordDocument, record_document
@@ -69,6 +70,7 @@ class Jobs:
         submit: Submit,
         cancel: Cancel,
         replay: Replay,
+        wait: Wait,
         clock: Callable[[], int],
         notify: Callable[[], None],
     ) -> None:
@@ -77,6 +79,7 @@ class Jobs:
         self._submit = submit
         self._cancel = cancel
         self._replay = replay
+        self._wait = wait
         self._clock = clock
         self._notify = notify
         self._readers = job_readers(catalog)
@@ -105,8 +108,9 @@ class Jobs:
             Operation(
                 method="GET",
                 path="/v1/jobs/{id}",
-                summary="One job and its timeline.",
+                summary="One job and its timeline; with wait, in seconds, once it has ended or they are over.",
                 endpoint=self.show,
+                query=("wait",),
                 answers={200: RecordDocument},
                 problems=(404,),
             ),
@@ -165,7 +169,10 @@ class Jobs:
         return answer(JobList(jobs=[job_document(one, listed=True) for one in found], cursor=cursor))
 
     async def show(self, request: Request) -> Response:
-        """Show one job."""
+        """Show one job, at once or when it has ended."""
+        patience = read_query(request, {"wait": wait_reader(LONGEST_REQUEST)}).get("wait")
+        if patience:
+            await self._wait.until_ended(job_id(request), patience=patience)
         return answer(record_document(await self._store.record(job_id(request))))
 
     async def cancel(self, request: Request) -> Response:

@@ -24,6 +24,7 @@ _MEANING: Final = {
     404: "Nothing of this name is stored.",
     408: "The body took too long to arrive.",
     409: "The request contradicts what is recorded.",
+    410: "Some of what was asked for was pruned; oldest is the cursor that still works.",
     413: "The body is too large.",
     422: "The request cannot be carried out as it stands; field names the part to change.",
     503: "The store or a key is not available; try again.",
@@ -33,6 +34,8 @@ _HINTS: Final = {
     "since": "RFC 3339, or seconds since the epoch.",
     "limit": "The most to answer with, at most 200.",
     "cursor": "The cursor of the page before.",
+    "after": "Only what comes after this cursor of the feed: 0 is the beginning, latest the end.",
+    "wait": "Seconds that the answer may wait for news.",
     "X-Receiver-Url": "The address as its sender called it; with a key for each job, its callback URL.",
     "X-Receiver-At": "Verify as of this time: RFC 3339, or seconds since the epoch.",
     "X-Receiver-Authorization": "Bearer and the API token, where Authorization is the message's own.",
@@ -51,6 +54,8 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True, rename={"kind":
     detail: str
     #: The part of the request to change.
     field: str | msgspec.UnsetType = msgspec.UNSET
+    #: The oldest cursor that still works, where the one given does not.
+    oldest: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def describe(operations: Sequence[Operation]) -> dict[str, Any]:

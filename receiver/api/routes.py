@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from receiver.api.callbacks import Callbacks
+from receiver.api.completions import Completions
 from receiver.api.dispatches import Dispatches
 from receiver.api.jobs import Jobs
 from receiver.api.openapi import describe
@@ -18,9 +19,11 @@ from receiver.catalog import Catalog
 from receiver.keys import Keys
 from receiver.settings import Settings
 from receiver.steps.cancel import Cancel
+from receiver.steps.follow import Follow
 from receiver.steps.proving import Proving
 from receiver.steps.replay import Replay
 from receiver.steps.submit import Submit
+from receiver.steps.wait import Wait
 from receiver.storage.store import Store
 from receiver.wire.web import Bodies
 
@@ -43,6 +46,8 @@ class Api:
         submit: Submit,
         cancel: Cancel,
         replay: Replay,
+        wait: Wait,
+        follow: Follow,
         clock: Callable[[], int],
         notify: Callable[[], None],
     ) -> None:
@@ -54,10 +59,12 @@ class Api:
             submit=submit,
             cancel=cancel,
             replay=replay,
+            wait=wait,
             clock=clock,
             notify=notify,
         )
         callbacks = Callbacks(store=store, catalog=catalog, proving=proving, bodies=bodies, replay=replay)
+        completions = Completions(follow=follow, catalog=catalog)
         dispatches = Dispatches(store=store, clock=clock, notify=notify)
         verification = Verification(
             catalog=catalog, keys=keys, proving=proving, settings=settings, bodies=bodies, clock=clock
@@ -66,6 +73,7 @@ class Api:
         self.operations: list[Operation] = [
             *jobs.operations,
             *callbacks.operations,
+            *completions.operations,
             *dispatches.operations,
             *verification.operations,
             Operation(

@@ -19,8 +19,6 @@ from receiver.views.job import job_document
 from receiver.views.timeline import record_document
 
 _STATES: Final = click.Choice(["open", *(state.value for state in JobState)])
-#: How often a wait looks at the record, in seconds.
-_EVERY: Final = 0.25
 #: A look that finds where the result is leads to another that fetches it; more are not a person's business.
 _MOST_LOOKS: Final = 3
 
@@ -121,15 +119,11 @@ async def wait_for(
     job = await running.store.job(job_id)
     if not job.state.ended and not await asyncio.to_thread(session.is_served, running.settings):
         note("Nothing serves this database, so the job stands still: start 'receiver serve'.")
-    try:
-        async with asyncio.timeout(timeout):
-            while not job.state.ended:
-                await asyncio.sleep(_EVERY)
-                job = await running.store.job(job_id)
-    except TimeoutError:
+    job = await running.wait.until_ended(job_id, patience=timeout)
+    if not job.state.ended:
         show_job(job, as_json=as_json)
         note(f"{job_id} has not ended within {timeout:g} s; it is {job.state}.")
-        raise click.exceptions.Exit(TIMED_OUT) from None
+        raise click.exceptions.Exit(TIMED_OUT)
     show_job(job, as_json=as_json)
     if job.state is not JobState.SUCCEEDED:
         raise click.exceptions.Exit(FAILED)

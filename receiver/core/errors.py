@@ -21,6 +21,7 @@ Each class carries a stable ``code`` (part of the contract, explained in ``docs/
 and a sentence that tells its reader what to do next. No message holds a secret, a token, a signature or a body.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -35,6 +36,8 @@ class ReceiverError(Exception):
     code: str = "receiver_error"
     #: The HTTP status under which the error leaves by ``/v1``.
     status: ClassVar[int] = 500
+    #: Further members of the problem details that it leaves as.
+    details: Mapping[str, str] = {}
     #: What it says where it is raised without a word.
     _sentence: ClassVar[str] = "The root: whatever the receiver raises on purpose."
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from receiver.core import urgency
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
-from receiver.core.identity import new_id
+from receiver.core.identity import COMPLETION, new_id
 from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
 from receiver.core.transition import Move, expires_at, late_look
 from receiver.storage import rows
@@ -60,6 +60,7 @@ class Ledger:
         self._looks: dict[str, Due] = {}
         self._dispatches: list[Row] = []
         self._attempts: list[Attempt] = []
+        self._completions: list[Row] = []
 
     def open(self, ids: Iterable[str] = (), *, named: Iterable[tuple[str, str | None]] = ()) -> None:
         """Lock and read jobs, by id and by (provider, remote id); unknown ones are simply absent.
@@ -147,7 +148,10 @@ class Ledger:
         if move.completed:
             self._ended[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
             self._looks.pop(job.id, None)
-            self.dispatch(job, now=now, replay_id=LATE if move.late else FOUND if move.found else "")
+            replay_id = LATE if move.late else FOUND if move.found else ""
+            self.dispatch(job, now=now, replay_id=replay_id)
+            told = new_id(COMPLETION, now), job.id, replay_id, job.provider, job.state.value
+            self._completions.append(told)
             if job.state is JobState.TIMED_OUT and (again := late_look(job, now=now)) is not None:
                 self.look(job, run_at=again)
         elif move.look_now:
@@ -235,6 +239,7 @@ class Ledger:
             conflict=_SOONER,
         )
         tx.insert("dispatch", rows.NEW_DISPATCH, sorted(self._dispatches), conflict="ON CONFLICT DO NOTHING")
+        tx.insert("completion", rows.COMPLETION, sorted(self._completions))
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         if self._looks or self._dispatches:
             tx.announce()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from receiver.core.identity import DEED, JOB
 from receiver.core.model import DAY, Value
-from receiver.storage import rows
+from receiver.storage import feed, rows
 from receiver.storage.arrivals import remote_digest
 from receiver.storage.driver import Row, Transaction
 
@@ -76,6 +76,7 @@ def _prune(tx: Transaction, item: Prune) -> Pruned:
     if not item.dry_run:
         deleted["callback"] += _prune_nameless(tx, before)
         deleted["audit"] += _prune_deeds(tx, before)
+        deleted["completion"] += feed.forget(tx, before=before)
         if after is None and deleted["callback"] == _NAMELESS:
             after = scanned[-1][0] if scanned else item.after
     elif not item.after:

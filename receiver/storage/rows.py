@@ -20,6 +20,8 @@ from receiver.core.model import (
 )
 from receiver.storage.driver import Row, split
 
+#: A completion as it is written; it gets its place in the feed later.
+COMPLETION: Final = "id, job_id, replay_id, provider, state"
 #: What a result changes of its job. SQLite takes its time for each column that a statement sets, and renews every index
 #: on it, whether or not its value is another; so what does not change is not set.
 JOB_OUTCOME: Final = (

@@ -124,6 +124,7 @@ def problem(error: ReceiverError, *, headers: Mapping[str, str] | None = None) -
         "code": error.code,
         "detail": str(error),
     }
+    document |= error.details
     if isinstance(error, RequestError) and error.field is not None:
         document["field"] = error.field
     return Response(

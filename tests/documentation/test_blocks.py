@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from receiver import Receiver
+from receiver.client import Client
 from receiver.simulator import PROVIDERS
 from tests.cli.programs import Program
 from tests.ports import free_port
@@ -154,7 +155,7 @@ def test_a_block_is_what_its_language_says(
         case "python":
             loaded: dict[str, object] = {}
             exec(compile(block.text, str(block), "exec"), loaded)  # noqa: S102  (our own document)
-            assert isinstance(loaded["receiver"], Receiver)
+            assert isinstance(loaded["receiver"], Receiver | Client)
         case "sh":
             assert block.elsewhere in {*ELSEWHERE.values(), "needs an installation"}
             read_by_bash(block.text)

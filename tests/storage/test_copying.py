@@ -10,7 +10,7 @@ import pytest
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND, HandlerSpec
-from receiver.storage import audit, copying, schema, tables
+from receiver.storage import audit, copying, feed, schema, tables
 from receiver.storage.audit import Deed
 from receiver.storage.copying import Copied, Progress
 from receiver.storage.driver import Driver, Transaction
@@ -24,7 +24,21 @@ from tests.storage.making import ACME, DONE, Desk, arrival, callback
 LEASE = MINUTE
 #: Every table that is copied, and has rows in the record below.
 FILLED = {
-    *("attempt", "audit", "callback", "dispatch", "due", "handler", "held", "job", "pruned", "quarantine"),
+    *(
+        "attempt",
+        "audit",
+        "callback",
+        "completion",
+        "dispatch",
+        "due",
+        "feed",
+        "feed_reader",
+        "handler",
+        "held",
+        "job",
+        "pruned",
+        "quarantine",
+    ),
     *("result_chunk", "submission"),
 }
 
@@ -91,6 +105,7 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         tx.insert("pruned", "digest, pruned_at", [(bytes([n, 0]), n) for n in range(9)])
         deed = Deed(id=new_id(DEED, NOW), at=NOW, who="ada", role="operator", action="replay", subject=one.id)
         audit.note(tx, [deed])
+        feed.stand(tx, [("laptop", 3, NOW)])
     await desk.work("save", at=NOW + SECOND, limit=2)
     yield desk
     await store.close()

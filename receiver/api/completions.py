@@ -1,0 +1,96 @@
+"""``/v1/completions``: the feed, as pages that may wait, or as a stream of server-sent events."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from receiver.api.filters import completion_readers, read_query
+from receiver.api.resource import Operation, answer
+from receiver.catalog import Catalog
+from receiver.steps.follow import Follow, place_of
+from receiver.steps.wait import LONGEST_REQUEST
+from receiver.storage.feed import Completion, Wanted
+from receiver.views.completion import CompletionDocument, completion_document
+from receiver.wire.web import PRIVATE
+
+#: Seconds of silence after which a stream says that it is alive, so that no proxy takes it for dead.
+_PING: Final = 15.0
+_STREAM: Final = "text/event-stream"
+#: What a stream says first: when to come back after it was lost, in milliseconds.
+_HELLO: Final = b"retry: 2000\n\n"
+
+
+class CompletionList(msgspec.Struct, frozen=True, kw_only=True):
+    """Completions in the order of the feed; ``cursor`` is where to go on, also where there are none."""
+
+    completions: list[CompletionDocument]
+    cursor: str
+
+
+class Completions:
+    """The operations on the feed."""
+
+    def __init__(self, *, follow: Follow, catalog: Catalog) -> None:
+        self._follow = follow
+        self._readers = completion_readers(catalog, longest=LONGEST_REQUEST)
+
+    @property
+    def operations(self) -> list[Operation]:
+        """What can be asked for."""
+        return [
+            Operation(
+                method="GET",
+                path="/v1/completions",
+                summary="Completions after a cursor, in one order that never changes; wait is in seconds. With "
+                "'Accept: text/event-stream' a stream without end, which goes on after Last-Event-ID.",
+                endpoint=self.list,
+                query=tuple(self._readers),
+                answers={200: CompletionList},
+                problems=(410,),
+            )
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """Read the feed."""
+        asked = read_query(request, self._readers)
+        wanted = Wanted(
+            after=await self._place(request, asked.get("after")),
+            provider=asked.get("provider"),
+            state=asked.get("state"),
+            limit=asked.get("limit", 100),
+        )
+        if _STREAM in request.headers.get("accept", ""):
+            # What is wrong with the cursor is told before the stream begins.
+            await self._follow.page(replace(wanted, limit=1))
+            return StreamingResponse(self._events(wanted), media_type=_STREAM, headers=PRIVATE)
+        found = await self._follow.page(wanted, patience=asked.get("wait", 0.0))
+        return answer(
+            CompletionList(
+                completions=[completion_document(one) for one in found.completions], cursor=str(found.place)
+            )
+        )
+
+    async def _place(self, request: Request, after: str | None) -> int:
+        text = request.headers.get("last-event-id") or after or "0"
+        return await self._follow.last() if text == "latest" else place_of(text)
+
+    async def _events(self, wanted: Wanted) -> AsyncIterator[bytes]:
+        yield _HELLO
+        while not self._follow.ending:
+            found = await self._follow.page(wanted, patience=_PING)
+            for one in found.completions:
+                yield _event(one)
+            if not found.completions:
+                yield b": nothing new\n\n"
+            wanted = replace(wanted, after=found.place)
+
+
+def _event(one: Completion) -> bytes:
+    return b"id: %d\nevent: completion\ndata: %s\n\n" % (
+        one.place,
+        msgspec.json.encode(completion_document(one)),
+    )

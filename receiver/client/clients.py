@@ -1,0 +1,246 @@
+"""The two clients: one for asyncio, one for everybody else. They carry the same conversations."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from receiver.client import calls
+from receiver.client.calls import Answered, Asked, Pause
+from receiver.core.model import Result
+from receiver.views.completion import CompletionDocument
+from receiver.views.job import JobDocument
+
+T = TypeVar("T")
+#: Seconds that one request for the feed waits.
+_LONG_POLL = 30.0
+
+
+def _request(asked: Asked) -> dict[str, Any]:
+    headers = {"content-type": "application/json"} if asked.body is not None else {}
+    return {
+        "method": asked.method,
+        # Below the path of the base address, which may have one.
+        "url": asked.path.removeprefix("/"),
+        "params": asked.query,
+        "content": asked.body,
+        "headers": headers,
+        "timeout": httpx.Timeout(asked.patience, connect=10.0),
+    }
+
+
+def _settings(url: str, token: str) -> dict[str, Any]:
+    return {
+        "base_url": url.rstrip("/") + "/",
+        "headers": {"authorization": f"Bearer {token}"},
+        # What a proxy's environment says is for the caller to decide, not for us to pick up.
+        "trust_env": False,
+    }
+
+
+def _answered(response: httpx.Response) -> Answered:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answered(status=response.status_code, headers=headers, body=response.content)
+
+
+def _unheard(error: httpx.HTTPError) -> Answered:
+    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    return Answered(status=0, unsent=unsent)
+
+
+class Client:
+    """Speaks to a receiver from another process or machine.
+
+    Args:
+        url: Where the receiver is: ``https://hooks.example.com``, with the path it is mounted at, if any.
+        token: The API token (RECEIVER_API_TOKEN there).
+    """
+
+    def __init__(self, url: str, *, token: str) -> None:
+        self._http = httpx.Client(**_settings(url, token))
+
+    def submit(self, provider: str, request: Mapping[str, Any], **options: Any) -> JobDocument:  # noqa: ANN401
+        """Submit a job.
+
+        Args:
+            provider: The provider's name.
+            request: What the provider's API takes, without callback URL and secret.
+            **options: ``operation``, ``idempotency_key`` (made up where it is left out), ``metadata``, ``deadline``.
+
+        Raises:
+            ApiError: the receiver refused it; ``code`` says why.
+            NoAnswerFromReceiverError: the receiver did not answer.
+        """
+        return self._run(calls.submit(provider, request, **options))
+
+    def job(self, job_id: str) -> JobDocument:
+        """One job as it is now; raises as ``submit`` does."""
+        return self._run(calls.job(job_id))
+
+    def wait(self, job_id: str, *, timeout: float | None = None) -> JobDocument:
+        """The job once it has ended; raises StillRunningError after *timeout* seconds, else as ``submit`` does."""
+        return self._run(calls.wait(job_id, timeout=timeout, now=time.monotonic()))
+
+    def run(
+        self,
+        provider: str,
+        request: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> JobDocument:
+        """Submit a job and wait for its end; raises as ``submit`` and ``wait`` do."""
+        return self.wait(self.submit(provider, request, **options).id, timeout=timeout)
+
+    def result(self, job_id: str) -> Result:
+        """The result of a job, byte for byte; raises as ``submit`` does."""
+        return self._run(calls.result(job_id))
+
+    def cancel(self, job_id: str) -> JobDocument:
+        """Ask the provider to cancel; raises as ``submit`` does."""
+        return self._run(calls.cancel(job_id))
+
+    def replay(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> dict[str, Any]:
+        """Make new dispatches for a job, or read a callback again; raises as ``submit`` does."""
+        return self._run(calls.replay(any_id, handler=handler, dry_run=dry_run))
+
+    def completions(
+        self, *, after: str = "0", provider: str | None = None, state: str | None = None, follow: bool = True
+    ) -> Iterator[CompletionDocument]:
+        """Completions after a cursor, and then those that come, unless *follow* is false; raises as ``submit``."""
+        while True:
+            wait = _LONG_POLL if follow else 0.0
+            part = self._run(calls.completions(after, provider=provider, state=state, wait=wait))
+            yield from part.completions
+            if not follow and part.cursor == after:
+                return
+            after = part.cursor
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, talk: Generator[Asked | Pause | None, Any, T]) -> T:
+        told: Any = None
+        while True:
+            try:
+                wish = talk.send(told)
+            except StopIteration as ended:
+                found: T = ended.value
+                return found
+            match wish:
+                case Asked():
+                    try:
+                        told = _answered(self._http.request(**_request(wish)))
+                    except httpx.HTTPError as error:
+                        told = _unheard(error)
+                case Pause(seconds=seconds):
+                    time.sleep(seconds)
+                    told = None
+                case None:
+                    told = time.monotonic()
+
+
+class AsyncClient:
+    """The same as ``Client``, for asyncio.
+
+    Args:
+        url: Where the receiver is.
+        token: The API token.
+    """
+
+    def __init__(self, url: str, *, token: str) -> None:
+        self._http = httpx.AsyncClient(**_settings(url, token))
+
+    async def submit(self, provider: str, request: Mapping[str, Any], **options: Any) -> JobDocument:  # noqa: ANN401
+        """See ``Client.submit``."""
+        return await self._run(calls.submit(provider, request, **options))
+
+    async def job(self, job_id: str) -> JobDocument:
+        """See ``Client.job``."""
+        return await self._run(calls.job(job_id))
+
+    async def wait(self, job_id: str, *, timeout: float | None = None) -> JobDocument:  # noqa: ASYNC109
+        """See ``Client.wait``."""
+        return await self._run(calls.wait(job_id, timeout=timeout, now=time.monotonic()))
+
+    async def run(
+        self,
+        provider: str,
+        request: Mapping[str, Any],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        **options: Any,  # noqa: ANN401
+    ) -> JobDocument:
+        """See ``Client.run``."""
+        return await self.wait((await self.submit(provider, request, **options)).id, timeout=timeout)
+
+    async def result(self, job_id: str) -> Result:
+        """See ``Client.result``."""
+        return await self._run(calls.result(job_id))
+
+    async def cancel(self, job_id: str) -> JobDocument:
+        """See ``Client.cancel``."""
+        return await self._run(calls.cancel(job_id))
+
+    async def replay(
+        self, any_id: str, *, handler: str | None = None, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """See ``Client.replay``."""
+        return await self._run(calls.replay(any_id, handler=handler, dry_run=dry_run))
+
+    async def completions(
+        self, *, after: str = "0", provider: str | None = None, state: str | None = None, follow: bool = True
+    ) -> AsyncIterator[CompletionDocument]:
+        """See ``Client.completions``."""
+        while True:
+            wait = _LONG_POLL if follow else 0.0
+            part = await self._run(calls.completions(after, provider=provider, state=state, wait=wait))
+            for one in part.completions:
+                yield one
+            if not follow and part.cursor == after:
+                return
+            after = part.cursor
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _run(self, talk: Generator[Asked | Pause | None, Any, T]) -> T:
+        told: Any = None
+        while True:
+            try:
+                wish = talk.send(told)
+            except StopIteration as ended:
+                found: T = ended.value
+                return found
+            match wish:
+                case Asked():
+                    try:
+                        told = _answered(await self._http.request(**_request(wish)))
+                    except httpx.HTTPError as error:
+                        told = _unheard(error)
+                case Pause(seconds=seconds):
+                    await asyncio.sleep(seconds)
+                    told = None
+                case None:
+                    told = time.monotonic()

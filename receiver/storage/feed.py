@@ -1,0 +1,170 @@
+"""The feed: completions in one order that never changes, for those who ask instead of being told.
+
+A completion is written in the commit of its job and gets its place later, by whoever reads: places are given in one
+transaction at a time. So a completion whose commit comes late gets a later place, and nobody who has read up to a
+place finds one behind it, on any number of nodes. Who has no reader pays for one short row a completion.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from receiver.core.errors import ReceiverError
+from receiver.core.identity import COMPLETION
+from receiver.core.model import Job, JobState, Value
+from receiver.storage import rows
+from receiver.storage.driver import Row, Transaction
+
+#: So many completions get their place in one transaction.
+_TOGETHER: Final = 1000
+_NAME: Final = "completions"
+_JOB: Final = ", ".join(f"job.{name.strip()}" for name in rows.JOB.split(","))
+_PAGE: Final = f"""
+    SELECT completion.place, completion.replay_id, completion.state, submission.metadata, {_JOB}
+    FROM completion JOIN job ON job.id = completion.job_id
+    LEFT JOIN submission ON submission.job_id = completion.job_id
+    WHERE completion.place > :after {{where}} ORDER BY completion.place LIMIT :limit"""
+
+
+class CursorGoneError(ReceiverError):
+    """The completions after this cursor are not all there any more; go on from the oldest one that still works.
+
+    Args:
+        oldest: The cursor that everything that is left comes after.
+    """
+
+    code = "cursor_gone"
+    status = 410
+
+    def __init__(self, message: str = "", *, oldest: str = "0") -> None:
+        super().__init__(message)
+        self.oldest = oldest
+        self.details = {"oldest": oldest}
+
+
+class Wanted(Value, frozen=True, kw_only=True):
+    """A page of the feed: what comes after *after*, of one provider and in one state where these are given."""
+
+    after: int = 0
+    provider: str | None = None
+    state: str | None = None
+    limit: int = 100
+
+
+class Completion(Value, frozen=True, kw_only=True):
+    """One completion of a job, at its place."""
+
+    place: int
+    job: Job
+    #: Empty, or what made this a second completion of its job.
+    replay_id: str
+    #: How the job had ended with this completion; the job itself says how it stands now.
+    state: JobState
+
+
+class FeedPage(Value, frozen=True, kw_only=True):
+    """Completions, and the place to go on from: all that is wanted up to there is in it."""
+
+    completions: list[Completion]
+    place: int
+
+
+def give_places(tx: Transaction, items: Sequence[int]) -> list[int]:
+    """Give a place to completions that have none; how many got one, for each of *items* (whose values say nothing)."""
+    # Whoever holds this row gives places, and what is committed meanwhile waits for the next to do so.
+    [(last,)] = tx.run("SELECT last FROM feed WHERE name = 'completions' {for_update}")
+    found = tx.run(
+        "SELECT id FROM completion WHERE place IS NULL ORDER BY id LIMIT :limit", {"limit": _TOGETHER}
+    )
+    if found:
+        placed = [(place, row[0]) for place, row in enumerate(found, start=last + 1)]
+        tx.update("completion", "place", placed, key="id")
+        tx.update("feed", "last", [(last + len(found), _NAME)], key="name")
+    return [len(found), *[0] * (len(items) - 1)]
+
+
+def unplaced(tx: Transaction) -> bool:
+    """Whether there are completions without a place."""
+    return bool(tx.run("SELECT 1 FROM completion WHERE place IS NULL LIMIT 1"))
+
+
+def last(tx: Transaction) -> int:
+    """The last place that was given."""
+    [(found,)] = tx.run("SELECT last FROM feed WHERE name = 'completions'")
+    return int(found)
+
+
+def page(tx: Transaction, wanted: Wanted) -> FeedPage:
+    """Read some completions.
+
+    Raises:
+        CursorGoneError: some of what comes after was pruned, or there is no such place.
+    """
+    [(given, pruned)] = tx.run("SELECT last, pruned FROM feed WHERE name = 'completions'")
+    if not pruned <= wanted.after <= given:
+        reason = "is older than what is kept" if wanted.after < pruned else "was never given here"
+        raise CursorGoneError(
+            f"The cursor {wanted.after} {reason}. The oldest that still works is {pruned}.",
+            oldest=str(pruned),
+        )
+    where = "".join(
+        f" AND completion.{name} = :{name}" for name in ("provider", "state") if getattr(wanted, name)
+    )
+    params = {
+        "after": wanted.after,
+        "limit": wanted.limit,
+        "provider": wanted.provider,
+        "state": wanted.state,
+    }
+    used = {name: value for name, value in params.items() if value is not None}
+    found = [
+        Completion(place=row[0], replay_id=row[1], state=JobState(row[2]), job=_job(row[4:], row[3]))
+        for row in tx.run(_PAGE.format(where=where), used)
+    ]
+    # A page that is not full has seen everything up to the last place.
+    seen = found[-1].place if found else given
+    place = seen if len(found) == wanted.limit else max(given, seen)
+    return FeedPage(completions=found, place=place)
+
+
+def _job(row: Row, metadata: bytes | None) -> Job:
+    job = rows.job_of(row)
+    return job if metadata is None else replace(job, metadata=msgspec.json.decode(metadata))
+
+
+def stand(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[None]:
+    """Remember where readers stand: (name, place, now)."""
+    tx.insert(
+        "feed_reader",
+        "name, place, seen_at",
+        sorted(items),
+        conflict="ON CONFLICT (name) DO UPDATE SET place = excluded.place, seen_at = excluded.seen_at",
+    )
+    return [None] * len(items)
+
+
+def stands(tx: Transaction, name: str) -> int | None:
+    """Where the reader of that name stands; ``None`` if there is none."""
+    found = tx.run("SELECT place FROM feed_reader WHERE name = :name", {"name": name})
+    return int(found[0][0]) if found else None
+
+
+def forget(tx: Transaction, *, before: int) -> int:
+    """Drop the completions that came before *before*, in milliseconds; how many."""
+    # Each has a place when it goes, so that a reader can be told that something was there.
+    give_places(tx, [0])
+    found = tx.run(
+        "SELECT id, place FROM completion WHERE id < :before AND place IS NOT NULL ORDER BY id LIMIT :limit",
+        {"before": f"{COMPLETION}_{max(before, 0):012x}", "limit": _TOGETHER},
+    )
+    if found:
+        [(_,)] = tx.run("SELECT pruned FROM feed WHERE name = 'completions' {for_update}")
+        tx.delete("completion", [row[:1] for row in found], key="id")
+        highest = max(row[1] for row in found)
+        tx.run(
+            "UPDATE feed SET pruned = :place WHERE name = 'completions' AND pruned < :place",
+            {"place": highest},
+        )
+    return len(found)

@@ -1,0 +1,28 @@
+"""A completion of the feed, as the API, the command line and the client show it."""
+
+from receiver.core.model import JobState
+from receiver.storage.feed import Completion
+from receiver.views.document import Document
+from receiver.views.job import JobDocument, job_document
+
+
+class CompletionDocument(Document, frozen=True, kw_only=True):
+    """One completion of a job."""
+
+    #: Whoever has this one goes on after it.
+    cursor: str
+    #: How the job had ended with this completion; the job says how it stands now.
+    state: JobState
+    #: late or found where this is the second completion of its job; else null.
+    replay_id: str | None
+    job: JobDocument
+
+
+def completion_document(one: Completion) -> CompletionDocument:
+    """Describe a completion."""
+    return CompletionDocument(
+        cursor=str(one.place),
+        state=one.state,
+        replay_id=one.replay_id or None,
+        job=job_document(one.job),
+    )
