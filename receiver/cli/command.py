@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from receiver.cli import streams
 from receiver.core.errors import (
     ConfigurationError,
     ConflictError,
@@ -50,6 +51,19 @@ class LazyGroup(click.Group):
     def __init__(self, *, lazy: Mapping[str, tuple[str, str]], **settings: Any) -> None:  # noqa: ANN401  (what click.Group takes)
         super().__init__(**settings)
         self._lazy = lazy
+
+    def main(self, *given: Any, **settings: Any) -> Any:  # noqa: ANN401  (click's signature)
+        """Run the command line; what could not be printed is a failure, said on standard error."""
+        nowhere = streams.open_closed()
+        try:
+            return super().main(*given, **settings)
+        except SystemExit as leaving:
+            raise SystemExit(streams.settled(leaving.code, nowhere)) from None
+        except OSError as error:
+            if not streams.is_broken(error):
+                raise
+            streams.say_lost(error)
+            raise SystemExit(FAILED) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """The names, in the order of the table."""

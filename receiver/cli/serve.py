@@ -19,6 +19,7 @@ import uvicorn
 from receiver import logs
 from receiver.app import Receiver
 from receiver.asgi import Application
+from receiver.cli import streams
 from receiver.cli.command import Command
 from receiver.cli.session import load_receiver
 from receiver.cli.spelling import unknown_settings
@@ -175,6 +176,7 @@ def _leave_in_time() -> None:
 
 def _configured() -> Receiver:
     settings = from_environment()
+    streams.outlive()
     logs.configure(settings.log_level)
     for one in unknown_settings(settings.environ):
         log.warning("setting_unknown", name=one.name, nearest=one.nearest)

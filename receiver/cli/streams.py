@@ -1,0 +1,152 @@
+"""Standard streams that are closed, broken or full: said in words, and no reason to fail for what only serves.
+
+Python has no ``sys.stdout`` where a process is started without one, the next file that is opened then is number 1, and
+what stands in a buffer at the end and cannot be written makes exit code 120 of any other.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from typing import Any, Final, TextIO
+
+from receiver.core.errors import ReceiverError
+
+#: What is wrong with a stream rather than with what is written to it.
+_BROKEN: Final = frozenset({errno.EPIPE, errno.EBADF, errno.ENOSPC, errno.EIO, errno.EDQUOT})
+_OUT: Final = 1
+_FAILED: Final = 1
+
+
+class OutputLostError(ReceiverError):
+    """Standard output takes nothing: it is closed, full or broken."""
+
+    code = "output_lost"
+
+
+class Nowhere(io.RawIOBase):
+    """Takes the place of a stream that was closed from the start, and notes whether anything was said."""
+
+    lost = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  (any buffer)
+        """Lose it."""
+        size = len(data)
+        self.lost += size
+        return size
+
+
+class _Tolerant(io.RawIOBase):
+    """Writes to a file as long as that takes anything, and from then on nowhere: for processes that stay."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._takes = True
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """Which file."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Whether a person reads along."""
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  (any buffer)
+        """Write, or lose it: a handler that prints does not fail because nobody reads any more."""
+        if self._takes:
+            try:
+                return os.write(self._descriptor, data)
+            except OSError:
+                self._takes = False
+        return len(data)
+
+
+def open_closed() -> Nowhere | None:
+    """Give a process that was started without them its standard streams; what stands for its output, if that is one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free. A database must not get it: what is printed would be written into it.
+            os.open(os.devnull, os.O_RDWR)
+    given: tuple[Any, ...] = (sys.stdin, sys.stdout, sys.stderr)
+    nowhere = Nowhere() if given[1] is None else None
+    if nowhere is not None:
+        sys.stdout = _text(nowhere)
+    if given[2] is None:
+        sys.stderr = _text(Nowhere())
+    if given[0] is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123  (as long as the process lives)
+    return nowhere
+
+
+def outlive() -> None:
+    """Have this process, which stays, go on when nobody reads what it prints any more."""
+    sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
+
+
+def settled(code: Any, nowhere: Nowhere | None) -> Any:  # noqa: ANN401  (what SystemExit carries)
+    """The exit code with which a command leaves that wanted to leave with *code*; says what was not printed."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Whoever took as much as it wanted is not told about it.
+        if code or error.errno == errno.EPIPE:
+            _let_go()
+            return code
+        say_lost(error)
+        return _FAILED
+    if code or nowhere is None or nowhere.lost == 0:
+        return code
+    say_lost(OSError(errno.EBADF, "it is closed"))
+    return _FAILED
+
+
+def say_lost(error: OSError) -> None:
+    """Say on standard error that standard output takes nothing, and why."""
+    _let_go()
+    with contextlib.suppress(OSError):
+        lost = OutputLostError(f"Standard output takes nothing: {error.strerror}")
+        sys.stderr.write(f"error: {lost} ({lost.code})\n")
+        sys.stderr.flush()
+
+
+def is_broken(error: OSError) -> bool:
+    """Whether *error* is that of a stream which takes nothing any more, rather than one of a file or a connection."""
+    return error.errno in _BROKEN and error.filename is None
+
+
+def _let_go() -> None:
+    """Have what is left in the buffer go nowhere, or the end of the process would try it again."""
+    with contextlib.suppress(OSError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, _OUT)
+        os.close(nothing)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+
+
+def _outliving(stream: TextIO) -> TextIO:
+    if stream not in {sys.__stdout__, sys.__stderr__}:
+        # It was closed from the start, or somebody else has taken it over.
+        return _text(Nowhere()) if isinstance(getattr(stream, "buffer", None), io.BufferedWriter) else stream
+    return _text(_Tolerant(stream.fileno()), like=stream)
+
+
+def _text(raw: io.RawIOBase, *, like: TextIO | None = None) -> TextIO:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding="utf-8" if like is None else like.encoding,
+        errors="backslashreplace" if like is None else like.errors,
+        line_buffering=like is not None and bool(like.line_buffering),
+    )
