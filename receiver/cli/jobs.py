@@ -15,12 +15,14 @@ from receiver.core.model import Job, JobState
 from receiver.running import Running
 from receiver.storage.claims import LookClaim
 from receiver.storage.queries import Page
+from receiver.storage.records import Link
 from receiver.views.job import job_document
 from receiver.views.timeline import record_document
 
 _STATES: Final = click.Choice(["open", *(state.value for state in JobState)])
 #: A look that finds where the result is leads to another that fetches it; more are not a person's business.
 _MOST_LOOKS: Final = 3
+_LONGEST_NAME: Final = 256
 
 
 @click.group(cls=Group)
@@ -174,6 +176,30 @@ async def resubmit(*, id_: str, as_json: bool) -> None:
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
         show_job(await running.store.resubmit(job_id, now=running.clock()), as_json=as_json)
+
+
+@jobs.command()
+@click.argument("id_", metavar="ID")
+@click.argument("remote_id", metavar="REMOTE_ID")
+@options.as_json
+async def link(*, id_: str, remote_id: str, as_json: bool) -> None:
+    """Say what a job is called at its provider, where the answer to its submission was lost.
+
+    The serving process asks about it at once. What came under that name already is the job's from then on; its
+    handlers are not called a second time for it.
+    """
+    async with session.opened() as running:
+        job = await running.store.job(await session.job_id(running, id_))
+        shown = await running.store.link(
+            Link(job_id=job.id, provider=job.provider, remote_id=_name(remote_id), now=running.clock())
+        )
+        show_job(shown, as_json=as_json)
+
+
+def _name(remote_id: str) -> str:
+    if not remote_id or len(remote_id) > _LONGEST_NAME or not remote_id.isprintable():
+        raise click.BadParameter(f"1 to {_LONGEST_NAME} printable characters.", param_hint="REMOTE_ID")
+    return remote_id
 
 
 @jobs.command()

@@ -6,9 +6,12 @@ from typing import Final
 from receiver.cli import output, session
 from receiver.cli.finding import OK, WARN, Check, failed
 from receiver.core.errors import ConfigurationError
+from receiver.core.model import DAY
 from receiver.running import Running
 from receiver.storage import serving
 
+#: Jobs of so many milliseconds are looked through for such as have no name at their provider.
+_LATELY: Final = 7 * DAY
 _ENDED: Final = {"succeeded", "failed", "canceled", "expired", "timed_out"}
 
 
@@ -41,6 +44,8 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
         text=f"{late} open jobs are past their deadline" if late else "none",
         next="'receiver serve' ends them; if it runs, read its log." if late else "",
     )
+    async for check in _check_orphans(running):
+        yield check
     for provider, key, count, last in await running.store.keys_used():
         yield Check(
             name=f"key {provider}",
@@ -54,6 +59,23 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
             text=f"{count} rejected: {code}",
             next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {provider}",
         )
+
+
+async def _check_orphans(running: Running) -> AsyncIterator[Check]:
+    """Jobs whose submission nobody answered, beside those that callbacks made in their time."""
+    found = await running.store.orphans(since=running.clock() - _LATELY)
+    if not found:
+        yield Check(name="jobs without a name", status=OK, text="none")
+    for one in found:
+        job = one.job
+        text = f"the provider's id of {job.id} ({job.provider}, {output.moment(job.created_at)}) is not known"
+        if not one.adopted:
+            following = f"Look for it at {job.provider}; then: receiver jobs link {job.id} REMOTE_ID"
+        else:
+            names = ", ".join(f"{each.remote_id} ({each.id}, {each.state})" for each in one.adopted)
+            text += f"; nobody here submitted {names}"
+            following = f"If one of these is it: receiver jobs link {job.id} {one.adopted[0].remote_id}"
+        yield Check(name="jobs without a name", status=WARN, text=text, next=following)
 
 
 async def _check_serving(running: Running) -> Check:

@@ -76,6 +76,14 @@ class Examined(Value, frozen=True, kw_only=True):
                 return reading.remote_id
         return None
 
+    @property
+    def mark(self) -> str | None:
+        """Our own id of the job, if the provider repeats it."""
+        for reading in self.readings.values():
+            if isinstance(reading, Observation) and reading.mark is not None:
+                return reading.mark
+        return None
+
 
 class Admission(Value, frozen=True, kw_only=True):
     """What becomes of a callback and of its job."""

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, Final, Literal
@@ -18,6 +19,9 @@ from receiver.core.provider import Provider
 
 _FIELD: Final = re.compile(r"\{request:([^{}]+)\}")
 _LONGEST_FIELD: Final = 512
+#: OpenAI takes sixteen pairs of metadata (openai 3.52.0, types/shared_params/metadata.py, read 2026-11-29): a
+#: submission is not spoiled for the sake of a mark.
+_MOST_BESIDE: Final = 16
 
 
 class Assembled(Value, frozen=True, kw_only=True):
@@ -69,6 +73,7 @@ def assemble(
             headers[terms.idempotency.name] = job.id
         else:
             put(holder, f"body.{terms.idempotency.name}", job.id)
+    _mark(terms, holder, job)
     callback = provider.callback
     if callback_url is not None and callback is not None and callback.where != "registered":
         if callback.where == "query":
@@ -79,6 +84,18 @@ def assemble(
         fields = {name: _texts(value) for name, value in query.items() if value is not None}
         url += ("&" if "?" in url else "?") + urlencode(fields, doseq=True)
     return Assembled(content=content, url=url, headers=headers, body=holder["body"])
+
+
+def _mark(terms: Submit, holder: dict[str, Any], job: Job) -> None:
+    """Have the provider keep our id beside the caller's own words, where there is room for it."""
+    if terms.mark is None:
+        return
+    path = f"body.{terms.mark}"
+    beside = at_path(holder, path.rpartition(".")[0])
+    full = isinstance(beside, Mapping) and len(beside) >= _MOST_BESIDE and terms.mark.count(".") > 0
+    if at_path(holder, path) is None and not full:
+        with suppress(RequestError):  # something else stands there, and it is the caller's
+            put(holder, path, job.id)
 
 
 def with_addresses(terms: Submit, seen: Observation, request: Mapping[str, Any]) -> Observation:

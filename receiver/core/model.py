@@ -227,6 +227,8 @@ class Observation(Value, frozen=True, kw_only=True, tag=True):
     #: Where the result can be fetched, as named by this source.
     result_url: str | None = None
     error: Failure | None = None
+    #: Our job's id, as the provider repeats it.
+    mark: str | None = None
 
 
 class Callback(Value, frozen=True, kw_only=True):

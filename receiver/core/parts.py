@@ -117,6 +117,8 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cancel_url: str | None = None
     #: Paths of the provider's reason for a failure.
     error: tuple[str, ...] = ()
+    #: Paths of what the provider repeats of ``submit.mark``.
+    mark: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         refuse_own_states(self.states.values())
@@ -185,6 +187,9 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     set_polled: dict[str, Any] = {}
     idempotency: Idempotency | None = None
     answer: str = "answer"
+    #: Where our job's id goes in the body, in a place that the provider keeps for its callers: what it repeats of it
+    #: tells whose job an event at an account-wide address is about.
+    mark: str | None = None
     #: Addresses to ask and to cancel at, for answers that name none, from ``{request:NAME}`` and ``{id}``.
     response_url: str | None = None
     cancel_url: str | None = None

@@ -14,6 +14,7 @@ import msgspec
 
 from receiver.core.document import Document
 from receiver.core.errors import UnreadableError
+from receiver.core.identity import JOB, is_id
 from receiver.core.jsontext import parse_json
 from receiver.core.message import Message
 from receiver.core.model import Failure, JobState, Observation, ResultAt
@@ -61,6 +62,7 @@ def read(
         result_url=result_url,
         result=None if result_url else found.result(state),
         error=found.failure() if state in _UNSUCCESSFUL else None,
+        mark=found.mark() if shape.mark else None,
     )
 
 
@@ -125,6 +127,11 @@ class _Reading:
         if text is None:
             raise UnreadableError("The job id is neither text nor a number.", code="id_unreadable")
         return _clean(text, _LONGEST_ID, "id")
+
+    def mark(self) -> str | None:
+        """Our own id of the job; what else may stand there is somebody else's."""
+        value = self._first(self._shape.mark)
+        return value if isinstance(value, str) and is_id(value, JOB) else None
 
     def url(self, path: str) -> str | None:
         if "{" in path:

@@ -8,7 +8,9 @@ from receiver.core import transition
 from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, admit
 from receiver.core.cadence import planned
 from receiver.core.identity import JOB, new_id
-from receiver.core.model import Job, JobState, Source
+from receiver.core.model import Delivery, Job, JobState, Observation, Source
+from receiver.core.transition import settled
+from receiver.core.uniting import same_work, unite
 from receiver.storage.driver import Transaction
 from receiver.storage.dues import request_cancel
 from receiver.storage.ledger import Ledger
@@ -32,13 +34,19 @@ def decide(
 
     *look_ms* is how long to wait before asking about a job whose name it tells, if there is somebody to ask.
     """
+    before = job
+    if examined.signed or job.delivery is Delivery.RESULT:
+        said = examined.reading(job.delivery)
+        job = one_of_its_name(
+            tx, ledger, job, said.remote_id if isinstance(said, Observation) else None, now=now
+        )
     admission = admit(job, examined, callback_id=callback_id, now=now)
     move = admission.move
     if move is not None and (move.changed or move.look_now):
         ledger.carry_out(move, now=now, candidate_id=admission.candidate_id)
         if admission.content is not None:
             write_chunks(tx, job.id, part=0, content=admission.content)
-        learned(tx, ledger, job, look_ms=look_ms, now=now)
+    learned(tx, ledger, before, look_ms=look_ms, now=now)
     if admission.fetch_refused and job.callbacks < MOST_KEPT:
         ledger.note(
             job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id
@@ -53,7 +61,8 @@ def learned(tx: Transaction, ledger: Ledger, before: Job, *, look_ms: int | None
     unless it is sooner, the wish to cancel it is sent, and the callbacks that were held for it are its own. Returns the
     job as it is then.
     """
-    job = ledger.jobs[before.id]
+    job = ledger.get(before.id)
+    assert job is not None  # noqa: S101  (whoever told of it has it)
     named = before.remote_id is None and job.remote_id is not None
     if not named and (before.response_url, before.cancel_url) == (job.response_url, job.cancel_url):
         return job
@@ -71,6 +80,29 @@ def learned(tx: Transaction, ledger: Ledger, before: Job, *, look_ms: int | None
         if job.cancel_requested_at is not None and (named or before.cancel_url != job.cancel_url):
             request_cancel(tx, job, now=now)
     return job
+
+
+def one_of_its_name(tx: Transaction, ledger: Ledger, job: Job, remote_id: str | None, *, now: int) -> Job:
+    """*job*, which is about to be known as *remote_id*, or what it is together with the job that is known so.
+
+    Before anything is made of what was said about it: its end may have been told under the other's id.
+    """
+    if job.remote_id is not None or remote_id is None:
+        return job
+    other = ledger.named(job.provider, remote_id)
+    if other is None or other.id == job.id or not same_work(job, other):
+        return job
+    united = unite(job, other)
+    ledger.unite(united)
+    ledger.note(
+        united.job.id, step="submit", outcome="united", code="same_work", now=now, absorbed=united.absorbed.id
+    )
+    if not united.inherits and united.job.succeeded_at is not None and not settled(united.job):
+        # Its result waits, perhaps at an address that a callback named.
+        where = {"id": united.absorbed.id}
+        found = tx.run("SELECT result_url FROM due WHERE job_id = :id AND step = 'look'", where)
+        ledger.look(united.job, run_at=now, result_url=found[0][0] if found else None)
+    return united.job
 
 
 def _first_look(job: Job, look_ms: int | None, *, now: int) -> int:

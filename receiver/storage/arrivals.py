@@ -1,7 +1,7 @@
 """Callbacks into the record: one transaction holds the callback, the job's new state and its dispatches."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -78,16 +78,18 @@ def ingest(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
     """Record callbacks; each gets a receipt, in the same order."""
     ledger = Ledger(tx)
     ledger.open(
-        (one.callback.job_id for one in arrivals if one.callback.job_id is not None),
+        filter(None, (_about(one) for one in arrivals)),
         named=(
             (one.callback.provider, one.examined.remote_id)
             for one in arrivals
             if one.callback.job_id is None and one.examined is not None
         ),
     )
+    ledger.open(named=_news(ledger, arrivals))
     kept: list[Callback] = []
     receipts = [_take(tx, ledger, one, kept) for one in arrivals]
     ledger.flush()
+    kept = [_led(ledger, one) for one in kept]
     written = [rows.callback_params(one) for one in kept]
     tx.insert("callback", rows.CALLBACK, written)
     _bound_quarantine(tx, kept, written, arrivals[0].quota)
@@ -140,10 +142,35 @@ def was_pruned(tx: Transaction, provider: str, remote_id: str) -> bool:
     )
 
 
+def _about(arrival: Arrival) -> str | None:
+    """The job that an arrival is about, by its token, or by the mark that its provider repeats."""
+    if arrival.callback.job_id is not None or arrival.examined is None:
+        return arrival.callback.job_id
+    return arrival.examined.mark
+
+
+def _news(ledger: Ledger, arrivals: Sequence[Arrival]) -> Iterator[tuple[str, str | None]]:
+    """The names that arrivals tell of jobs which had none: another job of ours may bear them."""
+    for one in arrivals:
+        if one.callback.job_id is None or one.examined is None:
+            continue
+        job = ledger.get(one.callback.job_id)
+        if job is not None and job.remote_id is None:
+            yield one.callback.provider, one.examined.remote_id
+
+
+def _led(ledger: Ledger, callback: Callback) -> Callback:
+    """A callback as that of the job which its own has become, if it has."""
+    job = None if callback.job_id is None else ledger.get(callback.job_id)
+    if job is None or job.id == callback.job_id:
+        return callback
+    return replace(callback, job_id=job.id, is_first=callback.is_first and job.first_callback == callback.id)
+
+
 def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback]) -> Receipt:
     callback, examined = arrival.callback, arrival.examined
     now = callback.received_at
-    job = ledger.jobs.get(callback.job_id) if callback.job_id is not None else None
+    job = ledger.get(callback.job_id) if callback.job_id is not None else None
     if job is not None:
         if job.ended_at is not None and now > job.ended_at + TOKEN_LIFE:
             return Receipt(verdict=None)
@@ -157,10 +184,11 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
         if isinstance(job_or_receipt, Receipt):
             return job_or_receipt
         job = job_or_receipt
-    is_first = job.callbacks == 0
     admission = decide(
         tx, ledger, job, examined, callback_id=callback.id, look_ms=arrival.terms.look_ms, now=now
     )
+    job = ledger.get(job.id) or job
+    is_first = job.callbacks == 0
     ledger.count(job.id, first=callback.id if is_first else None)
     job = ledger.jobs[job.id]
     if (
@@ -226,6 +254,9 @@ def _find(
         code = reading.code if isinstance(reading, Unreadable) else "job_unnamed"
         kept.append(_proved(callback, examined, verdict=Verdict.UNREADABLE, code=code))
         return Receipt(verdict=Verdict.UNREADABLE, code=code)
+    marked = None if examined.mark is None else ledger.get(examined.mark)
+    if marked is not None and marked.provider == callback.provider and marked.remote_id in {None, remote_id}:
+        return marked
     known = ledger.named(callback.provider, remote_id)
     if known is not None:
         return known

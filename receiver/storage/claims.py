@@ -15,6 +15,7 @@ from receiver.core.urgency import ASKED, BY_DELETION, LANES, NEAR_DELETION, in_t
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.nodes import Node, alive
+from receiver.storage.united import led
 
 # Each of these reads by its index no more than its limit, however much is due.
 _LANE: Final = (
@@ -189,7 +190,7 @@ def heartbeat(tx: Transaction, items: Sequence[Beat]) -> list[None]:
     It never waits: a row that is locked is being settled, or extended at the next beat.
     """
     for item in items:
-        _extend(tx, item.leases, run_at=item.until)
+        _extend(tx, _led(tx, item.leases), run_at=item.until)
         alive(tx, item.node, now=item.now)
     return [None] * len(items)
 
@@ -223,7 +224,8 @@ def release(tx: Transaction, items: Sequence[tuple[Leases, int, int]]) -> list[N
     A submission keeps its owner, so that it is still known that somebody may have sent it. A handler that was
     interrupted is not to blame: nothing is counted, and it is called again at once by whoever is there.
     """
-    for leases, lease_ms, now in items:
+    for held, lease_ms, now in items:
+        leases = _led(tx, held)
         dues, dispatches = _extend(tx, leases, run_at=now)
         free = [(None, job_id, step) for job_id, step in dues if step != Step.SUBMIT]
         tx.update("due", "owner", free, key=rows.DUE_KEY)
@@ -291,6 +293,20 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
             params,
         )
     return [None] * len(items)
+
+
+def _led(tx: Transaction, leases: Leases) -> Leases:
+    """The leases with the names that their dispatches have now: their jobs may have become others meanwhile."""
+    into = led(tx, {one.job_id for one in leases.dispatches})
+    if not into:
+        return leases
+    named = [
+        replace(one, job_id=into[one.job_id][0], replay_id=one.replay_id or into[one.job_id][1])
+        if one.job_id in into
+        else one
+        for one in leases.dispatches
+    ]
+    return replace(leases, dispatches=tuple(named))
 
 
 def _extend(tx: Transaction, leases: Leases, *, run_at: int) -> tuple[list[Row], list[Row]]:

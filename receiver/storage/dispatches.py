@@ -13,6 +13,7 @@ from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import with_result
+from receiver.storage.united import led
 
 _WANTED: Final = (
     "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions"
@@ -141,6 +142,7 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     if not items:
         return []
     stored = _locked(tx, [item.dispatch.job_id for item in items])
+    moved = _moved(tx, [item.dispatch for item in items], stored)
     logged: list[Row] = []
     finished: list[Row] = []
     again: list[Row] = []
@@ -148,6 +150,9 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     for item in items:
         dispatch, attempt = item.dispatch, item.log
         key = (dispatch.job_id, dispatch.handler, dispatch.replay_id)
+        if key in moved:
+            key = moved[key]
+            attempt = replace(attempt, job_id=key[0], replay_id=key[2])
         # Settled once, it is nobody's: whoever settles it again in the same transaction comes too late.
         ours = stored.get(key) == (dispatch.owner, dispatch.attempt)
         answers.append(ours)
@@ -174,6 +179,22 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     )
     tx.insert("attempt", rows.ATTEMPT, logged)
     return answers
+
+
+def _moved(
+    tx: Transaction, settled: Sequence[Dispatch], stored: dict[tuple[Any, ...], tuple[Any, ...]]
+) -> dict[tuple[str, str, str], tuple[str, str, str]]:
+    """The keys of dispatches whose job became another one while they ran, with those that they have now."""
+    keys = {(one.job_id, one.handler, one.replay_id) for one in settled} - stored.keys()
+    into = led(tx, {key[0] for key in keys})
+    if not into:
+        return {}
+    stored |= _locked(tx, [job_id for job_id, _ in into.values()])
+    return {
+        (job_id, handler, replay_id): (into[job_id][0], handler, replay_id or into[job_id][1])
+        for job_id, handler, replay_id in keys
+        if job_id in into
+    }
 
 
 def _locked(tx: Transaction, ids: Sequence[str]) -> dict[tuple[Any, ...], tuple[Any, ...]]:

@@ -16,13 +16,12 @@ from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import COMPLETION, new_id
 from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
 from receiver.core.transition import Move, expires_at, late_look
+from receiver.core.uniting import United
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.nodes import specs
+from receiver.storage.united import LATE, absorb, led
 
-#: The replay id of the one late completion that may follow ``timed_out``: it keeps its dispatches apart from
-#: those that the time-out already made.
-LATE: Final = "late"
 #: That of a result which was found although its job had been taken for *expired*.
 FOUND: Final = "found"
 
@@ -58,6 +57,9 @@ class Ledger:
         #: The jobs that have ended, each with the part of its result that is kept.
         self._ended: dict[str, int] = {}
         self._looks: dict[str, Due] = {}
+        #: The jobs that are another by now, each with that one's id; and those that became so in this transaction.
+        self._led: dict[str, str] = {}
+        self._united: list[United] = []
         self._dispatches: list[Row] = []
         self._attempts: list[Attempt] = []
         self._completions: list[Row] = []
@@ -70,7 +72,19 @@ class Ledger:
         """
         called = sorted({(provider, remote_id) for provider, remote_id in named if remote_id is not None})
         self._tx.guard([f"{provider}\0{remote_id}" for provider, remote_id in called])
-        self._load({*ids, *self._find(called)})
+        wanted = {*ids, *self._find(called)}
+        self._load(wanted)
+        if missing := wanted - self.jobs.keys():
+            self._led |= {one: into for one, (into, _) in led(self._tx, missing).items()}
+            self._load(self._led[one] for one in missing & self._led.keys())
+
+    def get(self, job_id: str) -> Job | None:
+        """The job at hand of that id, or the one that it has become."""
+        return self.jobs.get(self.led(job_id))
+
+    def led(self, job_id: str) -> str:
+        """The id under which a job at hand is known now."""
+        return self._led.get(job_id, job_id)
 
     def named(self, provider: str, remote_id: str) -> Job | None:
         """The job that the provider calls *remote_id*: the newest open one, where it uses an id again.
@@ -83,7 +97,7 @@ class Ledger:
         # Among them are jobs of this very transaction, which are not in the table yet.
         known = [self.jobs[one] for one in self._called[name]]
         return max(
-            (job for job in known if job.remote_id == remote_id),
+            (job for job in known if job.remote_id == remote_id and job.id not in self._led),
             key=lambda job: (not job.state.ended, job.id),
             default=None,
         )
@@ -131,6 +145,17 @@ class Ledger:
             self._keep(job)
         self.jobs[job.id] = job
         self._changed.add(job.id)
+
+    def unite(self, united: United) -> None:
+        """Have two jobs be one from now on; what belonged to the younger is moved when everything else is written."""
+        job, absorbed = united.job, united.absorbed
+        self.put(job)
+        self._led[absorbed.id] = job.id
+        self._united.append(united)
+        self._looks.pop(absorbed.id, None)
+        if united.inherits:
+            self._looks.pop(job.id, None)
+            self._ended[job.id] = -1
 
     def count(self, job_id: str, *, first: str | None = None) -> None:
         """Count one more callback of a job; *first* is its id if it is the first, which the job then names."""
@@ -241,6 +266,8 @@ class Ledger:
         tx.insert("dispatch", rows.NEW_DISPATCH, sorted(self._dispatches), conflict="ON CONFLICT DO NOTHING")
         tx.insert("completion", rows.COMPLETION, sorted(self._completions))
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
+        for united in self._united:
+            absorb(tx, united)
         if self._looks or self._dispatches:
             tx.announce()
 

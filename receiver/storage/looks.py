@@ -10,8 +10,9 @@ from receiver.core.exchange import Gone, Seen
 from receiver.core.looking import Finding, Interrupted, Nowhere, Unanswered, conclude, fails
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
 from receiver.core.transition import Move
+from receiver.core.uniting import ADOPTED, same_work
 from receiver.storage import dues
-from receiver.storage.admitting import learned
+from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import drop_look, unfolded, write_chunks
@@ -43,11 +44,11 @@ def settle_looks(tx: Transaction, items: Sequence[LookSettled]) -> list[Move | N
     ledger = Ledger(tx)
     # A wake-up may name another job's id, also while we asked, so whoever has that name is looked up as well.
     ledger.open(
-        (item.due.job_id for item in items),
+        (one for item in items for one in (item.due.job_id, _mark(item)) if one is not None),
         named=(
-            (item.due.provider, item.finding.seen.remote_id)
+            (item.due.provider, item.remote_id or item.finding.seen.remote_id)
             for item in items
-            if item.remote_id is None and isinstance(item.finding, Seen)
+            if isinstance(item.finding, Seen) and (item.remote_id is None or _mark(item) is not None)
         ),
     )
     answers = [_settle(tx, ledger, item) for item in items]
@@ -56,10 +57,13 @@ def settle_looks(tx: Transaction, items: Sequence[LookSettled]) -> list[Move | N
 
 
 def _settle(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | None:
-    job, now = ledger.jobs[item.due.job_id], item.now
-    due = dues.fenced(tx, item.due)
-    if due is None:
+    job = ledger.jobs.get(item.due.job_id)
+    due = None if job is None or ledger.get(job.id) is not job else dues.fenced(tx, item.due)
+    if job is None or due is None:
         _superseded(tx, ledger, item)
+        return None
+    if _is_another(tx, ledger, job, item):
+        drop_look(tx, job.id, attempt=item.due.attempt)
         return None
     if (
         isinstance(item.finding, Seen)
@@ -71,7 +75,14 @@ def _settle(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | None:
         log = replace(item.log, outcome="failed", code=code)
         item = replace(item, finding=Unanswered(code=code), log=log)
         due = replace(due, candidate_id=None)
-    finding = item.finding
+    return _conclude(tx, ledger, job, due, item)
+
+
+def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: LookSettled) -> Move | None:
+    """Carry out what the look does to its job, and plan the next one."""
+    finding, now = item.finding, item.now
+    said = finding.seen.remote_id if isinstance(finding, Seen) else None
+    job = one_of_its_name(tx, ledger, before, said, now=now)
     conclusion = conclude(job, due, finding, started=item.log.started_at, now=now, patience=item.patience)
     move = conclusion.move
     if _telling(due, job, move, finding):
@@ -83,9 +94,9 @@ def _settle(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | None:
         if isinstance(finding, Seen) and finding.content is not None and move.completed:
             write_chunks(tx, job.id, part=item.due.attempt, content=finding.content)
         ledger.carry_out(move, now=now)
+        learned(tx, ledger, before, look_ms=max(item.next_at - now, 0), now=now)
         if move.completed:
             return move
-        learned(tx, ledger, job, look_ms=max(item.next_at - now, 0), now=now)
     # What this look began to store is of no use to the next.
     drop_look(tx, job.id, attempt=item.due.attempt)
     due = replace(due, doubt_since=conclusion.doubt_since, failures=conclusion.failures)
@@ -93,8 +104,29 @@ def _settle(tx: Transaction, ledger: Ledger, item: LookSettled) -> Move | None:
     return move
 
 
+def _is_another(tx: Transaction, ledger: Ledger, job: Job, item: LookSettled) -> bool:
+    """Whether *job* turns out to be an older one, which then is looked at at once, under its own name."""
+    if not isinstance(item.finding, Seen):
+        return False
+    seen, now = item.finding.seen, item.now
+    owner = _recognised(ledger, job, item)
+    if owner is not None:
+        one_of_its_name(tx, ledger, owner, job.remote_id, now=now)
+        learned(tx, ledger, owner, look_ms=0, now=now)
+        return True
+    if job.remote_id is None and seen.remote_id is not None and job.submission == ADOPTED:
+        one = one_of_its_name(tx, ledger, job, seen.remote_id, now=now)
+        if one.id != job.id:
+            ledger.look(one, run_at=now)
+            return True
+    return False
+
+
 def _superseded(tx: Transaction, ledger: Ledger, item: LookSettled) -> None:
-    job, finding = ledger.jobs[item.due.job_id], item.finding
+    job, finding = ledger.get(item.due.job_id), item.finding
+    if job is None:
+        drop_look(tx, item.due.job_id, attempt=item.due.attempt)
+        return
     ours = {item.due.attempt, unfolded(item.due.attempt)}
     if job.held is None or job.held.callback_id is not None or job.held.offset not in ours:
         drop_look(tx, job.id, attempt=item.due.attempt)
@@ -146,10 +178,25 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
     )
 
 
+def _mark(item: LookSettled) -> str | None:
+    """The id of ours that the provider repeats."""
+    return item.finding.seen.mark if isinstance(item.finding, Seen) else None
+
+
+def _recognised(ledger: Ledger, job: Job, item: LookSettled) -> Job | None:
+    """The job of a caller that *job*, made of a callback, turns out to be."""
+    mark = _mark(item)
+    owner = None if mark is None or job.submission != ADOPTED else ledger.get(mark)
+    if owner is None or owner.remote_id is not None or owner.provider != job.provider:
+        return None
+    return owner if owner.id != job.id and same_work(owner, job) else None
+
+
 def _taken(ledger: Ledger, job: Job, seen: Observation) -> bool:
     if job.remote_id is not None or seen.remote_id is None:
         return False
-    return ledger.named(job.provider, seen.remote_id) is not None
+    other = ledger.named(job.provider, seen.remote_id)
+    return other is not None and not same_work(job, other)
 
 
 def _telling(due: Due, job: Job, move: Move | None, finding: Finding) -> bool:

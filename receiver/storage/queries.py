@@ -23,10 +23,12 @@ from receiver.core.urgency import LANES
 from receiver.storage import rows
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
+from receiver.storage.united import led
 
 MOST: Final = 500
 #: Of so many callbacks it is told which keys proved them.
 LATEST: Final = 10_000
+_MOST_ORPHANS: Final = 10
 
 
 class Page(Value, frozen=True, kw_only=True):
@@ -133,6 +135,11 @@ def callbacks_by_id(tx: Transaction, ids: Sequence[str]) -> list[Callback | NotF
 def jobs_by_id(tx: Transaction, ids: Sequence[str]) -> list[Job | NotFoundError]:
     """Jobs with their metadata, in the order of *ids*."""
     found = load_jobs(tx, ids, metadata=True)
+    if missing := {*ids} - found.keys():
+        # What still names a job that became another one is led there.
+        into = {one: job_id for one, (job_id, _) in led(tx, missing).items()}
+        known = load_jobs(tx, list(into.values()), metadata=True)
+        found |= {one: known[job_id] for one, job_id in into.items() if job_id in known}
     return [found.get(one) or NotFoundError(f"No job {one} is stored.", code="job_not_found") for one in ids]
 
 
@@ -141,6 +148,7 @@ def record(tx: Transaction, job_id: str) -> Record:
     (job,) = jobs_by_id(tx, [job_id])
     if isinstance(job, NotFoundError):
         raise job
+    job_id = job.id
     return Record(
         job=job,
         submission=submission(tx, job_id),
@@ -281,6 +289,43 @@ def open_key_ids(tx: Transaction) -> list[str]:
     return [row[0] for row in found if row[0] is not None]
 
 
+class Orphan(Value, frozen=True, kw_only=True):
+    """A job whose name at its provider nobody knows, and what came there without anybody having submitted it."""
+
+    job: Job
+    adopted: list[Job]
+
+
+def orphans(tx: Transaction, since: int) -> list[Orphan]:
+    """Jobs made from *since* on that have no name, each with those that callbacks made in its time, at most so many."""
+    start = f"job_{since:012x}"
+    states = ("submitting", "timed_out")
+    nameless = [
+        rows.job_of(row)
+        for state in states
+        for row in tx.run(
+            f"SELECT {rows.JOB} FROM job WHERE {_INDEXED} AND state = :state AND id >= :start "
+            "AND remote_id IS NULL AND submission IN ('unknown', 'unsure') ORDER BY id DESC LIMIT :limit",
+            {"state": state, "start": start, "limit": _MOST_ORPHANS},
+        )
+    ]
+    return [Orphan(job=job, adopted=_adopted(tx, job)) for job in sorted(nameless, key=lambda one: one.id)]
+
+
+def _adopted(tx: Transaction, job: Job) -> list[Job]:
+    found = tx.run(
+        f"SELECT {rows.JOB} FROM job WHERE provider = :provider AND id > :after AND id < :until "
+        "AND submission = 'none' ORDER BY id LIMIT :limit",
+        {
+            "provider": job.provider,
+            "after": job.id,
+            "until": f"job_{max(job.deadline_at, job.created_at):012x}",
+            "limit": _MOST_ORPHANS,
+        },
+    )
+    return [rows.job_of(row) for row in found]
+
+
 def resolve(tx: Transaction, prefix: str) -> str:
     """The one id that begins with *prefix*; raises NotFoundError, or RequestError where several do."""
     tables = {"job": "job", "cb": "callback"}
@@ -292,6 +337,15 @@ def resolve(tx: Transaction, prefix: str) -> str:
             row[0]
             for row in tx.run(
                 f"SELECT id FROM {tables[kind]} WHERE id >= :start AND id < :end ORDER BY id LIMIT 2",
+                {"start": start, "end": start + "\x7f"},
+            )
+        ]
+    if not found and "job" in kinds:
+        start = prefix if prefix.startswith("job_") else f"job_{prefix}"
+        found = [
+            row[0]
+            for row in tx.run(
+                "SELECT DISTINCT into_id FROM united WHERE job_id >= :start AND job_id < :end LIMIT 2",
                 {"start": start, "end": start + "\x7f"},
             )
         ]

@@ -9,9 +9,11 @@ from receiver.core import transition
 from receiver.core.admission import Examined, Terms, Unreadable
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdict
+from receiver.core.transition import settled
+from receiver.core.uniting import same_work
 from receiver.core.urgency import ASKED
 from receiver.storage import rows
-from receiver.storage.admitting import adopt, decide
+from receiver.storage.admitting import adopt, decide, learned, one_of_its_name
 from receiver.storage.arrivals import Receipt, receipt, was_pruned
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
@@ -81,7 +83,7 @@ def cancel(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     """Record the wish to cancel: (job id, now). It is sent once the submission has been answered."""
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
-        job = ledger.jobs[job_id]
+        job = ledger.jobs[ledger.led(job_id)]
         if job.state.ended:
             continue
         if job.cancel_requested_at is None:
@@ -90,26 +92,26 @@ def cancel(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
             # Also a second wish: the first one may have been sent, refused, and forgotten.
             request_cancel(tx, job, now=now)
     ledger.flush()
-    return [ledger.jobs[job_id] for job_id, _ in items]
+    return [ledger.jobs[ledger.led(job_id)] for job_id, _ in items]
 
 
 def abandon(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     """Give jobs up by hand: (job id, now)."""
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
-        move = transition.abandoned(ledger.jobs[job_id], now=now)
+        move = transition.abandoned(ledger.jobs[ledger.led(job_id)], now=now)
         if move.changed:
             ledger.note(job_id, step="deadline", outcome="abandoned", code="abandoned", now=now)
             ledger.carry_out(move, now=now)
     ledger.flush()
-    return [ledger.jobs[job_id] for job_id, _ in items]
+    return [ledger.jobs[ledger.led(job_id)] for job_id, _ in items]
 
 
 def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     """Send jobs again whose submission's outcome is unknown, because a person says so: (job id, now)."""
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
-        job = ledger.jobs[job_id]
+        job = ledger.jobs[ledger.led(job_id)]
         if job.state is not JobState.SUBMITTING or job.submission != "unknown":
             raise ConflictError(
                 f"{job_id} is {job.state.value} and its submission is {job.submission}; only a job whose "
@@ -122,7 +124,7 @@ def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
         tx.announce()
         ledger.note(job_id, step="submit", outcome="resubmitted", code="by_hand", now=now)
     ledger.flush()
-    return [ledger.jobs[job_id] for job_id, _ in items]
+    return [ledger.jobs[ledger.led(job_id)] for job_id, _ in items]
 
 
 def hasten(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[bool]:
@@ -140,12 +142,64 @@ def hasten(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[bool]:
     return [answers[order[item]] for item in items]
 
 
+class Link(Value, frozen=True, kw_only=True):
+    """What a person knows: how its provider calls a job."""
+
+    job_id: str
+    provider: str
+    remote_id: str
+    now: int
+
+
+def link(tx: Transaction, items: Sequence[Link]) -> list[Job | ConflictError]:
+    """Give jobs the names that a person knows them by; the jobs as they are then, with whatever came under the name."""
+    ledger = Ledger(tx)
+    ledger.open((one.job_id for one in items), named=((one.provider, one.remote_id) for one in items))
+    answers: list[Job | ConflictError] = []
+    for item in items:
+        job = ledger.get(item.job_id)
+        if job is None:
+            raise NotFoundError(f"No job {item.job_id} is stored.", code="job_not_found")
+        conflict = _against(ledger, job, item)
+        if conflict is not None:
+            answers.append(conflict)
+            continue
+        ledger.note(
+            job.id, step="submit", outcome="linked", code="by_hand", now=item.now, remote_id=item.remote_id
+        )
+        known = one_of_its_name(tx, ledger, job, item.remote_id, now=item.now)
+        ledger.put(replace(known, remote_id=item.remote_id))
+        known = learned(tx, ledger, job, look_ms=0, now=item.now)
+        if not settled(known):
+            ledger.look(known, run_at=item.now)
+        answers.append(known)
+    ledger.flush()
+    return answers
+
+
+def _against(ledger: Ledger, job: Job, item: Link) -> ConflictError | None:
+    """Why a job cannot be called so."""
+    if job.remote_id is not None:
+        return ConflictError(
+            f"{job.id} is called {job.remote_id} by its provider; that is known and stays.",
+            code="remote_id_known",
+        )
+    if settled(job):
+        return ConflictError(f"{job.id} has ended already: {job.state}.", code="job_ended")
+    other = ledger.named(job.provider, item.remote_id)
+    if other is not None and not same_work(job, other):
+        return ConflictError(
+            f"{item.remote_id} is another job that was submitted here, {other.id}.", code="remote_id_taken"
+        )
+    return None
+
+
 def replay(tx: Transaction, items: Sequence[tuple[str, str | None, str, int]]) -> list[list[str]]:
     """Make new dispatches for ended jobs: (job id, handler or all, replay id, now); the handlers of each."""
     ledger = _load(tx, [item[0] for item in items])
     answers = []
     for job_id, handler, replay_id, now in items:
-        job = ledger.jobs[job_id]
+        job = ledger.jobs[ledger.led(job_id)]
         if not job.state.ended:
             raise ConflictError(
                 f"{job_id} is {job.state.value}; only an ended job can be replayed.", code="job_not_ended"
@@ -184,8 +238,8 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
         )
         if item.callback.job_id is None or item.callback.verdict is Verdict.REJECTED:
             # It has not been counted before.
-            ledger.count(job.id)
-        after = ledger.jobs[job.id]
+            ledger.count(ledger.led(job.id))
+        job = after = ledger.jobs[ledger.led(job.id)]
         made: list[str] = []
         changed = admission.move is not None and admission.move.changed
         seen = item.examined.reading(after.delivery)
@@ -256,7 +310,7 @@ def _load(tx: Transaction, ids: Sequence[str]) -> Ledger:
     ledger = Ledger(tx)
     ledger.open(ids)
     for one in ids:
-        if one not in ledger.jobs:
+        if ledger.get(one) is None:
             raise NotFoundError(f"No job {one} is stored.", code="job_not_found")
     return ledger
 
@@ -277,7 +331,7 @@ def _job_of(tx: Transaction, ledger: Ledger, item: Readmission, verdict: Verdict
         # Somebody else has admitted it since it was read: its end has its dispatches.
         return Receipt(verdict=Verdict.DUPLICATE, job_id=item.callback.job_id)
     if item.callback.job_id is not None:
-        known = ledger.jobs.get(item.callback.job_id)
+        known = ledger.get(item.callback.job_id)
         return known or adopt(
             ledger, item.callback.provider, item.terms, now=item.now, job_id=item.callback.job_id
         )

@@ -28,6 +28,7 @@ _TABLES: Final = {
     "due": "job_id",
     "result_chunk": "job_id",
     "submission": "job_id",
+    "united": "into_id",
     "job": "id",
 }
 

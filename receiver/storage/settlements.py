@@ -12,7 +12,7 @@ from receiver.core import transition
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Observation, Source, Step, Value
 from receiver.storage import dues
-from receiver.storage.admitting import learned
+from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.claims import lock_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
@@ -66,9 +66,9 @@ def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]
     ledger = Ledger(tx)
     ledger.open(item.due.job_id for item in items)
     for item in items:
-        if dues.fenced(tx, item.due) is None:
+        job = ledger.get(item.due.job_id)
+        if job is None or dues.fenced(tx, item.due) is None:
             continue
-        job = ledger.jobs[item.due.job_id]
         ledger.log(item.log)
         if item.retry_at is not None:
             dues.reschedule(tx, replace(item.due, run_at=item.retry_at, failures=item.due.failures + 1))
@@ -81,7 +81,7 @@ def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]
         elif not job.state.ended:
             ledger.look(job, run_at=item.now)
     ledger.flush()
-    return [ledger.jobs[item.due.job_id] for item in items]
+    return [ledger.jobs[ledger.led(item.due.job_id)] for item in items]
 
 
 def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
@@ -153,11 +153,13 @@ def _accept(tx: Transaction, ledger: Ledger, job: Job, item: SubmitSettled) -> N
     assert item.seen is not None  # noqa: S101  (the caller looked)
     if job.remote_id is not None and item.seen.remote_id not in {None, job.remote_id}:
         ledger.note(job.id, step="submit", outcome="noted", code="remote_id_conflict", now=now)
+    before = job
+    job = one_of_its_name(tx, ledger, job, item.seen.remote_id, now=now)
     move = transition.submitted(job, item.seen, now=now, held=item.held)
     if item.content is not None and move.completed:
         write_chunks(tx, job.id, part=0, content=item.content)
     ledger.carry_out(move, now=now)
-    learned(tx, ledger, job, look_ms=None, now=now)
+    learned(tx, ledger, before, look_ms=None, now=now)
     job = ledger.jobs[job.id]
     if not job.state.ended:
         waiting = job.woken_by is not None or job.state is JobState.FETCHING

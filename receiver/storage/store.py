@@ -33,7 +33,7 @@ from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
 from receiver.storage.reader import Reader
-from receiver.storage.records import NewJob, Readmission
+from receiver.storage.records import Link, NewJob, Readmission
 from receiver.storage.refusals import Refusal
 from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, SubmitSettled
@@ -151,6 +151,10 @@ class Store:
     async def resubmit(self, job_id: str, *, now: int) -> Job:
         """Send a job again whose submission's outcome is unknown."""
         return await self._job(records.resubmit, (job_id, now))
+
+    async def link(self, item: Link) -> Job:
+        """Give a job the name that its provider has for it; raises ConflictError where it cannot be called so."""
+        return await self._job(records.link, item)
 
     async def replay(self, job_id: str, *, handler: str | None, replay_id: str, now: int) -> list[str]:
         """Make new dispatches for an ended job; the handlers that get one."""
@@ -389,6 +393,10 @@ class Store:
     async def open_providers(self) -> list[str]:
         """The providers for which something is still to be done."""
         return await self._reader.read(queries.open_providers)
+
+    async def orphans(self, *, since: int) -> list[queries.Orphan]:
+        """Jobs without a name at their provider, beside those that callbacks made at the same time."""
+        return await self._reader.read(queries.orphans, since)
 
     async def open_key_ids(self) -> list[str]:
         """The master keys that open jobs need."""

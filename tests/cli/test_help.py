@@ -73,7 +73,10 @@ def test_the_commands_are_those_of_the_design() -> None:
                 "completions",
                 "keygen",
             ),
-            *(f"jobs {name}" for name in ("list", "show", "wait", "poll", "cancel", "resubmit", "abandon")),
+            *(
+                f"jobs {name}"
+                for name in ("list", "show", "wait", "poll", "cancel", "resubmit", "link", "abandon")
+            ),
             *(f"callbacks {name}" for name in ("list", "show", "body", "reverify")),
             *(f"dead {name}" for name in ("list", "retry", "discard")),
             *(f"sinks {name}" for name in ("list", "check", "test")),

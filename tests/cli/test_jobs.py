@@ -122,6 +122,13 @@ def test_a_poll_asks_about_a_job_that_was_given_up(program: Program, submit: Cal
     assert (job["state"], job["settled_by"], job["error"]) == ("succeeded", "poll", None)
 
 
+def test_a_name_that_is_known_is_not_changed(program: Program, submit: Callable[..., str]) -> None:
+    """`jobs link` is for a job whose name nobody knows; the code says that this one's is."""
+    refused = program.run("jobs", "link", submit("perplexity"), "another", "--json")
+    assert (refused.code, refused.problem["code"]) == (1, "remote_id_known")
+    assert program.run("jobs", "link", submit("perplexity"), "").code == 2
+
+
 def test_a_job_is_canceled_or_resubmitted_where_that_can_be(
     program: Program, submit: Callable[..., str]
 ) -> None:

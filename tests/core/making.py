@@ -3,6 +3,8 @@
 from importlib.resources import files
 from typing import Any, Final
 
+import msgspec
+
 from receiver.catalog import load_file
 from receiver.core.model import DAY, HOUR, Delivery, Job
 from receiver.core.provider import Provider, describe
@@ -75,6 +77,14 @@ def description(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
 def acme(**changes: Any) -> Provider:  # noqa: ANN401
     """The provider that ``description`` describes."""
     return describe(description(**changes))
+
+
+def marking(provider: Provider) -> Provider:
+    """*provider*, repeating as ``mark`` what a submission says there."""
+    assert provider.submit is not None
+    shapes = {name: msgspec.structs.replace(shape, mark=("mark",)) for name, shape in provider.shapes.items()}
+    submit = msgspec.structs.replace(provider.submit, mark="mark")
+    return msgspec.structs.replace(provider, shapes=shapes, submit=submit)
 
 
 SIGNED: Final[dict[str, Any]] = {

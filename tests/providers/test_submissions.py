@@ -2,7 +2,7 @@
 
 import base64
 import json
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 import pytest
@@ -27,6 +27,8 @@ TRIGGER = "https://api.brightdata.com/datasets/v3/trigger"
 OPENAI = {"model": "o3-deep-research", "input": "Hello"}
 GEMINI = {"agent": "deep-research", "input": "Hello"}
 
+#: What a submission carries of ours where the provider repeats it.
+MARKED: Final = json.dumps({"receiver_job": JOB_ID})
 #: provider: (the caller's request, the address, the body, the header that authenticates).
 EXPECTED: dict[str, tuple[dict[str, Any], str, Any, str]] = {
     "apify": (
@@ -85,7 +87,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], str, Any, str]] = {
     "elevenlabs": (
         {"model_id": "scribe_v1"},
         "https://api.elevenlabs.io/v1/speech-to-text",
-        {"model_id": "scribe_v1", "webhook": "true"},
+        {"model_id": "scribe_v1", "webhook": "true", "webhook_metadata": MARKED},
         "xi-api-key: x",
     ),
     "exa": (
@@ -178,13 +180,18 @@ EXPECTED: dict[str, tuple[dict[str, Any], str, Any, str]] = {
     "openai": (
         OPENAI,
         "https://api.openai.com/v1/responses",
-        OPENAI | {"background": True},
+        OPENAI | {"background": True, "metadata": json.loads(MARKED)},
         "Authorization: Bearer x",
     ),
     "openai-batch": (
         {"input_file_id": "f", "endpoint": "/v1/responses"},
         "https://api.openai.com/v1/batches",
-        {"input_file_id": "f", "endpoint": "/v1/responses", "completion_window": "24h"},
+        {
+            "input_file_id": "f",
+            "endpoint": "/v1/responses",
+            "completion_window": "24h",
+            "metadata": json.loads(MARKED),
+        },
         "Authorization: Bearer x",
     ),
     "oxylabs": (

@@ -43,7 +43,7 @@ from receiver.storage.nodes import Node
 from receiver.storage.records import NewJob, Readmission
 from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.store import Store
-from tests.core.making import LARGEST, NOW, SIGNED, acme, job
+from tests.core.making import LARGEST, NOW, SIGNED, acme, job, marking
 
 #: Something asked of a store that is not awaited yet.
 Wish: TypeAlias = Coroutine[Any, Any, object]
@@ -55,8 +55,8 @@ ACME: Final = acme(**SIGNED)
 WAKER: Final = acme(
     name="waker", callback={"where": "body", "path": "callback_url", "delivers": "notification"}
 )
-#: Signs what it posts to one address for the account: results.
-WIDE: Final = acme(**SIGNED, name="wide", callback={"where": "registered"})
+#: Signs what it posts to one address for the account: results, which repeat our mark.
+WIDE: Final = marking(acme(**SIGNED, name="wide", callback={"where": "registered"}))
 PROVIDERS: Final = {one.name: one for one in (ACME, WAKER, WIDE)}
 DONE: Final = {"status": "done", "result": {"a": 1}}
 FAILED: Final = {"status": "error", "reason": "no"}

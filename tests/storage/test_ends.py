@@ -6,7 +6,8 @@ from receiver.core.exchange import Gone, Pending, Seen
 from receiver.core.looking import Lost, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step
 from receiver.storage.claims import LookClaim
-from receiver.storage.ledger import FOUND, LATE
+from receiver.storage.ledger import FOUND
+from receiver.storage.united import LATE
 from tests.core.making import NOW
 from tests.storage.making import DONE, LEASE, Desk, held_in
 

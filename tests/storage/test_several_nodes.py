@@ -17,6 +17,7 @@ from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, Job, JobState, O
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Claimed, LookClaim
 from receiver.storage.nodes import MISSING_AFTER
+from receiver.storage.records import Link
 from receiver.storage.retention import Prune
 from receiver.storage.settlements import CancelSettled
 from receiver.storage.store import Store
@@ -377,3 +378,24 @@ async def test_a_flood_on_two_nodes_stays_within_the_quota(desks: Desks) -> None
     held = desks[0].count("callback", "verdict = 'rejected'")
     assert desks[0].rows("SELECT entries FROM quarantine") == [(held,)]
     assert quota.entries * 0.9 <= held <= quota.entries
+
+
+async def test_two_nodes_make_one_job_of_one_name(desks: Desks) -> None:
+    """One takes the event, the other learns at the same moment that it is about a caller's job: one job, one end."""
+    await desks[0].register(HandlerSpec(name="h", state="any"))
+    for number in range(25):
+        remote_id, at = f"r{number}", NOW + number
+        one = await desks[0].submit("wide", created_at=at, metadata={"order": number})
+        await desks[0].answer(one, at=at)
+        told = Link(job_id=one.id, provider="wide", remote_id=remote_id, now=at)
+        working = {"status": "working", "id": remote_id}
+        await asyncio.gather(
+            desks[number % 2].call_wide(DONE | {"id": remote_id}, at=at),
+            desks[1 - number % 2].store.link(told)
+            if number % 3
+            else desks[1 - number % 2].call(one, working, at=at),
+        )
+        record = await desks[0].store.record(one.id)
+        assert (record.job.state, record.job.remote_id) == (JobState.SUCCEEDED, remote_id)
+        assert len(record.dispatches) == 1
+        assert desks[0].count("job") == number + 1

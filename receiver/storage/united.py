@@ -1,0 +1,55 @@
+"""Jobs that have become one, in the tables: what belonged to the younger is the older's, and its id leads there."""
+
+from collections.abc import Collection
+from typing import Final
+
+from receiver.core.uniting import United
+from receiver.storage.driver import Transaction
+
+#: The replay id that a job's late outcome gives its dispatches: it keeps them apart from those that its time-out made.
+LATE: Final = "late"
+_MOVE_DISPATCHES: Final = """
+    UPDATE dispatch SET job_id = :older, replay_id = CASE WHEN replay_id = '' THEN :replay ELSE replay_id END
+    WHERE job_id = :younger AND NOT EXISTS (
+        SELECT 1 FROM dispatch AS other WHERE other.job_id = :older AND other.handler = dispatch.handler
+            AND other.replay_id = CASE WHEN dispatch.replay_id = '' THEN :replay ELSE dispatch.replay_id END)"""
+
+
+def absorb(tx: Transaction, united: United) -> None:
+    """Give everything of the younger job to the older, and forget the younger but for its id."""
+    job, absorbed = united.job, united.absorbed
+    names = {"older": job.id, "younger": absorbed.id}
+    if absorbed.first_callback is not None:
+        # A job names its first callback, and has one.
+        tx.run(
+            "UPDATE callback SET job_id = :older, is_first = :first WHERE id = :id",
+            {
+                "older": job.id,
+                "first": int(job.first_callback == absorbed.first_callback),
+                "id": absorbed.first_callback,
+            },
+        )
+    tx.run("UPDATE callback SET job_id = :older WHERE job_id = :younger AND is_first = 0", names)
+    if united.inherits:
+        tx.run("DELETE FROM result_chunk WHERE job_id = :older", names)
+        tx.run("UPDATE result_chunk SET job_id = :older WHERE job_id = :younger", names)
+        tx.run(_MOVE_DISPATCHES, names | {"replay": LATE if united.late else ""})
+    for table in ("result_chunk", "dispatch", "due"):
+        tx.run(f"DELETE FROM {table} WHERE job_id = :younger", names)
+    tx.run("UPDATE attempt SET job_id = :older WHERE job_id = :younger", names)
+    tx.run("DELETE FROM job WHERE id = :younger", names)
+    tx.run("UPDATE united SET into_id = :older WHERE into_id = :younger", names)
+    tx.insert("united", "job_id, into_id, replay_id", [(absorbed.id, job.id, LATE if united.late else "")])
+
+
+def led(tx: Transaction, ids: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Of ids of jobs, those that lead to another: that one's id, and the replay id of what it inherited."""
+    if not ids:
+        return {}
+    where, params = tx.among("job_id", sorted(ids))
+    return {
+        job_id: (into_id, replay_id)
+        for job_id, into_id, replay_id in tx.run(
+            f"SELECT job_id, into_id, replay_id FROM united WHERE {where}", params
+        )
+    }

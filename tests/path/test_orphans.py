@@ -1,0 +1,122 @@
+"""Jobs at account-wide addresses whose submit answer was lost: recognised by a mark, or linked by a person."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from receiver import Job, JobState, Receiver
+from receiver.storage.queries import Page
+from receiver.storage.records import Link
+
+from .described import describe, replies, signature
+from .stub import Asked, Reply, stub
+from .world import World, ended, until
+
+NAME = "made-up"
+#: Where the provider takes and repeats what callers want to find again.
+MARK = 'mark = "metadata.receiver_job"'
+REPEATS = 'mark = ["metadata.receiver_job"]'
+
+
+class Made:
+    """A provider that takes a job and loses its answer."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {}
+
+    async def __call__(self, asked: Asked) -> Reply:
+        """Take a submission without a word, or say that the job is done."""
+        if asked.method == "POST":
+            self.metadata = json.loads(asked.body).get("metadata", {})
+            raise ConnectionResetError
+        return replies({"id": "r1", "state": "done", "result": {"a": 1}, "metadata": self.metadata})
+
+
+async def tell(world: World, document: dict[str, Any]) -> None:
+    """Send an event to the account's address."""
+    body = json.dumps(document).encode()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        url = f"{world.url}/webhooks/{NAME}"
+        assert (await client.post(url, content=body, headers=signature(body))).status_code == 200
+
+
+def collecting(seen: list[Job]) -> Any:  # noqa: ANN401
+    """Have every end put into *seen*."""
+    return lambda receiver: receiver.on(NAME, state="any", name="see")(seen.append)
+
+
+async def all_jobs(receiver: Receiver) -> list[Job]:
+    """Every job there is."""
+    return await receiver.running.store.jobs(Page())
+
+
+@pytest.mark.parametrize("where", ["the event", "the answer"])
+async def test_a_job_is_recognised_by_what_the_provider_repeats(world: World, where: str) -> None:
+    """No second job, and its handler is called once, with the caller's metadata, beside which the mark has room."""
+    seen: list[Job] = []
+    made = Made()
+    async with stub(made) as provider:
+        event = REPEATS if where == "the event" else ""
+        answer = REPEATS if where == "the answer" else ""
+        words = 'status = "state"\nstates = { done = "succeeded" }'
+        describe(
+            world, provider, where="registered", submit=MARK, event=f"{words}\n{event}", shape_job=answer
+        )
+        async with world.receiver(collecting(seen)) as receiver:
+            job = await receiver.submit(NAME, {"metadata": {"mine": "x"}}, metadata={"order": 7})
+            assert job.submission == "unknown"
+            assert made.metadata == {"mine": "x", "receiver_job": job.id}
+            await tell(world, {"id": "r1", "state": "done", "metadata": made.metadata})
+            done = await ended(receiver, job)
+            assert (done.state, done.remote_id) == (JobState.SUCCEEDED, "r1")
+            await until(lambda: len(seen) == 1)
+            assert [(one.id, one.metadata, one.result and one.result.json()) for one in seen] == [
+                (job.id, {"order": 7}, {"a": 1})
+            ]
+            assert [one.id for one in await all_jobs(receiver)] == [job.id]
+
+
+async def test_a_person_links_what_nobody_could_recognise(world: World) -> None:
+    """The result came under another id and was handled; linked, it is the caller's, and handled no second time."""
+    seen: list[Job] = []
+    async with stub(Made()) as provider:
+        describe(world, provider, where="registered")
+        async with world.receiver(collecting(seen)) as receiver:
+            job = await receiver.submit(NAME, {}, metadata={"order": 7})
+            await tell(world, {"id": "r1", "state": "done"})
+            await until(lambda: len(seen) == 1)
+            other = seen[0].id
+            assert other != job.id
+            now = receiver.running.clock()
+            await receiver.running.store.link(Link(job_id=job.id, provider=NAME, remote_id="r1", now=now))
+            done = await ended(receiver, job)
+            assert (done.state, done.metadata) == (JobState.SUCCEEDED, {"order": 7})
+            assert (await receiver.job(other)).id == job.id
+            assert [one.id for one in await all_jobs(receiver)] == [job.id]
+            assert len(seen) == 1
+
+
+async def test_a_repeated_submission_makes_no_second_job(world: World) -> None:
+    """The first answer was lost and the event made a job; the repetition, by its key, is answered with the same id."""
+    seen: list[Job] = []
+    lost = [True]
+
+    async def answer(asked: Asked) -> Reply:
+        if asked.method == "POST" and lost:
+            lost.clear()
+            raise ConnectionResetError
+        if asked.method == "POST":
+            return replies({"id": "r1", "state": "queued"})
+        return replies({"id": "r1", "state": "done", "result": {"a": 1}})
+
+    async with stub(answer) as provider:
+        describe(world, provider, where="registered", idempotent=True)
+        async with world.receiver(collecting(seen)) as receiver:
+            job = await receiver.submit(NAME, {}, metadata={"order": 7})
+            await tell(world, {"id": "r1", "state": "done"})
+            done = await ended(receiver, job, patience=20)
+            assert (done.state, done.remote_id) == (JobState.SUCCEEDED, "r1")
+            await until(lambda: len(seen) == 1)
+            assert [one.id for one in await all_jobs(receiver)] == [job.id]
