@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from receiver.app import Receiver
-    from receiver.core.errors import ReceiverError, RejectionError
+    from receiver.core.errors import NothingSentError, OutcomeUnknownError, ReceiverError, RejectionError
     from receiver.core.model import Job, JobState, Result
     from receiver.handlers import Away, Dead, Discard, Retry, idempotency_key
     from receiver.settings import Settings
@@ -20,6 +20,8 @@ __all__ = [
     "Discard",
     "Job",
     "JobState",
+    "NothingSentError",
+    "OutcomeUnknownError",
     "Receiver",
     "ReceiverError",
     "RejectionError",
@@ -36,6 +38,8 @@ _HOMES: Final = {
     "Discard": ("receiver.handlers", "Discard"),
     "Job": ("receiver.core.model", "Job"),
     "JobState": ("receiver.core.model", "JobState"),
+    "NothingSentError": ("receiver.core.errors", "NothingSentError"),
+    "OutcomeUnknownError": ("receiver.core.errors", "OutcomeUnknownError"),
     "Receiver": ("receiver.app", "Receiver"),
     "ReceiverError": ("receiver.core.errors", "ReceiverError"),
     "RejectionError": ("receiver.core.errors", "RejectionError"),

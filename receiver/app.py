@@ -94,6 +94,8 @@ class Receiver:
                 await running.check()
                 await running.presence.join()
                 await self._tell_absent(running)
+                # Before anything is claimed: what was answered already is not sent again.
+                await running.submit.recover()
             if worker:
                 running.start_worker()
         except BaseException:
@@ -131,6 +133,11 @@ class Receiver:
         clock = DatabaseClock()
         await asyncio.to_thread(clock.adjust, store.driver.time)
         return clock
+
+    def begin_stop(self) -> None:
+        """Begin to stop: nothing more is claimed, while requests in flight are still answered; ``stop`` ends it."""
+        if self._running is not None:
+            self._running.begin_stop()
 
     async def stop(self) -> None:
         """Drain and give everything back; harmless if it was not started."""
@@ -177,7 +184,9 @@ class Receiver:
             RequestError: the order cannot be carried out as it stands; nothing was sent.
             ConflictError: the idempotency key was used for another request.
             ConfigurationError: a key or credential is missing; nothing was sent.
-            StoreUnavailableError: it could not be recorded; nothing was sent.
+            NothingSentError: it could not be recorded, so nothing was sent; try again.
+            OutcomeUnknownError: it is recorded, and its outcome is not known yet; do not send it again, ask for the
+                job by the error's ``job_id``.
         """
         submitted = await self.running.submit(
             Order(

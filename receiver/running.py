@@ -32,13 +32,16 @@ from receiver.steps.wait import Wait
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Leases
 from receiver.storage.nodes import Node
+from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 from receiver.worker.presence import Presence
 from receiver.worker.steps import Steps
 from receiver.worker.worker import Worker
 
-#: Seconds that running steps and handlers get when the process is told to stop.
-PATIENCE: Final = 4.0
+#: Seconds that submissions get when the process is told to stop, of the ten in which it must have ended: what is
+#: answered to one may be all that is known of a job that is paid for. And seconds that other steps and handlers get.
+PATIENCE: Final = 8.0
+_PATIENCE_WITH_WORK: Final = 6.0
 
 
 class Running:
@@ -85,6 +88,7 @@ class Running:
         self.submit = Submit(
             **asking,
             keys=self.keys,
+            spool=Spool(settings.spool_folder),
             owner=self.node.name,
             public_url=settings.public_url,
             lease_ms=settings.lease_ms,
@@ -92,6 +96,8 @@ class Running:
         )
         self.cancel = Cancel(**asking, notify=self.notify)
         self.worker: Worker | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._stop_at = 0.0
         audience = Audience()
         self.metrics.is_wanted = audience.wants
         self.presence = Presence(
@@ -201,13 +207,27 @@ class Running:
                 code="secret_key_gone",
             )
 
-    async def stop(self) -> None:
-        """Stop doing things and give everything back."""
-        self.news.end()
+    def begin_stop(self) -> "asyncio.Task[None]":
+        """Claim nothing more, and let what runs come to its end; once, however often it is asked for."""
+        if self._draining is None:
+            self._stop_at = asyncio.get_running_loop().time() + PATIENCE
+            self.news.end()
+            self._draining = asyncio.ensure_future(self._drain())
+        return self._draining
+
+    async def _drain(self) -> None:
         submitting = asyncio.ensure_future(self.submit.finish(patience=PATIENCE))
         if self.worker is not None:
-            await self.worker.drain(patience=PATIENCE)
+            await self.worker.drain(patience=_PATIENCE_WITH_WORK)
         await submitting
+
+    async def stop(self) -> None:
+        """Stop doing things and give everything back."""
+        await self.begin_stop()
+        # A request that was in flight may have begun another submission meanwhile.
+        left = self._stop_at - asyncio.get_running_loop().time()
+        await self.submit.finish(patience=max(left, 0.0))
+        await self.submit.close()
         await self.presence.leave()
         self.worker = None
         if self._sinks is not None:

@@ -83,6 +83,12 @@ class Settings:
         "for a tunnel (CONNECT) to each. Proxies that other variables name are not used.",
         secret=True,
     )
+    spool: str | None = _setting(
+        "RECEIVER_SPOOL",
+        None,
+        "The folder in which answers of providers are held while the database cannot take them. If it is left out: "
+        "`receiver.db-spool` beside an SQLite file of that name, `receiver-spool` in the current folder otherwise.",
+    )
     lease: int = _setting(
         "RECEIVER_LEASE",
         60,
@@ -186,6 +192,14 @@ class Settings:
     def master_keys(self) -> tuple[MasterKey, ...]:
         """The master keys, newest first; raises ConfigurationError where one is too short."""
         return tuple(master_key(text) for text in self.secret_key.split(",") if text.strip())
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where answers are held that the database cannot take."""
+        if self.spool:
+            return Path(self.spool)
+        scheme, _, rest = self.database_url.partition("://")
+        return Path(f"{rest[1:]}-spool") if scheme == "sqlite" else Path("receiver-spool")
 
     @property
     def lease_ms(self) -> int:

@@ -95,7 +95,7 @@ class Jobs:
                 endpoint=self.submit,
                 takes=Submission,
                 answers={202: JobDocument, 200: JobDocument},
-                problems=(400, 408, 409, 413),
+                problems=(400, 408, 409, 413, 500),
             ),
             Operation(
                 method="GET",

@@ -27,6 +27,7 @@ _MEANING: Final = {
     410: "Some of what was asked for was pruned; oldest is the cursor that still works.",
     413: "The body is too large.",
     422: "The request cannot be carried out as it stands; field names the part to change.",
+    500: "The job is recorded and its outcome is not known yet: do not send it again, ask for it by the id given.",
     503: "The store or a key is not available; try again.",
 }
 _HINTS: Final = {

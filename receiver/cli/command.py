@@ -128,6 +128,7 @@ def problem(error: ReceiverError) -> dict[str, Any]:
         "code": error.code,
         "detail": str(error),
     }
+    document |= error.details
     field = getattr(error, "field", None)
     return document if field is None else document | {"field": field}
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
@@ -115,63 +114,71 @@ def _run(
 async def _serve(
     receiver: Receiver, http: uvicorn.Server, listener: socket.socket, *, worker: bool, callbacks: bool
 ) -> None:
-    def stop() -> None:
-        http.should_exit = True
-
-    _when_told_to_stop(stop)
+    told = _StopSignal()
+    told.listen()
+    # Read now: a server that is told to stop while it starts closes its socket.
+    address, port = listener.getsockname()[:2]
     try:
         # Before the server, so that what is wrong is told in one sentence and not as a failed lifespan.
         await receiver.start(worker=worker, http=callbacks)
         calm_collector()
         if not callbacks:
             log.info("worker_started")
+        if told.event.is_set():
+            return
         serving = asyncio.ensure_future(http.serve(sockets=[listener]))
         while not http.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
             await asyncio.sleep(0.01)
-        if http.started:
-            # In the place of uvicorn's own, which would wait for as long as a handler blocks the event loop.
-            _when_told_to_stop(stop)
-            address, port = listener.getsockname()[:2]
+        # In the place of uvicorn's own, which would wait for as long as a handler blocks the event loop.
+        told.listen()
+        if http.should_exit:
+            told.event.set()
+        elif http.started:
             where = {"public_url": receiver.settings.public_url} if callbacks else {}
             log.info("receiver_listening", host=address, port=port, **where)
+        stopping = asyncio.ensure_future(told.event.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        http.should_exit = True
+        receiver.begin_stop()
+        stopping.cancel()
         await serving
     finally:
         await receiver.stop()
 
 
 async def _work(receiver: Receiver) -> None:
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-
-    def stop() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(stopped.set)
-
-    _when_told_to_stop(stop)
+    told = _StopSignal()
+    told.listen()
     try:
         await receiver.start(http=False)
         calm_collector()
         log.info("worker_started")
-        await stopped.wait()
+        await told.event.wait()
     finally:
         await receiver.stop()
 
 
-def _when_told_to_stop(stop: Callable[[], None]) -> None:
-    """At SIGTERM and SIGINT call *stop*, and end the process in time even if nobody listens to that."""
+class _StopSignal:
+    """SIGTERM or SIGINT: sets ``event``, and ends the process in time even if nobody listens to that."""
 
-    def told(_number: int, _frame: FrameType | None) -> None:
-        stop()
-        _leave_in_time()
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._watchdog: threading.Timer | None = None
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told)
+    def listen(self) -> None:
+        """Take the signals from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._told)
 
-
-def _leave_in_time() -> None:
-    """End the process even if a handler will not: what it was doing comes back with its lease."""
-    watchdog = threading.Timer(_LONGEST_FAREWELL, os._exit, (0,))
-    watchdog.daemon = True
-    watchdog.start()
+    def _told(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.event.set)
+        if self._watchdog is None:
+            # Whatever still runs then comes back with its lease.
+            self._watchdog = threading.Timer(_LONGEST_FAREWELL, os._exit, (0,))
+            self._watchdog.daemon = True
+            self._watchdog.start()
 
 
 def _configured() -> Receiver:

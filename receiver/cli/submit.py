@@ -1,16 +1,22 @@
 """``receiver submit``."""
 
-from typing import Any, BinaryIO
+import asyncio
+import secrets
+from typing import Any, BinaryIO, Final
 
 import click
 
 from receiver.cli import options, session
 from receiver.cli.command import FAILED, Command, note
 from receiver.cli.jobs import show_job, wait_for
-from receiver.core.errors import RequestError, UnreadableError
+from receiver.core.errors import NothingSentError, RequestError, UnreadableError
 from receiver.core.jsontext import parse_json
 from receiver.core.model import JobState
-from receiver.steps.order import Order
+from receiver.running import Running
+from receiver.steps.order import Order, Submitted
+
+#: Seconds between attempts while the database cannot be written.
+_WAITS: Final = (1, 2, 4)
 
 
 @click.command(cls=Command)
@@ -50,7 +56,8 @@ async def submit(
         provider=provider,
         request=_read(file.read(), "FILE", "request"),
         operation=operation,
-        idempotency_key=idempotency_key,
+        # Its own retries are one job, and whoever calls twice means two.
+        idempotency_key=idempotency_key or f"cli-{secrets.token_hex(16)}",
         metadata=_read(metadata.encode("utf-8", "surrogateescape"), "--metadata", "metadata")
         if metadata
         else {},
@@ -58,7 +65,7 @@ async def submit(
         local_files=True,
     )
     async with session.opened(make=True) as running:
-        submitted = await running.submit(order)
+        submitted = await _submit(running, order)
         job, callback_url = submitted.job, submitted.callback_url
         if wait and not job.state.ended:
             note(f"{job.id} is {job.state}.")
@@ -67,6 +74,17 @@ async def submit(
     show_job(job, as_json=as_json, callback_url=callback_url)
     if job.state.ended and job.state is not JobState.SUCCEEDED:
         raise click.exceptions.Exit(FAILED)
+
+
+async def _submit(running: Running, order: Order) -> Submitted:
+    """Submit; where nothing was sent, try again under the same key."""
+    for wait in _WAITS:
+        try:
+            return await running.submit(order)
+        except NothingSentError as error:
+            note(f"{error} Trying again in {wait} s.")
+            await asyncio.sleep(wait)
+    return await running.submit(order)
 
 
 def _read(text: bytes, source: str, field: str) -> dict[str, Any]:

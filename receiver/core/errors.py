@@ -15,7 +15,10 @@
     │   └── FetchRefusedError     (nothing was sent; RedirectedError: it was)
     ├── UnreadableError         bytes that are genuine but not in the described form
     ├── RejectionError          the sender of a callback: not proved genuine (401)
-    └── StoreUnavailableError   the database: locked, full, gone (503, try again)
+    ├── StoreUnavailableError   the database: locked, full, gone (503, try again)
+    │   ├── CommitUnknownError    its answer to a commit was lost: what was written may be there
+    │   └── NothingSentError      of a submission: nothing was recorded and nothing was sent
+    └── OutcomeUnknownError     of a submission: recorded, and it is not known what became of it (500, do not repeat it)
 
 Each class carries a stable ``code`` (part of the contract, explained in ``docs/codes/`` and by ``receiver explain``)
 and a sentence that tells its reader what to do next. No message holds a secret, a token, a signature or a body.
@@ -136,6 +139,38 @@ class StoreUnavailableError(ReceiverError):
 
     code = "store_unavailable"
     status = 503
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """The database's answer to a commit was lost: nobody knows yet whether it was committed."""
+
+
+class NothingSentError(StoreUnavailableError):
+    """The job could not be recorded, so nothing was sent to the provider: try again."""
+
+    code = "nothing_sent"
+
+
+class OutcomeUnknownError(ReceiverError):
+    """The job is recorded, and what became of its submission is not known yet: do not send it again.
+
+    Args:
+        message: What happened, and what to do.
+        job_id: Its id: ask for the job once the database can be used again.
+    """
+
+    code = "outcome_unknown"
+    # Not 503: whoever hears that may send the request again by itself, which bills the job twice.
+    status = 500
+
+    def __init__(self, message: str = "", *, job_id: str = "") -> None:
+        super().__init__(
+            message
+            or f"The job {job_id} was given to its provider, and the database cannot take the answer yet. It is held "
+            "and will be stored. Do not send the job again; ask for it by its id later."
+        )
+        self.job_id = job_id
+        self.details = {"id": job_id}
 
 
 class RejectionError(ReceiverError):

@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable
+from itertools import chain, repeat
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from receiver.core.cadence import first_look
-from receiver.core.errors import StoreUnavailableError
+from receiver.core.errors import NotFoundError, OutcomeUnknownError, StoreUnavailableError
 from receiver.core.exchange import Accepted, Refused, Submission, TryLater, Unknown
 from receiver.core.model import Due, Failure, Held, Job, JobState, Source
 from receiver.core.provider import Provider
@@ -18,24 +19,38 @@ from receiver.core.retry import Backoff, GiveUp, after_failure
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.storage.settlements import SubmitSettled, timeline
+from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
 #: A submission that surely did not arrive is tried this often before the job fails.
 RETRIES: Final = Backoff(first=1_000, longest=60_000, attempts=10)
+#: What a person does about a submission that came to nothing, by what became of it.
+_NEXT: Final = {
+    "refused": "correct the request or the credentials and submit it anew; why: receiver jobs show {job}",
+    "gave_up": "submit it anew once the provider can be reached; receiver explain {code}",
+    "unknown": "it is not sent again by itself; it waits for its callback or its deadline; receiver explain {code}",
+}
 #: What a job's ``submission`` says while it is tried again after an attempt whose outcome nobody knows.
 UNSURE: Final = "unsure"
 _LARGEST_ANSWER: Final = 64 * 1024
 #: Seconds between attempts to record an answer while the database cannot be written.
-_STORE_WAITS: Final = (0.5, 1, 2, 4, 8, 16)
+_STORE_WAITS: Final = (0.5, 1, 1, 2, 2, 4)
+#: Seconds that a caller waits until an answer is stored, before it is told that it is held.
+_PATIENCE: Final = 20.0
 
 
 class Answers:
-    """Records what became of submissions."""
+    """Records what became of submissions; holds it, however long that takes, while the database cannot."""
 
-    def __init__(self, *, store: Store, keys: Keys, clock: Callable[[], int], metrics: Metrics) -> None:
+    def __init__(
+        self, *, store: Store, spool: Spool, keys: Keys, clock: Callable[[], int], metrics: Metrics
+    ) -> None:
         self._store = store
+        self._spool = spool
+        #: What is held, by job: each task ends once it is stored.
+        self._held: dict[str, asyncio.Task[Job]] = {}
         self._keys = keys
         self._clock = clock
         self._metrics = metrics
@@ -50,7 +65,11 @@ class Answers:
         *,
         last: bool = False,
     ) -> Job:
-        """Record *outcome*; with *last* it is not tried again, whatever it is. The job as it is then."""
+        """Record *outcome*; with *last* it is not tried again, whatever it is. The job as it is then.
+
+        Raises:
+            OutcomeUnknownError: it is held, and stored as soon as the database can take it.
+        """
         now = self._clock()
         word, code, refused, retry_at, seen = "unknown", None, None, None, None
         unsure = job.submission == UNSURE or isinstance(outcome, Unknown)
@@ -103,9 +122,11 @@ class Answers:
         self._metrics.step("submit", job.provider, word)
         if after.settled_by is Source.SUBMIT:
             self._metrics.settled(job.provider, Source.SUBMIT, after.state)
-        log.info(
-            f"submission_{word}", job=job.id, provider=job.provider, remote_id=after.remote_id, code=code
-        )
+        facts = {"job": job.id, "provider": job.provider, "remote_id": after.remote_id, "code": code}
+        if word in {"refused", "gave_up", "unknown"}:
+            log.warning(f"submission_{word}", **facts, see=_NEXT[word].format(job=job.id, code=code))
+        else:
+            log.info(f"submission_{word}", **facts)
         return msgspec.structs.replace(after, metadata=job.metadata)
 
     def _seal(self, job: Job, outcome: Submission) -> bytes | None:
@@ -113,14 +134,84 @@ class Answers:
         return None if key is None else self._keys.seal(job.id, key)
 
     async def _record_answer(self, settled: SubmitSettled) -> Job:
-        # What was answered may be all that is known of a job that is paid for: a busy database is waited for.
-        for wait in _STORE_WAITS:
+        job_id = settled.due.job_id
+        try:
+            return await self._store.settle_submit(settled)
+        except StoreUnavailableError as error:
+            log.warning("answer_held", job=job_id, reason=str(error))
+        # The first try may have been committed, and only the word of it lost.
+        held = self._hold(msgspec.structs.replace(settled, again=True))
+        done, _ = await asyncio.wait({held}, timeout=_PATIENCE)
+        if not done:
+            raise OutcomeUnknownError(job_id=job_id)
+        return held.result()
+
+    def held(self, job_id: str) -> "asyncio.Task[Job] | None":
+        """The task that stores the answer to a job's submission, where that is held here."""
+        return self._held.get(job_id)
+
+    async def recover(self) -> set[str]:
+        """Store the answers that processes left behind that are no more, or go on trying to; the jobs of the stored."""
+        stored = set()
+        for settled in await asyncio.to_thread(self._spool.take):
+            log.warning("answer_found", job=settled.due.job_id)
             try:
-                return await self._store.settle_submit(settled)
+                await self._store.settle_submit(settled)
+            except NotFoundError as error:
+                log.error("answer_refused", job=settled.due.job_id, reason=str(error))
+                await asyncio.to_thread(self._spool.refuse, settled.due.job_id)
+            except StoreUnavailableError:
+                self._hold(settled)
+            else:
+                await asyncio.to_thread(self._spool.drop, settled.due.job_id)
+                stored.add(settled.due.job_id)
+        return stored
+
+    async def finish(self, *, patience: float) -> None:
+        """Wait up to *patience* seconds for what is held to be stored."""
+        if self._held:
+            await asyncio.wait(self._held.values(), timeout=patience)
+
+    async def close(self) -> None:
+        """Hold nothing any more: what is in the spool is for whoever starts next."""
+        for task in list(self._held.values()):
+            log.error("answer_left_in_spool")
+            task.cancel()
+        if self._held:
+            await asyncio.wait(self._held.values())
+        self._spool.close()
+
+    def _hold(self, settled: SubmitSettled) -> "asyncio.Task[Job]":
+        job_id = settled.due.job_id
+        task = asyncio.ensure_future(self._store_sometime(settled))
+        self._held[job_id] = task
+
+        def stored(task: "asyncio.Task[Job]") -> None:
+            self._held.pop(job_id, None)
+            if not task.cancelled():
+                task.exception()  # it is logged; whoever waited for it hears it too
+
+        task.add_done_callback(stored)
+        return task
+
+    async def _store_sometime(self, settled: SubmitSettled) -> Job:
+        job_id = settled.due.job_id
+        await asyncio.to_thread(self._spool.put, settled)
+        for wait in chain(_STORE_WAITS, repeat(_STORE_WAITS[-1])):
+            await asyncio.sleep(wait)
+            try:
+                after = await self._store.settle_submit(settled)
             except StoreUnavailableError as error:
-                log.warning("answer_waits_for_store", job=settled.due.job_id, reason=str(error))
-                await asyncio.sleep(wait)
-        return await self._store.settle_submit(settled)
+                log.warning("answer_waits_for_store", job=job_id, reason=str(error))
+                continue
+            except Exception:
+                log.exception("answer_refused", job=job_id)
+                await asyncio.to_thread(self._spool.refuse, job_id)
+                raise
+            await asyncio.to_thread(self._spool.drop, job_id)
+            log.warning("answer_stored", job=job_id, remote_id=after.remote_id)
+            return after
+        raise AssertionError("it goes on for ever")
 
     def _again(
         self, due: Due, code: str, wait: int | None, now: int

@@ -1,19 +1,24 @@
 """Submit: record a job, ask its provider to start it, record the answer."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
 from receiver.catalog import Catalog
 from receiver.core import exchange
 from receiver.core.errors import (
+    CommitUnknownError,
     ConfigurationError,
     FetchRefusedError,
     NeverConnectedError,
+    NothingSentError,
+    OutcomeUnknownError,
     ProviderError,
     RequestError,
+    StoreUnavailableError,
 )
 from receiver.core.exchange import FilePart, Refused, Submission, TryLater, Unknown
 from receiver.core.model import Delivery, Due, Failure, Job, Step
@@ -27,10 +32,17 @@ from receiver.outbound.uploads import open_files
 from receiver.steps.answer import UNSURE, Answers
 from receiver.steps.order import Order, Submitted, record_of, takes_files
 from receiver.storage.claims import Claimed
+from receiver.storage.records import NewJob
+from receiver.storage.spool import Spool
 from receiver.storage.store import Store
+
+log = structlog.get_logger(__name__)
 
 #: Longer than any request lasts (outbound gives up before), so that the lease outlives the sending.
 _LONGEST_SUBMISSION: Final = 90_000
+#: Seconds between looks whether a job was recorded whose commit was not answered.
+_LOOKS: Final = (0.1, 0.2, 0.5, 1.0, 1.0, 2.0, 2.0)
+T = TypeVar("T")
 
 
 class Submit:
@@ -45,6 +57,7 @@ class Submit:
         outbound: Outbound,
         clock: Callable[[], int],
         metrics: Metrics,
+        spool: Spool,
         owner: str,
         public_url: str | None,
         lease_ms: int,
@@ -55,8 +68,8 @@ class Submit:
         self._keys = keys
         self._outbound = outbound
         self._clock = clock
-        self._sending: set[asyncio.Future[Job]] = set()
-        self._answers = Answers(store=store, keys=keys, clock=clock, metrics=metrics)
+        self._sending: set[asyncio.Task[Any]] = set()
+        self._answers = Answers(store=store, spool=spool, keys=keys, clock=clock, metrics=metrics)
         # A name of its own: nothing keeps this lease alive, so a submission whose answer could not be
         # recorded comes back by itself.
         self._owner = f"{owner}/submit"
@@ -68,6 +81,8 @@ class Submit:
         """Record and submit a job; returns once the provider's answer, or its absence, is recorded.
 
         Raises:
+            NothingSentError: it could not be recorded, and so nothing was sent.
+            OutcomeUnknownError: it is recorded, and what became of it is not known yet.
             RequestError: the order cannot be carried out as it stands; nothing was recorded.
             ConflictError: its idempotency key was used for another request.
             ConfigurationError: a key or credential that it needs is missing; nothing was recorded.
@@ -89,9 +104,85 @@ class Submit:
         files: dict[str, FilePart] = {}
         if takes_files(provider, new.job):
             files = await asyncio.to_thread(open_files, order.request, allowed=order.local_files)
-        job, created = await self._store.submit(new)
+        # The caller may go away; what was begun is carried out, and its answer recorded.
+        return await asyncio.shield(self._begin(self._carry_out(provider, new, order.request, files)))
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Begin what is waited for when the process ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._sending.add(task)
+
+        def ended(task: "asyncio.Task[T]") -> None:
+            self._sending.discard(task)
+            if not task.cancelled():
+                task.exception()  # its caller hears of it, if it is still there
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _carry_out(
+        self,
+        provider: Provider,
+        new: NewJob,
+        request: Mapping[str, Any],
+        files: Mapping[str, FilePart],
+    ) -> Submitted:
+        job, created = await self._record(provider, new, request, files)
         if not created:
             return Submitted(job=job, new=False, callback_url=None)
+        sent = await self._send_first(provider, job, request, files)
+        return Submitted(job=sent, new=True, callback_url=self._callback_url(provider, job))
+
+    async def _record(
+        self,
+        provider: Provider,
+        new: NewJob,
+        request: Mapping[str, Any],
+        files: Mapping[str, FilePart],
+    ) -> tuple[Job, bool]:
+        """Record a job; whether it is new."""
+        try:
+            return await self._store.submit(new)
+        except CommitUnknownError as error:
+            log.warning("commit_unknown", job=new.job.id, reason=str(error))
+        except StoreUnavailableError as error:
+            raise NothingSentError(
+                f"The job could not be recorded, so nothing was sent: try again. {error}"
+            ) from error
+        # It may be there, and would then be sent one day. So the same job is recorded again until it is known.
+        again = msgspec.structs.replace(new, again=True)
+        for wait in _LOOKS:
+            try:
+                return await self._store.submit(again)
+            except StoreUnavailableError:
+                await asyncio.sleep(wait)
+        self._begin(self._carry_out_later(provider, again, request, files))
+        raise OutcomeUnknownError(
+            f"The database went away while the job {new.job.id} was recorded. It is sent as soon as the database is "
+            "back. Do not send the job again; ask for it by its id later.",
+            job_id=new.job.id,
+        )
+
+    async def _carry_out_later(
+        self,
+        provider: Provider,
+        new: NewJob,
+        request: Mapping[str, Any],
+        files: Mapping[str, FilePart],
+    ) -> None:
+        while self._clock() < new.job.deadline_at:
+            try:
+                job, created = await self._store.submit(new)
+            except StoreUnavailableError:
+                await asyncio.sleep(_LOOKS[-1])
+                continue
+            if created:
+                await self._send_first(provider, job, request, files)
+            return
+
+    async def _send_first(
+        self, provider: Provider, job: Job, request: Mapping[str, Any], files: Mapping[str, FilePart]
+    ) -> Job:
         due = Due(
             job_id=job.id,
             step=Step.SUBMIT,
@@ -101,21 +192,45 @@ class Submit:
             attempt=1,
             owner=self._owner,
         )
-        # The caller may go away; the job is recorded and its answer must be too.
-        sending = asyncio.ensure_future(self._send(provider, job, due, order.request, files))
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
-        sent = await asyncio.shield(sending)
-        return Submitted(job=sent, new=True, callback_url=callback_url)
+        return await self._send(provider, job, due, request, files)
+
+    async def recover(self) -> None:
+        """Store the answers that processes left behind which are no more."""
+        await self._answers.recover()
 
     async def finish(self, *, patience: float) -> None:
-        """Wait up to *patience* seconds for submissions under way: an answer that is not recorded is lost."""
+        """Wait up to *patience* seconds for submissions under way, and until their answers are stored."""
+        until = asyncio.get_running_loop().time() + patience
         if self._sending:
             await asyncio.wait(self._sending, timeout=patience)
+        await self._answers.finish(patience=max(until - asyncio.get_running_loop().time(), 0.0))
+
+    async def close(self) -> None:
+        """Give up what is not finished: what was answered is in the spool."""
+        for task in list(self._sending):
+            task.cancel()
+        if self._sending:
+            await asyncio.wait(self._sending)
+        await self._answers.close()
 
     async def resume(self, claimed: Claimed) -> Job:
         """Go on with a submission that is due again: a retry, or one whose sender is gone."""
+        # Whoever waits for it may be interrupted, when the process stops; what was sent is not.
+        try:
+            return await asyncio.shield(self._begin(self._resume(claimed)))
+        except OutcomeUnknownError as error:
+            log.warning("submission_unsettled", job=error.job_id, reason=str(error))
+            return claimed.job
+
+    async def _resume(self, claimed: Claimed) -> Job:
         job, due = claimed.job, claimed.due
+        if claimed.lapsed:
+            # Perhaps it was answered, and only could not be stored: then it is not sent again.
+            recovered = await self._answers.recover()
+            if (held := self._answers.held(job.id)) is not None:
+                return await asyncio.shield(held)
+            if job.id in recovered:
+                return await self._store.job(job.id)
         provider = self._catalog.named(job.provider)
         submission = await self._store.submission(job.id)
         started = self._clock()

@@ -20,6 +20,7 @@ from receiver.storage.driver import Transaction
 from receiver.storage.dues import request_cancel
 from receiver.storage.ledger import Ledger
 
+_UNTOUCHED = "SELECT 1 FROM due WHERE job_id = :job_id AND step = 'submit' AND owner = :me AND attempt = 1 {for_update}"
 _SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key"
 
 
@@ -34,6 +35,8 @@ class NewJob(Value, frozen=True, kw_only=True):
     idempotency_key: str | None
     owner: str
     lease_ms: int
+    #: Whether it may have been recorded already, by a commit whose answer was lost.
+    again: bool = False
 
 
 class Readmission(Value, frozen=True, kw_only=True):
@@ -48,13 +51,19 @@ class Readmission(Value, frozen=True, kw_only=True):
 
 
 def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | ConflictError]:
-    """Record jobs; each answer is the job and whether it is new, or the conflict over its idempotency key."""
+    """Record jobs; each answer is the job and whether it is new, or the conflict over its idempotency key.
+
+    One that may have been recorded already (``again``) is new as long as nobody else has taken it up.
+    """
     keys = [one.idempotency_key for one in items if one.idempotency_key is not None]
     tx.guard([f"idempotency key\0{key}" for key in keys])
     ledger = Ledger(tx)
     answers: list[tuple[Job, bool] | ConflictError] = []
     submissions: dict[str | None, NewJob] = {}
     for item in items:
+        if item.again and (known := load_jobs(tx, [item.job.id], metadata=True).get(item.job.id)) is not None:
+            answers.append((known, bool(tx.run(_UNTOUCHED, {"job_id": item.job.id, "me": item.owner}))))
+            continue
         first = submissions.get(item.idempotency_key) if item.idempotency_key is not None else None
         found = [(first.job.id, first.request_sha256)] if first else _by_key(tx, item.idempotency_key)
         if found:
@@ -62,8 +71,8 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
             if digest != item.request_sha256:
                 answers.append(_reused(item.idempotency_key))
             else:
-                known = ledger.jobs.get(job_id) or load_jobs(tx, [job_id], metadata=True)[job_id]
-                answers.append((known, False))
+                other = ledger.jobs.get(job_id) or load_jobs(tx, [job_id], metadata=True)[job_id]
+                answers.append((other, False))
             continue
         submissions[item.idempotency_key or item.job.id] = item
         ledger.add(item.job)

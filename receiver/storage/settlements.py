@@ -4,11 +4,12 @@ Every settlement is fenced by (owner, attempt): a worker that was frozen past it
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from receiver.core import transition
+from receiver.core.errors import NotFoundError
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Observation, Source, Step, Value
 from receiver.storage import dues
@@ -17,6 +18,8 @@ from receiver.storage.claims import lock_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import write_chunks
+
+_LOGGED: Final = "SELECT 1 FROM attempt WHERE job_id = :job_id AND id = :id"
 
 
 class SubmitSettled(Value, frozen=True, kw_only=True):
@@ -35,6 +38,8 @@ class SubmitSettled(Value, frozen=True, kw_only=True):
     first_look_at: int
     log: Attempt
     now: int
+    #: Whether it may have been settled already, by a commit whose answer was lost.
+    again: bool = False
 
 
 class CancelSettled(Value, frozen=True, kw_only=True):
@@ -56,7 +61,10 @@ def settle_submits(tx: Transaction, items: Sequence[SubmitSettled]) -> list[Job]
         named=((item.due.provider, item.seen.remote_id) for item in items if item.seen is not None),
     )
     for item in items:
-        _settle_submit(tx, ledger, item)
+        if item.due.job_id not in ledger.jobs:
+            raise NotFoundError(f"No job {item.due.job_id} is stored.", code="job_not_found")
+        if not (item.again and tx.run(_LOGGED, {"job_id": item.due.job_id, "id": item.log.id})):
+            _settle_submit(tx, ledger, item)
     ledger.flush()
     return [ledger.jobs[item.due.job_id] for item in items]
 

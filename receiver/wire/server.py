@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for requests that are in flight when the process is told to stop.
-_FARE_WELL: Final = 4
+#: Seconds for requests that are in flight when the process is told to stop: one may wait for what a provider answers
+#: to a submission, and whoever is cut off then may submit again.
+_FARE_WELL: Final = 8
 
 
 def _log_refused(status: int, reason: str) -> None:

@@ -1,5 +1,6 @@
 """Chores: what has to be done now and then, whatever is due."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -13,14 +14,29 @@ log = structlog.get_logger(__name__)
 
 #: How often, in milliseconds, what was held is released, dispatches without a handler are buried, jobs are pruned.
 _HELD_EVERY: Final = SECOND // 4
+_RECOVER_EVERY: Final = 5 * SECOND
 _REAP_EVERY: Final = 30 * SECOND
 _PRUNE_EVERY: Final = 3600 * SECOND
 
 
 class Chores:
-    """Releases held callbacks whose time is up, buries dispatches without a handler, prunes old jobs."""
+    """Releases held callbacks whose time is up, buries dispatches without a handler, prunes old jobs.
 
-    def __init__(self, *, store: Store, catalog: Catalog, key_id: str, keep_days: int) -> None:
+    Args:
+        recover: Stores the answers that processes left behind.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        key_id: str,
+        keep_days: int,
+        recover: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._recover = recover
+        self._recover_at = 0
         self._store = store
         self._catalog = catalog
         self._key_id = key_id
@@ -30,7 +46,7 @@ class Chores:
 
     def hurry(self) -> None:
         """Do all of it at the next call: the clock was set, and when it was done last says nothing."""
-        self._held_at = self._reap_at = self._prune_at = 0
+        self._held_at = self._recover_at = self._reap_at = self._prune_at = 0
 
     def end(self) -> None:
         """Begin nothing that takes long any more."""
@@ -41,6 +57,9 @@ class Chores:
         if now >= self._held_at:
             self._held_at = now + _HELD_EVERY
             await self._release_held(now)
+        if now >= self._recover_at:
+            self._recover_at = now + _RECOVER_EVERY
+            await self._recover()
         if now >= self._reap_at:
             self._reap_at = now + _REAP_EVERY
             buried = await self._store.reap(now=now)

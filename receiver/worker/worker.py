@@ -59,7 +59,9 @@ class Worker:
         self._owner = owner
         self._lease_ms = lease_ms
         self._doubts = doubts
-        self._chores = Chores(store=store, catalog=catalog, key_id=key_id, keep_days=keep_days)
+        self._chores = Chores(
+            store=store, catalog=catalog, key_id=key_id, keep_days=keep_days, recover=steps.submit.recover
+        )
         self._follow_clock = Following(store=store, watch=watch, told=self._chores.hurry)
         # Apart, because a claim of dispatches is to share the commit of those that have just ended, while what is
         # due is looked up first, which is not worth its while after every single callback.

@@ -57,6 +57,11 @@ class Taken:
 
 def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], int]) -> Worker:  # noqa: ANN401  (some of them)
     """A worker that is not started yet."""
+
+    async def recover() -> None:
+        """Find no answers that were left behind."""
+
+    steps.submit = SimpleNamespace(recover=recover)
     return Worker(
         store=store,
         catalog=Catalog(PROVIDERS),

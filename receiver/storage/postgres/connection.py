@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from receiver.core.errors import ConfigurationError, StoreUnavailableError
+from receiver.core.errors import CommitUnknownError, ConfigurationError, StoreUnavailableError
 from receiver.storage.driver import ContendedError, Row
 
 T = TypeVar("T")
@@ -66,8 +66,21 @@ def parsed(url: str) -> dict[str, Any]:
 
 
 def commit(connection: Connection) -> None:
-    """Commit; what failed within a transaction and went unnoticed makes the server undo it in silence."""
-    if connection.execute("COMMIT").statusmessage != "COMMIT":
+    """Commit; what failed within a transaction and went unnoticed makes the server undo it in silence.
+
+    Raises:
+        CommitUnknownError: the connection was lost before the server answered.
+    """
+    try:
+        answer = connection.execute("COMMIT").statusmessage
+    except CONTENDED:
+        raise  # the server's word, and it has undone everything
+    except UNAVAILABLE as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CommitUnknownError(
+            f"The database cannot be used right now ({reason}); nothing was acknowledged."
+        ) from error
+    if answer != "COMMIT":
         raise psycopg.InternalError("the transaction was undone")
 
 
@@ -88,7 +101,7 @@ def _bounded(waiting: Waiting[T], patience: float) -> Waiting[T]:
 
 def undone(connection: Connection, error: BaseException) -> Connection | None:
     """Undo what *connection* has begun; ``None`` where, after *error*, it is of no more use."""
-    if isinstance(error, CONTENDED) or not isinstance(error, UNAVAILABLE):
+    if isinstance(error, CONTENDED) or not isinstance(error, (*UNAVAILABLE, CommitUnknownError)):
         try:
             connection.execute("ROLLBACK")
         except psycopg.Error:

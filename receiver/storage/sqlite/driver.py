@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from receiver.core.errors import ConfigurationError, StoreUnavailableError
+from receiver.core.errors import CommitUnknownError, ConfigurationError, StoreUnavailableError
 from receiver.core.model import TableSize
 from receiver.storage.sqlite.files import LOG, PATIENCE, Files, size
 from receiver.storage.sqlite.log import reaches
@@ -59,10 +59,12 @@ class SQLite:
             except sqlite3.Error as error:
                 self._drop_writer()
                 raise _unavailable(error) from error
+            committing = False
             try:
                 yield SQLiteTransaction(connection)
                 # What is committed to a file that is gone nobody will ever read.
                 self._files.check()
+                committing = True
                 connection.execute("COMMIT")
             except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError):
                 self._undo(connection)
@@ -71,7 +73,11 @@ class SQLite:
                 self._undo(connection)
                 # After an I/O error nothing that this connection remembers can be trusted.
                 self._drop_writer()
-                raise _unavailable(error) from error
+                unavailable = _unavailable(error)
+                if committing:
+                    # What the disk did not confirm may be on it all the same.
+                    raise CommitUnknownError(str(unavailable), code=unavailable.code) from error
+                raise unavailable from error
             except BaseException:
                 self._undo(connection)
                 raise
