@@ -106,7 +106,7 @@ class Connection(Outlet):
         self._client, self._server = client and client[:2], server and server[:2]
         self._state.connections.add(self)  # type: ignore[arg-type]  # as much of one of uvicorn's as it uses
         self._deadlines.watch(self, self._loop)
-        self._strangers.rest(self)
+        self._strangers.rest(self, answered=False)
 
     def eof_received(self) -> bool:
         """Hear that nothing more comes; whoever broke off in the midst of a body may still listen."""
@@ -325,7 +325,7 @@ class Connection(Outlet):
             return
         self._flow.resume_reading()
         if self._strange:
-            self._strangers.rest(self)
+            self._strangers.rest(self, answered=True)
         if self._whole:
             self.due = self._loop.time() + _KEEP_ALIVE
 

@@ -51,7 +51,7 @@ class Farewell(asyncio.Protocol):
         self.due = self._loop.time() + _SILENCE
         state.connections.add(self)  # type: ignore[arg-type]  # as much of one of uvicorn's as it uses
         deadlines.watch(self, self._loop)
-        strangers.rest(self)
+        strangers.rest(self, answered=True)
         transport.set_protocol(self)
         transport.write_eof()
 

@@ -7,6 +7,7 @@ whoever only asks for what does not exist must not use up the connections that a
 import asyncio
 import resource
 from collections.abc import MutableMapping
+from itertools import islice
 from typing import Any, Final, Protocol
 
 #: The share, of the files that this process may have open, and its bounds.
@@ -43,25 +44,47 @@ def share() -> int:
 
 
 class Strangers:
-    """Those who rest, longest first; when there are too many, whoever has rested longest leaves."""
+    """Those who rest; when there are too many, whoever has been answered and rested longest leaves first.
+
+    Then those leave who never said a word, the oldest first, once they have had time to say one.
+    """
 
     def __init__(self, most: int | None = None) -> None:
         self._most = share() if most is None else most
-        #: Since when, by the loop's clock; the order is that of resting.
-        self._resting: dict[Stranger, float] = {}
+        #: Those who were answered, and those who have said nothing, each since when; the order is that of time.
+        self._answered: dict[Stranger, float] = {}
+        self._silent: dict[Stranger, float] = {}
+        self._later: asyncio.TimerHandle | None = None
 
-    def rest(self, one: Stranger) -> None:
+    def rest(self, one: Stranger, *, answered: bool) -> None:
         """Take *one* in, who waits for what a peer sends next."""
-        resting = self._resting
-        resting.pop(one, None)
-        resting[one] = now = asyncio.get_running_loop().time()
-        while len(resting) > self._most:
-            longest, since = next(iter(resting.items()))
-            if now - since < _GRACE:
-                return
-            del resting[longest]
-            longest.dismiss()
+        self.forget(one)
+        loop = asyncio.get_running_loop()
+        (self._answered if answered else self._silent)[one] = loop.time()
+        if len(self._answered) + len(self._silent) > self._most:
+            self._trim(loop)
 
     def forget(self, one: Stranger) -> None:
         """Let *one* go: it rests no longer."""
-        self._resting.pop(one, None)
+        if self._silent.pop(one, None) is None:
+            self._answered.pop(one, None)
+
+    def _trim(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send away who is too many; look again once the others have had their time."""
+        over = len(self._answered) + len(self._silent) - self._most
+        leaving = list(islice(self._answered, max(over, 0)))
+        late = loop.time() - _GRACE
+        for one, since in islice(self._silent.items(), max(over - len(leaving), 0)):
+            if since > late:
+                # Nobody may come any more who would have us look: there may be no room to come.
+                if self._later is None:
+                    self._later = loop.call_later(since - late, self._look_again, loop)
+                break
+            leaving.append(one)
+        for one in leaving:
+            self.forget(one)
+            one.dismiss()
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._later = None
+        self._trim(loop)

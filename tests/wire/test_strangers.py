@@ -77,10 +77,7 @@ async def open_still(streams: list[Streams]) -> list[bool]:
 
 async def test_those_who_proved_nothing_have_a_share(port: int) -> None:
     """Ten have asked for what is unknown: the four that came last rest on."""
-    streams = []
-    for _ in range(10):
-        streams.append(await asked(port, b"/unknown"))
-        await asyncio.sleep(0.12)
+    streams = [await asked(port, b"/unknown") for _ in range(10)]
     assert await open_still(streams) == [False] * 6 + [True] * 4
 
 
@@ -95,6 +92,13 @@ async def test_those_who_never_said_a_word_are_among_them(port: int) -> None:
         await asyncio.sleep(0.12)
     gone = [await asyncio.wait_for(reader.read(), 1) for reader, _ in streams[:4]]
     assert gone == [b""] * 4
+
+
+async def test_those_who_are_silent_leave_though_nobody_comes_after_them(port: int) -> None:
+    """There may be no room left in which somebody could come: once they have had their time, it is looked again."""
+    streams = [await connect(port) for _ in range(12)]
+    gone = [await asyncio.wait_for(reader.read(), 1) for reader, _ in streams[:8]]
+    assert gone == [b""] * 8
 
 
 async def test_whoever_proved_something_rests_as_long_as_ever(port: int) -> None:
