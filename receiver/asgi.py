@@ -1,5 +1,6 @@
 """The ASGI face of a receiver: callbacks and the API ahead of every router, then health and metrics."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -73,6 +74,8 @@ class Application:
         # Starlette speaks the lifespan protocol for us; what it serves is built when the receiver has started.
         self._lifespan = Starlette(lifespan=receiver.lifespan)
         self._faces: _Faces | None = None
+        #: What is being noted of requests that never were any.
+        self._noting: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -88,7 +91,7 @@ class Application:
             return
         faces = self._faces
         if faces is None or faces.running is not running:
-            faces = self._faces = self._build(running, only_health=self._only_health)
+            faces = self._made(running)
         if kind == "http":
             path = path_of(scope)
             if path.startswith(faces.base) and await self._below(faces, path, scope, receive, send):
@@ -137,12 +140,30 @@ class Application:
         if unknown and faces.front is not None:
             await faces.front.missed(scope, path)
 
-    def malformed(self, status: int, reason: str) -> None:
-        """Hear of what the server was sent and is no request."""
-        if self._faces is not None:
-            self._faces.refusals.malformed(status, reason)
-        else:
-            log.warning("request_malformed", status=status, reason=reason)
+    def malformed(self, status: int, reason: str, scope: Scope | None = None) -> None:
+        """Hear of what the server was sent and is no request; *scope* is what is known of it."""
+        try:
+            running = self._receiver.running
+        except NotStartedError:
+            return
+        faces = self._faces
+        if faces is None or faces.running is not running:
+            faces = self._made(running)
+        faces.refusals.malformed(status, reason)
+        if scope is None or faces.front is None:
+            return
+        path: str = scope["path"]
+        below = path[len(faces.base) - 1 :] if path.startswith(faces.base) else path
+        address = address_of(below) or address_of(path)
+        if address is not None:
+            task = asyncio.ensure_future(faces.front.malformed(address, scope, status))
+            self._noting.add(task)
+            task.add_done_callback(self._noting.discard)
+
+    def _made(self, running: Running) -> _Faces:
+        """What answers for *running*, from now on."""
+        faces = self._faces = self._build(running, only_health=self._only_health)
+        return faces
 
     @staticmethod
     def _build(running: Running, *, only_health: bool = False) -> _Faces:

@@ -13,14 +13,35 @@ JOB, CALLBACK, ATTEMPT, REPLAY, DEED, COMPLETION = "job", "cb", "att", "rpl", "a
 _ID = re.compile(r"[a-z]{2,3}_[0-9a-f]{32}")
 _MILLISECONDS: Final = 0xFFFF_FFFF_FFFF
 _VERSION: Final = 7
+#: Random bytes of an id, and ids for which they are asked at once.
+_BYTES: Final = 10
+_AHEAD: Final = 256
 _VARIANTS: Final = {f"{digit:x}": f"{8 | digit & 3:x}" for digit in range(16)}
+
+
+#: Random digits for ids, asked of the kernel for many at a time: each call to it gives the interpreter's lock away.
+#: Any thread may take one, and none is taken twice.
+_chances: list[str] = []
+# Two processes must not hold the same.
+os.register_at_fork(after_in_child=_chances.clear)
 
 
 def new_id(prefix: str, now: int) -> str:
     """Make an id for something that began at *now* (milliseconds since the Unix epoch)."""
-    chance = os.urandom(10).hex()
+    try:
+        chance = _chances.pop()
+    except IndexError:
+        chance = _asked_for()
     # The digit after the version's twelve random bits holds the variant in its upper two.
     return f"{prefix}_{now & _MILLISECONDS:012x}{_VERSION}{chance[:3]}{_VARIANTS[chance[3]]}{chance[4:19]}"
+
+
+def _asked_for() -> str:
+    """Random digits for one id; those for the next are put aside."""
+    digits = os.urandom(_AHEAD * _BYTES).hex()
+    first, *others = (digits[place : place + 2 * _BYTES] for place in range(0, len(digits), 2 * _BYTES))
+    _chances.extend(others)
+    return first
 
 
 def is_id(text: str, prefix: str) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -34,8 +35,8 @@ _KEEP_ALIVE: Final = 15
 class Refused(Protocol):
     """Hears of what was sent and is no request."""
 
-    def __call__(self, status: int, reason: str) -> None:
-        """It is refused with *status*; *reason* repeats nothing of it."""
+    def __call__(self, status: int, reason: str, scope: dict[str, Any] | None = None) -> None:
+        """It is refused with *status*; *reason* repeats nothing of it, *scope* is what is known of who sent what."""
 
 
 class Connection(Outlet):
@@ -179,7 +180,7 @@ class Connection(Outlet):
         if self._transport.is_closing() or self._spoilt:
             return
         self._spoilt = True
-        self._refused(400, reason)
+        self._refused(400, reason, self._known())
         if self._waiting and not self._waiting[-1].whole:
             self._waiting.pop()
         last = self._waiting[-1] if self._waiting else self._answering
@@ -190,6 +191,13 @@ class Connection(Outlet):
         if last is None or not last.began:
             self.write(plain_answer(400, f"Invalid HTTP request: {reason}.", self.defaults))
         self.close()
+
+    def _known(self) -> dict[str, Any] | None:
+        """What is known of a request whose head is not good, or not here; ``None`` where it was, or nothing is."""
+        if not self._in_head or not self._url:
+            return None
+        path = unquote(self._url.partition(b"?")[0].decode("latin-1"))
+        return {"path": path, "headers": self._headers[: head.MOST_HEADERS], "client": self._client}
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
@@ -334,7 +342,7 @@ class Connection(Outlet):
     def expire(self) -> None:
         """Close: it was silent, or slow, for too long."""
         if self._in_head:
-            self._refused(408, "the head took too long")
+            self._refused(408, "the head took too long", self._known())
         self.dismiss()
 
     def dismiss(self) -> None:

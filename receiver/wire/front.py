@@ -100,6 +100,13 @@ class Front:
         """Note that *path*, which is no address at all, was asked for and answered 404."""
         await self._miss("other", scope, path)
 
+    async def malformed(self, address: Address, scope: Scope, status: int) -> None:
+        """Note that what was sent to *address* is no request; nothing, unless its token is good."""
+        way = self._ingest.way(address.provider, address.token)
+        if way is not None and way.job_id is not None:
+            sender = self._senders.of(scope)
+            await self._refuse(way, code="request_malformed", status=status, method="", sender=sender)
+
     async def _take(self, address: Address, scope: Scope, receive: Receive) -> _Told:
         # Before the body: a trailer must not become a header after the fact.
         headers = tuple(scope["headers"])

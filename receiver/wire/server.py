@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 _FARE_WELL: Final = 8
 
 
-def _log_refused(status: int, reason: str) -> None:
+def _log_refused(status: int, reason: str, scope: dict[str, Any] | None = None) -> None:  # noqa: ARG001
     log.warning("request_malformed", status=status, reason=reason)
 
 

@@ -1,6 +1,8 @@
 """Ids."""
 
+import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -55,3 +57,26 @@ def test_bytes_and_back() -> None:
 def test_only_whole_ids_of_the_right_kind_count(text: str, good: bool) -> None:  # noqa: FBT001
     """A prefix, another kind or a look-alike is not an id."""
     assert is_id(text, JOB) is good
+
+
+def test_threads_take_none_twice() -> None:
+    """Many make ids at once, also while the random digits run out."""
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: [new_id(JOB, NOW) for _ in range(3_000)], range(8)))
+    assert len({one for many in made for one in many}) == 24_000
+
+
+def test_a_child_shares_none_with_its_parent() -> None:
+    """What the parent put aside is not used by both after a fork."""
+    new_id(JOB, NOW)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, "\n".join(new_id(JOB, NOW) for _ in range(300)).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as theirs:
+        made = theirs.read().split()
+    os.waitpid(child, 0)
+    assert len(made) == 300
+    assert not {new_id(JOB, NOW) for _ in range(300)} & set(made)

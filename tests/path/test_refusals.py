@@ -151,6 +151,33 @@ async def test_another_method_is_refused_where_a_signature_is_due(world: World) 
         assert await one.lines() == [("method_not_allowed", 405)]
 
 
+@pytest.mark.parametrize("provider", [SIGNED, WAKER])
+@pytest.mark.parametrize(
+    ("lines", "rest"),
+    [
+        ([b"Host: b", b"Content-Length: 2"], b"{}"),
+        ([b"Transfer-Encoding: gzip, chunked"], b""),
+        ([b"Content-Length: 2", b"Content-Length: 3"], b"{}"),
+        ([b"X: " + b"y" * 100_000], b""),
+        ([b"Transfer-Encoding: chunked"], b"no chunk\r\n"),
+    ],
+)
+async def test_what_is_no_request_is_seen_too(
+    world: World, provider: str, lines: list[bytes], rest: bytes
+) -> None:
+    """400: its token is in its first line, so its job has a line; and where the token is all it wakes."""
+    async with target(world, provider) as one:
+        if provider == WAKER:
+            await until(lambda: world.simulator.jobs(WAKER)[-1].done)
+        answer = await raw(world, _head(one.path, *lines) + rest)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        await until(one.noted)
+        ((code, status),) = await one.lines()
+        assert (code in {"request_malformed", "body_incomplete"}, status) == (True, 400)
+        if provider == WAKER:
+            await until(lambda: _ended(one))
+
+
 async def test_near_misses_are_counted_and_wake(world: World, log: LogCapture) -> None:
     """A slash too many, another provider's name: 404 as ever, and what was meant is known in here."""
     async with target(world, WAKER) as one:
@@ -185,6 +212,7 @@ async def test_the_api_counts_what_it_refuses(world: World) -> None:
             'route="v1",status="413"': 1,
             'route="v1",status="405"': 1,
             'route="other",status="405"': 1,
+            'route="none",status="400"': 1,
         }
 
 

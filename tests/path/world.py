@@ -86,7 +86,11 @@ class World:
         if prepare is not None:
             prepare(receiver)
         serving = server(
-            receiver.asgi, host="127.0.0.1", port=self.port, receive_timeout=receiver.settings.receive_timeout
+            receiver.asgi,
+            host="127.0.0.1",
+            port=self.port,
+            receive_timeout=receiver.settings.receive_timeout,
+            refused=receiver.asgi.malformed,
         )
         task = asyncio.create_task(serving.serve())
         try:
