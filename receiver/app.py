@@ -113,7 +113,7 @@ class Receiver:
         return running
 
     async def _tell_absent(self, running: Running) -> None:
-        """Say which handlers are registered that nobody has: what they want waits for them."""
+        """Log a warning for each registered handler that this process lacks: its completions wait for it."""
         if not running.store.driver.exclusive:
             return
         for one in await running.store.registered():
@@ -146,7 +146,7 @@ class Receiver:
             try:
                 await running.stop()
             finally:
-                # Until then its handlers may still ask it for something.
+                # Handlers that are still ending may use the receiver until then.
                 self._running = None
                 self.handlers.in_use = False
             log.info("receiver_stopped")

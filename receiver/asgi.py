@@ -26,7 +26,7 @@ _NOT_FOUND: Final = 404
 
 
 class Served(Protocol):
-    """A receiver, as far as it is served."""
+    """What of a receiver this application needs."""
 
     @property
     def running(self) -> Running:
@@ -54,7 +54,7 @@ class _Faces(NamedTuple):
     api: Api | None
     health: Starlette
     refusals: Refusals
-    #: What paths begin with that are below the public URL's own path; else what none begins with.
+    #: The public URL's own path, which paths may begin with; where it has none, something that no path begins with.
     base: str
     #: ``None`` where it is left out.
     console: Console | None = None
@@ -110,7 +110,7 @@ class Application:
             await self._others(faces, path, scope, receive, send)
 
     async def _below(self, faces: _Faces, path: str, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Serve what is below the path of the public URL, where a proxy hands it on as it is; whether it was that."""
+        """Serve a path below that of the public URL, if it is one, and return whether it was."""
         path = path[len(faces.base) - 1 :]
         if faces.front is not None and (address := address_of(path)) is not None:
             await faces.front(address, scope, receive, send)
@@ -127,7 +127,7 @@ class Application:
 
     @staticmethod
     async def _others(faces: _Faces, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Health and metrics; whatever else is asked for is nobody's."""
+        """Serve health and metrics, and answer 404 to everything else."""
         unknown = []
 
         def refused(status: int) -> None:
@@ -141,7 +141,7 @@ class Application:
             await faces.front.missed(scope, path)
 
     def malformed(self, status: int, reason: str, scope: Scope | None = None) -> None:
-        """Hear of what the server was sent and is no request; *scope* is what is known of it."""
+        """Be told of bytes that came to the server and were no request; *scope* is what is known of them."""
         try:
             running = self._receiver.running
         except NotStartedError:

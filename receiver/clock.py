@@ -10,7 +10,7 @@ from receiver.core.model import SECOND
 _PROMPT: Final = 2 * SECOND
 #: Milliseconds by which two clocks may drift apart before one of them must have been set.
 _STEP: Final = 5 * SECOND
-#: It goes on while the machine sleeps, where there is such a clock.
+#: The clock that also counts while the machine sleeps, where there is one.
 _STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -66,6 +66,6 @@ class StepWatch:
         """What the clock would say had it not been set since the last look, and what it says; else ``None``."""
         now, steady = self._clock(), self._steady()
         before = steady + self._ahead
-        # Small differences are taken over in silence: clocks are disciplined all the time.
+        # Small differences are accepted without a word: NTP corrects clocks all the time.
         self._ahead = now - steady
         return (before, now) if abs(now - before) > _STEP else None

@@ -88,7 +88,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
-        #: Whether a receiver runs with these: one more would not be registered, and would miss completions in silence.
+        #: Whether a receiver runs with these. A handler that is added later is refused: nobody would dispatch to it.
         self.in_use = False
 
     def __iter__(self) -> Iterator[Handler]:
@@ -99,7 +99,7 @@ class Handlers:
 
     @property
     def specs(self) -> list[HandlerSpec]:
-        """What the store must know, so that any node can fan out."""
+        """What the store must know of each, so that any node can make dispatches for them."""
         return [handler.spec for handler in self]
 
     def get(self, name: str) -> Handler | None:
@@ -107,7 +107,7 @@ class Handlers:
         return self._handlers.get(name)
 
     def put(self, handler: Handler) -> None:
-        """Add a handler that is not a function of the user's: a sink. One of its name makes way."""
+        """Add a sink, which is a handler without a function of the user's; it replaces one of its name."""
         self._handlers[handler.spec.name] = handler
 
     def on(

@@ -54,7 +54,7 @@ class Keys:
         return raw.hex().encode() if encoding == "hex" else base64.b64encode(raw)
 
     def fixed(self, provider: Provider) -> tuple[Key, ...] | None:
-        """What ``verifying`` said of a provider whose keys stay as they are while this process runs."""
+        """The keys of a provider that cannot change while this process runs, once ``verifying`` has loaded them."""
         return self._fixed.get(provider.name)
 
     def verifying(self, provider: Provider, *, job_id: str | None, master: MasterKey | None) -> Sequence[Key]:

@@ -1,4 +1,4 @@
-"""Logs: facts with ids, one line each; JSON unless a person reads along."""
+"""Logs: one line for each event, with the ids it is about; as JSON, except on a terminal."""
 
 import asyncio
 import atexit
@@ -74,7 +74,7 @@ def configure(level: str = "info") -> None:
         # A logger that was bound once would outlive whatever it is set up anew for, its closed file included.
         cache_logger_on_first_use=False,
     )
-    # What uvicorn and asyncio have to say leaves in the same form as our own lines.
+    # The log of uvicorn and asyncio is written in the same form as ours.
     foreign = logging.StreamHandler(sys.stderr)
     foreign.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -88,7 +88,7 @@ def configure(level: str = "info") -> None:
 
 
 def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, /, **facts: Any) -> None:  # noqa: ANN401
-    """Do what structlog does, in half the steps: ours end in a line, and all lines go one way."""
+    """Do what structlog does, in half the steps: every event becomes one line, and all lines go to one place."""
     line: Any = {**self._context, **facts, "event": event}
     try:
         for process in self._processors:
@@ -99,7 +99,7 @@ def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, /, **
 
 
 def _describe(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Say how much it matters, and when it was, in UTC."""
+    """Add the level, and the time in UTC."""
     second, rest = divmod(time.time_ns(), 1_000_000_000)
     event["level"] = method
     event["timestamp"] = f"{_second(second)}.{rest // 1000:06d}Z"

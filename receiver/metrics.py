@@ -54,7 +54,7 @@ class Metrics:
         #: What runs here at this moment; whoever runs it says so.
         self.running: Callable[[], Sequence[Running]] = list
         self._moments: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _MOMENTS}
-        # Those that count each callback, at hand.
+        # The counters of every callback, looked up once.
         self._callbacks, self._jobs_settled = self._counts["callbacks"], self._counts["jobs_settled"]
         self._last_callback, self._key_last_used = (
             self._moments["last_callback"],
@@ -80,12 +80,12 @@ class Metrics:
         self._counts["addresses_missed"][provider, kind] += 1
 
     def settled(self, provider: str, by: str, state: str) -> None:
-        """Count the end of a job, and tell of it if nobody else is told."""
+        """Count the end of a job; log it where no handler wants it."""
         self._jobs_settled[provider, by, state] += 1
         if not self.is_wanted(provider, state):
             unhandled = self._counts["completions_unhandled"]
             unhandled[provider, state] += 1
-            # Each time it has doubled: somebody may have no handlers on purpose.
+            # Logged each time the count has doubled, because somebody may have no handlers on purpose.
             if (count := unhandled[provider, state]).bit_count() == 1:
                 log.warning(
                     "completion_unhandled",
@@ -165,7 +165,7 @@ def _running(running: Sequence[Running]) -> Iterable[Metric]:
 
 
 class _Given:
-    """Metrics as they are."""
+    """Metrics that were collected elsewhere, handed to Prometheus' writer."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""News: something may have changed. Whoever waits for a change looks again, and at the latest after a while."""
+"""News: something in the record may have changed. Whoever waits looks again then, and after a while in any case."""
 
 import asyncio
 from typing import Final

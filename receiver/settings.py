@@ -18,7 +18,7 @@ from receiver.core.model import SECOND
 from receiver.core.token import MasterKey, master_key
 
 _MIB: Final = 1024 * 1024
-#: What storage/retention.py keeps to, whatever is asked of it.
+#: The shortest time, in days, that storage/retention.py keeps a job.
 _SHORTEST_DAYS: Final = 4
 
 

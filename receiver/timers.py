@@ -41,7 +41,7 @@ class Span(msgspec.Struct, eq=False):
 
 
 class Deadlines:
-    """Ends what is late, at most a step after its time; for one event loop at a time."""
+    """Ends what is late, at most one step after its time. It serves one event loop at a time."""
 
     def __init__(self, step: float = 0.05) -> None:
         self._step = step
@@ -60,11 +60,11 @@ class Deadlines:
             self._timer = loop.call_later(self._step, self._look, loop)
 
     def forget(self, one: Timed) -> None:
-        """Let *one* be."""
+        """Stop watching *one*."""
         self._watched.discard(one)
 
     async def keep(self, function: Callable[[T], Any], given: T, timeout: float) -> None:  # noqa: ASYNC109
-        """Await what *function* makes of *given* for at most *timeout* seconds.
+        """Call *function* with *given* and await its result for at most *timeout* seconds.
 
         Raises:
             LateError: it was cancelled, because its time was up.
@@ -89,7 +89,7 @@ class Deadlines:
                 task.uncancel()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """End what is late; come back as long as there is anything."""
+        """End what is late; look again a step later, as long as anything is watched."""
         if loop is not self._loop:
             return  # another one looks now
         if self._watched:

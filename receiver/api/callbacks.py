@@ -108,7 +108,7 @@ class Callbacks:
         try:
             replayed = await self._replay(named, handler=order.handler, dry_run=order.dry_run)
         except RejectionError as error:
-            # Its own 401 would be about the sender of the callback, not about the caller of this API.
+            # The error's own 401 is meant for the sender of the callback; the caller of this API did nothing wrong.
             raise ConflictError(
                 f"The callback is still not proved genuine: {error}", code=error.code
             ) from error

@@ -28,7 +28,7 @@ def read_page(request: Request, readers: Mapping[str, Reader]) -> Page:
     """Read the query of *request*, whose parameters are those of *readers*, and one row more than asked for.
 
     Raises:
-        RequestError: a value is none; ``field`` names the parameter.
+        RequestError: a value cannot be read; ``field`` names the parameter.
     """
     found = read_query(request, readers)
     page = Page(**{_FIELDS.get(name, name): value for name, value in found.items()})
@@ -47,7 +47,7 @@ def read_query(request: Request, readers: Mapping[str, Reader]) -> dict[str, Any
 
 
 def cut(found: list[T], page: Page, name: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """Cut the row too many off *found*; the cursor of the next page, if there is one."""
+    """Cut the one row too many off *found*; return the cursor of the next page, if there is one."""
     shown = found[: page.limit - 1]
     return shown, name(shown[-1]) if len(found) > len(shown) else None
 
@@ -125,7 +125,7 @@ def wait_reader(longest: float) -> Reader:
 
 
 def provider_reader(catalog: Catalog) -> Reader:
-    """Reads the name of a provider that there is."""
+    """Reads the name of a provider, which must exist."""
     return _one_of(list(catalog))
 
 

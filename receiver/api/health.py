@@ -24,9 +24,10 @@ from receiver.wire.web import PRIVATE
 _PATIENCE: Final = 2.0
 #: Seconds that a scrape waits for the record to be counted; then it is given the last count.
 _COUNTING: Final = 0.03
-#: Milliseconds that a finding holds: whoever asks more often does not make the store work more.
+#: Milliseconds for which an answer is given again: asking more often does not make the store work more.
 _FRESH: Final = SECOND
-#: Milliseconds by which this machine's clock may be off. Ours is the database's, but what else runs here is not.
+#: Milliseconds by which this machine's clock may be off. The receiver may go by the database's clock; other
+#: programs on this machine do not.
 _MOST_DRIFT: Final = 30 * SECOND
 
 
@@ -42,7 +43,7 @@ def _passing(error: Exception) -> bool:
 
 
 class Health:
-    """Says how the receiver is."""
+    """Answers how the receiver is."""
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Health:
             counts, counted_at = await self._store.counting.soon(now=now, patience=_COUNTING)
             sizes = await self._store.sizes()
         except StoreUnavailableError:
-            # What happened in this process is known all the same, and that the store is not there is news.
+            # The counters of this process are known without the store, and that the store is away is worth telling.
             counts, counted_at, sizes = None, now, []
         refusing = counts is None or self._store.refusing() is not None
         exposition = self._metrics.exposition(
@@ -109,7 +110,7 @@ class Health:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._store.handlers()
-                # A write that is one: a disk that is full is seen by nothing less.
+                # A real write: nothing less notices that a disk is full.
                 await self._store.heartbeat(Beat(node=self._node, until=now, now=now))
         except StoreUnavailableError as error:
             reasons.append(str(error))

@@ -23,7 +23,7 @@ from receiver.views.job import JobDocument, job_document
 from receiver.views.timeline import RecordDocument, record_document
 from receiver.wire.web import PRIVATE, Bodies
 
-#: What the outside sent is handed on as a file to be saved: a browser must neither guess nor run it.
+#: A result comes from outside, so a browser is told to save it, and neither to guess its type nor to run it.
 AS_FILE: Final = PRIVATE | {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; sandbox",
@@ -176,7 +176,7 @@ class Jobs:
         return answer(record_document(await self._store.record(job_id(request))))
 
     async def cancel(self, request: Request) -> Response:
-        """Record the wish to cancel."""
+        """Record that the job is to be cancelled."""
         job = await self._cancel(job_id(request))
         if job.state.ended:
             raise ConflictError(f"{job.id} has ended already: {job.state}.", code="job_ended")
@@ -197,7 +197,7 @@ class Jobs:
             "content-type": _content_type(job.held.content_type),
         }
         chunks = self._store.result_chunks(job.id, job.held)
-        # Before the first byte leaves it can still be said that there is none.
+        # Read the first chunk before answering: afterwards it is too late to answer 404.
         first = await anext(chunks, b"")
         if len(first) == 0 < job.held.size:
             raise _missing(job)
@@ -235,5 +235,5 @@ def _missing(job: Job) -> NotFoundError:
 
 
 def _content_type(text: str) -> str:
-    # It is the provider's own word; a header takes printable ASCII only.
+    # The provider wrote it, and a header takes printable ASCII only.
     return text if text.isascii() and text.isprintable() and text else "application/octet-stream"

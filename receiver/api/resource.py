@@ -116,14 +116,14 @@ class Resource:
         try:
             operation = self._operation(request)
         except RequestError as error:
-            # Its body was not read, and nobody is going to.
+            # The body was not read and will not be, so the connection ends.
             response = refusal(error, self._allow() | _CLOSE)
         else:
             response = await _run(operation, request)
         await response(scope, receive, send)
 
     def _operation(self, request: Request) -> Operation:
-        """The operation asked for; the token first, so that without it nobody learns what there is."""
+        """The operation asked for. The token is checked first: without it nobody learns which addresses exist."""
         method = "GET" if request.method == "HEAD" else request.method
         operation = self._operations.get(method)
         authorize(request.headers, api_token=self._api_token, own_header=self._own_header)

@@ -88,7 +88,7 @@ class Api:
         addresses: dict[str, dict[str, Operation]] = {}
         for operation in self.operations:
             addresses.setdefault(operation.path, {})[operation.method] = operation
-        # One is tried after the other, and replays come by the thousand.
+        # They are tried in this order, and replays come by the thousand.
         paths = sorted(addresses, key=lambda path: not path.endswith("/replay"))
         token = settings.api_token
         self._resources = [(_pattern(path), Resource(addresses[path], api_token=token)) for path in paths]
@@ -97,7 +97,7 @@ class Api:
     def find(self, path: str, scope: Scope) -> Resource | None:
         """What answers at *path*, its parameters put into *scope*; ``None`` for one that is not below ``/v1``.
 
-        A framework's router would do, but with what it wraps round every request it was a sixth of a replay.
+        A framework's router took a sixth of the time of a replay.
         """
         for pattern, resource in self._resources:
             if (found := pattern.fullmatch(path)) is not None:

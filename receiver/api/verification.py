@@ -49,14 +49,14 @@ class NotProved(msgspec.Struct, frozen=True, kw_only=True):
     verified: Literal[False] = False
     #: The proof that failed, as a sender would be told.
     code: str
-    #: What would have made it genuine; the code above where nothing that was tried did.
+    #: The code of the cause; the same as ``code`` where none was found.
     cause: str
     #: For a person: the cause, and what to do next.
     diagnosis: str
 
 
 class Verification:
-    """The operation on messages."""
+    """The operation that verifies a message."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class Verification:
 
 
 def _original(request: Request) -> tuple[tuple[bytes, bytes], ...]:
-    """The message's own headers: without ours, and without the token that let the request in."""
+    """The original message's headers: without those that are for us, the API token among them."""
     named = "x-receiver-authorization" in request.headers
     return tuple(
         (name, value)

@@ -125,7 +125,7 @@ def _check_providers(settings: Settings, catalog: Catalog) -> Iterator[Check]:
         yield Check(
             name="providers", status=OK, text=f"{len(catalog)} described, their samples read as they say"
         )
-    # A master key that cannot be used is told apart.
+    # What is wrong with a master key has a check of its own.
     keys = Keys(replace(settings, secret_key=""))
     found = {one.name: _check_provider(keys, one) for one in catalog.values()}
     yield from (check for check in found.values() if check is not None)
@@ -161,7 +161,7 @@ def _check_provider(keys: Keys, provider: Provider) -> Check | None:
 
 
 def _load_handlers(settings: Settings, catalog: Catalog | None) -> tuple[list[str] | None, Check]:
-    """The names of the handlers, unless there are none to be had, and what is to be said of them."""
+    """The names of the handlers (``None`` where they cannot be loaded), and what the check found."""
     if settings.handlers is None:
         return None, Check(
             name="handlers",

@@ -64,7 +64,7 @@ def copy(*, source: str, target: str, as_json: bool) -> None:
 
 
 def _read(settings: Settings, name: str, text: str) -> str:
-    """The URL that is meant; raises ConfigurationError."""
+    """The URL that a reference stands for; raises ConfigurationError where it is not set."""
     if not text.startswith(("env:", "file:")):
         return text
     url = settings.resolve(text)
@@ -78,7 +78,7 @@ def _ignore(_: Progress) -> None:
 
 
 def _teller() -> Callable[[Progress], None]:
-    """Says how far it has come: once for each table, and now and then within one that takes long."""
+    """Shows progress: a line for each table, and some more within a table that takes long."""
     last: Progress | None = None
     told = time.monotonic()
 

@@ -20,7 +20,7 @@ from receiver.views.job import job_document
 from receiver.views.timeline import record_document
 
 _STATES: Final = click.Choice(["open", *(state.value for state in JobState)])
-#: A look that finds where the result is leads to another that fetches it; more are not a person's business.
+#: One poll may find the address of the result, and the next one fetches it; no more are made for a person.
 _MOST_LOOKS: Final = 3
 _LONGEST_NAME: Final = 256
 
@@ -233,7 +233,7 @@ def show_job(job: Job, *, as_json: bool, callback_url: str | None = None) -> Non
 
 
 async def _look(running: Running, job_id: str) -> bool:
-    """Look as often as one look leads to the next; whether there was anything to look at."""
+    """Poll, and once more where the first one found where the result is; return whether there was anything to ask."""
     looked = False
     for _ in range(_MOST_LOOKS):
         wish = LookClaim(

@@ -29,7 +29,7 @@ def keygen(*, password: bool, as_json: bool) -> None:
 
 
 def _hashed() -> str:
-    # Only here: what the console knows of people is no command's business.
+    # Imported here: no other command needs the console.
     from receiver.console.access import hash_password  # noqa: PLC0415
 
     if sys.stdin.isatty():

@@ -54,7 +54,7 @@ _NEAR: Final = {
 
 
 async def check_public_url(settings: Settings) -> AsyncIterator[Check]:
-    """Ask ourselves through the public URL, and say what came back."""
+    """Send a probe to our own public URL, and say what came back."""
     try:
         keys = settings.master_keys
     except ConfigurationError:

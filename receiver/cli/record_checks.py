@@ -79,7 +79,7 @@ async def _check_orphans(running: Running) -> AsyncIterator[Check]:
 
 
 async def _check_serving(running: Running) -> Check:
-    """Whether somebody takes callbacks, and somebody does what is due."""
+    """Whether a process takes callbacks, and one does the work that is due."""
     nodes, now = await running.store.nodes(), running.clock()
     if running.store.driver.exclusive:
         served = session.is_served(running.settings)

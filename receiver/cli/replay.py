@@ -99,7 +99,7 @@ async def _replay(
             done.append((target, error))
             continue
         if target.dead is not None and not dry_run and replayed.handlers:
-            # Only now: if we end in between, the dead letter is still there.
+            # After the replay: if this process ends in between, the dead letter is still there.
             await running.store.discard_dispatch(target.dead, now=running.clock())
         done.append((target, replayed))
     if as_json:

@@ -129,7 +129,7 @@ async def _serve(
         serving = asyncio.ensure_future(http.serve(sockets=[listener]))
         while not http.started and not serving.done():  # noqa: ASYNC110  (uvicorn has no event for it)
             await asyncio.sleep(0.01)
-        # In the place of uvicorn's own, which would wait for as long as a handler blocks the event loop.
+        # Instead of uvicorn's own handling of signals, which waits as long as a handler blocks the event loop.
         told.listen()
         if http.should_exit:
             told.event.set()
@@ -159,7 +159,7 @@ async def _work(receiver: Receiver) -> None:
 
 
 class _StopSignal:
-    """SIGTERM or SIGINT: sets ``event``, and ends the process in time even if nobody listens to that."""
+    """SIGTERM or SIGINT: sets ``event``, and ends the process in time even if that has no effect."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()

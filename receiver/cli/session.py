@@ -43,7 +43,7 @@ async def opened(*, make: bool = False) -> AsyncIterator[Running]:
 
 
 def quiet_logs() -> None:
-    """Log warnings only, unless the environment asks for a level: a command's output is its own."""
+    """Log warnings only, unless the environment asks for a level: a log would get between a command's lines."""
     logs.configure(os.environ.get("RECEIVER_LOG_LEVEL") or "warning")
 
 
@@ -63,7 +63,7 @@ async def callback_id(running: Running, prefix: str) -> str:
 
 
 async def _resolve(running: Running, prefix: str, kind: str) -> str:
-    # Both kinds begin with their time, so a bare prefix would often name one of each.
+    # Ids of jobs and of callbacks both begin with the time, so a prefix without its kind would often name one of each.
     start = prefix if prefix.startswith(f"{kind}_") else f"{kind}_{prefix}"
     try:
         return await running.store.resolve(start)

@@ -41,11 +41,11 @@ def unknown_settings(environ: Mapping[str, str]) -> list[Unknown]:
     known = {one.metadata["env"] for one in setting_fields()}
     unknown = list(_unread(environ, known))
     if unknown:
-        # Only then: reading all descriptions takes a while.
+        # Read only where something is unknown: reading all descriptions takes a while.
         try:
             providers: Iterable[Provider] = Catalog.load(Settings.load(environ)).values()
         except ConfigurationError:
-            # Which providers there are cannot be told, so what is named like a provider's address may be one's.
+            # The providers cannot be loaded, so whatever is named like a provider's address may be one.
             known |= {name for name in environ if name.endswith(tuple(f"_{one}" for one in OF_PROVIDERS))}
         else:
             known |= {provider_setting(one.name, what) for one in providers for what in OF_PROVIDERS}

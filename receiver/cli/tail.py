@@ -19,7 +19,7 @@ from receiver.views.document import timestamp
 from receiver.views.timeline import AttemptEntry, CallbackEntry, attempt_entry
 
 _EVERY: Final = 0.5
-#: A row's time is taken before its commit; so far back we look for rows that came late.
+#: Milliseconds to look back: a row gets its time before its commit, so it may appear late.
 _LATE: Final = 5 * SECOND
 
 

@@ -76,14 +76,14 @@ def show_callback(detail: CallbackDetail) -> None:
 
 
 def line(entry: Entry, *, about: str = "") -> str:
-    """One entry as a line; *about* says whose it is, where that is not plain."""
+    """One entry as a line; *about* names what it belongs to, where the reader does not know that."""
     arrow, word, rest = _words(entry)
     parts = [entry.at[_TIME_OF_DAY], arrow, about, *rest[:1], output.paint(output.clean(word)), *rest[1:]]
     return " ".join(filter(None, parts))
 
 
 def _words(entry: Entry) -> tuple[str, str, list[str]]:
-    """The arrow, the word that counts, and what stands before (one) and after it."""
+    """The arrow, what stands before the outcome, the outcome, and what stands after it."""
     match entry:
         case SubmissionEntry():
             answered = f"answered {entry.answer_status}" if entry.answer_status else ""

@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-#: Jobs that fail, with a handler that cannot cope with it.
+#: Jobs that fail, whose handler raises an error.
 _FAILING: Final = 3
 #: Callbacks that are signed with another key than ours.
 _FOREIGN: Final = 4
@@ -15,7 +15,7 @@ _INVOICE: Final = {"file_url": "https://example.com/invoice.pdf"}
 
 
 def kept(client: httpx.Client, receiver: str, simulator: str) -> None:
-    """Make some trouble, print an address that signs in to the console once, and wait to be told to end."""
+    """Make some trouble, print an address that signs in to the console once, and wait for SIGTERM or Ctrl-C."""
     make_trouble(client, receiver, simulator)
     answer = client.post(f"{receiver}/console/tickets")
     answer.raise_for_status()
@@ -31,7 +31,7 @@ def kept(client: httpx.Client, receiver: str, simulator: str) -> None:
 
 
 def make_trouble(client: httpx.Client, receiver: str, simulator: str) -> None:
-    """Jobs that fail, and callbacks that a wrong key was used for."""
+    """Jobs that fail, and callbacks that are signed with a wrong key."""
     _order(client, simulator, "failed", _FAILING)
     for place in range(_FAILING):
         _submit(client, receiver, f"failing {place + 1}")

@@ -18,7 +18,7 @@ from receiver.core.errors import ReceiverError
 
 _PATIENCE: Final = 15.0
 _FARE_WELL: Final = 8.0
-#: Hours of patience become seconds, for the demo only: the descriptions are data.
+#: What takes minutes in the packaged descriptions takes seconds in the demo's copies.
 _FASTER: Final = {
     r'(?m)^every = ".*"$': 'every = "1s"',
     r'(?m)^longest = ".*"$': 'longest = "1s"',

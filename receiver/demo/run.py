@@ -44,7 +44,7 @@ class Played(msgspec.Struct, kw_only=True):
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended, its handler has run, and every callback that must come has come."""
+        """Whether the job has ended, its handler has run, and every expected callback has come."""
         ended = self.record["state"] in _ENDED and not self.waiting and self.runs > 0
         return ended and all(self.verdicts[one] >= least for one, least in self.scene.verdicts.items())
 

@@ -19,7 +19,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[str, int] = {}
     #: Verdicts that must not occur.
     never: tuple[str, ...] = ()
-    #: What is to be seen, for the summary.
+    #: What the reader sees, in one sentence.
     story: str
 
 

@@ -34,7 +34,7 @@ class Screen:
 
     @contextmanager
     def watching(self, played: Sequence["Played"]) -> Iterator[None]:
-        """Show progress while the block runs; only the end of it where nobody reads along."""
+        """Show progress while the block runs; on anything but a terminal only its end."""
         self._console.print(f"{len(played)} jobs submitted; watching them by the API.\n")
         if not self._console.is_terminal:
             yield

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .blocks import Block
 
 #: Seconds that a whole document may take.
-PATIENCE = 40.0
+PATIENCE = 120.0
 #: Seconds that a command which stays is left running where nobody sent it into the background.
 _STAYS = 3
 _EXITS = re.compile(r"^(.*?\S) +# exits ([0-9]+)$")
