@@ -13,6 +13,7 @@ from receiver.news import News
 from receiver.steps.follow import Follow
 from receiver.storage import feed
 from receiver.storage.feed import CursorGoneError, Wanted
+from receiver.storage.records import Link
 from receiver.storage.retention import Prune
 from receiver.storage.store import Store
 from tests.core.making import NOW
@@ -75,6 +76,24 @@ async def test_a_late_outcome_is_a_completion_of_its_own(desk: Desk) -> None:
         (JobState.TIMED_OUT, ""),
         (JobState.SUCCEEDED, "late"),
     ]
+
+
+@pytest.mark.parametrize("timed_out", [False, True])
+async def test_jobs_that_became_one_are_told_of_under_the_id_that_stays(
+    desk: Desk, *, timed_out: bool
+) -> None:
+    """The outcome that a callback's own job had is the caller's job's, once, and late where that one had timed out."""
+    one = await desk.answer(await desk.submit("wide"))
+    await desk.call_wide({**DONE, "id": "r1"}, at=NOW + HOUR)
+    if timed_out:
+        await desk.store.abandon(one.id, now=NOW + HOUR)
+    await desk.store.link(Link(job_id=one.id, provider="wide", remote_id="r1", now=NOW + 2 * HOUR))
+    found = (await follow(desk.store).page(Wanted())).completions
+    assert {each.job.id for each in found} == {one.id}
+    ends = {(each.state, each.replay_id) for each in found}
+    late = {(JobState.TIMED_OUT, ""), (JobState.SUCCEEDED, "late")}
+    assert ends == (late if timed_out else {(JobState.SUCCEEDED, "")})
+    assert len(found) == len(ends)
 
 
 async def test_who_waits_is_told(desk: Desk) -> None:
