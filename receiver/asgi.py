@@ -174,6 +174,7 @@ class Application:
             clock=running.clock,
             node=running.node,
             drift=running.drift,
+            warnings=running.warnings,
         )
         application = Starlette(
             routes=health.routes,

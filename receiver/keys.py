@@ -2,10 +2,12 @@
 
 import base64
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from receiver.core.errors import ConfigurationError, KeyUnavailableError
+from receiver.core.keylist import KeyList, load_keys
+from receiver.core.model import Value
 from receiver.core.provider import KeySource, Provider
 from receiver.core.scheme import Scheme
 from receiver.core.signature import Key, load_key
@@ -15,13 +17,22 @@ from receiver.settings import Settings
 _NONCE: Final = 12
 
 
+class Remarks(Value, frozen=True, kw_only=True):
+    """What is to be said of the keys of a provider."""
+
+    #: Of those that cannot be used, a sentence each.
+    warnings: tuple[str, ...] = ()
+    #: How the setting is read, where that is not plain.
+    note: str | None = None
+
+
 class Keys:
     """Hands out keys by what they are for. Nothing here is logged, and no error names a value."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._masters = settings.master_keys
-        self._loaded: dict[tuple[str, str], tuple[Key, ...]] = {}
+        self._loaded: dict[tuple[str, str], KeyList] = {}
         #: The keys of providers that stay as they are while this process runs.
         self._fixed: dict[str, tuple[Key, ...]] = {}
 
@@ -72,9 +83,9 @@ class Keys:
             return (load_key(f"job:{master.id}", secret.decode(), scheme=provider.verify),)
         if provider.key.source != "settings":
             raise KeyUnavailableError(f"The keys of {provider.name} are not among the settings.")
-        return self._configured(provider, provider.key)
+        return self._configured(provider, provider.key).keys
 
-    def _configured(self, provider: Provider, source: KeySource) -> tuple[Key, ...]:
+    def _configured(self, provider: Provider, source: KeySource) -> KeyList:
         reference = source.secret or ""
         text = self._settings.resolve(reference)
         if not text:
@@ -84,21 +95,54 @@ class Keys:
         known = self._loaded.get((provider.name, text))
         if known is None:
             assert provider.verify is not None  # noqa: S101  (the caller looked)
-            name = reference.partition(":")[2]
-            # PEM and JWK contain commas or line breaks of their own; shared secrets do not.
-            several = [text] if provider.verify.key_encoding in {"pem", "jwk"} else text.split(",")
             try:
-                known = tuple(
-                    load_key(f"{name}#{place}", one, scheme=provider.verify)
-                    for place, one in enumerate(several, start=1)
-                    if one.strip()
-                )
+                known = load_keys(reference.partition(":")[2], text, scheme=provider.verify)
             except ConfigurationError as error:
                 raise KeyUnavailableError(str(error), code=error.code) from error
             self._loaded[provider.name, text] = known
             if self._settings.is_fixed(reference):
-                self._fixed[provider.name] = known
+                self._fixed[provider.name] = known.keys
         return known
+
+    def refuse_unusable(self, providers: Iterable[Provider]) -> None:
+        """Raise ConfigurationError where a provider's keys are set and none of them can be used.
+
+        What is not set is not in use, and what a file holds may be right in a moment: neither is refused.
+        """
+        for provider in providers:
+            source = provider.key
+            if (
+                source is None
+                or source.source != "settings"
+                or not self._settings.is_fixed(source.secret or "")
+            ):
+                continue
+            try:
+                self._configured(provider, source)
+            except KeyUnavailableError as error:
+                if error.code != KeyUnavailableError.code:
+                    raise ConfigurationError(
+                        f"Callbacks of {provider.name} could not be verified. {error} Correct it, or unset it if "
+                        f"{provider.name} is not used.",
+                        code=error.code,
+                    ) from error
+
+    def remarks(self, provider: Provider) -> Remarks:
+        """What is to be said of the configured keys of *provider*; nothing where none are."""
+        source = provider.key
+        if source is None or source.source != "settings":
+            return Remarks()
+        try:
+            found = self._configured(provider, source)
+        except ConfigurationError as error:
+            unset = error.code == KeyUnavailableError.code
+            return Remarks() if unset else Remarks(warnings=(str(error),))
+        return Remarks(
+            warnings=tuple(
+                f"{sentence} The other keys of {provider.name} are in force." for sentence in found.unusable
+            ),
+            note=found.remark,
+        )
 
     def others(
         self, providers: Mapping[str, Provider], *, but: str

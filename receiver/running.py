@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+import structlog
+
 from receiver.catalog import Catalog
 from receiver.clock import DatabaseClock, StepWatch, read_clock
 from receiver.console.access import check_settings
@@ -42,6 +44,9 @@ from receiver.worker.worker import Worker
 #: answered to one may be all that is known of a job that is paid for. And seconds that other steps and handlers get.
 PATIENCE: Final = 8.0
 _PATIENCE_WITH_WORK: Final = 6.0
+
+
+log = structlog.get_logger(__name__)
 
 
 class Running:
@@ -149,6 +154,10 @@ class Running:
         if self.worker is not None:
             self.worker.notify(due=due)
 
+    def warnings(self) -> list[str]:
+        """What keeps nobody from being taken, and deserves a look: keys that cannot be used beside others that can."""
+        return [sentence for one in self.catalog.values() for sentence in self.keys.remarks(one).warnings]
+
     def drift(self) -> int:
         """By how many milliseconds this machine's clock is ahead of the database's, where that one counts."""
         return read_clock() - self.clock() if isinstance(self.clock, DatabaseClock) else 0
@@ -186,6 +195,9 @@ class Running:
     async def check(self) -> None:
         """Raise ConfigurationError where something stored, or a handler, needs what is not there."""
         check_settings(self.settings)
+        self.keys.refuse_unusable(self.catalog.values())
+        for sentence in self.warnings():
+            log.warning("key_unusable", reason=sentence)
         unknown = sorted({one.spec.provider or "" for one in self._handlers} - {"", *self.catalog})
         if unknown:
             raise ConfigurationError(

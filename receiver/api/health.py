@@ -36,6 +36,8 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
     ready: bool
     reasons: list[str]
+    #: What keeps nobody from being taken, and deserves a look; ``/readyz?verbose`` only.
+    warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 def _passing(error: Exception) -> bool:
@@ -54,6 +56,7 @@ class Health:
         clock: Callable[[], int],
         node: Node,
         drift: Callable[[], int],
+        warnings: Callable[[], list[str]],
         fresh: int = _FRESH,
     ) -> None:
         self._store = store
@@ -62,6 +65,7 @@ class Health:
         self._clock = clock
         self._node = node
         self._drift = drift
+        self._warnings = warnings
         self._fresh = fresh
         self._checking = asyncio.Lock()
         self._found: tuple[int, Readiness] | None = None
@@ -79,13 +83,18 @@ class Health:
         """Answer 200 while the event loop turns."""
         return Response("ok\n", media_type="text/plain", headers=PRIVATE)
 
-    async def ready(self, _request: Request) -> Response:
-        """Answer 200 if callbacks can be taken (database, master key and clock are right); else 503 and why."""
+    async def ready(self, request: Request) -> Response:
+        """Answer 200 if callbacks can be taken (database, master key and clock are right); else 503 and why.
+
+        With ``?verbose`` also what deserves a look: a provider's key that cannot be used beside others that can.
+        """
         async with self._checking:
             now = self._clock()
             if self._found is None or not 0 <= now - self._found[0] < self._fresh:
                 self._found = now, await self._check(now)
             found = self._found[1]
+        if "verbose" in request.query_params:
+            found = msgspec.structs.replace(found, warnings=self._warnings())
         return answer(found, status=200 if found.ready else 503)
 
     async def expose(self, _request: Request) -> Response:

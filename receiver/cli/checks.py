@@ -157,7 +157,11 @@ def _check_provider(keys: Keys, provider: Provider) -> Check | None:
         status = WARN if unset else FAIL
         following = "Until it is, they are answered 503 and jobs are polled."
         return Check(name=name, status=status, text=plain(error), next=following)
-    return Check(name=name, status=OK, text="credentials are set")
+    said = keys.remarks(provider)
+    if said.warnings:
+        following = "Correct or remove it; one key a line in NAME_FILE is never in doubt."
+        return Check(name=name, status=WARN, text=plain(ConfigurationError(said.warnings[0])), next=following)
+    return Check(name=name, status=OK, text="credentials are set" + (f"; {said.note}" if said.note else ""))
 
 
 def _load_handlers(settings: Settings, catalog: Catalog | None) -> tuple[list[str] | None, Check]:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from receiver.core.errors import UnreadableError
 from receiver.core.message import Message
 from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
-from receiver.core.provider import Provider, origin_of
+from receiver.core.provider import Provider
 from receiver.core.reading import lost_to_readers, read, unreadable_failure
 from receiver.core.signature import Key, prepare
 from receiver.core.transition import Move, observe, settled, woken
@@ -148,7 +148,7 @@ def _unread(message: Message, readings: Mapping[Delivery, Observation | Unreadab
 
 def _leads_elsewhere(seen: Observation, provider: Provider) -> bool:
     named = (seen.response_url, seen.result_url, seen.cancel_url)
-    return any(url is not None and origin_of(url) not in provider.origins for url in named)
+    return any(url is not None and not provider.lists(url) for url in named)
 
 
 def admit(job: Job, examined: Examined, *, callback_id: str, now: int) -> Admission:

@@ -1,5 +1,6 @@
 """A body as it may have been when it was signed: before or after someone on the way changed its bytes."""
 
+import base64
 import json
 import zlib
 from collections.abc import Iterator
@@ -48,6 +49,13 @@ def alterations(body: bytes) -> Iterator[tuple[bytes, str, str]]:
     inflated = _inflated(body)
     if inflated is not None:
         yield inflated, "body_decompressed", "the decompressed body, and it arrived compressed"
+    decoded = _from_base64(body)
+    if decoded is not None:
+        yield (
+            decoded,
+            "body_base64",
+            "the body itself, and it arrived in Base64, as API gateways hand bodies on",
+        )
     if len(body) <= _LARGEST_JSON:
         yield from _written_again(body)
 
@@ -80,6 +88,16 @@ def _written_again(body: bytes) -> Iterator[tuple[bytes, str, str]]:
                 what = f"the same JSON written {name}" + (", with sorted keys" if ordered else "")
                 what += ", with non-ASCII characters escaped" if escaped and not text.isascii() else ""
                 yield text.encode("utf-8", "replace"), "body_rewritten", what
+
+
+def _from_base64(body: bytes) -> bytes | None:
+    text = b"".join(body.split()).strip(b'"')
+    try:
+        return base64.b64decode(
+            text + b"=" * (-len(text) % 4), altchars=b"-_" if {*b"-_"} & {*text} else None, validate=True
+        )
+    except ValueError:
+        return None
 
 
 def _inflated(body: bytes) -> bytes | None:

@@ -27,7 +27,7 @@ from receiver.core.model import (
     ResultAt,
     Value,
 )
-from receiver.core.provider import Poll, Provider, origin_of
+from receiver.core.provider import Poll, Provider
 from receiver.core.reading import UNREADABLE, lost_to_readers, read, unreadable_failure
 from receiver.core.retry import parse_retry_after
 
@@ -297,7 +297,7 @@ def result(
     provider: Provider, url: str, *, now: int
 ) -> Generator[HttpRequest, HttpResponse, Fetched | Gone | TryLater]:
     """Fetch a result from an address of its own; the driver stores the body as it arrives."""
-    ours = origin_of(url) in provider.origins
+    ours = provider.lists(url)
     response = yield HttpRequest(
         purpose="fetch",
         method="GET",
@@ -360,7 +360,7 @@ def _read(provider: Provider, shape: str, response: HttpResponse, largest: int) 
 def _status_url(provider: Provider, job: Job, candidate_id: str | None) -> str | None:
     for template in provider.poll.url if provider.poll is not None else ():
         url = _fill(template, job, candidate_id)
-        if url is not None and origin_of(url) in provider.origins:
+        if url is not None and provider.lists(url):
             return url
     return None
 

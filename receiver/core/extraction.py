@@ -8,13 +8,14 @@ from receiver.core.errors import SignatureMalformedError, SignatureMissingError,
 from receiver.core.fields import split_fields
 from receiver.core.members import Json
 from receiver.core.message import Message
-from receiver.core.scheme import Scheme, Source
+from receiver.core.scheme import Scheme, Source, listed
 
 #: A header with more signatures than any rotation needs is an attempt to buy work.
 MOST_CANDIDATES: Final = 16
 _MOST_ITEMS: Final = 64
 _MOST_QUERY_FIELDS: Final = 100
 _LONGEST_ID: Final = 256
+_NONE: Final[frozenset[bytes]] = frozenset()
 
 
 class Extraction:
@@ -22,14 +23,20 @@ class Extraction:
 
     __slots__ = ("_claims", "headers", "items", "message")
 
-    def __init__(self, message: Message, wanted: frozenset[bytes]) -> None:
-        """Look up headers; raises SignatureMalformedError where one that is *wanted* is repeated."""
+    def __init__(
+        self, message: Message, wanted: frozenset[bytes], foldable: frozenset[bytes] = _NONE
+    ) -> None:
+        """Look up headers; the lines of one that is *foldable* are joined as RFC 9110 says (5.3).
+
+        Raises:
+            SignatureMalformedError: another one that is *wanted* is there twice.
+        """
         self.message = message
         self.items: Sequence[bytes] = ()
         self._claims: dict[str, Any] | None = None
         self.headers = dict(message.headers)
         if len(self.headers) < len(message.headers) or not b"".join(self.headers).islower():
-            self.headers = _by_name(message.headers, wanted)
+            self.headers = _by_name(message.headers, wanted, foldable)
 
     def with_claims(self, claims: dict[str, Any]) -> "Extraction":
         """Let ``claim:`` sources read from *claims*."""
@@ -73,21 +80,26 @@ class Extraction:
         return values[0] if values else None
 
 
-def _by_name(headers: Sequence[tuple[bytes, bytes]], wanted: frozenset[bytes]) -> dict[bytes, bytes]:
+def _by_name(
+    headers: Sequence[tuple[bytes, bytes]], wanted: frozenset[bytes], foldable: frozenset[bytes]
+) -> dict[bytes, bytes]:
     named: dict[bytes, bytes] = {}
     for name, value in headers:
         lower = name.lower()
-        if lower in wanted and lower in named:
+        if lower not in wanted or lower not in named:
+            named[lower] = value
+        elif lower in foldable:
+            named[lower] += b", " + value
+        else:
             # Which of two would another reader take? The sender meant one.
             raise SignatureMalformedError(f"The header {lower.decode('latin-1')!r} was sent twice.")
-        named[lower] = value
     return named
 
 
 class ProofHeader:
     """The header that carries the proof, taken apart as the scheme says."""
 
-    __slots__ = ("_labels", "_prefix", "_separator", "_skip", "_trim", "names")
+    __slots__ = ("_labels", "_prefix", "_separator", "_skip", "foldable", "names")
 
     def __init__(self, scheme: Scheme) -> None:
         self._labels = scheme.headers
@@ -96,7 +108,8 @@ class ProofHeader:
         self._prefix = scheme.prefix.encode()
         self._skip = len(self._prefix)
         self._separator = scheme.item_sep.encode()
-        self._trim = scheme.trim
+        #: The same, where lines can be what one signature was split into at its commas; not where each item is one.
+        self.foldable = _NONE if self._separator == b"," and not _has_parts(scheme) else frozenset(self.names)
 
     def candidates(self, found: Extraction) -> list[bytes]:
         """Return the signatures in the header, still encoded, at most 16.
@@ -112,17 +125,29 @@ class ProofHeader:
         for name in self.names:
             value = found.headers.get(name)
             if value is not None:
-                items += value.split(self._separator, _MOST_ITEMS) if self._separator else (value,)
+                items += self._items(value)
         if not items:
             raise SignatureMissingError(f"The header {self._labels[0]!r} is missing.")
-        if self._trim:
-            items = [item.strip(b" ") for item in items]
         found.items = items
         prefix, skip = self._prefix, self._skip
         candidates = [item[skip:] for item in items if item.startswith(prefix)]
         if len(candidates) > MOST_CANDIDATES or len(items) > _MOST_ITEMS:
             raise SignatureMalformedError(f"The header {self._labels[0]!r} holds more than any scheme uses.")
         return candidates
+
+    def _items(self, value: bytes) -> list[bytes]:
+        if b"," in value and (b" " in value or b"\t" in value):
+            # Something on the way has taken the header apart at its commas, and written it anew. Two whole signatures
+            # side by side are none, as ever: no item of a list is one then.
+            value = b",".join(piece.strip(b" \t") for piece in value.split(b",", 2 * _MOST_ITEMS))
+        if not self._separator:
+            return [value]
+        return [item.strip(b" \t") for item in value.split(self._separator, _MOST_ITEMS)]
+
+
+def _has_parts(scheme: Scheme) -> bool:
+    sources = (*listed(scheme.timestamp), *listed(scheme.delivery_id), scheme.signed)
+    return any("part:" in source for source in sources)
 
 
 def query_fields(message: Message) -> list[tuple[bytes, bytes]]:

@@ -54,6 +54,7 @@ def guesses(
     yield from _foreign_keys(case, others, retired)
     yield from _key_forms(case)
     yield from _headers(case)
+    yield from _folded(case)
     yield from _spellings(case)
     yield from _urls(case)
     yield from _contents(case)
@@ -154,6 +155,24 @@ def _renamed(headers: Sequence[tuple[bytes, bytes]], name: bytes, wanted: bytes)
         (wanted_family + field[len(family) :], value) if field.startswith(family) else (field, value)
         for field, value in kept
     ]
+
+
+def _folded(case: Guess) -> Iterator[Guess]:
+    """One line or one piece of a header that came several times, or that holds several values by now."""
+    for name in dict.fromkeys(one.lower().encode() for one in case.scheme.headers):
+        lines = [value for header, value in case.message.headers if header == name]
+        pieces = [piece for line in lines for piece in line.split(b", ")]
+        singles = dict.fromkeys(
+            [*(lines if len(lines) > 1 else ()), *(pieces if len(pieces) > len(lines) else ())]
+        )
+        others = [(header, value) for header, value in case.message.headers if header != name]
+        for single in [*singles][:_MOST_HEADERS]:
+            yield case._replace(
+                code="header_folded",
+                sentence=f"The header {shown(name)} came more than once, or several values were folded into one; one "
+                "of them is genuine by itself. Find out what adds to that header on the way.",
+                message=replace(case.message, headers=[*others, (name, single)]),
+            )
 
 
 def _spellings(case: Guess) -> Iterator[Guess]:

@@ -260,6 +260,9 @@ def _from_jwk(key_id: str | None, entry: object, scheme: Scheme) -> Key | None:
     algorithms = {"ed25519": {None, "EdDSA", "Ed25519"}, "jwt": {None, "RS256"}}[scheme.kind]
     if entry.get("use", "sig") != "sig" or entry.get("alg") not in algorithms:
         return None
+    # A key for other operations is none to verify with (RFC 7517, 4.3).
+    if "key_ops" in entry and not (isinstance(entry["key_ops"], list) and "verify" in entry["key_ops"]):
+        return None
     try:
         if scheme.kind == "ed25519" and (entry.get("kty"), entry.get("crv")) == ("OKP", "Ed25519"):
             return _raw_key(key_id or _kid(entry, "crv", "kty", "x"), base64url(entry["x"]))

@@ -265,7 +265,7 @@ class KeySource(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the key that verifies callbacks comes from."""
 
     source: Literal["settings", "per-job", "jwks", "submit-answer"] = "settings"
-    #: settings: ``env:NAME`` or ``file:PATH``; several keys, comma-separated, newest first, during a rotation.
+    #: settings: ``env:NAME`` or ``file:PATH``; several keys, newest first, during a rotation.
     secret: str | None = None
     #: jwks: where the provider publishes its key set (https, fetched without credentials).
     url: str | None = None

@@ -63,6 +63,10 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_WEB_ADDRESS = re.compile(
+    r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE
+)
+_USUAL_PORTS = {"http": 80, "https": 443}
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
@@ -171,6 +175,14 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         """How its callbacks read, for each way in which a job may have been submitted; the default first."""
         return tuple((delivery, self.shape(delivery)) for delivery in self.deliveries)
 
+    def lists(self, url: str) -> bool:
+        """Whether *url* lies in one of the origins."""
+        return origin_of(url) in self._listed
+
+    @cached_property
+    def _listed(self) -> frozenset[str]:
+        return frozenset(map(origin_of, self.origins)) - {""}
+
     def shape(self, delivery: Delivery) -> Shape:
         """How a callback reads that was asked for as *delivery*."""
         assert self.callback is not None  # noqa: S101  (only providers that call back are asked)
@@ -218,9 +230,16 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
 
 
 def origin_of(url: str) -> str:
-    """The ``scheme://host[:port]`` of *url*."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
+    """The origin of *url*, its host in lower case and without a usual port; empty for what is no plain http address.
+
+    Whoever compares origins asks here: an address that two parsers might understand differently has none.
+    """
+    found = _WEB_ADDRESS.match(url)
+    if found is None:
+        return ""
+    scheme, host, port = found[1].lower(), found[2].lower(), found[3]
+    usual = port is None or int(port) == _USUAL_PORTS[scheme]
+    return f"{scheme}://{host}" if usual else f"{scheme}://{host}:{int(port)}"
 
 
 def describe(document: dict[str, Any]) -> Provider:

@@ -39,7 +39,7 @@ _PLAIN_NAMES: Final = frozenset(
     {"body", "body_sha256", "timestamp", "delivery_id", "url", "method", "secret"}
 )
 
-_SIGNATURE: Final = frozenset({"header", "prefix", "item_sep", "trim", "encoding", "signed", "body_norm"})
+_SIGNATURE: Final = frozenset({"header", "prefix", "item_sep", "encoding", "signed", "body_norm"})
 _AGE: Final = frozenset({"tolerance", "future_tolerance"})
 _TIMESTAMP: Final = _AGE | {"timestamp", "timestamp_format"}
 _SIGNED: Final = _SIGNATURE | _TIMESTAMP | {"key_encoding", "delivery_id"}
@@ -89,10 +89,9 @@ class Scheme(
     header: str | tuple[str, ...] = ()
     #: What stands before the proof in the header (``sha256=``, ``v1,``, ``Bearer ``).
     prefix: str = ""
-    #: What separates the items of the header; empty where it holds one signature and nothing else.
+    #: What separates the items of the header, space around them aside; empty where it holds one signature and nothing
+    #: else. Where it holds several, lines of the header are one list.
     item_sep: Literal["", ",", ";", " "] = ""
-    #: Whether spaces around an item are ignored.
-    trim: bool = False
     #: How a signature is written.
     encoding: Literal["hex", "base64"] = "hex"
     #: The bytes that were signed.

@@ -112,7 +112,7 @@ class _Signature:
         self._provers = [(key.id, prover(key, scheme=scheme)) for key in keys]
 
     def verify(self, message: Message, *, now: int) -> Verified:
-        found = Extraction(message, self._wanted)
+        found = Extraction(message, self._wanted, self._header.foldable)
         signatures = self._signatures(found)
         contents = twilio.contents(found) if self._twilio else (self._content.pieces(found),)
         for key_id, proves in self._provers:

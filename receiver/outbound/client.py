@@ -10,7 +10,7 @@ import httpx
 
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, RedirectedError
 from receiver.core.exchange import HttpRequest, HttpResponse
-from receiver.core.provider import Provider, origin_of
+from receiver.core.provider import Provider
 from receiver.keys import Keys
 from receiver.outbound.answer import Sink, bounded, stored, whole
 from receiver.outbound.egress import DIRECT, Egress, egress_of, place_of
@@ -96,7 +96,7 @@ class Outbound:
         if request.after:
             await asyncio.sleep(request.after / 1000)
         headers = {"accept-encoding": "identity", **request.headers}
-        if request.credentials and origin_of(request.url) in provider.origins:
+        if request.credentials and provider.lists(str(url)):
             headers |= self._keys.credentials(provider)
         try:
             async with asyncio.timeout(self._patience):

@@ -1,4 +1,4 @@
-"""Vetting: which addresses are asked; judged on ``httpx.URL``, the same parser that sends."""
+"""Vetting: which addresses are asked; judged on what ``httpx.URL``, the parser that sends, makes of them."""
 
 from typing import Final
 
@@ -25,16 +25,9 @@ def vet(provider: Provider, request: HttpRequest) -> httpx.URL:
         raise FetchRefusedError("The address is too long.")
     if url.userinfo or url.fragment:
         raise FetchRefusedError("The address carries a user name or a fragment.")
-    listed = any(_same_origin(url, httpx.URL(origin)) for origin in provider.origins)
+    listed = provider.lists(str(url))
     if not listed and not request.anywhere:
         raise FetchRefusedError(f"{url.host} is not an origin of {provider.name}.")
     if url.scheme != "https" and not (listed and provider.relocated):
         raise FetchRefusedError("Only https addresses are asked.")
     return url
-
-
-def _same_origin(one: httpx.URL, other: httpx.URL) -> bool:
-    def origin(url: httpx.URL) -> tuple[str, str, int]:
-        return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
-
-    return origin(one) == origin(other)

@@ -4,8 +4,8 @@ They may be configured, derived for one job, published by the provider, or hande
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,6 +18,7 @@ from receiver.core.errors import (
     KeyUnknownError,
     RejectionError,
     SenderNotAllowedError,
+    SignatureMismatchError,
 )
 from receiver.core.message import Message
 from receiver.core.model import Callback, Value, Verdict
@@ -28,6 +29,8 @@ from receiver.core.walk import Checked, walk
 from receiver.keys import Keys
 from receiver.outbound.keysets import KeySets
 from receiver.storage.store import Store
+
+T = TypeVar("T")
 
 #: From this many bytes on, a body is read off the event loop.
 _LARGE: Final = 64 * 1024
@@ -68,16 +71,26 @@ class Proving:
             _check_sender(message, provider)
         if provider.verify is not None and provider.verify.covers_url:
             message = replace(message, url=self._signed_url(message, way))
-        keys = self._keys.fixed(provider) or await self.keys_for(way)
-        try:
+
+        async def examined(keys: Sequence[Key]) -> Examined:
             if len(message.body) < _LARGE and _ENCODED not in dict(message.headers):
                 return examine(message, provider=provider, keys=keys, now=now, largest=self._largest)
             return await self._apart(message, provider, keys, now)
-        except KeyUnknownError:
+
+        return await self._proved(way, examined)
+
+    async def _proved(self, way: Way, prove: Callable[[Sequence[Key]], Awaitable[T]]) -> T:
+        """What *prove* makes of the keys in force; where none fits, of those that the provider publishes now."""
+        provider = way.provider
+        keys = self._keys.fixed(provider) or await self.keys_for(way)
+        try:
+            return await prove(keys)
+        except (KeyUnknownError, SignatureMismatchError):
+            # A set without names says nothing about which key is meant: any that fails may be a new one.
             fresh = await self._key_sets.keys(provider, unknown=True)
             if fresh is None or fresh == keys:
                 raise
-            return await self._apart(message, provider, fresh, now)
+            return await prove(fresh)
 
     async def _apart(self, message: Message, provider: Provider, keys: Sequence[Key], now: int) -> Examined:
         """Examine *message* off the event loop.
@@ -120,14 +133,11 @@ class Proving:
         """Prove a message that is not to be admitted; raises as ``examine`` does."""
         scheme = way.provider.verify
         assert scheme is not None  # noqa: S101  (the caller looked)
-        keys = await self.keys_for(way)
-        try:
+
+        async def verified(keys: Sequence[Key]) -> Verified:
             return verify(message, scheme=scheme, keys=keys, now=now)
-        except KeyUnknownError:
-            fresh = await self._key_sets.keys(way.provider, unknown=True)
-            if fresh is None or fresh == keys:
-                raise
-            return verify(message, scheme=scheme, keys=fresh, now=now)
+
+        return await self._proved(way, verified)
 
     async def diagnosis(
         self, callback: Callback, provider: Provider, *, providers: Mapping[str, Provider]

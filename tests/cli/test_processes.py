@@ -22,6 +22,8 @@ from .conftest import CHAT
 from .programs import PATIENCE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .programs import Program
 
 BLOCKING = """
@@ -145,12 +147,42 @@ def test_several_processes_share_postgresql(on_postgres: Program) -> None:
         ({"RECEIVER_HANDLERS": "nowhere:receiver"}, "handlers_invalid"),
         ({"RECEIVER_HANDLERS": "json:dumps"}, "handlers_invalid"),
         ({"RECEIVER_PROVIDERS_DIR": "/nonexistent"}, "description_invalid"),
+        ({"GITHUB_WEBHOOK_SECRET": "short"}, "key_too_short"),
+        ({"STANDARD_WEBHOOKS_SECRET": "whsec_not base64!"}, "key_malformed"),
     ],
 )
 def test_serve_refuses_a_wrong_configuration(alone: Program, settings: dict[str, str], code: str) -> None:
     """One sentence on standard error, and exit code 2."""
     done = alone.but(**settings).run("serve", "--port", "0", "--json")
     assert (done.code, done.out, done.problem["code"]) == (2, "", code)
+
+
+def test_serve_warns_of_a_key_that_cannot_be_used_beside_others(alone: Program, tmp_path: Path) -> None:
+    """On standard error, in /readyz?verbose, and by the doctor; what a file holds is warned of and never refused."""
+    file = tmp_path / "secret"
+    file.write_text("tiny\n")
+    several = "a secret of sixteen bytes,tiny"
+    settings = {"SLACK_SIGNING_SECRET_FILE": str(file), "STANDARD_WEBHOOKS_SECRET": f"whsec_{'A' * 32},tiny"}
+    program = alone.but(**settings, GITHUB_WEBHOOK_SECRET=several)
+    with program.started("serve", "--port", "0") as serving:
+        warned = serving.wait_for("key_unusable")
+        port = json.loads(serving.wait_for("receiver_listening"))["port"]
+        found = httpx.get(f"http://127.0.0.1:{port}/readyz?verbose", trust_env=False).json()
+        assert found["ready"]
+        assert len(found["warnings"]) == 2
+        told = " ".join(found["warnings"])
+        assert "STANDARD_WEBHOOKS_SECRET#2" in told
+        assert "SLACK_SIGNING_SECRET#1" in told
+        assert "tiny" not in told
+        assert "warnings" not in httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json()
+        file.write_text("a secret that is long enough\n")
+        found = httpx.get(f"http://127.0.0.1:{port}/readyz?verbose", trust_env=False).json()
+        assert len(found["warnings"]) == 1
+        assert "tiny" not in warned
+        assert serving.stop() == 0
+    checks = {one["name"]: one for one in program.json("doctor")["checks"]}
+    assert checks["provider standard-webhooks"]["status"] == "warn"
+    assert "comma" in checks["provider github"]["text"]
 
 
 def test_a_taken_port_is_named(alone: Program, program: Program) -> None:

@@ -185,7 +185,7 @@ CASES: dict[str, Case] = {
     "a signature cut off": Case("signature_truncated", replaced(GENUINE, SIGNATURE, PROOF[:-8])),
     "junk for a signature": Case("signature_malformed", replaced(GENUINE, SIGNATURE, b"sha256=" + b"z" * 64)),
     "a header sent twice": Case(
-        "signature_malformed", replace(GENUINE, headers=[*GENUINE.headers, (SIGNATURE.lower(), PROOF)])
+        "header_folded", replace(GENUINE, headers=[*GENUINE.headers, (SIGNATURE.lower(), PROOF)])
     ),
     # content
     "a timestamp left out of the content": Case(
@@ -232,6 +232,14 @@ CASES: dict[str, Case] = {
     "deflate": Case("body_decompressed", over(BODY, zlib.compress(BODY))),
     "raw deflate": Case("body_decompressed", over(BODY, zlib.compress(BODY, wbits=-15))),
     "JSON in a JSON string": Case("body_json_string", over(BODY, json.dumps(BODY.decode()).encode())),
+    "base64 of a gateway": Case("body_base64", over(BODY, base64.b64encode(BODY))),
+    "base64 with a line break": Case(
+        "body_base64", over(BODY, base64.encodebytes(BODY).rstrip(b"\n") + b"\n")
+    ),
+    "base64 without padding": Case(
+        "body_base64", over(BODY + b".", base64.b64encode(BODY + b".").rstrip(b"="))
+    ),
+    "base64 as a JSON string": Case("body_base64", over(BODY, b'"' + base64.b64encode(BODY) + b'"')),
     # address
     "http behind a proxy": Case(
         "url_differs", at_url(PUBLIC.replace("https:", "http:")), SCHEMES["twilio"], (key("twilio"),)

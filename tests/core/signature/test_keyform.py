@@ -188,3 +188,25 @@ def pem(public: object) -> str:
     """A public key as PEM."""
     text: bytes = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
     return text.decode()
+
+
+@pytest.mark.parametrize(
+    ("operations", "usable"),
+    [
+        (["verify"], True),
+        (["sign", "verify"], True),
+        (["sign"], False),
+        (["encrypt", "wrapKey"], False),
+        ([], False),
+        ("verify", False),
+        (None, False),
+        (["Verify"], False),
+    ],
+)
+def test_a_key_for_other_operations_is_none_to_verify_with(operations: object, *, usable: bool) -> None:
+    """Where a JWK names its operations, verify must be among them (RFC 7517, 4.3)."""
+    scheme = Scheme(kind="ed25519", header="X", key_encoding="jwk")
+    other = {"kty": "OKP", "crv": "Ed25519", "x": b64url(bytes(range(1, 33))), "kid": "other"}
+    entry = {"kty": "OKP", "crv": "Ed25519", "x": b64url(RAW), "kid": "this", "key_ops": operations}
+    found = load_key_set(json.dumps({"keys": [entry, other]}).encode(), scheme=scheme)
+    assert [key.id for key in found] == (["this", "other"] if usable else ["other"])

@@ -260,7 +260,8 @@ def test_only_one_spelling_of_a_signature_is_accepted(name: str) -> None:
     bad = [
         text[:8] + b" " + text[8:],
         text + b"\n",
-        b" " + text,
+        # What joins a header that was split at its commas writes a space behind them.
+        *([] if scheme.prefix.endswith(",") else [b" " + text]),
         text[:8] + b"\xc3\xa9" + text[8:],
         b"0x" + text,
     ]
