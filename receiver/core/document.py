@@ -34,7 +34,7 @@ class Source(Protocol):
 class Document:
     """A document of one shape, and the message that brought it."""
 
-    __slots__ = ("_codec", "_message", "_original", "_source", "plain")
+    __slots__ = ("_codec", "_message", "_original", "_source", "is_form", "plain")
 
     def __init__(
         self, message: Message, shape: Shape, *, largest: int, claims: Mapping[str, Any] | None = None
@@ -49,6 +49,8 @@ class Document:
         trouble: str | None = None
         #: The whole document, as it would be the result.
         self.plain = message.body
+        #: Whether it is a form where its shape says that it is JSON.
+        self.is_form = False
         self._message = message
         self._codec: str | None = None
         self._original: str | None = None
@@ -104,6 +106,7 @@ class Document:
             form = Fields(text, codec)
             inner = form.cut((field,)) if content == "form-json" and field is not None else None
             if inner is None:
+                self.is_form = content == "form-json"
                 return form
             self.plain = inner
             return Json(inner)

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from receiver.core.errors import ConfigurationError, KeyUnavailableError
 from receiver.core.scheme import Scheme
@@ -41,6 +42,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     id: str
     secret: bytes
     private: bool = False
+    #: Whether it is an ed25519 key of a scheme whose other keys are shared secrets.
+    public: bool = False
 
     def __repr__(self) -> str:
         return f"Key(id={self.id!r})"
@@ -60,6 +63,8 @@ def load_key(key_id: str, text: str, *, scheme: Scheme, minimum: int = MINIMUM_S
         raise ConfigurationError(f"The key {key_id!r} is empty.", code="key_empty")
     if scheme.kind == "ed25519":
         return _load_ed25519(key_id, text, scheme)
+    if scheme.public is not None and text.startswith(_WHSEC["ed25519"]):
+        return replace(_load_ed25519(key_id, text, scheme.public), public=True)
     if scheme.kind == "jwt":
         return _load_rsa(key_id, text, scheme)
     if scheme.kind == "basic" and ":" not in text:

@@ -77,12 +77,39 @@ class Rule(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class About(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which documents concern jobs of this description, where one address hears of other things too."""
+    """Which documents concern jobs of this description, where one address hears of other things too.
+
+    Any other document is kept and read no further (``event_of_no_job``).
+    """
 
     #: Path of the provider's word for the kind of event.
     path: str
-    #: Beginnings of the words that count; any other document is kept and read no further.
-    begins: tuple[str, ...]
+    #: The words that count.
+    is_: tuple[str, ...] = msgspec.field(name="is", default=())
+    #: Beginnings of further words that count.
+    begins: tuple[str, ...] = ()
+    #: Of those, beginnings of words that do not: events of another object, whose id is no job's.
+    excludes: tuple[str, ...] = ()
+    #: Whether a document without such a word counts.
+    absent: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.is_ or self.begins):
+            raise ValueError("about needs is or begins")
+        if unused := [one for one in self.excludes if not one.startswith(self.begins or ("\0",))]:
+            raise ValueError(f"about.excludes: {unused[0]!r} does not begin as about.begins says")
+
+    def concerns(self, word: object) -> bool:
+        """Whether a document with that *word* concerns jobs."""
+        if word is None:
+            return self.absent
+        if not isinstance(word, str):
+            return False
+        return word in self.is_ or (
+            bool(self.begins)
+            and word.startswith(self.begins)
+            and not word.startswith(self.excludes or ("\0",))
+        )
 
 
 class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ UNREADABLE: Final = "result_unreadable"
 _LONGEST_ID: Final = 256
 _LONGEST_URL: Final = 2048
 _LONGEST_TEXT: Final = 2000
+_FORM: Final = "application/x-www-form-urlencoded"
 _BEGINNING: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 # Named here for the same reason as in ``transition``.
@@ -45,10 +46,8 @@ def read(
         UnreadableError: it is not in the described form; decoded, it may have at most *largest* bytes.
     """
     found = _Reading(Document(message, shape, largest=largest, claims=claims), message, shape)
-    if shape.about is not None:
-        kind = found.find(shape.about.path)
-        if not isinstance(kind, str) or not kind.startswith(shape.about.begins):
-            raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
+    if shape.about is not None and not shape.about.concerns(found.find(shape.about.path)):
+        raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
     state, word = found.state()
     result_url = None if shape.result_url is None else found.url(shape.result_url)
     if result_url and state is not _SUCCEEDED and shape.result_url in shape.templates:
@@ -167,7 +166,10 @@ class _Reading:
         # A result that can be pointed at inside the stored bytes is not stored a second time.
         offset = _place(content, plain) if plain is self._message.body else -1
         charset = self._document.charset(content)
-        content_type = shape.result_type if charset is None else f"{shape.result_type}; charset={charset}"
+        # A form in place of JSON is told by its type.
+        content_type = _FORM if shape.result == "." and self._document.is_form else shape.result_type
+        if charset is not None:
+            content_type += f"; charset={charset}"
         return ResultAt(content=content, content_type=content_type, offset=None if offset < 0 else offset)
 
     def _words(self, path: str) -> str | None:

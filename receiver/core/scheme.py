@@ -44,7 +44,7 @@ _AGE: Final = frozenset({"tolerance", "future_tolerance"})
 _TIMESTAMP: Final = _AGE | {"timestamp", "timestamp_format"}
 _SIGNED: Final = _SIGNATURE | _TIMESTAMP | {"key_encoding", "delivery_id"}
 _USED: Final[dict[Kind, frozenset[str]]] = {
-    "hmac": _SIGNED | {"alg", "plugin"},
+    "hmac": _SIGNED | {"alg", "plugin", "public_prefix"},
     "hash": _SIGNED | {"alg"},
     "ed25519": _SIGNED,
     "jwt": _AGE | {"header", "prefix", "key_encoding", "delivery_id", "audience", "issuer", "body_claim"},
@@ -89,6 +89,9 @@ class Scheme(
     header: str | tuple[str, ...] = ()
     #: What stands before the proof in the header (``sha256=``, ``v1,``, ``Bearer ``).
     prefix: str = ""
+    #: ``hmac``: what stands before an Ed25519 signature over the same content (``v1a,``), which keys written ``whpk_…``
+    #: prove; empty where the provider makes none.
+    public_prefix: str = ""
     #: What separates the items of the header, space around them aside; empty where it holds one signature and nothing
     #: else. Where it holds several, lines of the header are one list.
     item_sep: Literal["", ",", ";", " "] = ""
@@ -148,6 +151,15 @@ class Scheme(
         """Whether the address that was called is among what was signed."""
         return "{url}" in self.signed or self.plugin is not None
 
+    @cached_property
+    def public(self) -> "Scheme | None":
+        """The scheme of the Ed25519 signatures that may stand beside the others, if there is one."""
+        if not self.public_prefix:
+            return None
+        return msgspec.structs.replace(
+            self, kind="ed25519", prefix=self.public_prefix, public_prefix="", alg="sha256", encoding="base64"
+        )
+
     @property
     def headers(self) -> tuple[str, ...]:
         """The headers that may carry the proof, as written in the description."""
@@ -159,10 +171,13 @@ class Scheme(
         for name in self.headers:
             if _HEADER_NAME.fullmatch(name) is None:
                 raise ValueError(f"header: {name!r} is not a header name")
-        if not self.prefix.isascii():
-            raise ValueError("prefix: only ASCII stands in headers")
-        if self.item_sep and self.item_sep in self.prefix:
-            raise ValueError("prefix: it contains item_sep")
+        for name in ("prefix", "public_prefix"):
+            if not (prefix := getattr(self, name)).isascii():
+                raise ValueError(f"{name}: only ASCII stands in headers")
+            if self.item_sep and self.item_sep in prefix:
+                raise ValueError(f"{name}: it contains item_sep")
+        if self.public_prefix and (self.key_encoding != "whsec" or self.plugin is not None):
+            raise ValueError("public_prefix: it goes with key_encoding 'whsec', which tells the keys apart")
 
     def _check_ages(self) -> None:
         for name in ("tolerance", "future_tolerance"):

@@ -88,6 +88,8 @@ def build(scheme: Scheme, keys: tuple[Key, ...]) -> Verifier:
         return _Unsigned(scheme)
     if not keys or not all(key.secret for key in keys):
         raise KeyUnavailableError(f"No key is configured to verify scheme {scheme.kind!r} with.")
+    if any(key.public for key in keys):
+        return _of_both_kinds(scheme, keys)
     if scheme.kind == "jwt":
         return _Token(scheme, keys)
     if scheme.kind in {"header_token", "basic"}:
@@ -150,6 +152,31 @@ class _Signature:
             delivery_id=found.identifier(self._content.delivery_id),
             timestamp=signed_at,
         )
+
+
+class _Either:
+    """Shared secrets and public keys side by side: either vouches for the same content."""
+
+    def __init__(self, shared: Verifier, public: Verifier) -> None:
+        self._shared = shared
+        self._public = public
+
+    def verify(self, message: Message, *, now: int) -> Verified:
+        try:
+            return self._shared.verify(message, now=now)
+        except (SignatureMalformedError, SignatureMismatchError) as error:
+            try:
+                return self._public.verify(message, now=now)
+            except SignatureMalformedError:
+                # It holds nothing of that kind: what is wrong with the other says more.
+                raise error from None
+
+
+def _of_both_kinds(scheme: Scheme, keys: tuple[Key, ...]) -> Verifier:
+    assert scheme.public is not None  # noqa: S101  (no other scheme takes such keys)
+    public = _Signature(scheme.public, tuple(key for key in keys if key.public))
+    shared = tuple(key for key in keys if not key.public)
+    return _Either(_Signature(scheme, shared), public) if shared else public
 
 
 class _Token:

@@ -44,6 +44,8 @@ def sign(
     chosen = delivery_id or "msg_" + hashlib.sha256(b"%d." % now + body).hexdigest()[:24]
     if not scheme.authenticates:
         return []
+    if key.public and scheme.public is not None:
+        scheme = scheme.public
     if scheme.kind in {"header_token", "basic"}:
         sources = parse_sources(scheme.delivery_id, field="delivery_id")[:1]
         named = [(s.name.encode(), chosen.encode()) for s in sources if s.place == "header"]

@@ -110,8 +110,22 @@ def test_a_proxy_replaces_every_address(name: str) -> None:
 
 def test_an_audience_may_be_a_setting(tmp_path: Path) -> None:
     """The audience of a token is an account's own: it is read when the catalog is loaded."""
-    catalog = Catalog.load(Settings.load({"GEMINI_WEBHOOK_AUDIENCE": "projects/mine"}))
-    verify = catalog["gemini-dynamic"].verify
+    (tmp_path / "acme.toml").write_text(
+        """
+name = "acme"
+title = "Acme"
+sources = [{ url = "https://acme.example/docs", read = "2026-11-20" }]
+callback = { where = "registered" }
+verify = { scheme = "jwt", header = "X-Token", key_encoding = "jwk", audience = "env:ACME_AUDIENCE" }
+key = { source = "jwks", url = "https://acme.example/jwks.json" }
+[shapes.result]
+content = "claims"
+id = ["sub"]
+""",
+        encoding="utf-8",
+    )
+    environ = {"ACME_AUDIENCE": "projects/mine", "RECEIVER_PROVIDERS_DIR": str(tmp_path)}
+    verify = Catalog.load(Settings.load(environ))["acme"].verify
     assert verify is not None
     assert verify.audience == "projects/mine"
 

@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec.structs import replace
 from standardwebhooks import Webhook
 
@@ -13,11 +15,13 @@ from receiver.core.errors import UnreadableError
 from receiver.core.exchange import HttpResponse, Seen
 from receiver.core.message import Message, lowered
 from receiver.core.model import JobState, Observation, Verdict
+from receiver.core.provider import Shape
 from receiver.core.reading import read, text_at
-from receiver.core.signature import load_key, sign, verify
+from receiver.core.scheme import Scheme
+from receiver.core.signature import Key, load_key, sign, verify
 from tests.core.signature.samples import SCHEMES
 
-from .making import LARGEST, NOW, PROVIDERS, job_of, key_of, scheme_of
+from .making import LARGEST, NOW, PROVIDERS, job_of, scheme_of
 
 #: A way of signing that tests/core/signature checks against the vendor's own package.
 CHECKED = [
@@ -120,9 +124,15 @@ def test_a_proxied_description_keeps_its_templates() -> None:
 
 
 def test_a_token_that_does_not_name_the_body_vouches_for_its_claims_only() -> None:
-    """Whatever body comes with Gemini's token, it is a reason to ask about the job, and nothing more."""
-    scheme, key = scheme_of("gemini-dynamic"), key_of("gemini-dynamic")
-    provider = replace(PROVIDERS["gemini-dynamic"], verify=scheme)
+    """Whatever body comes with such a token, it is a reason to ask about the job, and nothing more."""
+    scheme = Scheme(kind="jwt", header="X-Token", audience="me", key_encoding="jwk")
+    provider = replace(
+        PROVIDERS["gemini-dynamic"],
+        verify=scheme,
+        shapes=PROVIDERS["gemini-dynamic"].shapes
+        | {"notification": Shape(content="claims", id=("data.id",))},
+    )
+    key = _rsa_key()
     body = b'{"type": "interaction.completed", "data": {"id": "forged"}}'
     headers = lowered(sign(body, scheme=scheme, key=key, now=NOW))
     message = Message(body=body.replace(b"forged", b"altered"), headers=headers)
@@ -135,6 +145,13 @@ def test_a_token_that_does_not_name_the_body_vouches_for_its_claims_only() -> No
     assert admission.move.look_now
     assert not admission.move.completed
     assert admission.move.job.state is JobState.RUNNING
+
+
+def _rsa_key() -> Key:
+    pem = generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return load_key(
+        "k", pem.decode(), scheme=Scheme(kind="jwt", header="X", audience="me", key_encoding="pem")
+    )
 
 
 @pytest.mark.parametrize(
