@@ -58,6 +58,11 @@ def test_every_file_of_the_documentation_is_a_topic(name: str) -> None:
     assert json.loads(CliRunner().invoke(main, ["docs", name, "--json"]).output)["title"] == title
 
 
+def test_the_readme_is_read_to_its_end() -> None:
+    """The README has at most 200 lines; what more there is to say has a document of its own."""
+    assert len(README.splitlines()) <= 200
+
+
 def test_the_readme_names_every_topic() -> None:
     """Who has read the README to its end knows what else there is to read."""
     assert [file.name for file in DOCS.glob("*.md") if f"receiver/docs/{file.name})" not in README] == []

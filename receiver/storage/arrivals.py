@@ -271,7 +271,7 @@ def _find(
 
 
 def receipt(admission: Admission, job: Job) -> Receipt:
-    """Say what an admission did."""
+    """Tell the caller what became of its callback, and which state the job is in now."""
     move = admission.move
     return Receipt(
         verdict=admission.verdict,

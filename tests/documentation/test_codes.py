@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -121,3 +126,19 @@ def test_a_code_has_one_home() -> None:
     """No code is explained twice."""
     names = [code.name for group in groups() for code in group.codes]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_it_laid_out(environ: dict[str, str], *, coloured: bool) -> None:
+    """People at a terminal see headings and emphasis, not marks; NO_COLOR is honoured."""
+    ours, theirs = pty.openpty()
+    variables = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "100", **environ}
+    command = [sys.executable, "-m", "receiver", "explain", "signature_mismatch"]
+    done = subprocess.run(command, stdout=theirs, env=variables, timeout=60, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "What to do:" in shown
+    assert "**" not in shown
+    assert (re.search(r"\x1b\[(\d+;)*3\d", shown) is not None) is coloured
