@@ -107,6 +107,27 @@ def ingest(bench: Bench) -> Values:
         return rates("ingest", server, tally)
 
 
+def few(bench: Bench, *, connections: int) -> Values:
+    """First-time callbacks over so few connections as they come on a quiet day, and the bare rival over as many."""
+    with bench.room() as folder, script("bare.py", folder=folder) as server:
+        tally = bench.load(server, bench.stock.genuine, connections=connections)
+        values = rates(f"bare-{connections}", server, tally)
+    with bench.room() as folder, serving(folder, bench.stock.copy(folder)) as server:
+        tally = bench.load(server, bench.stock.genuine, connections=connections)
+        check_stored(folder / "receiver.db", ACCEPTED, acked=tally.right)
+        return values | rates(f"ingest-{connections}", server, tally)
+
+
+def one_at_a_time(bench: Bench) -> Values:
+    """Over one connection: nothing is written together."""
+    return few(bench, connections=1)
+
+
+def eight_at_a_time(bench: Bench) -> Values:
+    """Over eight."""
+    return few(bench, connections=8)
+
+
 def with_handlers(bench: Bench) -> Values:
     """First-time callbacks while a handler runs for each: until the last one has run."""
     with bench.room() as folder:
