@@ -93,6 +93,7 @@ class Receiver:
                 _ = running.keys.newest
                 await running.check()
                 await running.presence.join()
+                running.tallying.start()
                 await self._tell_absent(running)
                 # Before anything is claimed: what was answered already is not sent again.
                 await running.submit.recover()

@@ -228,6 +228,8 @@ def _console(running: Running) -> Console:
             replay=running.replay,
             clock=running.clock,
             notify=running.notify,
+            tally=running.tallying.add,
+            ending=lambda: running.news.ending,
         )
     )
 

@@ -107,6 +107,15 @@ class Metrics:
         """Count seconds in which *what* stood still: event_loop_blocked or process_frozen."""
         self._counts[f"{what}_seconds"][()] += seconds  # type: ignore[assignment]  # seconds have fractions
 
+    def tallies(self) -> Counter[tuple[str, str, str]]:
+        """What was counted so far, as charts show it: callbacks by verdict, jobs by how they ended."""
+        found: Counter[tuple[str, str, str]] = Counter()
+        for (provider, verdict), count in self._callbacks.items():
+            found["callback", provider, verdict] = count
+        for (provider, _, state), count in self._jobs_settled.items():
+            found["job", provider, state] += count
+        return found
+
     def exposition(
         self,
         counts: dict[str, Any] | None,

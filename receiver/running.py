@@ -38,6 +38,7 @@ from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 from receiver.worker.presence import Presence
 from receiver.worker.steps import Steps
+from receiver.worker.tallying import Tallying
 from receiver.worker.worker import Worker
 
 #: Seconds that submissions get when the process is told to stop, of the ten in which it must have ended: what is
@@ -103,6 +104,7 @@ class Running:
         self.worker: Worker | None = None
         self._draining: asyncio.Task[None] | None = None
         self._stop_at = 0.0
+        self.tallying = Tallying(store=store, metrics=self.metrics, clock=clock, node=self.node.name)
         audience = Audience()
         self.metrics.is_wanted = audience.wants
         self.presence = Presence(
@@ -240,6 +242,7 @@ class Running:
         left = self._stop_at - asyncio.get_running_loop().time()
         await self.submit.finish(patience=max(left, 0.0))
         await self.submit.close()
+        await self.tallying.stop()
         await self.presence.leave()
         self.worker = None
         if self._sinks is not None:

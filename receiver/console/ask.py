@@ -37,8 +37,6 @@ HEADERS: Final = PRIVATE | {
     "referrer-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-#: The pages that are led to from everywhere.
-PAGES: Final = {"/jobs", "/callbacks"}
 SAID: Final = "receiver_said"
 _LONGEST_SAID: Final = 400
 _MOST_FIELDS: Final = 1_000
@@ -162,7 +160,6 @@ async def page(
         "visitor": None,
         "said": "",
         "dead": 0,
-        "pages": PAGES,
         "version": version(),
     }
     made = shown.environment().get_template(template)

@@ -17,7 +17,7 @@ from receiver.core.errors import ReceiverError, RequestError
 from receiver.core.identity import CALLBACK, JOB
 from receiver.core.model import Callback, Verdict
 from receiver.steps.replay import Replayed
-from receiver.storage import arrived
+from receiver.storage import arrived, glance
 from receiver.storage.arrived import Arrived, Sought
 
 #: How many are read again at once, and how many of them side by side.
@@ -46,7 +46,8 @@ class CallbacksPage:
     async def show(self, ask: Ask) -> Response:
         """Show a page of callbacks, and the rejected ones by their cause."""
         asked = self.read(ask)
-        groups = await self._causes.groups(asked.values.get("provider"))
+        rejected = await self._store.read(glance.rejections)
+        groups = await self._causes.groups(rejected, asked.values.get("provider"))
         return await ask.page("callbacks.html", groups=groups, **await self.rail(asked))
 
     def read(self, ask: Ask, params: Any = None) -> Filters:  # noqa: ANN401  (an address or a form)

@@ -1,6 +1,7 @@
 """Causes: why callbacks were rejected, in groups. To find a cause takes some hundred tries, so each is kept a while."""
 
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from receiver.console.parts import Parts
@@ -9,6 +10,7 @@ from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.core.model import MINUTE, Callback, Value, Verdict
 from receiver.storage import arrived
 from receiver.storage.arrived import Sought
+from receiver.storage.glance import Rejections
 
 #: How many causes are kept, and for how long: a key may have been set meanwhile.
 _KEPT: Final = 2_000
@@ -62,27 +64,23 @@ class Causes:
             self._known.popitem(last=False)
         return found
 
-    async def groups(self, provider: str | None = None) -> list[Group]:
-        """What is in quarantine, by provider and code, the largest first."""
-        counted = [
-            (name, code, count)
-            for name, code, count in await self._parts.store.quarantine()
-            if provider in {None, name}
-        ]
-        counted.sort(key=lambda one: -one[2])
-        return [await self._group(*one) for one in counted[:_MOST_GROUPS]]
+    async def groups(self, rejected: Sequence[Rejections], provider: str | None = None) -> list[Group]:
+        """What is in quarantine, the most first, with the cause of each."""
+        wanted = [one for one in rejected if provider in {None, one.provider}]
+        return [await self._group(one) for one in wanted[:_MOST_GROUPS]]
 
-    async def _group(self, provider: str, code: str, count: int) -> Group:
-        sought = Sought(provider=provider, verdict=Verdict.REJECTED.value, code=code or None, limit=500)
-        found = (await self._parts.store.read(arrived.find, sought)).callbacks
-        sample = [one for one, _ in found[:_SAMPLED]]
-        causes = [await self.of(one) for one in sample]
-        named = Counter(one.code for one in causes if one is not None)
+    async def _group(self, one: Rejections) -> Group:
+        sought = Sought(
+            provider=one.provider, verdict=Verdict.REJECTED.value, code=one.code or None, limit=_SAMPLED
+        )
+        sample = [callback for callback, _ in (await self._parts.store.read(arrived.find, sought)).callbacks]
+        causes = [await self.of(callback) for callback in sample]
+        named = Counter(cause.code for cause in causes if cause is not None)
         return Group(
-            provider=provider,
-            code=code,
-            count=count,
-            since=found[-1][0].received_at if found else self._parts.clock(),
+            provider=one.provider,
+            code=one.code,
+            count=one.count,
+            since=one.since,
             newest=sample[0].id if sample else "",
             cause=causes[0] if causes else None,
             alike=len(named) == 1,

@@ -16,9 +16,14 @@ from receiver.console.ask import HEADERS, Ask, Route, page, read_form, static
 from receiver.console.callback import CallbackPage
 from receiver.console.callbacks import CallbacksPage
 from receiver.console.causes import Causes
+from receiver.console.dead import DeadPage
 from receiver.console.job import JobPage
 from receiver.console.jobs import JobsPage
+from receiver.console.live import LivePage
+from receiver.console.overview import OverviewPage
 from receiver.console.parts import Parts
+from receiver.console.providers import ProvidersPage
+from receiver.console.trail import TrailPage
 from receiver.core.errors import NotFoundError, ReceiverError, StoreUnavailableError
 from receiver.storage.queries import Page
 from receiver.wire.web import RETRY, Bodies, BodyRefused
@@ -45,9 +50,18 @@ class Face:
         self._bodies = Bodies(largest=_LARGEST_FORM, patience=parts.settings.receive_timeout)
         causes = Causes(parts)
         callbacks = CallbacksPage(parts, causes)
-        pages = (JobsPage(parts), JobPage(parts), callbacks, CallbackPage(parts, callbacks, causes))
+        pages = (
+            OverviewPage(parts, causes),
+            JobsPage(parts),
+            JobPage(parts),
+            callbacks,
+            CallbackPage(parts, callbacks, causes),
+            DeadPage(parts),
+            ProvidersPage(parts),
+            LivePage(parts),
+            TrailPage(parts),
+        )
         routes = [route for one in pages for route in one.routes]
-        routes.append(Route("GET", "/", self._first))
         #: What can be asked for by somebody who is signed in.
         self.routes: list[Route] = routes
         self._routes = [
@@ -128,10 +142,6 @@ class Face:
             raise
         except ReceiverError as error:
             return await asked.page("refused.html", status=error.status, error=error)
-
-    @staticmethod
-    async def _first(asked: Ask) -> Response:
-        return asked.redirect("/jobs")
 
     async def _sign_in(self, request: Request) -> Response:
         """Show the form, or take it."""

@@ -1,6 +1,6 @@
 """What the console works with: the parts of a started receiver, handed over by whoever wires it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from receiver.catalog import Catalog
@@ -27,3 +27,7 @@ class Parts:
     replay: Replay
     clock: Callable[[], int]
     notify: Callable[[], None]
+    #: Whether this process is about to end, so that nobody is to be kept waiting.
+    ending: Callable[[], bool]
+    #: Adds what was counted just now to the record.
+    tally: Callable[[], Awaitable[None]]

@@ -70,6 +70,13 @@ def clock(at: int, now: int) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(timestamp(at), title, text)
 
 
+def since(at: int, now: int) -> str:
+    """Since when, for a sentence: the time of day, with the date where it is another day's."""
+    moment = datetime.fromtimestamp(at / SECOND, UTC)
+    today = datetime.fromtimestamp(now / SECOND, UTC).date()
+    return f"{moment:%H:%M}" if moment.date() == today else f"{moment:%-d %b %H:%M}"
+
+
 def ago(at: int, now: int) -> str:
     """How long before or after *now*."""
     if abs(now - at) < SECOND:

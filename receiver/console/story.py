@@ -167,6 +167,11 @@ def _handled(record: Record) -> Station:
     return Station(name="Handlers", text=f"{len(done)} of {total} done", state="done")
 
 
+def handler_of(attempt: Attempt) -> str:
+    """Whose run it was; what was decided about a dispatch names its handler among the details."""
+    return attempt.handler or str(attempt.detail.get("handler") or "handler")
+
+
 def _finished(attempt: Attempt) -> bool:
     return attempt.step == "dispatch" and attempt.outcome in {"succeeded", "discarded"}
 
@@ -251,7 +256,7 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             return Part(
                 at=one.started_at,
                 arrow=HANDLERS,
-                title=one.handler,
+                title=handler_of(one),
                 pill=one.outcome,
                 text=text,
                 boxes=boxes,
@@ -291,7 +296,7 @@ def _exchange(record: Record, provider: Provider | None) -> tuple[tuple[str, str
 
 
 def _deed(one: Deed) -> Part:
-    detail = {key: value for key, value in one.detail.items() if value not in {None, ""}}
+    detail = {key: value for key, value in one.detail.items() if value is not None and value != ""}
     failed = one.outcome not in {None, "done"}
     return Part(
         at=one.at,

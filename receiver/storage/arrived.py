@@ -12,7 +12,7 @@ _LOOKED_AT: Final = 4_000
 #: Those of one verdict that an index finds.
 _BY_INDEX: Final = {Verdict.REJECTED.value, Verdict.UNREADABLE.value}
 #: SQLite's substr gives NULL for a part of an empty blob.
-_COLUMNS: Final = rows.CALLBACK.replace(" body,", " coalesce(substr(body, 1, 0), body) AS body,")
+COLUMNS: Final = rows.CALLBACK.replace(" body,", " coalesce(substr(body, 1, 0), body) AS body,")
 
 
 class Sought(Value, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
         bounds.append(rows.UNSETTLED)
     window = [*bounds, *terms] if indexed else bounds
     where = f"WHERE {' AND '.join(window)}" if window else ""
-    inner = f"SELECT {_COLUMNS}, length(body) AS size FROM callback {where} ORDER BY id DESC LIMIT :budget"
+    inner = f"SELECT {COLUMNS}, length(body) AS size FROM callback {where} ORDER BY id DESC LIMIT :budget"
     outer = f"WHERE {' AND '.join(terms)}" if terms and not indexed else ""
     names = f"{rows.CALLBACK}, size"
     sql = f"SELECT {names} FROM ({inner}) AS looked {outer} ORDER BY id DESC LIMIT :limit"
@@ -73,7 +73,7 @@ def beside(tx: Transaction, callback: Callback, *, most: int = 8) -> list[tuple[
     neighbours: list[Row] = []
     for sign, order in (("<", "DESC"), (">", "ASC")):
         near = f"WHERE id {sign} :id ORDER BY id {order} LIMIT 200"
-        inner = f"SELECT {_COLUMNS}, length(body) AS size FROM callback {near}"
+        inner = f"SELECT {COLUMNS}, length(body) AS size FROM callback {near}"
         sql = (
             f"SELECT {rows.CALLBACK}, size FROM ({inner}) AS looked "
             f"WHERE provider = :provider AND size = :size ORDER BY id {order} LIMIT :most"

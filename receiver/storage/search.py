@@ -178,7 +178,7 @@ def _named(tx: Transaction, text: str) -> set[str]:
         found |= _beginning(tx, "id", "job", "id", text if text.startswith(f"{JOB}_") else f"{JOB}_{text}")
     found |= _beginning(tx, "job_id", "submission", "idempotency_key", text)
     # The index on remote ids begins with the provider.
-    providers = [row[0] for row in tx.run(_PROVIDERS, {})]
+    providers = [row[0] for row in tx.run(PROVIDERS, {})]
     for provider in providers:
         found |= _beginning(tx, "id", "job", "remote_id", text, provider)
     return found
@@ -238,12 +238,12 @@ def _needles(text: str) -> list[str]:
     found = [written]
     name, mark, value = written.partition("=")
     if mark:
-        found += [f'"{name.strip()}":"{value.strip()}', f'"{name.strip()}":{value.strip()}']
+        found += [f'"{name.strip()}":{gap}{quote}{value.strip()}' for gap in ("", " ") for quote in ('"', "")]
     return [one.casefold() for one in found]
 
 
 #: Every provider there is a job of, one step in the index each.
-_PROVIDERS: Final = """
+PROVIDERS: Final = """
     WITH RECURSIVE named AS (
         SELECT (SELECT min(provider) FROM job) AS provider
         UNION ALL SELECT (SELECT min(provider) FROM job WHERE provider > named.provider) FROM named

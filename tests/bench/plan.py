@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import dispatch, memory, million, starts, startup, verification
+from . import console, dispatch, memory, million, starts, startup, verification
 from .bench import Bench
 from .figure import ROUNDS, Figure, UnmeasuredError
 from .load import WrongError
@@ -35,7 +35,11 @@ def _rounds(bench: Bench) -> int:
     return bench.rounds if bench.short else ROUNDS
 
 
-_MILLION: Final = {"ingest-1M/empty": million.ingesting, "list-1M-ms": million.listing}
+_MILLION: Final = {
+    "ingest-1M/empty": million.ingesting,
+    "list-1M-ms": million.listing,
+    "console-1M-ms": console.looking,
+}
 PARTS: Final = (
     _one("verify-1KiB/bare", lambda bench: verification.small(rounds=_rounds(bench)), short=True),
     _one("verify-10MiB/bare", lambda bench: verification.large(rounds=_rounds(bench)), short=True),
@@ -43,6 +47,7 @@ PARTS: Final = (
     _one("ack-p99-ms", starts.ack),
     Part(names=("handler-start-idle-p50-ms", "handler-start-idle-p99-ms"), measure=starts.idle),
     _one("handler-start-loaded-p99-ms", starts.loaded),
+    _one("ingest-watched/unwatched", console.watching),
     _one("memory-idle", memory.idle),
     _one("memory-5000", memory.waiting),
     _fetching("fetch-25MiB-memory", tls=False),

@@ -10,7 +10,7 @@ import pytest
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND, HandlerSpec
-from receiver.storage import audit, copying, feed, schema, tables
+from receiver.storage import audit, copying, feed, schema, tables, tally
 from receiver.storage.audit import Deed
 from receiver.storage.copying import Copied, Progress
 from receiver.storage.driver import Driver, Transaction
@@ -18,6 +18,7 @@ from receiver.storage.nodes import Node
 from receiver.storage.postgres import driver as postgres
 from receiver.storage.sqlite import files
 from receiver.storage.store import Store, open_driver
+from receiver.storage.tally import Tallied
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, Desk, arrival, callback
 
@@ -39,7 +40,7 @@ FILLED = {
         "pruned",
         "quarantine",
     ),
-    *("result_chunk", "submission"),
+    *("result_chunk", "submission", "tally"),
 }
 
 
@@ -106,6 +107,7 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         deed = Deed(id=new_id(DEED, NOW), at=NOW, who="ada", role="operator", action="replay", subject=one.id)
         audit.note(tx, [deed])
         feed.stand(tx, [("laptop", 3, NOW)])
+        tally.add(tx, [("n1", NOW, [Tallied(kind="job", provider="acme", word="failed", count=1)])])
     await desk.work("save", at=NOW + SECOND, limit=2)
     yield desk
     await store.close()
@@ -169,7 +171,7 @@ async def test_both_ways_the_checksums_are_the_same(to_postgres: tuple[str, str]
     there = copy(to_postgres)
     back = copy((to_postgres[1], to_postgres[0].replace("from.db", "back.db")))
     assert there.tables == back.tables
-    assert len({one.sha256 for one in there.tables.values()}) == len(FILLED)
+    assert len({one.sha256 for one in there.tables.values() if one.rows}) == len(FILLED)
 
 
 async def test_rows_are_read_in_bounded_memory(to_postgres: tuple[str, str], small: Desk) -> None:

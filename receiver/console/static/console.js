@@ -143,4 +143,67 @@
     if (fresh.dataset.news) say(fresh.dataset.news);
   };
   if (live()) setTimeout(refresh, Number(live().dataset.again));
+
+  // -- live -----------------------------------------------------------------------------------------------
+  const feed = $("#feed");
+  if (feed && window.EventSource) {
+    const state = $("#live-state"), pause = $("#live-pause"), root = document.body.dataset.root, most = 300;
+    const arrows = { in: ["←", "came in"], out: ["→", "went out"], handlers: ["⇒", "handler"], here: ["·", "here"] };
+    const known = new Set($$("li", feed).map((one) => one.dataset.key));
+    let waiting = [], paused = false;
+    const make = (name, className, text) => {
+      const one = document.createElement(name);
+      if (className) one.className = className;
+      if (text !== undefined) one.textContent = text;
+      return one;
+    };
+    const line = (event) => {
+      const item = make("li", "fresh"), at = make("span", "at"), dir = make("span", "dir"), what = make("div", "what");
+      const time = make("time", "", new Date(event.at).toISOString().slice(11, 23));
+      time.dateTime = new Date(event.at).toISOString(); at.append(time);
+      const arrow = make("span", "", arrows[event.kind][0]); arrow.ariaHidden = "true";
+      dir.append(arrow, make("span", "hush", arrows[event.kind][1]));
+      const link = make("a", "", event.title); link.href = root + event.link;
+      what.append(`${event.provider} `, link, " ", make("span", `pill ${event.colour}`, event.said), " ", make("span", "dim", event.text));
+      item.dataset.key = event.key; item.append(at, dir, what);
+      return item;
+    };
+    const show = () => {
+      if (paused) { pause.textContent = waiting.length ? `Go on (${waiting.length} new)` : "Go on"; return; }
+      for (const event of waiting) feed.prepend(event.more ? gap() : line(event));
+      waiting = [];
+      while (feed.children.length > most) feed.lastElementChild.remove();
+      $("#feed-empty").hidden = feed.children.length > 0;
+    };
+    const gap = () => {
+      const item = make("li", ""); item.append(make("span", "at"), make("span", "dir", "⋯"), make("div", "what dim", "and more than is shown here; the lists have all of it"));
+      return item;
+    };
+    pause.hidden = false;
+    pause.addEventListener("click", () => {
+      paused = !paused; pause.setAttribute("aria-pressed", paused);
+      if (!paused) pause.textContent = "Pause";
+      show();
+    });
+    // The browser connects again by itself, and says what it has seen last.
+    const source = new EventSource(`${root}/live/events?from=${feed.dataset.from}`);
+    source.addEventListener("open", () => { state.textContent = "Connected"; });
+    source.addEventListener("error", () => {
+      state.textContent = source.readyState === EventSource.CLOSED ? "Not connected: reload the page" : "Connection lost; connecting again…";
+    });
+    source.addEventListener("message", (message) => {
+      const batch = JSON.parse(message.data);
+      if (batch.more) waiting.push({ more: true });
+      for (const event of batch.events) {
+        if (known.has(event.key)) continue;
+        known.add(event.key);
+        if (feed.dataset.provider && feed.dataset.provider !== event.provider) continue;
+        if (feed.dataset.kind && feed.dataset.kind !== event.kind) continue;
+        waiting.push(event);
+      }
+      if (waiting.length > most) waiting = waiting.slice(-most);
+      show();
+    });
+    window.addEventListener("pagehide", () => source.close());
+  }
 })();

@@ -1,0 +1,55 @@
+"""Finding dead letters, the newest job's first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from receiver.core.model import Dispatch, Value
+from receiver.storage import rows
+from receiver.storage.driver import Transaction
+
+
+class Dead(Value, frozen=True, kw_only=True):
+    """Which dead letters to find."""
+
+    handler: str | None = None
+    code: str | None = None
+    #: The id of the dispatch that the page before ended with.
+    before: str | None = None
+    limit: int = 50
+
+
+def find(tx: Transaction, dead: Dead) -> list[Dispatch]:
+    """Find dead letters, one more than asked for if there are more."""
+    terms, params = ["state = 'dead'"], dict[str, Any](limit=dead.limit + 1)
+    if dead.handler is not None:
+        terms.append("handler = :handler")
+        params["handler"] = dead.handler
+    if dead.code is not None:
+        terms.append("error_code = :code")
+        params["code"] = dead.code
+    if dead.before is not None:
+        # Several share a job, so the cursor is the whole key.
+        params |= dict(zip(("job", "after", "replay"), (*dead.before.split(":"), ""), strict=False))
+        terms.append(
+            "(job_id < :job OR (job_id = :job AND (handler > :after OR (handler = :after AND replay_id > :replay))))"
+        )
+    found = tx.run(
+        f"SELECT {rows.DISPATCH} FROM dispatch WHERE {' AND '.join(terms)} "
+        "ORDER BY job_id DESC, handler, replay_id LIMIT :limit",
+        params,
+    )
+    return [rows.dispatch_of(row) for row in found]
+
+
+def named(tx: Transaction, ids: Sequence[str]) -> list[Dispatch]:
+    """Those of some dispatches, by their ids, that are dead."""
+    found = []
+    for one in ids:
+        job_id, _, rest = one.partition(":")
+        handler, _, replay_id = rest.partition(":")
+        found += tx.run(
+            f"SELECT {rows.DISPATCH} FROM dispatch WHERE job_id = :job_id AND handler = :handler "
+            "AND replay_id = :replay_id AND state = 'dead'",
+            {"job_id": job_id, "handler": handler, "replay_id": replay_id},
+        )
+    return [rows.dispatch_of(row) for row in found]

@@ -1,0 +1,213 @@
+"""A glance at everything: what needs a person, how providers and nodes stand; bounded, however much there is."""
+
+from typing import Final
+
+from receiver.core.identity import made_at
+from receiver.core.model import Value
+from receiver.core.urgency import LANES, NEAR_DELETION, ROUTINE
+from receiver.storage import rows
+from receiver.storage.driver import Transaction
+from receiver.storage.search import PROVIDERS
+
+#: Of each provider so many jobs are looked at, the newest: its lag and shares are theirs.
+SAMPLE: Final = 200
+#: Rows that one question counts at most.
+_MOST: Final = 10_000
+_WAITING: Final = 2_000
+_INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
+
+
+class Rejections(Value, frozen=True, kw_only=True):
+    """Rejected callbacks of one provider with one code that are kept."""
+
+    provider: str
+    code: str
+    count: int
+    since: int
+
+
+class Losing(Value, frozen=True, kw_only=True):
+    """Results of one provider that it deletes soon, and that are not here."""
+
+    provider: str
+    count: int
+    first_at: int
+    failures: int
+
+
+class Letters(Value, frozen=True, kw_only=True):
+    """Dead letters of one handler with one error."""
+
+    handler: str
+    code: str
+    count: int
+    since: int
+    latest: int
+
+
+class Standing(Value, frozen=True, kw_only=True):
+    """How a provider stands, by its newest jobs."""
+
+    provider: str
+    #: How many jobs were looked at, and how many of those have ended.
+    looked: int
+    ended: int
+    by_callback: int
+    by_poll: int
+    open: int
+    last_callback: int | None
+    last_job: int | None
+    #: Milliseconds from submission to callback, of those that had one, in order.
+    lags: list[int]
+    #: Whether its jobs ask for callbacks at all.
+    calls: bool
+    #: Jobs whose callback should have come.
+    overdue: int
+
+
+class Backlog(Value, frozen=True, kw_only=True):
+    """What waits: for handlers (up to a bound) and since when; for steps since when."""
+
+    handlers: int
+    oldest_handler: int | None
+    oldest_step: int | None
+    #: Jobs of which nobody knows whether their submission arrived.
+    undecided: int
+
+
+def rejections(tx: Transaction) -> list[Rejections]:
+    """What is in quarantine, by provider and code, the most first."""
+    found = tx.run(
+        "SELECT provider, coalesce(code, ''), count(*), min(id) FROM callback "
+        f"WHERE verdict = 'rejected' AND {rows.UNSETTLED} GROUP BY provider, code "
+        "ORDER BY count(*) DESC, provider, code"
+    )
+    return [Rejections(provider=row[0], code=row[1], count=row[2], since=made_at(row[3])) for row in found]
+
+
+def losing(tx: Transaction, now: int) -> list[Losing]:
+    """Results that their providers delete soon, the first to go first."""
+    found = []
+    for provider in _waiting_for(tx):
+        # What stands in the lane of that already, and what is about to be moved there: each has its index.
+        for near in (f"lane = {NEAR_DELETION}", f"lane > {NEAR_DELETION} AND urgent_at IS NOT NULL"):
+            count, first, failures = tx.run(
+                "SELECT count(*), min(expires_at), max(failures) FROM (SELECT expires_at, failures FROM due "
+                f"WHERE provider = :provider AND {near} AND urgent_at <= :now AND step = 'look' LIMIT :most) AS near",
+                {"provider": provider, "now": now, "most": _WAITING},
+            )[0]
+            if count:
+                found.append(Losing(provider=provider, count=count, first_at=first, failures=failures))
+    return sorted(found, key=lambda one: one.first_at)
+
+
+def letters(tx: Transaction) -> list[Letters]:
+    """Dead letters by handler and error, the most first."""
+    found = tx.run(
+        "SELECT handler, coalesce(error_code, ''), count(*), min(created_at), max(created_at) "
+        "FROM (SELECT handler, error_code, created_at FROM dispatch WHERE state = 'dead' LIMIT :most) AS dead "
+        "GROUP BY handler, error_code ORDER BY count(*) DESC, handler, error_code",
+        {"most": _MOST},
+    )
+    return [Letters(handler=row[0], code=row[1], count=row[2], since=row[3], latest=row[4]) for row in found]
+
+
+def backlog(tx: Transaction, now: int) -> Backlog:
+    """What waits."""
+    waiting = tx.run(
+        "SELECT count(*), min(run_at) FROM (SELECT run_at FROM dispatch "
+        "WHERE state = 'ready' AND owner IS NULL AND run_at <= :now LIMIT :most) AS waiting",
+        {"now": now, "most": _MOST},
+    )[0]
+    # Of each lane what has waited longest: the index holds it first.
+    steps = [
+        row[0]
+        for provider in _waiting_for(tx)
+        for lane in LANES
+        for row in tx.run(
+            "SELECT run_at FROM due WHERE provider = :provider AND lane = :lane AND run_at <= :now AND owner IS NULL "
+            "ORDER BY run_at LIMIT 1",
+            {"provider": provider, "lane": lane, "now": now},
+        )
+    ]
+    undecided = tx.run(
+        f"SELECT count(*) FROM job WHERE state = 'submitting' AND {_INDEXED} AND submission = 'unknown'"
+    )[0][0]
+    oldest = min(steps, default=None)
+    return Backlog(handlers=waiting[0], oldest_handler=waiting[1], oldest_step=oldest, undecided=undecided)
+
+
+def standings(tx: Transaction) -> list[Standing]:
+    """How each provider stands that there is a job of."""
+    return [standing(tx, row[0]) for row in tx.run(PROVIDERS, {})]
+
+
+def standing(tx: Transaction, provider: str) -> Standing:
+    """How one provider stands, by its newest jobs; those that are open are counted up to ten thousand."""
+    looked = tx.run(
+        "SELECT created_at, submitted_at, ended_at, settled_by, delivery, first_callback FROM job "
+        "WHERE provider = :provider ORDER BY id DESC LIMIT :sample",
+        {"provider": provider, "sample": SAMPLE},
+    )
+    waiting = tx.run(
+        "SELECT count(*) FROM (SELECT 1 FROM due WHERE provider = :provider LIMIT :most) AS waiting",
+        {"provider": provider, "most": _MOST},
+    )[0][0]
+    # Who was looked at already is looked at again soon, so it stands before those that nobody misses yet.
+    overdue = tx.run(
+        "SELECT count((SELECT 1 FROM job WHERE id = job_id AND delivery <> 'none' AND callbacks = 0)) "
+        "FROM (SELECT job_id, attempt FROM due WHERE provider = :provider AND lane = :lane "
+        "ORDER BY run_at LIMIT :most) AS late WHERE attempt > 0",
+        {"provider": provider, "lane": ROUTINE, "most": _WAITING},
+    )[0][0]
+    called = [(row, made_at(row[5])) for row in looked if row[5] is not None]
+    lags = sorted(at - (row[1] or row[0]) for row, at in called if at >= (row[1] or row[0]))
+    ended = [row for row in looked if row[2] is not None]
+    return Standing(
+        provider=provider,
+        looked=len(looked),
+        ended=len(ended),
+        by_callback=sum(row[3] == "callback" for row in ended),
+        by_poll=sum(row[3] == "poll" for row in ended),
+        open=waiting,
+        last_callback=max((at for _, at in called), default=None),
+        last_job=looked[0][0] if looked else None,
+        lags=lags,
+        calls=any(row[4] != "none" for row in looked),
+        overdue=overdue,
+    )
+
+
+def under_way(tx: Transaction, now: int, lease_ms: int) -> dict[str, tuple[int, int]]:
+    """What each node is at: attempts of handlers, and steps."""
+    found: dict[str, tuple[int, int]] = {}
+    taken = tx.run(
+        "SELECT owner, count(*) FROM (SELECT owner FROM dispatch WHERE state = 'ready' AND owner IS NOT NULL "
+        "LIMIT :most) AS taken GROUP BY owner",
+        {"most": _MOST},
+    )
+    for owner, count in taken:
+        found[owner] = (count, 0)
+    for provider in _waiting_for(tx):
+        for lane in LANES:
+            # A claim moves a row to the end of its lease.
+            leased = tx.run(
+                "SELECT owner, count(*) FROM (SELECT owner FROM due WHERE provider = :provider AND lane = :lane "
+                "AND run_at > :now AND run_at <= :until ORDER BY run_at LIMIT :most) AS taken "
+                "WHERE owner IS NOT NULL GROUP BY owner",
+                {"provider": provider, "lane": lane, "now": now, "until": now + lease_ms, "most": _WAITING},
+            )
+            for owner, count in leased:
+                # A submission is leased under a name of its own.
+                name = owner.partition("/")[0]
+                handlers, steps = found.get(name, (0, 0))
+                found[name] = (handlers, steps + count)
+    return found
+
+
+def _waiting_for(tx: Transaction) -> list[str]:
+    """The providers for which something is to be done, one step in the index each."""
+    return [row[0] for row in tx.run(_DUE_PROVIDERS, {})]
+
+
+_DUE_PROVIDERS: Final = PROVIDERS.replace("FROM job", "FROM due")

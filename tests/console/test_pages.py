@@ -1,0 +1,193 @@
+"""Overview, dead letters, providers, live and the trail: what they say and what they do, over a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING
+
+from tests.console.conftest import Person, visitor
+from tests.console.test_callbacks import rejected
+from tests.web.conftest import CHAT, Site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.web.conftest import OpenSite
+
+
+async def test_an_empty_receiver_is_well_and_says_what_to_do(operator: Person) -> None:
+    """Nothing needs anybody; every list says how something would get into it."""
+    page = await operator.see("")
+    assert "All is well." in page
+    assert "No callback came in the last 24 hours." in page
+    assert "No jobs yet" in await operator.see("/jobs")
+    assert "Nothing has arrived yet" in await operator.see("/callbacks")
+    assert "No dead letters." in await operator.see("/dead")
+    assert "Nobody has done anything by hand" in await operator.see("/audit")
+    assert "Nothing happened in the last half hour" in await operator.see("/live")
+
+
+async def test_what_needs_a_person_comes_first(site: Site, operator: Person) -> None:
+    """Rejections with their cause, dead letters by handler and error; each leads to where it is seen to."""
+    await rejected(site)
+    failed = await site.ended("perplexity-webhook", metadata={"handler": "fails"})
+    await site.until(f"/v1/dispatches?state=dead&job={failed['id']}", lambda found: found["dispatches"])
+    page = await operator.see("")
+    assert re.search(r"1 callback</b><span>of pulse were rejected since \d\d:\d\d", page)
+    assert "Copy the secret from the provider again" in page
+    assert "1 dead letter" in page
+    assert "of keep: RuntimeError" in page
+    assert 'href="/console/dead?handler=keep&amp;code=RuntimeError"' in page
+    assert '<span class="count">1</span>' in page
+
+
+async def test_callbacks_and_ends_are_counted_by_time_and_outlive_the_process(open_site: OpenSite) -> None:
+    """The chart has a table for those who do not see it; after a restart the counts are still there."""
+    async with open_site() as site:
+        await site.ended("perplexity-webhook")
+        async with visitor(site) as client:
+            person = Person(http=client)
+            await person.sign_in()
+            page = await person.see("")
+            assert "Callbacks by verdict, by half hours, UTC" in page
+            assert "accepted 1</span>" in page
+            assert "succeeded 1</span>" in page
+            assert "<title>" in page
+            assert "perplexity-webhook" in page
+            assert "100 %" in page
+    async with open_site() as site, visitor(site) as client:
+        person = Person(http=client)
+        await person.sign_in()
+        assert "accepted 1</span>" in await person.see("")
+
+
+async def test_a_submission_without_an_answer_is_for_a_person_to_decide(site: Site, operator: Person) -> None:
+    """It is named on the overview, and its page offers to send it again or to give it up."""
+    site.sim.faults("netnut", "submit_drop", count=1)
+    await site.http.post(
+        "/v1/jobs", json={"provider": "netnut", "request": {"engine": "perplexity", "prompt": "?"}}
+    )
+    page = await operator.see("")
+    assert "1 submission" in page
+    assert "nobody knows whether the job was started" in page
+    (job,) = re.findall(r"/console/jobs/(job_[0-9a-f]{32})", await operator.see("/jobs?state=submitting"))[:1]
+    page = await operator.see(f"/jobs/{job}")
+    assert "Send again…" in page
+    assert "twice" in await operator.see(f"/jobs/{job}/resubmit")
+    await operator.do(f"/jobs/{job}/resubmit")
+    await site.until(f"/v1/jobs/{job}", lambda found: found["state"] == "submitted")
+
+
+async def test_dead_letters_are_retried_and_discarded_one_some_or_all(site: Site, operator: Person) -> None:
+    """Grouped, with the traceback; the count is said first; the job's story says who did it."""
+    jobs = [await site.ended("perplexity-webhook", metadata={"handler": "fails"}) for _ in range(3)]
+    await site.until("/v1/dispatches?state=dead", lambda found: len(found["dispatches"]) == 3)
+    page = await operator.see("/dead")
+    assert "RuntimeError: on purpose" in page
+    assert "Traceback (most recent call last)" in page
+    one = f"{jobs[0]['id']}:keep"
+    said = await operator.do("/dead/chosen", action="retry", id=one)
+    assert "Retry 1 dead letter?" in said.text
+    before = len(site.handled)
+    await operator.do("/dead/act", action="retry", id=one)
+    await site.until(
+        "/v1/dispatches?state=dead",
+        lambda found: len(site.handled) > before and len(found["dispatches"]) == 3,
+    )
+    assert "Tried again by API token" in await operator.see(f"/jobs/{jobs[0]['id']}")
+    said = await operator.do("/dead/chosen", action="discard", all="1", handler="keep")
+    assert "Discard 3 dead letters?" in said.text
+    await operator.do("/dead/act", action="discard", all="1", handler="other")
+    assert len((await site.get("/v1/dispatches", state="dead")).json()["dispatches"]) == 3
+    await operator.do("/dead/act", action="discard", all="1", handler="keep")
+    assert (await site.get("/v1/dispatches", state="dead")).json()["dispatches"] == []
+    trail = await operator.see("/audit")
+    assert "discarded" in trail
+    assert "done: 3" in trail
+
+
+async def test_a_provider_is_told_in_words_and_tried_from_here(site: Site, operator: Person) -> None:
+    """The address to paste, the keys in force, a test callback that proves the way, a simulated job."""
+    page = await operator.see("/providers/pulse")
+    assert f"{site.url}/webhooks/pulse" in page
+    assert "PULSE_WEBHOOK_SECRET#1" in page
+    assert "A result can be fetched once; then it is gone there." in page
+    done = await operator.do("/providers/pulse/test")
+    assert "proved with the key in force" in await operator.see(
+        done.headers["location"].removeprefix("/console")
+    )
+    found = (await site.get("/v1/callbacks", provider="pulse")).json()["callbacks"]
+    assert [(one["verdict"], one["key_id"]) for one in found] == [("unreadable", "PULSE_WEBHOOK_SECRET#1")]
+    assert (await site.get("/v1/jobs")).json()["jobs"] == []
+    assert "none of the newest" not in await operator.see("/providers/pulse")
+    submitted = await operator.do("/providers/netnut/simulate")
+    assert submitted.headers["location"].startswith("/console/jobs/job_")
+    refused = await operator.do("/providers/stripe/test")
+    assert refused.status_code == 409
+    assert (await operator.do("/providers/stripe/simulate")).status_code == 409
+    for name in site.receiver.running.catalog:
+        assert name in await operator.see(f"/providers/{name}")
+    assert "There is no provider of that name" in await operator.see("/providers/nobody", status=404)
+
+
+async def heard(
+    person: Person, path: str = "/live/events", **headers: str
+) -> AsyncIterator[tuple[str, dict[str, object]]]:
+    """What is told at an address of server-sent events: its id, and what is in it."""
+    async with person.http.stream("GET", f"{person.root}/live/events", headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        named = ""
+        async for line in answer.aiter_lines():
+            if line.startswith("id: "):
+                named = line[4:]
+            elif line.startswith("data: {"):
+                yield named, json.loads(line[6:])
+
+
+async def test_what_happens_is_told_as_it_happens_and_resumes_without_a_gap(
+    site: Site, operator: Person
+) -> None:
+    """Whoever comes back says what they have heard last, and hears the rest first."""
+    listening = heard(operator)
+    first = asyncio.ensure_future(anext(listening))
+    await asyncio.sleep(0.2)
+    job = await site.ended("perplexity-webhook")
+    async with asyncio.timeout(10):
+        seen, named = set[str](), ""
+        named, batch = await first
+        seen |= {f"{one['kind']} {one['title']}" for one in batch["events"]}  # type: ignore[attr-defined]
+        while "handlers keep" not in seen:
+            named, batch = await anext(listening)
+            seen |= {f"{one['kind']} {one['title']}" for one in batch["events"]}  # type: ignore[attr-defined]
+        assert seen >= {"out submit", "in callback", "handlers keep"}
+        await listening.aclose()  # type: ignore[attr-defined]
+        missed = await site.ended("perplexity-webhook")
+        await asyncio.sleep(0.1)
+        again = heard(operator, **{"last-event-id": named})
+        links = set[str]()
+        while not any(missed["id"] in link for link in links):
+            _, batch = await anext(again)
+            links |= {one["link"] for one in batch["events"]}  # type: ignore[attr-defined]
+        await again.aclose()  # type: ignore[attr-defined]
+    assert job["id"] != missed["id"]
+
+
+async def test_who_is_not_signed_in_hears_nothing(person: Person) -> None:
+    """The stream is refused like every page."""
+    answer = await person.http.get("/console/live/events", headers={"accept": "text/event-stream"})
+    assert answer.status_code == 401
+
+
+async def test_hostile_words_of_handlers_are_inert(site: Site, operator: Person) -> None:
+    """What a handler raised and what a request holds is text, on every page that shows it."""
+    name = '<script>alert(1)</script>"\u202e'
+    metadata = {"handler": "fails", name: name}
+    await site.ended("perplexity-webhook", metadata=metadata, request=CHAT | {"user": name})
+    await site.until("/v1/dispatches?state=dead", lambda found: found["dispatches"])
+    for path in ("", "/dead", "/dead?handler=%3Cscript%3Ealert", "/live", "/audit", "/jobs"):
+        page = await operator.see(path)
+        assert "<script>alert" not in page, path
+        assert "\u202e" not in page
