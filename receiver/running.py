@@ -16,6 +16,7 @@ from receiver.handlers import Audience, Handlers
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.news import News
+from receiver.outbound.allowances import Allowances
 from receiver.outbound.client import Outbound
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
@@ -40,6 +41,8 @@ from receiver.worker.presence import Presence
 from receiver.worker.steps import Steps
 from receiver.worker.tallying import Tallying
 from receiver.worker.worker import Worker
+
+log = structlog.get_logger(__name__)
 
 #: Seconds that submissions get when the process is told to stop, of the ten in which it must have ended: what is
 #: answered to one may be all that is known of a job that is paid for. And seconds that other steps and handlers get.
@@ -70,7 +73,9 @@ class Running:
         self.keys = Keys(settings)
         self.catalog = Catalog.load(settings)
         self.metrics = Metrics()
+        self.allowances = Allowances(self.catalog.values(), clock=clock, paused=self._paused)
         self.outbound = Outbound(
+            allowances=self.allowances,
             keys=self.keys,
             providers=self.catalog.values(),
             max_result=settings.max_result,
@@ -102,6 +107,7 @@ class Running:
         )
         self.cancel = Cancel(**asking, notify=self.notify)
         self.worker: Worker | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
         self._stop_at = 0.0
         self.tallying = Tallying(store=store, metrics=self.metrics, clock=clock, node=self.node.name)
@@ -115,6 +121,7 @@ class Running:
             lease_ms=settings.lease_ms,
             stood=self.metrics.stood,
             audience=audience,
+            allowances=self.allowances,
         )
         self.steps = Steps(
             submit=self.submit,
@@ -164,6 +171,19 @@ class Running:
         """By how many milliseconds this machine's clock is ahead of the database's, where that one counts."""
         return read_clock() - self.clock() if isinstance(self.clock, DatabaseClock) else 0
 
+    def _paused(self, provider: str, until: int) -> None:
+        """Have every node leave a provider alone that asked for it."""
+        telling = asyncio.ensure_future(self.store.pause(provider, until=until))
+        self._telling.add(telling)
+
+        def told(telling: "asyncio.Task[None]") -> None:
+            self._telling.discard(telling)
+            if not telling.cancelled() and telling.exception() is not None:
+                # This node knows it anyway, and the others will be asked the same.
+                log.info("pause_not_passed_on", provider=provider)
+
+        telling.add_done_callback(told)
+
     def _leases(self) -> Leases:
         return Leases() if self.worker is None else self.worker.leases()
 
@@ -183,6 +203,7 @@ class Running:
             keep_days=self.settings.keep_days,
             watch=watch,
             doubts=self.presence.doubts,
+            allowances=self.allowances,
         )
         self.metrics.running = self.worker.running
         self.worker.start()

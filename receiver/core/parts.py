@@ -354,8 +354,9 @@ class Retention(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Limits(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the provider's API bears from one account."""
 
+    #: Requests at once, of every kind and of all nodes together.
     concurrency: Annotated[int, msgspec.Meta(ge=1)] = 8
-    #: Requests a second, polls and fetches together.
+    #: Requests a second, of every kind and of all nodes together.
     rate: Annotated[float, msgspec.Meta(gt=0)] = 10.0
 
 

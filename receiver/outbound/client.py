@@ -8,10 +8,14 @@ from typing import Any, Final, Generic, TypeVar
 import httpcore
 import httpx
 
+from receiver.clock import read_clock
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, RedirectedError
 from receiver.core.exchange import HttpRequest, HttpResponse
+from receiver.core.model import HOUR
 from receiver.core.provider import Provider
+from receiver.core.retry import parse_retry_after
 from receiver.keys import Keys
+from receiver.outbound.allowances import Allowances
 from receiver.outbound.answer import Sink, bounded, stored, whole
 from receiver.outbound.egress import DIRECT, Egress, egress_of, place_of
 from receiver.outbound.network import VettedNetwork
@@ -23,6 +27,10 @@ T = TypeVar("T")
 #: From this many bytes on, an answer is read off the event loop.
 _LARGE: Final = 64 * 1024
 _CONNECT: Final = 5.0
+#: Seconds that a request waits for its turn before it is put off.
+_LONGEST_WAIT: Final = 10.0
+#: Connections for the providers' key sets.
+_SPARE: Final = 20
 _OK: Final = 200
 _REDIRECTS: Final = range(300, 400)
 
@@ -38,11 +46,13 @@ class Outbound:
         max_result: int,
         patience: float = 60.0,
         settings: Settings | None = None,
+        allowances: Allowances | None = None,
     ) -> None:
         self._keys = keys
         self._max_result = max_result
         self._patience = patience
         self._providers = tuple(providers)
+        self._allowances = allowances or Allowances(self._providers, clock=read_clock)
         # Read here, so that a setting that is wrong is told before anything is asked.
         self._egress = {} if settings is None else {p.name: egress_of(settings, p) for p in self._providers}
         #: Providers that leave by the same way share their connections.
@@ -66,7 +76,8 @@ class Outbound:
         """Send what *conversation* asks for until it returns; a fetch's body goes to *sink* as it arrives.
 
         Raises:
-            NeverConnectedError: the provider cannot have heard the request.
+            NeverConnectedError: the provider cannot have heard the request; ProviderBusyError, which is one: it may not
+                be sent any more now.
             NoAnswerError: it may have.
             FetchRefusedError: the address is not one that we ask.
             ConfigurationError: the credentials are not configured.
@@ -98,6 +109,24 @@ class Outbound:
         headers = {"accept-encoding": "identity", **request.headers}
         if request.credentials and provider.lists(str(url)):
             headers |= self._keys.credentials(provider)
+        if request.purpose == "keys":
+            # A callback waits for it, and its sender; there is no more than one in a minute.
+            return await self._send(provider, url, request, headers, sink, part)
+        async with self._allowances.of(provider).request(patience=_LONGEST_WAIT):
+            answer = await self._send(provider, url, request, headers, sink, part)
+        wait = parse_retry_after(answer.header(b"retry-after"), now=read_clock(), longest=HOUR)
+        self._allowances.answered(provider, answer.status, wait)
+        return answer
+
+    async def _send(
+        self,
+        provider: Provider,
+        url: httpx.URL,
+        request: HttpRequest,
+        headers: dict[str, str],
+        sink: Sink | None,
+        part: int,
+    ) -> HttpResponse:
         try:
             async with asyncio.timeout(self._patience):
                 client = self._open(self._egress.get(provider.name, DIRECT))
@@ -144,7 +173,8 @@ class Outbound:
             # httpx has no public way to choose how names are resolved; its pool does (httpx 0.28, pinned).
             transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
                 ssl_context=context,
-                max_connections=200,
+                # Room for all that every provider may be sent at once, so that none waits for another's.
+                max_connections=sum(one.limits.concurrency for one in self._leaving(egress)) + _SPARE,
                 max_keepalive_connections=40,
                 keepalive_expiry=15.0,
                 network_backend=VettedNetwork(

@@ -18,6 +18,7 @@ from receiver.core.provider import Provider
 from receiver.core.retry import Backoff, GiveUp, after_failure
 from receiver.keys import Keys
 from receiver.metrics import Metrics
+from receiver.outbound.allowances import ProviderBusyError
 from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
@@ -216,6 +217,9 @@ class Answers:
     def _again(
         self, due: Due, code: str, wait: int | None, now: int
     ) -> tuple[str, int | None, Failure | None]:
+        if code == ProviderBusyError.code:
+            # It was not even tried, so it uses nothing up: it waits for its turn, as long as its job may take.
+            return "retrying", now + (wait or 0), None
         decision = after_failure(
             due.attempt,
             backoff=RETRIES,

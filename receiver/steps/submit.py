@@ -27,6 +27,7 @@ from receiver.core.token import callback_url
 from receiver.core.urgency import ASKED
 from receiver.keys import Keys
 from receiver.metrics import Metrics
+from receiver.outbound.allowances import ProviderBusyError
 from receiver.outbound.client import Outbound
 from receiver.outbound.uploads import open_files
 from receiver.steps.answer import UNSURE, Answers
@@ -290,6 +291,8 @@ class Submit:
         outcome: Submission
         try:
             outcome = await self._outbound.converse(provider, conversation)
+        except ProviderBusyError as error:
+            outcome = TryLater(code=error.code, wait=error.wait)
         except NeverConnectedError as error:
             outcome = TryLater(code=error.code)
         except (FetchRefusedError, ConfigurationError, RequestError) as error:

@@ -161,6 +161,14 @@ def registered(tx: Transaction) -> list[Registered]:
     ]
 
 
+def names(tx: Transaction, since: int) -> list[str]:
+    """The names of the nodes that gave a sign of life since then, in their order."""
+    return [
+        row[0]
+        for row in tx.run("SELECT name FROM node WHERE seen_at >= :since ORDER BY name", {"since": since})
+    ]
+
+
 def nodes(tx: Transaction) -> list[Seen]:
     """The nodes, the latest started last."""
     found = tx.run("SELECT name, role, started_at, seen_at FROM node ORDER BY started_at, name")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from receiver.core.admission import Terms
-from receiver.core.errors import ConfigurationError, ConflictError, StoreUnavailableError
-from receiver.core.model import Attempt, Callback, Dispatch, Due, HandlerSpec, Held, Job, TableSize
+from receiver.core.errors import ConfigurationError, ConflictError
+from receiver.core.model import Attempt, Callback, Dispatch, Due, Held, Job, TableSize
 from receiver.core.transition import Move
 from receiver.storage import (
     arrivals,
@@ -16,6 +16,7 @@ from receiver.storage import (
     dispatches,
     looks,
     nodes,
+    pauses,
     queries,
     records,
     refusals,
@@ -28,7 +29,7 @@ from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, Leases, LookClaim
 from receiver.storage.counting import Counting
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
-from receiver.storage.driver import ContendedError, Driver, Transaction
+from receiver.storage.driver import Driver, Transaction
 from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.queries import Page, Record
@@ -258,16 +259,6 @@ class Store:
         """Extend the leases of what is still being worked on; see ``claims.heartbeat``."""
         await self._writer.call(claims.heartbeat, beat)
 
-    def heartbeat_now(self, beat: Beat) -> None:
-        """The same for a thread of its own: it does not depend on the event loop, nor on what waits to be written."""
-        try:
-            with self.driver.write() as tx:
-                claims.heartbeat(tx, [beat])
-        except ContendedError as error:
-            raise StoreUnavailableError(
-                "Others were in the way; the next sign of life tries again."
-            ) from error
-
     async def renew(self, dispatch: Dispatch, *, until: int) -> bool:
         """Extend the lease of one dispatch; whether it still is its owner's."""
         return bool(await self._writer.call(claims.renew, (dispatch, until)))
@@ -301,6 +292,10 @@ class Store:
         """Dispatch nothing to a handler any more; see ``nodes.forget`` for what is raised."""
         forgotten: Registered = await self._writer.call(nodes.forget, (name, lease_ms, now))
         return forgotten
+
+    async def pause(self, provider: str, *, until: int) -> None:
+        """Have every node leave a provider alone until a time."""
+        await self._writer.call(pauses.pause, (provider, until))
 
     async def prune(self, item: Prune) -> Pruned:
         """Delete one batch of old jobs."""
@@ -352,11 +347,6 @@ class Store:
     async def handlers(self) -> list[dict[str, Any]]:
         """The registered handlers."""
         return await self._reader.read(queries.handlers)
-
-    def handlers_now(self) -> list[HandlerSpec]:
-        """The registered handlers, for a thread of its own."""
-        with self.driver.read() as tx:
-            return nodes.specs(tx)
 
     async def registered(self) -> list[Registered]:
         """The registered handlers, with what is not finished of each."""

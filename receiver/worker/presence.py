@@ -7,6 +7,7 @@ are given by a thread of their own: an event loop that something blocks is not g
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -15,9 +16,11 @@ from receiver.clock import DatabaseClock, read_steady
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.model import SECOND, Dispatch
 from receiver.handlers import Audience
+from receiver.outbound.allowances import Allowances
 from receiver.storage.claims import Beat, Leases
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
+from receiver.storage.vigil import Vigil
 from receiver.worker.standstill import Standstill
 
 log = structlog.get_logger(__name__)
@@ -26,6 +29,8 @@ log = structlog.get_logger(__name__)
 _PAUSE: Final = 0.5
 #: Seconds between two looks whether the event loop turns.
 _LOOK_EVERY: Final = 0.5
+#: Milliseconds between two looks at the other nodes.
+_LOOK_AROUND_EVERY: Final = 2 * SECOND
 #: Seconds that the last sign of life may take.
 _LAST_BEAT: Final = 2.0
 
@@ -43,9 +48,11 @@ class Presence:
         lease_ms: int,
         stood: Callable[[str, float], None],
         audience: Audience,
+        allowances: Allowances,
         steady: Callable[[], int] = read_steady,
     ) -> None:
         self._store = store
+        self._vigil = Vigil(store.driver)
         self._node = node
         self._clock = clock
         self._leases = leases
@@ -53,6 +60,7 @@ class Presence:
         self._steady = steady
         self._stood = stood
         self._audience = audience
+        self._allowances = allowances
         self._beating: threading.Thread | None = None
         self._ending = threading.Event()
         #: By the steady clock, until when nobody else can have taken what we hold, and how often that was missed.
@@ -69,7 +77,7 @@ class Presence:
             await self._store.release_all(now=now)
         await self._store.join(self._node, only=only, now=now)
         self._sure_until = asked + self._lease_ms
-        await asyncio.to_thread(self._meet_audience)
+        await asyncio.to_thread(self._look_around)
         self._ending.clear()
         watch = Standstill(loop=asyncio.get_running_loop(), steady=self._steady, stood=self._stood)
         self._beating = threading.Thread(
@@ -121,28 +129,40 @@ class Presence:
         """Give signs of life, and look whether the event loop turns, until it is all over."""
         pause = min(_LOOK_EVERY, self._lease_ms / SECOND / 3)
         beat_at = self._steady() + self._lease_ms // 3
-        before = self._steady()
+        before = look_at = self._steady()
         while not self._ending.wait(pause):
             if not watch.look(late=(self._steady() - before) / SECOND - pause):
                 return  # the event loop is closed, and with it everything that is held
             if self._steady() >= beat_at:
                 beat_at = self._steady() + self._lease_ms // 3
                 self._give_sign()
+            if self._steady() >= look_at:
+                look_at = self._steady() + _LOOK_AROUND_EVERY
+                with suppress(StoreUnavailableError):
+                    self._look_around()
             before = self._steady()
 
     def _meet_audience(self) -> None:
         """Learn which handlers are registered, by any node."""
-        self._audience.are(self._store.handlers_now())
+        self._audience.are(self._vigil.handlers())
+
+    def _look_around(self) -> None:
+        """Learn what the other nodes have to do with us: with whom providers are shared, and which are left alone."""
+        self._meet_audience()
+        names, pauses = self._vigil.around(now=self._clock(), within=2 * self._lease_ms)
+        if self._node.name in names:
+            self._allowances.divide(names.index(self._node.name), len(names))
+        for provider, until in pauses:
+            self._allowances.pause(provider, until)
 
     def _give_sign(self) -> None:
         try:
             if isinstance(self._clock, DatabaseClock):
-                self._clock.adjust(self._store.driver.time)
+                self._clock.adjust(self._vigil.time)
             now, asked = self._clock(), self._steady()
-            self._store.heartbeat_now(
+            self._vigil.give_sign(
                 Beat(node=self._node, leases=self._leases(), until=now + self._lease_ms, now=now)
             )
-            self._meet_audience()
         except StoreUnavailableError as error:
             log.warning("heartbeat_missed", reason=str(error))
         except Exception:

@@ -12,10 +12,10 @@ from receiver.clock import StepWatch
 from receiver.core.model import Dispatch, Due
 from receiver.handlers import Handlers
 from receiver.metrics import Running
+from receiver.outbound.allowances import Allowances
 from receiver.storage.claims import Claim, Leases
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.store import Store
-from receiver.worker.allowances import Allowance
 from receiver.worker.alone import Alone
 from receiver.worker.chores import Chores
 from receiver.worker.following import Following
@@ -50,6 +50,7 @@ class Worker:
         keep_days: int,
         watch: StepWatch | None,
         doubts: Callable[[], int],
+        allowances: Allowances,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -59,6 +60,7 @@ class Worker:
         self._owner = owner
         self._lease_ms = lease_ms
         self._doubts = doubts
+        self._allowances = allowances
         self._chores = Chores(
             store=store, catalog=catalog, key_id=key_id, keep_days=keep_days, recover=steps.submit.recover
         )
@@ -70,7 +72,6 @@ class Worker:
         self._leased = Leased(settle=self._settle, freed=self._freed)
         self._alone = Alone(clock=asyncio.get_running_loop().time)
         self._turns: set[asyncio.Task[None]] = set()
-        self._allowances: dict[str, Allowance] = {}
         #: How many due rows of each provider were claimed.
         self._claimed: Counter[str] = Counter()
 
@@ -150,10 +151,11 @@ class Worker:
             # The other turns may have seen meanwhile that the clock was set: a lease goes by the clock as it is.
             await self._follow_clock()
             now = self._clock()
-            allowance = self._allowances.setdefault(name, Allowance(provider.limits.rate, now))
+            allowance = self._allowances.of(provider)
             slot = f"provider {name}"
-            limit = allowance.take(max(provider.limits.concurrency - self._leased.busy(slot), 0), now)
-            if limit == 0:
+            # What was claimed and has not come to its request yet wants one, too.
+            limit = min(allowance.concurrency - self._leased.busy(slot), allowance.free())
+            if limit <= 0:
                 continue
             claimed = await self._store.claim(
                 Claim(
@@ -167,7 +169,6 @@ class Worker:
                 )
             )
             self._claimed[name] += len(claimed)
-            allowance.give_back(limit - len(claimed))
             for one in claimed:
                 self._leased.begin(slot, one.due, self._steps.take(one), expected=_LONGEST_STEP)
             more = more or len(claimed) == limit

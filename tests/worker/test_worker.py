@@ -15,6 +15,7 @@ from receiver.clock import StepWatch
 from receiver.core.model import HOUR, Job
 from receiver.handlers import Handlers
 from receiver.metrics import Metrics
+from receiver.outbound.allowances import Allowances
 from receiver.steps.dispatch import RunDispatch
 from receiver.storage.claims import Claimed, Leases
 from receiver.storage.dispatches import DispatchSettled
@@ -74,6 +75,7 @@ def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], in
         keep_days=0,
         watch=StepWatch(clock=clock, steady=lambda: 0),
         doubts=lambda: 0,
+        allowances=Allowances(PROVIDERS.values(), clock=clock),
     )
 
 

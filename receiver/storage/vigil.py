@@ -1,0 +1,42 @@
+"""Vigil: what a thread of its own asks and tells the database, whatever the event loop and the writer are doing."""
+
+from receiver.core.errors import StoreUnavailableError
+from receiver.core.model import HandlerSpec
+from receiver.storage import claims, nodes, pauses
+from receiver.storage.claims import Beat
+from receiver.storage.driver import ContendedError, Driver
+
+
+class Vigil:
+    """One node's; every method blocks.
+
+    Raises (every method):
+        StoreUnavailableError: the database cannot be used right now.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def time(self) -> int | None:
+        """The database's clock, in milliseconds since the Unix epoch; ``None`` where it has only ours."""
+        return self._driver.time()
+
+    def give_sign(self, beat: Beat) -> None:
+        """Extend the leases of what is still being worked on; see ``claims.heartbeat``."""
+        try:
+            with self._driver.write() as tx:
+                claims.heartbeat(tx, [beat])
+        except ContendedError as error:
+            raise StoreUnavailableError(
+                "Others were in the way; the next sign of life tries again."
+            ) from error
+
+    def handlers(self) -> list[HandlerSpec]:
+        """The registered handlers."""
+        with self._driver.read() as tx:
+            return nodes.specs(tx)
+
+    def around(self, *, now: int, within: int) -> tuple[list[str], list[tuple[str, int]]]:
+        """The nodes that gave a sign of life within the last milliseconds, and the providers to be left alone."""
+        with self._driver.read() as tx:
+            return nodes.names(tx, now - within), pauses.pauses(tx, now)
