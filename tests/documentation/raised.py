@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 import re
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def codes() -> set[str]:
 
 def is_written(code: str) -> bool:
     """Whether *code* stands anywhere in the source."""
-    return any(re.search(rf"""["']{code}["']""", path.read_text(encoding="utf-8")) for path in _files())
+    return any(re.search(rf"""["']{code}["']""", text) for text, _ in _sources().values())
 
 
 def errors() -> Iterator[tuple[str, ReceiverError]]:
@@ -47,8 +48,8 @@ def errors() -> Iterator[tuple[str, ReceiverError]]:
     for kind in kinds.values():
         if not issubclass(kind, _OF_HANDLERS):
             yield kind.code, kind()
-    for tree in _trees():
-        for node in ast.walk(tree):
+    for _, nodes in _sources().values():
+        for node in nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds:
                 yield from ((code, kinds[node.func.id]()) for code in _given(node))
 
@@ -62,12 +63,10 @@ def leaving() -> dict[str, set[tuple[int, int]]]:
 
 
 def _literals() -> Iterator[str]:
-    for path in _files():
-        text = path.read_text(encoding="utf-8")
+    for path, (text, nodes) in _sources().items():
         yield from _IN_SQL.findall(text)
-        tree = ast.parse(text)
         by_position = str(path.relative_to(ROOT / "receiver")) in _BY_POSITION
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Call):
                 yield from _given(node)
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
@@ -105,15 +104,18 @@ def _texts(node: ast.expr | None) -> Iterator[str]:
             yield f"{start}<status>"
 
 
-def _trees() -> Iterator[ast.Module]:
-    for path in _files():
-        yield ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def _sources() -> dict[Path, tuple[str, list[ast.AST]]]:
+    """Every source file: its text, and all nodes of its tree."""
+    found = {}
+    for path in (ROOT / "receiver").rglob("*.py"):
+        if "simulator" not in path.parts:
+            text = path.read_text(encoding="utf-8")
+            found[path] = text, list(ast.walk(ast.parse(text)))
+    return found
 
 
-def _files() -> Iterator[Path]:
-    return (path for path in (ROOT / "receiver").rglob("*.py") if "simulator" not in path.parts)
-
-
+@cache
 def _kinds() -> dict[str, type[ReceiverError]]:
     """Every class of error, by name."""
     for module in pkgutil.walk_packages(receiver.__path__, "receiver."):
