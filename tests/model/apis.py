@@ -38,6 +38,8 @@ class Api:
     #: Whether it takes a key with a submission, and knows the repetition by it.
     idempotent: bool
     cancels: bool
+    #: Whether it repeats what a caller of its gave to be kept with a job.
+    marks: bool
     #: Whether the result has an address of its own, and whether one GET uses it up.
     linked: bool
     single_use: bool
@@ -86,6 +88,7 @@ def invent(name: str, kind: str, random: Random) -> Api:
         kind=kind,
         idempotent=random.random() < 0.4,
         cancels=random.random() < 0.6,
+        marks=random.random() < 0.4,
         linked=linked,
         single_use=linked and random.random() < 0.4,
         keeps=keeps,
@@ -113,6 +116,8 @@ def describe(api: Api, folder: Path) -> None:
     ]
     if api.idempotent:
         parts.append('idempotency = { where = "header", name = "Idempotency-Key" }')
+    if api.marks:
+        parts.append('mark = "meta.job"')
     if api.has_status:
         parts.append(
             f'[poll]\nurl = ["{site}/jobs/{{id}}"]\nanswer = "job"\n'
@@ -130,12 +135,14 @@ def describe(api: Api, folder: Path) -> None:
         f"[limits]\nrate = {api.rate}\nconcurrency = {api.concurrency}",
         f'[shapes.job]\nid = ["id"]\nstatus = "state"\nstates = {{ {words} }}\n{result}\nerror = ["reason"]',
     ]
+    mark = '\nmark = ["meta.job"]' if api.marks else ""
+    parts[-1] += mark
     if api.kind == "wake":
         parts.append('[shapes.event]\nid = ["id"]')
     elif api.calls_back:
         carried = '\nresult = "result"' if api.posts_results else ""
         parts.append(
-            f'[shapes.event]\nid = ["id"]\nstatus = "state"\nstates = {{ {words} }}{carried}\nerror = ["reason"]'
+            f'[shapes.event]\nid = ["id"]\nstatus = "state"\nstates = {{ {words} }}{carried}\nerror = ["reason"]{mark}'
         )
     folder.mkdir(exist_ok=True)
     (folder / f"{api.name}.toml").write_text("\n".join(parts) + "\n", encoding="utf-8")

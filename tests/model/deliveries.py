@@ -119,7 +119,7 @@ class Deliveries:
     def _body(self, one: Remote, event: str, word: str) -> bytes:
         if one.api.kind == "wake":
             return encoded({"id": one.id, "event": event})
-        told: dict[str, Any] = {"id": one.id, "state": word, "event": event}
+        told: dict[str, Any] = {"id": one.id, "state": word, "event": event, "meta": one.meta}
         if STATES[word] == "succeeded" and one.api.posts_results:
             told["result"] = one.result()
         return encoded(told)
@@ -131,6 +131,15 @@ class Deliveries:
             key = secret or one.secret or WEBHOOK_SECRET
             headers["x-sig"] = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
         return headers
+
+    async def repeat(self) -> None:
+        """Send everything once more that was acknowledged."""
+        for event, name in list(self.acked):
+            one = self._providers.remotes[name]
+            if (path := self._address(one)) is not None:
+                body = self._body(one, event, one.state(self._loop.now))
+                status = await self._post(path, body, self._signed(one, body))
+                self._history.tell("callback again", job=name, event=event, status=status)
 
     async def forge(self, one: Remote, number: int) -> None:
         """Send what the provider never sent: it must be refused, or, as a mere wake-up, be believed nothing."""

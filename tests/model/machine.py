@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import io
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from receiver import Settings, logs
 from receiver.core.errors import StoreUnavailableError
+from receiver.storage.retention import Prune
 from tests.model import apis
 from tests.model.apis import DAY, HOUR, MINUTE, SECOND
+from tests.model.callers import API_TOKEN, Callers
 from tests.model.deliveries import Deliveries
 from tests.model.handlers import Diary
 from tests.model.history import History
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from tests.model.record import Database
 
 MASTER_KEY: Final = "a master key that no log may show and that is long enough"
-API_TOKEN: Final = "an-api-token-that-no-log-may-show"
 #: How long the world may need to come to rest.
 _PATIENCE: Final = 12 * DAY
 
@@ -60,7 +61,8 @@ class Machine:
         kinds = self.random.sample(apis.KINDS, 4)
         self.apis = [apis.invent(f"api{n}", kind, self.random) for n, kind in enumerate(kinds)]
         self.providers = Providers(seed, self.apis, self.history, loop)
-        self.deliveries = Deliveries(self.providers, self.history, loop, self._post)
+        self.callers = Callers(self.providers, self.history, self.record, loop)
+        self.deliveries = Deliveries(self.providers, self.history, loop, self.callers.post)
         self.diary = Diary(self.providers, self.history, loop)
         self.oracle = Oracle(self.record, self.providers, self.deliveries, self.diary, self.history, loop)
         self.plan = Plan(
@@ -72,7 +74,7 @@ class Machine:
             outages=self.random.choice([0, 0, 1, 2]),
             steps=self.random.choice([0, 0, 1, 2]),
         )
-        self.nodes: list[Node] = []
+        self.nodes = self.callers.nodes
         self.graves: list[Node] = []
         self._folder = folder
         self._started = 0
@@ -80,7 +82,6 @@ class Machine:
         self._failing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._mourning: set[asyncio.Task[None]] = set()
-        self._asking = 0
         self._log = io.StringIO()
 
     async def run(self) -> None:
@@ -123,14 +124,15 @@ class Machine:
         for _ in range(plan.nodes):
             await self._start(None)
         for number in range(1, plan.orders + 1):
-            self._later(random.uniform(0, 0.7) * plan.lasts, self._order(number))
+            self._later(random.uniform(0, 0.7) * plan.lasts, self.callers.order(number))
         for work, times in (
             (self._kill, plan.kills),
             (self._stop, plan.stops),
             (self._fail, plan.outages),
             (self._set_clock, plan.steps),
             (self._forge, 4),
-            (self._cancel, 2),
+            (self.callers.cancel, 2),
+            (self.callers.replay, 1),
         ):
             for _ in range(times):
                 self._later(random.uniform(0.02, 1) * plan.lasts, work(Random(random.random())))
@@ -145,11 +147,14 @@ class Machine:
             self._recover()
         for node in self.nodes:
             node.life.fuse = None
+            if not len(node.receiver.handlers):
+                node.life.kill()
         if not self.nodes and not self._tasks:
             await self._start(None)
         await self._advance(self.loop.now + _PATIENCE, until=self._at_rest)
         self.oracle.judge()
         await self._check_results()
+        await self._prune()
 
     def _at_rest(self) -> bool:
         """Whether everything is as it should be in the end, or will never change again."""
@@ -180,7 +185,7 @@ class Machine:
         elif (due := self.record.next_due()) is not None:
             when = self.clock.model_time(due)
             times.append(when if when > now else now + SECOND)
-        if self._asking or self.diary.under_way() or any(self.providers.under_way.values()):
+        if self.callers.asking or self.diary.under_way() or any(self.providers.under_way.values()):
             times.append(now + 5 * SECOND)
         return max(min(times), now + 1)
 
@@ -208,9 +213,11 @@ class Machine:
 
     async def _start(self, fuse: int | None) -> None:
         self._started += 1
-        node = Node(
-            f"n{self._started}", self.settings, self.clock, self.history, diary=self.diary, watch=self._watch
-        )
+        name = f"n{self._started}"
+        # Somebody forgot to name the handlers; not at the very first start, when nothing is registered yet.
+        bare = self._started > self.plan.nodes and self.providers.random("bare", name).random() < 0.1
+        diary = None if bare and not self.providers.calm else self.diary
+        node = Node(name, self.settings, self.clock, self.history, diary=diary, watch=self._watch)
         node.life.fuse = None if self.providers.calm else fuse
         node.life.killable = node.killable
         self.nodes.append(node)
@@ -229,6 +236,7 @@ class Machine:
         await node.life.ended
         if not node.stopping:
             self.history.tell("node killed", node=node.name)
+            self.oracle.kills.append(self.loop.now)
         node.drop()
         self.nodes.remove(node)
         self.graves.append(node)
@@ -239,18 +247,14 @@ class Machine:
         fuse = random.randrange(400) if random.random() < 0.2 and not self.providers.calm else None
         self._later(away, self._start(fuse))
 
-    def _ready(self, random: Random) -> Node | None:
-        ready = [node for node in self.nodes if node.ready and node.life.alive]
-        return random.choice(ready) if ready else None
-
     async def _kill(self, random: Random) -> None:
-        if self.providers.calm or (node := self._ready(random)) is None:
+        if self.providers.calm or (node := self.callers.ready(random)) is None:
             return
         node.life.fuse = random.choice([random.randrange(30), random.randrange(600)])
         self.history.tell("node will be killed", node=node.name, turns=node.life.fuse)
 
     async def _stop(self, random: Random) -> None:
-        if (node := self._ready(random)) is not None:
+        if (node := self.callers.ready(random)) is not None:
             await node.stop()
 
     async def _fail(self, random: Random) -> None:
@@ -273,90 +277,39 @@ class Machine:
         self.clock.ahead += by
         self.history.tell("clock set", by=by)
 
-    # -- callers -------------------------------------------------------------------------------------------
-
-    async def _order(self, number: int) -> None:
-        random = self.providers.random("order", number)
-        api = random.choice(self.apis)
-        order: dict[str, Any] = {
-            "provider": api.name,
-            "request": {"order": number, "prompt": f"question {number}"},
-            "metadata": {"order": number},
-        }
-        if keyed := random.random() < 0.5:
-            order["idempotency_key"] = f"key-{number}"
-        if random.random() < 0.2:
-            order["deadline"] = random.choice([30, 120, 900])
-        while True:
-            node = self._ready(random)
-            if node is None:
-                await self.loop.pause(3 * SECOND)
-                continue
-            try:
-                answer = await self._ask(node, "POST", "/v1/jobs", json=order)
-            except KilledError:
-                self.history.tell("caller hears nothing", order=number, keyed=keyed)
-                if not keyed:
-                    return
-                await self.loop.pause(3 * SECOND)
-                continue
-            told = answer.json()
-            self.history.tell(
-                "caller hears",
-                order=number,
-                status=answer.status_code,
-                id=told.get("id"),
-                code=told.get("code"),
-            )
-            if answer.status_code != 503 or told.get("id") is not None:
-                return
-            await self.loop.pause(3 * SECOND)
-
-    async def _ask(self, node: Node, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401
-        self._asking += 1
-        try:
-            return await node.request(
-                method, path, headers={"authorization": f"Bearer {API_TOKEN}"}, **options
-            )
-        finally:
-            self._asking -= 1
-
-    async def _cancel(self, random: Random) -> None:
-        jobs = [job for job in self.record.jobs() if not job.ended and job.order is not None]
-        node = self._ready(random)
-        if jobs and node is not None:
-            job = random.choice(jobs)
-            with suppress(KilledError):
-                answer = await self._ask(node, "DELETE", f"/v1/jobs/{job.id}")
-                self.history.tell("cancel wished", id=job.id, status=answer.status_code)
-
     async def _forge(self, random: Random) -> None:
         remotes = list(self.providers.remotes.values())
         if remotes:
             await self.deliveries.forge(random.choice(remotes), random.randrange(1000))
 
-    async def _post(self, path: str, body: bytes, headers: dict[str, str]) -> int | None:
-        node = self._ready(self.random)
+    async def _prune(self) -> None:
+        """Delete what is old, and repeat what was told of it long ago: nothing comes of that any more."""
+        node = self.callers.ready(self.random)
         if node is None:
-            return None
-        self._asking += 1
-        try:
-            answer = await node.request("POST", path, content=body, headers=headers)
-        except KilledError:
-            return None
-        finally:
-            self._asking -= 1
-        return answer.status_code
+            return
+        self.loop.leap(self.loop.now + 5 * DAY)
+        await self.loop.settled()
+        now = self.clock()
+        running = node.receiver.running
+        await node.life.do(running.store.prune(Prune(before=now, now=now)))
+        left, runs = {job.id for job in self.record.jobs()}, len(self.diary.runs)
+        self.history.tell("pruned", left=len(left))
+        await self.deliveries.repeat()
+        await self.loop.settled()
+        if more := {job.id for job in self.record.jobs()} - left:
+            self.history.breaks("a late retry of what was pruned is a duplicate", f"it made {more}")
+        if len(self.diary.runs) != runs:
+            self.history.breaks("a late retry of what was pruned is a duplicate", f"{self.diary.runs[runs:]}")
 
     # -- the end -------------------------------------------------------------------------------------------
 
     async def _check_results(self) -> None:
         """What was stored can be read, as the provider gave it."""
         for job in self.record.jobs():
-            node = self._ready(self.random)
+            node = self.callers.ready(self.random)
             if job.state != "succeeded" or node is None:
                 continue
-            answer = await self._ask(node, "GET", f"/v1/jobs/{job.id}/result")
+            answer = await self.callers.ask(node, "GET", f"/v1/jobs/{job.id}/result")
             one = self.providers.remotes.get(job.remote_id or "")
             if one is None or answer.status_code != 200 or answer.json() != one.result():
                 self.history.breaks("results are as the provider gave them", f"{job.id}: {answer.text[:200]}")

@@ -22,6 +22,8 @@ _RANKS: Final = {"submitting": 0, "submitted": 1, "running": 2, "fetching": 3}
 _LAST: Final = 4
 #: A look at a job whose time is up: at most so long before its end is told. A hanging answer takes a minute.
 _RECENT: Final = 180 * SECOND
+#: An answer is held while the database is away: it comes back within that time.
+_HELD: Final = 600 * SECOND
 #: Of one job's duplicates so many are kept whole.
 _KEPT: Final = 20
 
@@ -47,6 +49,8 @@ class Oracle:
         self._seen: dict[str, JobRow] = {}
         #: The ends that each job has had.
         self._ends: defaultdict[str, list[str]] = defaultdict(list)
+        #: When nodes were killed.
+        self.kills: list[int] = []
 
     # -- along the way -------------------------------------------------------------------------------------
 
@@ -113,6 +117,7 @@ class Oracle:
         for one, why in self._missing():
             self._history.breaks("a result that the provider still has is stored", f"{one.id}: {why}")
         self._check_identity()
+        self._check_answers()
         self._check_callbacks()
 
     def _missing(self) -> list[tuple[Remote, str]]:
@@ -146,6 +151,9 @@ class Oracle:
                 self._breaks("only an authenticated source ends a job", job, f"nobody said {job.state}")
             case "expired":
                 self._check_expired(job, one)
+            case "timed_out" if job.cancel_requested_at is not None and one is not None:
+                if one.api.cancels and not one.cancels:
+                    self._breaks("a wish to cancel is sent once the name is known", job, "it never was")
 
     def _check_expired(self, job: JobRow, one: Remote | None) -> None:
         if one is None or "gone" in one.said or one.spent or one.deleted(self._loop.now):
@@ -165,7 +173,7 @@ class Oracle:
 
     def _check_keys(self, job: JobRow, name: str, runs: list[Run]) -> None:
         """One completion makes one dispatch for each handler."""
-        keys = {run.key for run in runs}
+        keys = {run.key for run in runs if run.key.partition(f":{run.handler}")[2] in {"", ":late"}}
         if len(keys) > max(len(self._ends[job.id]), 1):
             self._breaks("one dispatch for each completion", job, f"{name} has {sorted(keys)}")
 
@@ -192,11 +200,21 @@ class Oracle:
             jobs = by_name[one.id]
             if len(jobs) > 1:
                 self._breaks("one remote job is one job of ours", jobs[0], f"{[job.id for job in jobs]}")
-            recognised = one.api.idempotent or not one.api.account_wide
+            recognised = one.api.idempotent or one.api.marks or not one.api.account_wide
             if jobs and recognised and jobs[0].order != one.order and by_order[one.order]:
                 self._breaks(
                     "a result comes to its caller's job", jobs[0], f"{one.id} is of order {one.order}"
                 )
+
+    def _check_answers(self) -> None:
+        """An answer that arrived is recorded unless its node was killed: stops and outages of the database wait for it."""
+        names = {job.remote_id for job in self._seen.values()}
+        for one in self._providers.remotes.values():
+            if one.answered is None or one.id in names:
+                continue
+            asked, told = one.answered
+            if not any(asked <= kill <= told + _HELD for kill in self.kills):
+                self._history.breaks("an answer that arrived is recorded", f"{one.id} was answered at {told}")
 
     def _check_callbacks(self) -> None:
         """What was acknowledged is kept, or past the bound counted."""

@@ -179,11 +179,10 @@ class Providers:
             case "hang-made":
                 await self._loop.pause(_NEVER)
                 return None
-            case "slow":
-                await self._loop.pause(random.uniform(1, 8) * SECOND)
-        return self._told(one)
-
-    def _told(self, one: Remote) -> Reply:
+        asked = self._loop.now
+        if fate == "slow":
+            await self._loop.pause(random.uniform(1, 8) * SECOND)
+        one.answered = (asked, self._loop.now)
         # Only what it says at once: a job that has ended meanwhile is told of by the next answer.
         return Reply(body=encoded({"id": one.id, "state": "queued"}), headers=_JSON)
 

@@ -27,6 +27,8 @@ class Remote:
     order: int
     hook: str | None
     secret: str | None
+    #: What it was given to be repeated.
+    meta: Any
     made_at: int
     #: When it ends by itself, and how; ``None``: never.
     ends_at: int | None
@@ -49,6 +51,8 @@ class Remote:
     looks: list[tuple[int, str]] = field(default_factory=list)
     #: Whether an acknowledged, genuine callback, or an answer that arrived, has named it.
     named: bool = False
+    #: When its submission was asked and answered, if the answer says its name.
+    answered: tuple[int, int] | None = None
     #: The single-use addresses that have been asked, and whether another is given then.
     spent: set[int] = field(default_factory=set)
     renews: bool = True
@@ -87,7 +91,7 @@ class Remote:
     def document(self, now: int, *, link: str | None = None, result: bool = False) -> dict[str, Any]:
         """What the provider says about it."""
         word = self.state(now)
-        told: dict[str, Any] = {"id": self.id, "state": word}
+        told: dict[str, Any] = {"id": self.id, "state": word, "meta": self.meta}
         if STATES[word] == "succeeded":
             if link is not None:
                 told["link"] = link
@@ -127,6 +131,7 @@ def make(api: Api, number: int, asked: dict[str, Any], random: Random, *, now: i
         order=int(asked.get("order", 0)),
         hook=asked.get("hook"),
         secret=asked.get("hook_secret"),
+        meta=asked.get("meta"),
         made_at=now,
         ends_at=ends_at,
         outcome="running" if outcome == "never" else outcome,
