@@ -160,7 +160,7 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
     # may have named one while this one was tried.
     failed = isinstance(finding, Gone | Unanswered | Interrupted)
     stale = failed and item.renewable and due.result_url == item.due.result_url
-    unspent = isinstance(finding, Unanswered) and finding.unspent
+    unspent = finding.unspent if isinstance(finding, Unanswered) else _not_there(item)
     deletion = transition.expires_at(job)
     urgent_at = urgency.urgent_at(job, deletion)
     dues.reschedule(
@@ -176,6 +176,11 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
             candidate_id=None if isinstance(finding, Seen) else due.candidate_id,
         ),
     )
+
+
+def _not_there(item: LookSettled) -> bool:
+    """Whether the address of a result answered that there is nothing, so that nothing was given away."""
+    return isinstance(item.finding, Gone) and item.due.result_url is not None
 
 
 def _mark(item: LookSettled) -> str | None:

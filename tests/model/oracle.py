@@ -207,7 +207,7 @@ class Oracle:
                 )
 
     def _check_answers(self) -> None:
-        """An answer that arrived is recorded unless its node was killed: stops and outages of the database wait for it."""
+        """An answer that arrived is recorded, unless its node was killed: a stop waits for that."""
         names = {job.remote_id for job in self._seen.values()}
         for one in self._providers.remotes.values():
             if one.answered is None or one.id in names:
