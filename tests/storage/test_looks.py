@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from receiver.core.exchange import Pending, Seen
+from receiver.core.exchange import Gone, Pending, Seen
 from receiver.core.looking import Interrupted, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step
 from receiver.storage.claims import Claimed, ClockStep
@@ -174,6 +174,19 @@ async def test_the_use_of_a_single_use_address_is_committed_first(desk: Desk) ->
     (claimed,) = await desk.claim(at=NOW + 2 * HOUR)
     await desk.settle(claimed, Unanswered(code="x", unspent=True), at=NOW + 2 * HOUR)
     assert [d.spent_url for d in (await desk.store.record(one.id)).due] == [None]
+
+
+async def test_a_single_use_address_that_is_not_there_yet_is_not_used_up(desk: Desk) -> None:
+    """A 404 gave nothing away, so the same address may be named, and asked, again."""
+    one = await desk.submitted()
+    url = "https://api.acme.example/once"
+    await desk.call(one, {"status": "done", "result_url": url})
+    (claimed,) = await desk.claim(at=NOW + 1)
+    assert await desk.store.spend(claimed.due, url)
+    await desk.settle(claimed, Gone(status=404), at=NOW + 1)
+    record = await desk.store.record(one.id)
+    assert record.job.state == "fetching"
+    assert [d.spent_url for d in record.due] == [None]
 
 
 async def test_an_address_that_came_during_a_failing_fetch_is_tried_next(desk: Desk) -> None:
