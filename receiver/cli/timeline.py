@@ -110,6 +110,11 @@ def _attempt(entry: AttemptEntry) -> tuple[str, str, list[str]]:
     name, arrow = entry.step, OUT if entry.step in _OUT_STEPS else HERE
     if entry.step == "dispatch":
         name, arrow = entry.handler or "", HANDLERS
+    if entry.step == "receive":
+        detail = entry.detail
+        said = f"{detail.get('status', '')} {detail.get('method', '')}".strip()
+        sender = f"from {detail['sender']}" if detail.get("sender") else ""
+        return IN, entry.outcome, ["callback", output.clean(entry.code or ""), said, output.clean(sender)]
     took = output.span(entry.duration_ms) if entry.duration_ms else ""
     number = f"attempt {entry.number}" if entry.number > 1 else ""
     return arrow, entry.outcome, [output.clean(name), output.clean(entry.code or ""), number, took]

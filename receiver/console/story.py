@@ -274,6 +274,10 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             )
         case "deadline":
             return Part(at=one.started_at, arrow=HERE, title="Deadline", pill=one.outcome, text=why)
+        case "receive":
+            sender = one.detail.get("sender")
+            text = ", ".join(filter(None, (why, f"from {sender}" if sender else "")))
+            return Part(at=one.started_at, arrow=IN, title="Callback", pill=one.outcome, text=text)
     arrow = OUT if one.step in {"fetch", "cancel"} else HERE
     text = ", ".join(filter(None, (why, took)))
     return Part(at=one.started_at, arrow=arrow, title=one.step.capitalize(), pill=one.outcome, text=text)

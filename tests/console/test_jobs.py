@@ -6,6 +6,7 @@ import asyncio
 import html
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -50,6 +51,18 @@ async def test_a_story_is_told_from_submission_to_handler(site: Site, operator: 
     secret = site.sim.jobs("perplexity-webhook")[-1].submission.callback_url
     assert secret is not None
     assert secret.rpartition("/")[2] not in page
+
+
+async def test_a_refused_callback_is_in_the_story(site: Site, operator: Person) -> None:
+    """By which method it came, why it was refused, and from where."""
+    job = await site.ended("perplexity-webhook")
+    url = site.sim.jobs("perplexity-webhook")[-1].submission.callback_url
+    assert url is not None
+    assert (await site.http.put(urlsplit(url).path, content=b"{}")).status_code == 405
+    while "refused" not in (page := await operator.see(f"/jobs/{job['id']}")):  # noqa: ASYNC110  (the page tells nobody)
+        await asyncio.sleep(0.02)
+    assert "This address has other methods" in page
+    assert "from 127.0.0.1" in page
 
 
 async def test_secrets_of_requests_and_metadata_are_masked(site: Site, operator: Person) -> None:
