@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.console.conftest import Person, visitor
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.web.conftest import OpenSite
+
+ROOT = Path(__file__).parents[2]
 
 
 async def test_an_empty_receiver_is_well_and_says_what_to_do(operator: Person) -> None:
@@ -191,3 +194,10 @@ async def test_hostile_words_of_handlers_are_inert(site: Site, operator: Person)
         page = await operator.see(path)
         assert "<script>alert" not in page, path
         assert "\u202e" not in page
+
+
+def test_the_pictures_of_the_documents_are_small() -> None:
+    """They travel with the package and are read beside text."""
+    sizes = {one.name: one.stat().st_size for one in (ROOT / "receiver" / "console" / "pictures").iterdir()}
+    assert sizes.keys() == {"job.png", "callback.png"}
+    assert max(sizes.values()) <= 150_000
