@@ -13,7 +13,7 @@ from receiver.cli import options, output, session
 from receiver.cli.command import Command, note
 from receiver.settings import from_environment
 from receiver.storage import schema
-from receiver.storage.driver import Transaction
+from receiver.storage.driver import Driver
 from receiver.storage.tables import Table, batches, tables
 
 #: Names of files that hold every table, a line each; any other target is a folder of one file a table.
@@ -27,32 +27,32 @@ def export(*, target: Path, as_json: bool) -> None:
     """Write every table as newline-delimited JSON.
 
     Into a folder, one TABLE.ndjson each; or, if TARGET ends in .ndjson or .jsonl or is '-', into one file
-    whose lines are {"table": …, "row": …}. Bodies and other bytes are {"$base64": true, "encoded": …}. What
-    is written is one state of the database, and as confidential as it.
+    whose lines are {"table": …, "row": …}. Bodies and other bytes are {"$base64": true, "encoded": …}. It is
+    as confidential as the database. It is read in ranges, so that nobody is held up: what changes meanwhile may
+    stand in it as it was or as it is. For one state of it, stop what serves it first.
     """
     if target == Path("-") and as_json:
         raise click.UsageError("--json counts what was written; with '-' standard output holds the rows.")
     with session.opened_driver(from_environment().database_url) as driver:
         schema.check(driver)
-        with driver.read(patient=True) as tx:
-            counts = _export(tx, target)
+        counts = _export(driver, target)
     if as_json:
         output.show_json({"tables": counts})
     else:
         note(f"{sum(counts.values())} rows of {len(counts)} tables exported.")
 
 
-def _export(tx: Transaction, target: Path) -> dict[str, int]:
+def _export(driver: Driver, target: Path) -> dict[str, int]:
     if target == Path("-"):
-        return {table.name: _write(tx, table, sys.stdout, named=True) for table in tables()}
+        return {table.name: _write(driver, table, sys.stdout, named=True) for table in tables()}
     if target.suffix in _FILES:
         with _private(target) as file:
-            return {table.name: _write(tx, table, file, named=True) for table in tables()}
+            return {table.name: _write(driver, table, file, named=True) for table in tables()}
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     counts = {}
     for table in tables():
         with _private(target / f"{table.name}.ndjson") as file:
-            counts[table.name] = _write(tx, table, file, named=False)
+            counts[table.name] = _write(driver, table, file, named=False)
     return counts
 
 
@@ -60,9 +60,9 @@ def _private(path: Path) -> TextIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
 
 
-def _write(tx: Transaction, table: Table, file: TextIO, *, named: bool) -> int:
+def _write(driver: Driver, table: Table, file: TextIO, *, named: bool) -> int:
     count = 0
-    for batch in batches(tx, table):
+    for batch in batches(driver.read, table):
         for row in batch:
             plain = {column: _plain(value) for column, value in zip(table.types, row, strict=True)}
             document = {"table": table.name, "row": plain} if named else plain

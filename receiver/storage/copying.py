@@ -6,7 +6,7 @@ every command refuses the database (``schema.pending``), and a copy that starts 
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from receiver.core.errors import ConfigurationError, ConflictError, StoreUnavailableError
@@ -189,7 +189,7 @@ def _copy_table(
     progress: Callable[[Progress], None],
 ) -> None:
     rows = 0
-    for batch in batches(reading, table):
+    for batch in batches(lambda: nullcontext(reading), table):
         fitting = [fit(table, row) for row in batch]
         with _write(target) as tx:
             tx.insert(table.name, table.columns, fitting)
@@ -227,7 +227,7 @@ def digest(tx: Transaction, table: Table) -> Digest:
     """Sum up a table, as every database can hold it."""
     fit = Replacements().fit
     summed, rows = hashlib.sha256(), 0
-    for batch in batches(tx, table):
+    for batch in batches(lambda: nullcontext(tx), table):
         rows += len(batch)
         for row in batch:
             for value in fit(table, row):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from receiver.core.model import TableSize
+from receiver.core.model import TableSize, Value
 
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]
@@ -18,6 +18,13 @@ Rows = Sequence[Row]
 
 class ContendedError(Exception):
     """Another transaction was in the way (a deadlock, the same new key): nothing was changed, try again."""
+
+
+class Vacuumed(Value, frozen=True, kw_only=True):
+    """What one step gave back, and what is left to be given back, in bytes."""
+
+    freed: int
+    left: int
 
 
 class Transaction(Protocol):
@@ -107,6 +114,15 @@ class Driver(Protocol):
 
     def sizes(self) -> list[TableSize]:
         """How much room the tables take."""
+        ...
+
+    def vacuum(self) -> Iterator["Vacuumed"]:
+        """Give room that is free back, a step at a time; others write between the steps.
+
+        Raises:
+            ConfigurationError: it can be done only while nobody serves the database, and somebody does.
+            StoreUnavailableError: the database cannot be used right now.
+        """
         ...
 
     def relax(self) -> None:

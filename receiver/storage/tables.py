@@ -1,6 +1,7 @@
 """The tables as the migrations make them, and their rows read in the order of their keys, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import pairwise
 from typing import Any, Final
@@ -55,13 +56,21 @@ def tables() -> tuple[Table, ...]:
         made.close()
 
 
-def batches(tx: Transaction, table: Table) -> Iterator[list[Row]]:
-    """All rows of a table in the order of its key, some at a time."""
+def batches(reading: Callable[[], AbstractContextManager[Transaction]], table: Table) -> Iterator[list[Row]]:
+    """All rows of a table in the order of its key, some at a time; each time they are read anew with *reading*."""
     last: Row | None = None
-    while cuts := _cuts(tx, table, last):
+    while True:
+        with reading() as tx:
+            cuts = _cuts(tx, table, last)
+        if not cuts:
+            return
         for after, until in pairwise([last, *cuts]):
             where, params = _between(table, after, until)
-            yield tx.run(f"SELECT {table.columns} FROM {table.name} {where} ORDER BY {_key(table)}", params)
+            with reading() as tx:
+                found = tx.run(
+                    f"SELECT {table.columns} FROM {table.name} {where} ORDER BY {_key(table)}", params
+                )
+            yield found
         last = cuts[-1]
 
 

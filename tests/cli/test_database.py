@@ -68,6 +68,21 @@ def test_prune_deletes_what_is_old(alone: Program) -> None:
     assert "4 days" in refused.err
 
 
+def test_room_that_is_free_is_given_back(on_postgres: Program, alone: Program) -> None:
+    """In steps, on each database; a file of an older version is written anew once, which the command does by itself."""
+    make(alone)
+    with sqlite3.connect(alone.folder / "receiver.db") as connection:
+        connection.execute("CREATE TABLE large (content)")
+        connection.execute("INSERT INTO large VALUES (zeroblob(3000000))")
+        connection.execute("DROP TABLE large")
+    connection.close()
+    assert alone.json("db", "vacuum")["freed_bytes"] > 2_900_000
+    assert (alone.folder / "receiver.db").stat().st_size < 1_000_000
+    assert alone.json("db", "vacuum")["freed_bytes"] == 0
+    on_postgres.run("db", "migrate")
+    assert on_postgres.json("db", "vacuum")["freed_bytes"] >= 0
+
+
 def test_postgresql_is_exported_too(on_postgres: Program, alone: Program) -> None:
     """In the same form, so that two exports can be compared."""
     source = make(alone)

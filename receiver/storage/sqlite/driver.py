@@ -8,6 +8,7 @@ the same instant may damage the file, so every writer of every process holds the
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any, Final
 
 from receiver.core.errors import CommitUnknownError, ConfigurationError, StoreUnavailableError
 from receiver.core.model import TableSize
+from receiver.storage.driver import Vacuumed
 from receiver.storage.sqlite.files import LOG, PATIENCE, Files, size
 from receiver.storage.sqlite.log import reaches
+from receiver.storage.sqlite.moving import Moving
 from receiver.storage.sqlite.transaction import SQLiteTransaction
 
 #: A log of this many bytes is moved into the file. Moving it costs two waits for the disk, and pages that were written
@@ -26,6 +29,13 @@ _LARGEST_LOG: Final = 8 * 1024 * 1024
 #: So much of the log's file is kept once all of it has been moved, to be written over: a commit that makes the file
 #: longer costs more. It is more than the largest plus a usual commit; what a few huge bodies have made of it goes.
 _KEPT_LOG: Final = 2 * _LARGEST_LOG
+#: A log that is longer than this is moved beside the writer: to move it takes longer than commits may wait.
+_LONG_LOG: Final = 64 * 1024 * 1024
+#: What ``PRAGMA auto_vacuum`` answers where free pages can be given back some at a time.
+_INCREMENTAL: Final = 2
+#: Seconds that one step of giving pages back takes, and how many pages it gives back at least.
+_STEP: Final = 0.05
+_FEWEST: Final = 256
 #: What SQLite says of a file whose content cannot be right, or whose disk does not give it back
 #: (https://sqlite.org/rescode.html, read 2026-11-29).
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
@@ -44,6 +54,7 @@ class SQLite:
         self._path = path
         self._files = Files(path)
         self._writing = threading.Lock()
+        self._moving = Moving(connect=self._connect, locked=self._alone, short=4 * _LARGEST_LOG)
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
@@ -129,8 +140,68 @@ class SQLite:
         self._files.check()
         if self._writer is None or not reaches(f"{self._path}{LOG}", _LARGEST_LOG):
             return
+        if not self._moving.caught_up and reaches(f"{self._path}{LOG}", _LONG_LOG):
+            self._moving.begin(size(Path(f"{self._path}{LOG}")))
+            return
+        self._moving.caught_up = False
         with self._writing, self._files.locked():
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def vacuum(self) -> Iterator[Vacuumed]:
+        """Give what is free to the disk, some milliseconds at a time."""
+        with self.read() as tx:
+            ((mode,),) = tx.run("PRAGMA auto_vacuum")
+            ((page,),) = tx.run("PRAGMA page_size")
+        if mode != _INCREMENTAL:
+            yield from self._rewrite()
+            return
+        pages, left = _FEWEST, 1
+        while left:
+            began = time.monotonic()
+            free, left = self._give_back(pages)
+            took = time.monotonic() - began
+            pages = max(_FEWEST, pages * 2 if took < _STEP / 2 else pages // 2)
+            yield Vacuumed(freed=(free - left) * page, left=left * page)
+            self._move_some(_LARGEST_LOG)
+            # Whoever waits for the lock looks for it every few milliseconds.
+            time.sleep(0.01)
+        self._move_some(0)
+
+    def _give_back(self, pages: int) -> tuple[int, int]:
+        """Give up to so many pages back; how many were free before, and are now."""
+        with self._alone():
+            try:
+                connection = self._writer = self._writer or self._connect()
+                ((before,),) = connection.execute("PRAGMA freelist_count")
+                # It gives back a page a step, and of a statement without columns Python takes a single one; of a
+                # script it takes all.
+                connection.executescript(f"BEGIN IMMEDIATE; PRAGMA incremental_vacuum({pages}); COMMIT")
+                ((after,),) = connection.execute("PRAGMA freelist_count")
+            except sqlite3.Error as error:
+                self._drop_writer()
+                raise _unavailable(error) from error
+        return before, after
+
+    def _rewrite(self) -> Iterator[Vacuumed]:
+        """Write the whole file anew, once: it was made before a part of it could be given back."""
+        self._files.serve()
+        before = size(self._path)
+        with self._writing, self._files.locked():
+            connection = self._writer = self._writer or self._connect()
+            try:
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+        yield Vacuumed(freed=max(before - size(self._path), 0), left=0)
+
+    def _move_some(self, least: int) -> None:
+        """Have the file cut to what is left in it, which is done as the log is moved, once that has *least* bytes."""
+        log = f"{self._path}{LOG}"
+        if self._writer is not None and reaches(log, least) and not reaches(log, _LONG_LOG):
+            with self._writing, self._files.locked():
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """Close every connection and give the locks back; a second time does nothing."""
@@ -139,9 +210,15 @@ class SQLite:
         self._closed = True
         while self._readers:
             self._readers.pop().close()
-        # The log stays beside the file otherwise, and is read at the next start.
+        self._moving.close()
+        # Whoever closes the file last moves the log anyway; of one that is long, or beside a process that serves, that
+        # would hold up others.
         with suppress(sqlite3.Error, StoreUnavailableError), self._writing:
-            if self._writer is not None:
+            if (
+                self._writer is not None
+                and self._files.serving
+                and not reaches(f"{self._path}{LOG}", _LONG_LOG)
+            ):
                 with self._files.locked():
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._drop_writer()
@@ -154,6 +231,11 @@ class SQLite:
     def marked(self) -> bool:
         """Whether a database was made here once."""
         return self._files.marked()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._writing, self._files.locked():
+            yield
 
     def _connect(self, *, readonly: bool = False) -> sqlite3.Connection:
         # No connection of ours may make a file in the place of one that is gone, nor read another one.
@@ -178,6 +260,9 @@ class SQLite:
             "query_only": "ON" if readonly else "OFF",
             "cache_size": -2000 if readonly else -_CACHE,
         }
+        if not readonly and not size(self._path):
+            # It can be said of an empty file only.
+            pragmas["auto_vacuum"] = "INCREMENTAL"
         try:
             for name, value in pragmas.items():
                 connection.execute(f"PRAGMA {name}={value}").fetchall()

@@ -152,6 +152,11 @@ class Files:
             os.close(self._serve_file)
         self._serve_file = file
 
+    @property
+    def serving(self) -> bool:
+        """Whether the right to serve this file is ours."""
+        return self._serve_file is not None
+
     def close(self) -> None:
         """Give the locks back."""
         for file in (self._lock_file, self._serve_file):
