@@ -81,6 +81,8 @@ class Handler(Value, frozen=True, kw_only=True):
     backoff: Backoff = Backoff()
     #: How often its process may end while it runs, before the dispatch is a dead letter.
     interruptions: int = _INTERRUPTIONS
+    #: Whether it reads results piece by piece.
+    pieces: bool = False
 
 
 class Handlers:
@@ -120,6 +122,7 @@ class Handlers:
         timeout: float = 300.0,
         attempts: int = _ATTEMPTS,
         interruptions: int | None = None,
+        pieces: bool = False,
         first_wait: float = 5.0,
         longest_wait: float = 600.0,
     ) -> Callable[[F], F]:
@@ -137,6 +140,8 @@ class Handlers:
             interruptions: How often its process may end while it runs, without having been told to, before the
                 dispatch is a dead letter: 12, or as many as *attempts* where those are fewer than 8. It is called
                 again later each time, with no other beside it that was interrupted. Being told to stop never counts.
+            pieces: Whether ``job.result`` is not loaded but read piece by piece: ``async for piece in job.result``, in
+                a plain function ``for piece in job.result``. A whole result is one copy for all handlers of its job.
             first_wait: Seconds before the second attempt; doubles with each.
             longest_wait: Seconds that no wait exceeds.
 
@@ -184,6 +189,7 @@ class Handlers:
                     first=int(first_wait * SECOND), longest=int(longest_wait * SECOND), attempts=attempts
                 ),
                 interruptions=interruptions,
+                pieces=pieces,
             )
             return function
 

@@ -9,6 +9,7 @@ Times are integers: milliseconds since the Unix epoch. Durations are millisecond
 
 import json
 import re
+from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -124,6 +125,14 @@ class Result(Value, frozen=True, kw_only=True):
     content_type: str = "application/json"
     size: int = 0
     sha256: str = ""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Its content in pieces: a single one, unless the handler was registered with ``pieces=True``."""
+        yield self.content
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Its content in pieces, for plain functions."""
+        yield self.content
 
     def json(self) -> Any:  # noqa: ANN401  (a provider's JSON has no type of ours)
         """Parse the result as JSON; raises ``msgspec.DecodeError`` if it is something else.

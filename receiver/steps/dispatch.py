@@ -14,9 +14,9 @@ from receiver.core.retry import RetryAt, after_failure
 from receiver.handlers import Away, Dead, Discard, Handler, Retry, idempotency_key
 from receiver.metrics import Metrics
 from receiver.steps.calling import Guarded, in_thread
+from receiver.steps.lending import Lending
 from receiver.storage.claims import INTERRUPTED
 from receiver.storage.dispatches import AWAY, DispatchSettled
-from receiver.storage.results import with_result
 from receiver.storage.store import Store
 from receiver.timers import Deadlines, LateError
 
@@ -45,6 +45,7 @@ class RunDispatch:
         self._clock = clock
         self._metrics = metrics
         self._deadlines = Deadlines()
+        self._lending = Lending(store)
 
     async def run(
         self, dispatch: Dispatch, job: Job, *, handler: Handler, doubts: int, stopping: Callable[[], bool]
@@ -72,8 +73,21 @@ class RunDispatch:
                 text="The handler may be tried less often than it was already; the timeline says how that ended.",
             )
             return self._ended(dispatch, "attempts_exhausted", started, error=spent)
-        if job.held is not None and job.result is None:
-            job = with_result(job, await self._store.result(job))
+        async with self._lending.lend(job, pieces=handler.pieces) as whole:
+            return await self._run(
+                dispatch, whole, started, handler=handler, doubts=doubts, stopping=stopping
+            )
+
+    async def _run(
+        self,
+        dispatch: Dispatch,
+        job: Job,
+        started: int,
+        *,
+        handler: Handler,
+        doubts: int,
+        stopping: Callable[[], bool],
+    ) -> DispatchSettled:
         guard = _Guard(dispatch, doubts, now=self._doubts, confirm=self._confirm)
         if guard.doubtful() and not await guard.confirm():
             return self._lost(dispatch, started)

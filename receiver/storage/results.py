@@ -1,6 +1,7 @@
 """Results that have rows of their own: chunks, so that a large one never has to be in memory whole."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from io import BytesIO
 
 from msgspec.structs import replace
 
@@ -70,7 +71,13 @@ def read_whole(tx: Transaction, job_id: str, held: Held) -> bytes:
             {"start": held.offset + 1, "size": held.size, "id": held.callback_id},
         )
         return bytes(found[0][0]) if found else b""
-    return b"".join(_parts(tx, job_id, held.offset))
+    # Chunk by chunk into one buffer, which becomes the result: nothing of it is in memory twice.
+    whole = BytesIO()
+    number = 0
+    while piece := read_slice(tx, job_id, held, number=number):
+        whole.write(piece)
+        number += 1
+    return whole.getvalue()
 
 
 def with_result(job: Job, content: bytes) -> Job:
@@ -79,11 +86,3 @@ def with_result(job: Job, content: bytes) -> Job:
     held = job.held
     result = Result(content=content, content_type=held.content_type, size=held.size, sha256=held.sha256)
     return replace(job, result=result)
-
-
-def _parts(tx: Transaction, job_id: str, part: int) -> Iterator[bytes]:
-    for row in tx.run(
-        "SELECT data FROM result_chunk WHERE job_id = :job_id AND part = :part ORDER BY number",
-        {"job_id": job_id, "part": part},
-    ):
-        yield bytes(row[0])
