@@ -17,7 +17,7 @@ from receiver.running import Running
 from receiver.settings import Settings, from_environment
 from receiver.storage import serving
 from receiver.storage.driver import Driver
-from receiver.storage.store import open_driver
+from receiver.storage.opening import open_driver
 
 
 @contextlib.asynccontextmanager

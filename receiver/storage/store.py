@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from receiver.core.admission import Terms
-from receiver.core.errors import ConfigurationError, ConflictError
+from receiver.core.errors import ConflictError
 from receiver.core.model import Attempt, Callback, Dispatch, Due, Held, Job, TableSize
 from receiver.core.transition import Move
 from receiver.storage import (
@@ -32,41 +31,19 @@ from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node, Registered, Seen
+from receiver.storage.opening import open_driver
 from receiver.storage.queries import Page, Record
 from receiver.storage.reader import Reader
 from receiver.storage.records import Link, NewJob, Readmission
 from receiver.storage.refusals import Refusal
 from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, SubmitSettled
-from receiver.storage.sqlite.driver import SQLite
 from receiver.storage.writer import Writer
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
 #: Seconds for which a callback that was not recorded counts.
 _REMEMBERED: Final = 60.0
-
-
-def open_driver(url: str) -> Driver:
-    """Choose the database for *url*: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://…``."""
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return SQLite(Path(rest[1:]))
-    if scheme in {"postgresql", "postgres"}:
-        try:
-            # Only where it is used: SQLite needs neither the package nor the time that it takes to import.
-            from receiver.storage.postgres.driver import Postgres  # noqa: PLC0415
-        except ImportError as error:
-            raise ConfigurationError(
-                f"PostgreSQL needs the extra package ({error}); install it with: pip install 'receiver[postgres]'.",
-                code="postgres_missing",
-            ) from error
-        return Postgres(url)
-    # What was given may hold a password, so it is not repeated.
-    raise ConfigurationError(
-        "RECEIVER_DATABASE_URL is neither sqlite:///file.db nor postgresql://user:password@host:5432/database.",
-        code="database_url_invalid",
-    )
 
 
 class Store:

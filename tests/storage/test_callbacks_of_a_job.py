@@ -10,9 +10,10 @@ from receiver.core.model import DAY, MINUTE, Callback, Job, Observation
 from receiver.storage import schema
 from receiver.storage.arrivals import HOLD
 from receiver.storage.driver import Driver
+from receiver.storage.opening import open_driver
 from receiver.storage.queries import Page
 from receiver.storage.retention import Prune
-from receiver.storage.store import Store, open_driver
+from receiver.storage.store import Store
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, FAILED, WIDE, Desk, arrival, callback, made_by
 

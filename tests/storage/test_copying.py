@@ -15,9 +15,10 @@ from receiver.storage.audit import Deed
 from receiver.storage.copying import Copied, Progress
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.nodes import Node
+from receiver.storage.opening import open_driver
 from receiver.storage.postgres import driver as postgres
 from receiver.storage.sqlite import files
-from receiver.storage.store import Store, open_driver
+from receiver.storage.store import Store
 from receiver.storage.tally import Tallied
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, Desk, arrival, callback

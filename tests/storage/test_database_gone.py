@@ -9,8 +9,9 @@ import pytest
 
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
 from receiver.storage import schema
+from receiver.storage.opening import open_driver
 from receiver.storage.sqlite.driver import SQLite
-from receiver.storage.store import Store, open_driver
+from receiver.storage.store import Store
 from tests.storage.making import DONE, Desk, new_job
 
 # ruff: noqa: ASYNC240  (the files are small, and nobody else waits)

@@ -8,7 +8,8 @@ import pytest
 from receiver.core.errors import ConfigurationError, NotFoundError, StoreUnavailableError
 from receiver.storage import schema
 from receiver.storage.driver import statements
-from receiver.storage.store import Store, open_driver
+from receiver.storage.opening import open_driver
+from receiver.storage.store import Store
 from tests.storage.making import made_by, new_job
 
 

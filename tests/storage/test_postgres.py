@@ -17,10 +17,11 @@ import pytest
 from receiver.core.errors import ConfigurationError, ReceiverError, StoreUnavailableError
 from receiver.core.model import MINUTE
 from receiver.storage.driver import ContendedError
+from receiver.storage.opening import open_driver
 from receiver.storage.postgres import driver as postgres
 from receiver.storage.postgres.driver import Postgres
 from receiver.storage.retention import Prune
-from receiver.storage.store import Store, open_driver
+from receiver.storage.store import Store
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, FAILED, LEASE, Desk, arrival, callback, leases
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from receiver.storage.driver import Driver, Row
-from receiver.storage.store import open_driver
+from receiver.storage.opening import open_driver
 
 COLUMNS = "id, part, label, number, content"
 KEY = "id, part"
