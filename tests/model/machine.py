@@ -78,6 +78,7 @@ class Machine:
         self.graves: list[Node] = []
         self._folder = folder
         self._started = 0
+        self._ended_at = self._bare_until = 0
         self._watch = self.random.random() < 0.5
         self._failing = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -214,9 +215,7 @@ class Machine:
     async def _start(self, fuse: int | None) -> None:
         self._started += 1
         name = f"n{self._started}"
-        # Somebody forgot to name the handlers; not at the very first start, when nothing is registered yet.
-        bare = self._started > self.plan.nodes and self.providers.random("bare", name).random() < 0.1
-        diary = None if bare and not self.providers.calm else self.diary
+        diary = None if self._forgets_handlers(name) else self.diary
         node = Node(name, self.settings, self.clock, self.history, diary=diary, watch=self._watch)
         node.life.fuse = None if self.providers.calm else fuse
         node.life.killable = node.killable
@@ -231,6 +230,23 @@ class Machine:
             self.history.tell("node refuses", node=node.name, error=repr(error))
             node.life.kill()
 
+    def _forgets_handlers(self, name: str) -> bool:
+        """Whether somebody forgot to name the handlers: for less than the hour after which they are gone."""
+        random, now = self.providers.random("bare", name), self.loop.now
+        # Not at the very first start, when nothing is registered yet.
+        known = self._started > self.plan.nodes and now - self._ended_at < 10 * MINUTE
+        if not known or self.providers.calm or now < self._bare_until or random.random() > 0.15:
+            return False
+        self._bare_until = now + 3 * HOUR
+        self._later(random.uniform(1, 25) * MINUTE, self._remember(name))
+        return True
+
+    async def _remember(self, name: str) -> None:
+        for node in self.nodes:
+            if node.name == name and node.ready:
+                await node.stop()
+                break
+
     async def _mourn(self, node: Node) -> None:
         """Wait for the end of a node, and start another after a while."""
         await node.life.ended
@@ -239,10 +255,11 @@ class Machine:
             self.oracle.kills.append(self.loop.now)
         node.drop()
         self.nodes.remove(node)
+        self._ended_at = self.loop.now
         self.graves.append(node)
         random = self.providers.random("downtime", node.name)
         away = random.choice([1, 1, 10, 60, 300]) * SECOND
-        if random.random() < 0.1 and not self.providers.calm:
+        if random.random() < 0.1 and not self.providers.calm and len(node.receiver.handlers):
             away = random.choice([1, 3]) * HOUR
         fuse = random.randrange(400) if random.random() < 0.2 and not self.providers.calm else None
         self._later(away, self._start(fuse))
