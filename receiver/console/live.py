@@ -164,6 +164,8 @@ class LivePage:
             return Response(
                 "Too many watch already.", status_code=503, headers=HEADERS | {"retry-after": "30"}
             )
+        if ask.request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers=HEADERS)
         named = ask.request.headers.get("last-event-id") or ask.request.query_params.get("from") or ""
         at = int(named) if named.isascii() and named.isdigit() and len(named) < 16 else ask.now  # noqa: PLR2004
         return EventSourceResponse(self._told(at), headers=HEADERS, ping=_PING, send_timeout=_PING)

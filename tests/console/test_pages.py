@@ -178,6 +178,14 @@ async def test_what_happens_is_told_as_it_happens_and_resumes_without_a_gap(
     assert job["id"] != missed["id"]
 
 
+async def test_a_head_request_for_what_happens_ends(operator: Person) -> None:
+    """Nobody is kept watching who asked for no more than the headers."""
+    async with asyncio.timeout(5):
+        answer = await operator.http.head("/console/live/events")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 async def test_who_is_not_signed_in_hears_nothing(person: Person) -> None:
     """The stream is refused like every page."""
     answer = await person.http.get("/console/live/events", headers={"accept": "text/event-stream"})
