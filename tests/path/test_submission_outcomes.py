@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 import psycopg
 import pytest
+import structlog
 
 from receiver import Job, NothingSentError, OutcomeUnknownError, Receiver, Settings
 from receiver.core.errors import StoreUnavailableError
@@ -292,3 +293,16 @@ async def test_a_spool_keeps_out_of_the_way_of_others(tmp_path: Path, world: Wor
     assert [one.name for one in (tmp_path / "spool").iterdir()] == ["job_x.refused"]
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     assert not Spool(tmp_path / "file").put(held[0])
+
+
+async def test_a_submission_that_came_to_nothing_is_a_warning(world: World) -> None:
+    """It names the job and says what to do next; one that was accepted is none."""
+    with structlog.testing.capture_logs() as told:
+        async with world.receiver() as receiver:
+            world.simulator.faults("netnut", {"name": "submit_4xx", "status": 400})
+            refused = await receiver.submit("netnut", REQUESTS["netnut"])
+            await receiver.submit("netnut", REQUESTS["netnut"])
+    lines = {one["event"]: one for one in told if one["event"].startswith("submission_")}
+    assert lines["submission_refused"]["log_level"] == "warning"
+    assert lines["submission_refused"]["see"].endswith(f"receiver jobs show {refused.id}")
+    assert lines["submission_accepted"]["log_level"] == "info"
