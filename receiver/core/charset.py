@@ -35,6 +35,8 @@ def as_utf8(body: bytes, message: Message) -> Text:
 
     A body whose charset keeps ASCII as it is stays byte for byte, but for a mark in front of it.
     """
+    if body.isascii() and b"\0" not in body[:4]:
+        return Text(body)  # the same in every charset that is honoured
     body = body.removeprefix(_MARK)
     codec = charset_of(message.header(b"content-type") or b"")
     if codec is not None and _SINGLE.fullmatch(codec):
@@ -62,7 +64,7 @@ def is_utf8(text: bytes) -> bool:
 
 def charset_of(content_type: bytes) -> str | None:
     """Python's name of the charset that a content type declares, if it is one that is honoured, and not UTF-8."""
-    found = _CHARSET.search(content_type)
+    found = _CHARSET.search(content_type) if b";" in content_type else None
     if found is None:
         return None
     try:

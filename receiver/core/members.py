@@ -9,7 +9,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from functools import cache
+from typing import Any, Final, NoReturn, cast
 
 import msgspec
 
@@ -22,6 +23,7 @@ _Bytes = bytes | msgspec.Raw
 
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
 #: Names that JSON writes in one way only, escapes of ASCII apart.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_ .:@$-]+")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -60,6 +62,11 @@ class Json:
             return raw
         if self._codec is not None and not is_utf8(raw):
             raw = raw.decode(self._codec, "replace").encode()
+        if raw[:1] == b'"':
+            try:
+                return _TEXT.decode(raw)
+            except msgspec.DecodeError:
+                pass  # half an emoji is no mistake of JSON, and for all others there is a code
         return parse_json(raw)
 
     def cut(self, keys: Sequence[str]) -> bytes | None:
@@ -112,7 +119,8 @@ class _Level:
 
     def at(self, key: str, *, strictly: bool) -> _Bytes | None:
         members = self._members
-        if not isinstance(members, Mapping):
+        if not isinstance(members, dict):
+            members = cast("Sequence[_Bytes]", members)
             return members[int(key)] if key.isdecimal() and int(key) < len(members) else None
         found = members.get(key)
         if found is not None and strictly and self._repeats(key):
@@ -124,13 +132,18 @@ class _Level:
         if self._repeated is None:
             if self._escapes is None:
                 self._escapes = b"\\u00" in self._raw
-            if not self._escapes and _PLAIN.fullmatch(key) is not None:
-                written = b'"%b"' % key.encode()
-                # As a rule it is there once in all: then nobody needs to look at the names one by one.
-                if self._raw.find(written, self._raw.find(written) + 1) < 0:
-                    return False
+            # As a rule it is there once in all: then nobody needs to look at the names one by one.
+            written = None if self._escapes else _written(key)
+            if written is not None and self._raw.find(written, self._raw.find(written) + 1) < 0:
+                return False
             self._repeated = _repeated(_names(self._raw))
         return key in self._repeated
+
+
+@cache
+def _written(key: str) -> bytes | None:
+    """How the key of a description stands in a document; ``None`` where it may be written in several ways."""
+    return b'"%b"' % key.encode() if _PLAIN.fullmatch(key) is not None else None
 
 
 class _Name(str):

@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -233,14 +233,15 @@ def write_callbacks(
     *,
     secret: str = SECRET,
     provider: str = "bench",
+    body: Callable[[str], bytes] | None = None,
 ) -> None:
-    """Write a callback of *provider* for each of the jobs *ids*, signed with *secret*."""
+    """Write a callback of *provider* for each of the jobs *ids*, signed with *secret*; *body* makes one for a job."""
     keys = Keys(Settings.load(settings))
     key = secret.encode()
     requests = []
     for one in ids:
         address = f"/callbacks/{provider}/{keys.mint(one, provider=provider)}"
-        requests.append(_request(address, _body(one), key))
+        requests.append(_request(address, (body or _body)(one), key))
     write_requests(path, requests)
 
 

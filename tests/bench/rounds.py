@@ -7,7 +7,7 @@ from typing import Final
 
 from receiver.core.model import Value
 
-from . import runs
+from . import large, runs
 from .bench import Bench
 from .figure import Figure, UnmeasuredError
 
@@ -53,6 +53,10 @@ RATIOS: Final = (
     Ratio(name="forged-signature/bare", above="forged-signature", below="bare", target=0.9, short=True),
     Ratio(name="duplicate/ingest", above="duplicate", below="first", target=1.2, short=True),
     Ratio(name="replay/ingest", above="replay", below="before-replay", target=1),
+    *(
+        Ratio(name=f"{ours}/bare", above=ours, below=theirs, target=0.0)
+        for ours, theirs in (large.names(size, kind) for size in large.SIZES for kind in large.KINDS)
+    ),
 )
 #: Which run brings which rates; in this order they take their turns.
 _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] = {
@@ -74,6 +78,7 @@ _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] =
     runs.replays: ("before-replay", "replay"),
     runs.fastapi: ("fastapi",),
     runs.node: ("node",),
+    **large.runs(),
 }
 
 
