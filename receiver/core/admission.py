@@ -16,13 +16,14 @@ from receiver.core.model import Delivery, Held, Job, JobState, Observation, Sour
 from receiver.core.provider import Provider
 from receiver.core.reading import lost_to_readers, read, unreadable_failure
 from receiver.core.signature import Key, prepare
-from receiver.core.transition import Move, observe, settled, woken
+from receiver.core.transition import Move, ask_why, hint, observe, settled, told, woken
 
 _LONGEST_TYPE: Final = 200
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
 MOST_KEPT = 20
 # Named here for the same reason as in ``transition``.
 _SUCCEEDED: Final = JobState.SUCCEEDED
+_FAILED: Final = JobState.FAILED
 _CALLBACK: Final = Source.CALLBACK
 _ACCEPTED: Final = Verdict.ACCEPTED
 _DUPLICATE: Final = Verdict.DUPLICATE
@@ -188,6 +189,8 @@ def _unreadable(job: Job, code: str, examined: Examined, *, callback_id: str, no
 def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> Admission:
     if examined.signed and job.remote_id is None:
         job = replace(job, remote_id=seen.remote_id)
+    if seen.state is _FAILED:
+        job = hint(job)
     move = woken(job, callback_id=callback_id, most=MOST_KEPT)
     named = seen.response_url or seen.result_url
     elsewhere = named is not None and job.response_url is not None and named != job.response_url
@@ -205,6 +208,9 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
     if refused:
         # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
         seen = replace(seen, response_url=None, cancel_url=None, result_url=None)
+    if _wants_reason(job, seen, examined):
+        move = ask_why(job, seen, callback_id=callback_id)
+        return Admission(verdict=_ACCEPTED, move=move, fetch_refused=refused)
     held, content, result = None, None, seen.result
     if result is not None and seen.state is _SUCCEEDED and not settled(job):
         inside = result.offset is not None
@@ -231,6 +237,14 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         content=content if move.completed else None,
         fetch_refused=refused,
     )
+
+
+def _wants_reason(job: Job, seen: Observation, examined: Examined) -> bool:
+    """Whether a failure is told without its reason to somebody who can ask for it, and who has not been told before."""
+    if seen.state is not _FAILED or not examined.askable or job.state.ended or told(job):
+        return False
+    known = job.remote_id or seen.remote_id or job.response_url
+    return known is not None and (seen.error is None or not seen.error.text)
 
 
 def terms_for(provider: Provider, *, key_id: str) -> Terms:

@@ -1,5 +1,6 @@
 """When to ask a provider about a job: first, next, and after a failure."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from receiver.core.model import DAY, MINUTE, SECOND, Delivery, Due, Job, JobState
@@ -10,19 +11,31 @@ from receiver.core.transition import FOLLOWED, expires_at, followed_until, late_
 #: Failing answers are asked again forever, up to the deadline; only the wait grows.
 FAILING = Backoff(first=2 * SECOND, longest=5 * MINUTE, attempts=1_000_000)
 _SOONEST: Final = 100
+#: How many of the last completions tell how long jobs take, and how early they let one be looked after.
+COMPLETIONS: Final = 100
+_EARLIEST: Final = 30 * SECOND
 #: The last look before the deadline is planned so long ahead of it, or a tenth of the job's time if that is less.
 _AHEAD: Final = MINUTE
 #: While a result waits that is going to be deleted, half of the time that is left is waited, but at least so long.
 _HURRIED: Final = 30 * SECOND
 
 
-def first_look(provider: Provider, job: Job, *, now: int) -> int:
-    """When to ask first: at the poll's cadence, or once an expected callback is overdue."""
+def first_look(provider: Provider, job: Job, *, now: int, took: Sequence[int] = ()) -> int:
+    """When to ask first: at the poll's cadence, or once an expected callback is overdue.
+
+    *took* is how long such jobs took lately, until their callbacks came: one that has not come when nearly all of
+    those had is looked after early.
+    """
     if provider.poll is None:
         return job.deadline_at
     if job.delivery is Delivery.NONE or provider.callback is None:
         return planned(job, int(provider.poll.every), now=now)
-    return planned(job, int(provider.callback.expected), now=now)
+    expected = int(provider.callback.expected)
+    if took:
+        # The 95th percentile, by the nearest rank.
+        usual = sorted(took)[-(-len(took) * 95 // 100) - 1]
+        expected = min(expected, max(usual * 3 // 2, _EARLIEST))
+    return planned(job, expected, now=now)
 
 
 def planned(job: Job, wait: int, *, now: int) -> int:

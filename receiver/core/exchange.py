@@ -32,6 +32,8 @@ from receiver.core.reading import UNREADABLE, lost_to_readers, read, unreadable_
 from receiver.core.retry import parse_retry_after
 
 _LONGEST_WORDS: Final = 2000
+#: What a failure is called whose reason is the body of an answer.
+ANSWERED: Final = "provider_answered"
 _LONGEST_TYPE: Final = 200
 #: An answer that cannot be read is asked for again after so many milliseconds, before it is believed.
 _CONFIRMED_AFTER: Final = (1000, 2000)
@@ -149,6 +151,8 @@ class Gone(Value, frozen=True, kw_only=True):
 
 Submission: TypeAlias = Accepted | Refused | TryLater | Unknown
 Look: TypeAlias = Seen | Pending | Gone | TryLater
+#: What an answer about a status says, how many milliseconds to wait after it, and the answer.
+_Answered: TypeAlias = tuple[Observation, int | None, HttpResponse]
 
 
 def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: bool) -> Delivery:
@@ -188,10 +192,8 @@ def submit(
     if response.status >= _SERVER_ERROR or response.status in _REDIRECTS:
         return Unknown(code=f"status_{response.status}", answer=response)
     if response.status not in _OK:
-        words = response.body[:_LONGEST_WORDS].decode(errors="replace").replace("\0", " ")
-        return Refused(
-            error=Failure(code=f"submission_refused_{response.status}", text=words), answer=response
-        )
+        refused = Failure(code=f"submission_refused_{response.status}", text=words(response))
+        return Refused(error=refused, answer=response)
     assert provider.submit is not None  # noqa: S101  (submission_request looked)
     try:
         seen = _read(provider, provider.submit.answer, response, largest)
@@ -253,8 +255,8 @@ def status(
     answered = yield from _asked_for(provider, provider.poll, asked, largest=largest, now=now)
     if not isinstance(answered, tuple):
         return answered
-    seen, wait = answered
-    if seen.error is not None and seen.error.code == UNREADABLE:
+    seen, wait, response = answered
+    if seen.error is not None and seen.error.code in {UNREADABLE, ANSWERED}:
         return Seen(seen=seen)
     wanted = job.remote_id or candidate_id
     if (seen.remote_id is not None and wanted is not None and seen.remote_id != wanted) or (
@@ -262,40 +264,42 @@ def status(
     ):
         return TryLater(code="answer_for_another_job", wait=wait)
     if seen.state is None:
-        return TryLater(code="status_missing", wait=wait)
+        return TryLater(code="status_missing", wait=wait, answer=response)
     if seen.state is JobState.SUCCEEDED and seen.result is None and seen.result_url is None:
-        return TryLater(code="result_missing", wait=wait)
+        return TryLater(code="result_missing", wait=wait, answer=response)
     return Seen(seen=seen) if seen.state.ended else Pending(wait=wait) if wait else Seen(seen=seen)
 
 
 def _asked_for(
     provider: Provider, poll: Poll, asked: HttpRequest, *, largest: int, now: int
-) -> Generator[HttpRequest, HttpResponse, tuple[Observation, int | None] | Pending | Gone | TryLater]:
-    """Ask for a status until the answer can be read: what it says, and how long to leave the provider alone then."""
+) -> Generator[HttpRequest, HttpResponse, _Answered | Pending | Gone | TryLater]:
+    """Ask for a status until the answer can be read: what it says, how long to wait then, and the answer itself."""
     for pause in (*_CONFIRMED_AFTER, None):
         response = yield asked
         wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
         if response.status in poll.pending:
             return Pending(wait=wait)
+        if response.status in poll.failed:
+            return _failure(response), wait, response
         if response.status in _GONE:
             return Gone(status=response.status)
         if response.status not in _OK:
-            return TryLater(code=f"status_{response.status}", wait=wait)
+            return TryLater(code=f"status_{response.status}", wait=wait, answer=response)
         try:
-            return _read(provider, poll.answer, response, largest), wait
+            return _read(provider, poll.answer, response, largest), wait, response
         except UnreadableError as error:
             if not lost_to_readers(error.code, response.body):
-                return TryLater(code=error.code, wait=wait)
+                return TryLater(code=error.code, wait=wait, answer=response)
             code = error.code
         if pause is not None:
             # It may have been a moment's trouble on the way; what comes three times is the document.
             asked = replace(asked, after=pause)
-    return _unreadable(response, code), wait
+    return _unreadable(response, code), wait, response
 
 
 def result(
     provider: Provider, url: str, *, now: int
-) -> Generator[HttpRequest, HttpResponse, Fetched | Gone | TryLater]:
+) -> Generator[HttpRequest, HttpResponse, Fetched | Seen | Gone | TryLater]:
     """Fetch a result from an address of its own; the driver stores the body as it arrives."""
     ours = provider.lists(url)
     response = yield HttpRequest(
@@ -308,9 +312,21 @@ def result(
     wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
     if response.held is not None:
         return Fetched(held=response.held, coded=response.coded)
+    if response.status in provider.fetch.failed:
+        return Seen(seen=_failure(response))
     if response.status in _GONE:
         return Gone(status=response.status)
     return TryLater(code=f"status_{response.status}", wait=wait)
+
+
+def _failure(response: HttpResponse) -> Observation:
+    """What a status says that is the job's own failure: it failed, and the body is the reason."""
+    return Observation(state=JobState.FAILED, error=Failure(code=ANSWERED, text=words(response)))
+
+
+def words(response: HttpResponse) -> str:
+    """What a provider says in an answer that is not as described, as text."""
+    return response.body[:_LONGEST_WORDS].decode(errors="replace").replace("\0", " ")
 
 
 def cancel(provider: Provider, job: Job, *, now: int) -> Generator[HttpRequest, HttpResponse, Look]:

@@ -29,6 +29,8 @@ class Unanswered(Value, frozen=True, kw_only=True):
     wait: int | None = None
     #: Whether a single-use address surely was not used up by the attempt.
     unspent: bool = False
+    #: What the provider said all the same, where it answered; it may bear out a failure that a wake-up told of.
+    words: str | None = None
 
 
 class Nowhere(Value, frozen=True, kw_only=True):
@@ -64,7 +66,16 @@ class _Clock(Value, frozen=True, kw_only=True):
     guessed: bool = False
 
 
-def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, patience: int) -> Conclusion:
+class Terms(Value, frozen=True, kw_only=True):
+    """What a provider's description says about 404s."""
+
+    #: For how many milliseconds one is doubted that comes after success and within retention.
+    patience: int
+    #: Whether one counts after a wake-up already.
+    after_wake_up: bool = False
+
+
+def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, terms: Terms) -> Conclusion:
     """Decide what a look does.
 
     Args:
@@ -73,22 +84,25 @@ def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, pa
         finding: What it found.
         started: When it began: an answer to a question asked before a deadline is no answer at it.
         now: The time.
-        patience: For how many milliseconds a 404 is doubted that comes after success and within retention.
+        terms: What a 404 means at its provider.
     """
-    move = _heard(job, due, finding, now=now, patience=patience)
+    move = _heard(job, due, finding, now=now, terms=terms)
     if move is not None and move.completed:
         return Conclusion(move=move)
     after = job if move is None else move.job
+    told = _told(after, finding, now=now)
+    if told is not None:
+        return Conclusion(move=told)
     clock = _run_out(after, started=started)
     named = move is not None and move.result_url is not None
     if clock is not None and not named and _counts(clock, due, after, finding, now=now):
         end = transition.unreachable if after.state is JobState.FETCHING else transition.timed_out
         return Conclusion(move=end(after, now=now))
-    doubted = clock is not None or (isinstance(finding, Gone) and has_succeeded(after))
+    doubted = clock is not None or (isinstance(finding, Gone) and _may_be_gone(after, terms))
     doubt_since = _doubt(due, after)
     if doubted and doubt_since is None:
         return Conclusion(move=move, doubt_since=now, failures=1)
-    if fails(after, finding) or (clock is not None and not named):
+    if fails(after, finding) or (doubted and not named):
         return Conclusion(move=move, doubt_since=doubt_since, failures=due.failures + 1)
     # A poll that names an address again must not hide that fetching from there keeps failing.
     failures = due.failures if has_succeeded(after) else 0
@@ -105,7 +119,29 @@ def fails(job: Job, finding: Finding) -> bool:
     return isinstance(finding, Unanswered) or (isinstance(finding, Gone) and has_succeeded(job))
 
 
-def _heard(job: Job, due: Due, finding: Finding, *, now: int, patience: int) -> Move | None:
+def _may_be_gone(job: Job, terms: Terms) -> bool:
+    """Whether there was a result of *job* that a 404 can be about."""
+    return has_succeeded(job) or (terms.after_wake_up and job.woken_by is not None)
+
+
+def _told(job: Job, finding: Finding, *, now: int) -> Move | None:
+    """End a job of which a callback said that it failed, once its provider was asked for the reason.
+
+    A signed callback is the outcome: the question is only why, and is put for a bounded time. One that nobody signed
+    is borne out by an answer that is neither an outcome nor "not yet".
+    """
+    if job.state.ended or job.error is None:
+        return None
+    if transition.hinted(job):
+        words = finding.words if isinstance(finding, Unanswered) else None
+        return None if words is None else transition.failed_as_told(job, words, now=now)
+    named = isinstance(finding, Seen) and finding.seen.result_url is not None
+    if isinstance(finding, Nowhere) or (now >= transition.asked_until(job) and not named):
+        return transition.failed_as_told(job, None, now=now)
+    return None
+
+
+def _heard(job: Job, due: Due, finding: Finding, *, now: int, terms: Terms) -> Move | None:
     """What the provider's word alone does."""
     match finding:
         case Seen(seen=seen, held=held):
@@ -115,9 +151,9 @@ def _heard(job: Job, due: Due, finding: Finding, *, now: int, patience: int) -> 
             return move
         case Gone(status=status) if transition.past_retention(job, now):
             return transition.gone(job, source=Source.POLL, now=now)
-        case Gone(status=status) if has_succeeded(job):
+        case Gone(status=status) if _may_be_gone(job, terms):
             # A replica may lag behind the one that told of success: a 404 is asked again, a 410 leaves no doubt.
-            if status == _DELETED or _borne(due, job, now=now, patience=patience):
+            if status == _DELETED or _borne(due, job, now=now, patience=terms.patience):
                 return transition.gone(job, source=Source.POLL, now=now)
             return None
         case Lost():

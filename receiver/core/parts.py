@@ -322,6 +322,10 @@ class Poll(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     longest: Duration = Duration(2 * MINUTE)
     #: HTTP statuses that mean "not yet".
     pending: tuple[int, ...] = (202,)
+    #: HTTP statuses that are the job's own failure; the body is the reason.
+    failed: tuple[int, ...] = ()
+    #: After what a 404 means that the result is gone: the provider's own success, or already a wake-up.
+    gone_after: Literal["success", "wake-up"] = "success"
 
 
 class Fetch(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -333,6 +337,8 @@ class Fetch(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     authenticated: bool = True
     #: For so long a 404 is asked again that comes after success and within retention, at the status or the result.
     patience: Duration = Duration(2 * MINUTE)
+    #: HTTP statuses that are the job's own failure; the body is the reason.
+    failed: tuple[int, ...] = ()
 
 
 class Cancel(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,10 @@ from receiver.core.model import DAY, HOUR, MINUTE, Failure, Held, Job, JobState,
 UNKNOWN_RETENTION: Final = 3 * DAY
 #: How long a wake-up is followed until what the provider says agrees with it.
 FOLLOWED: Final = 5 * MINUTE
+#: For how long a provider is asked why a job failed whose callback does not say.
+_ASKED_WHY: Final = MINUTE
+#: What the error of an open job is called that a wake-up, which is not believed, says has failed.
+HINTED: Final = "failure_hinted"
 #: A job that timed out is looked at again after at least, and at most, so long.
 _RARELY: Final = (10 * MINUTE, 12 * HOUR)
 # Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module, and a
@@ -62,6 +66,8 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
     known = _with_addresses(job, seen)
+    if told(job):
+        return _after_failure(known, seen, source=source, now=now)
     if seen.state is _SUCCEEDED:
         return _success(known, seen, source=source, now=now, held=held)
     if seen.state is not None and seen.state.ended:
@@ -117,6 +123,43 @@ def woken(job: Job, *, callback_id: str, most: int) -> Move:
     # provider was not so far yet, and it is still followed. Either way this one is looked at now, or right after.
     note = None if job.woken_by is None else "look_pending"
     return Move(job=replace(job, woken_by=callback_id), changed=True, look_now=True, note=note)
+
+
+def told(job: Job) -> bool:
+    """Whether a signed callback said of an open job that it failed, and its provider is being asked why."""
+    return job.error is not None and job.error.code != HINTED and not job.state.ended
+
+
+def hinted(job: Job) -> bool:
+    """Whether a wake-up says of an open job that it failed."""
+    return job.error is not None and job.error.code == HINTED and not job.state.ended
+
+
+def ask_why(job: Job, seen: Observation, *, callback_id: str) -> Move:
+    """A signed callback says that *job* failed and not why: its provider is asked before the job ends so.
+
+    From here on nothing but that reason is taken: the callback was the first to tell of an end.
+    """
+    known = replace(_with_addresses(job, seen), error=seen.error or Failure(code="provider_reported"))
+    return Move(job=replace(known, woken_by=callback_id), changed=True, look_now=True)
+
+
+def hint(job: Job) -> Job:
+    """A wake-up says that *job* failed: not believed, but an answer that is no outcome bears it out."""
+    if job.state.ended or job.error is not None:
+        return job
+    return replace(job, error=Failure(code=HINTED, text="A callback that nobody signed says that it failed."))
+
+
+def asked_until(job: Job) -> int:
+    """Until when the provider is asked why a job failed."""
+    return 0 if job.woken_by is None else made_at(job.woken_by) + _ASKED_WHY
+
+
+def failed_as_told(job: Job, words: str | None, *, now: int) -> Move:
+    """End a job as a callback told, with what its provider said when it was asked."""
+    error = Failure(code="provider_reported", text=words or "")
+    return _end(replace(job, error=None), JobState.FAILED, source=Source.CALLBACK, now=now, error=error)
 
 
 def followed_until(job: Job) -> int:
@@ -198,7 +241,8 @@ def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Hel
     state = job.state if job.state.ended else _FETCHING
     news = job.state is not _FETCHING and job.succeeded_at is None
     return Move(
-        job=replace(job, state=state, succeeded_at=job.succeeded_at or now),
+        # A wake-up that told of a failure was wrong.
+        job=replace(job, state=state, succeeded_at=job.succeeded_at or now, error=_error_of(job)),
         changed=news,
         look_now=news or seen.result_url is not None,
         result_url=seen.result_url,
@@ -232,6 +276,23 @@ def _end(
         woken_by=None,
     )
     return Move(job=ended, changed=True, completed=True, late=late, found=job.state is _EXPIRED)
+
+
+def _after_failure(job: Job, seen: Observation, *, source: Source, now: int) -> Move:
+    """Take what is said of a job that has failed: only the reason is news."""
+    if seen.state is JobState.FAILED and (source is _POLL or (seen.error is not None and seen.error.text)):
+        return _end(job, JobState.FAILED, source=Source.CALLBACK, now=now, error=seen.error or job.error)
+    if source is _POLL and seen.state is _SUCCEEDED and seen.result_url is not None:
+        # Some call a job completed whatever it came to, and tell at the result's address that it failed.
+        return Move(job=job, look_now=True, result_url=seen.result_url)
+    if source is _POLL and seen.state is not None and seen.state.ended:
+        return replace(failed_as_told(job, None, now=now), note="conflicting_outcome")
+    ended = seen.state is not None and seen.state.ended
+    return Move(job=job, note="conflicting_outcome" if ended else "look_pending")
+
+
+def _error_of(job: Job) -> Failure | None:
+    return job.error if job.state.ended else None
 
 
 def _found_again(job: Job, seen: Observation, source: Source) -> bool:

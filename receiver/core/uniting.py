@@ -75,6 +75,7 @@ def unite(one: Job, other: Job) -> United:
             state=furthest,
             succeeded_at=older.succeeded_at or younger.succeeded_at,
             woken_by=older.woken_by or younger.woken_by,
+            error=older.error or (None if younger.state.ended else younger.error),
         )
     inherits = not stands and outcome
     return United(job=job, absorbed=younger, inherits=inherits, late=inherits and older.state is _TIMED_OUT)

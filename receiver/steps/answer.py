@@ -19,6 +19,7 @@ from receiver.core.retry import Backoff, GiveUp, after_failure
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.outbound.allowances import ProviderBusyError
+from receiver.storage.lately import Lately
 from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
@@ -55,6 +56,7 @@ class Answers:
         self._keys = keys
         self._clock = clock
         self._metrics = metrics
+        self._lately = Lately(store=store, clock=clock)
 
     async def settle(
         self,
@@ -107,7 +109,7 @@ class Answers:
             answer_status=None if answer is None else answer.status,
             sealed_key=self._seal(job, outcome),
             answer_body=None if answer is None else answer.body[:_LARGEST_ANSWER],
-            first_look_at=first_look(provider, job, now=now),
+            first_look_at=first_look(provider, job, now=now, took=await self._lately(provider, job)),
             log=timeline(
                 job.id,
                 step="submit",

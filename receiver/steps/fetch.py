@@ -80,7 +80,7 @@ class Fetch:
         match outcome:
             case Fetched(held=held, coded=coded):
                 return Seen(seen=Observation(state=JobState.SUCCEEDED), held=held, coded=coded)
-            case Gone():
+            case Gone() | Seen():
                 return outcome
             case TryLater(code=code, wait=wait):
                 return Unanswered(code=code, wait=wait, unspent=True)

@@ -115,9 +115,12 @@ class Ingest:
         query: bytes,
         headers: tuple[tuple[bytes, bytes], ...],
         body: bytes,
-        sender: str,
+        sender: str | None = None,
     ) -> Answer:
-        """Take one callback; a 2xx answer means that it is stored, its job moved on and its dispatches made."""
+        """Take one callback; a 2xx answer means that it is stored, its job moved on and its dispatches made.
+
+        *sender* is the address that it came from, where there is one: what is handed over within the process has none.
+        """
         now = self._clock()
         message = Message(body=body, headers=headers, query=query, method=method, sender=sender)
         answer = await self._take(message, way, now)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from msgspec.structs import replace
@@ -20,6 +21,9 @@ from receiver.outbound.client import Outbound
 from receiver.steps.settling import Settling
 from receiver.storage.claims import Claimed
 from receiver.storage.store import Store
+
+#: Statuses that say something about our credentials or about how often we ask, and nothing about a job.
+_OF_US: Final = frozenset({401, 403, 407, 408, 429, 503})
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +66,9 @@ class Poll:
         except (ProviderError, ConfigurationError) as error:
             return Unanswered(code=error.code)
         match outcome:
-            case TryLater(code=code, wait=wait):
-                return Unanswered(code=code, wait=wait)
+            case TryLater(code=code, wait=wait, answer=answer):
+                said = None if answer is None or answer.status in _OF_US else exchange.words(answer)
+                return Unanswered(code=code, wait=wait, words=said)
             case Seen():
                 return self._seen(provider, claimed, outcome)
             case _:

@@ -11,7 +11,7 @@ from receiver.core import exchange
 from receiver.core.cadence import next_look
 from receiver.core.errors import FetchRefusedError
 from receiver.core.exchange import Gone, Pending, Seen
-from receiver.core.looking import Finding, Interrupted, Lost, Nowhere, Unanswered, fails
+from receiver.core.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, fails
 from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.storage.claims import Claimed
@@ -66,7 +66,10 @@ class Settling:
                 ),
                 # What was interrupted asked nobody anything, so there is nothing to wait for.
                 next_at=now if isinstance(finding, Interrupted) else next_at,
-                patience=int(provider.fetch.patience),
+                terms=Terms(
+                    patience=int(provider.fetch.patience),
+                    after_wake_up=provider.poll is not None and provider.poll.gone_after == "wake-up",
+                ),
                 renewable=exchange.can_look(provider, job, replace(due, result_url=None)),
                 now=now,
             )

@@ -35,7 +35,7 @@ def decide(
     *look_ms* is how long to wait before asking about a job whose name it tells, if there is somebody to ask.
     """
     before = job
-    if examined.signed or job.delivery is Delivery.RESULT:
+    if job.remote_id is None and (examined.signed or job.delivery is Delivery.RESULT):
         said = examined.reading(job.delivery)
         job = one_of_its_name(
             tx, ledger, job, said.remote_id if isinstance(said, Observation) else None, now=now
@@ -46,7 +46,14 @@ def decide(
         ledger.carry_out(move, now=now, candidate_id=admission.candidate_id)
         if admission.content is not None:
             write_chunks(tx, job.id, part=0, content=admission.content)
-    learned(tx, ledger, before, look_ms=look_ms, now=now)
+    after = job if move is None else move.job
+    # Asked of every callback, so by identity: what is not news is the same text.
+    if (
+        after.remote_id is not before.remote_id
+        or after.response_url is not before.response_url
+        or after.cancel_url is not before.cancel_url
+    ):
+        learned(tx, ledger, before, look_ms=look_ms, now=now)
     if admission.fetch_refused and job.callbacks < MOST_KEPT:
         ledger.note(
             job.id, step="fetch", outcome="refused", code="fetch_refused", now=now, callback=callback_id

@@ -89,7 +89,8 @@ def ingest(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Receipt]:
     kept: list[Callback] = []
     receipts = [_take(tx, ledger, one, kept) for one in arrivals]
     ledger.flush()
-    kept = [_led(ledger, one) for one in kept]
+    if ledger.leads:
+        kept = [_led(ledger, one) for one in kept]
     written = [rows.callback_params(one) for one in kept]
     tx.insert("callback", rows.CALLBACK, written)
     _bound_quarantine(tx, kept, written, arrivals[0].quota)
@@ -152,10 +153,9 @@ def _about(arrival: Arrival) -> str | None:
 def _news(ledger: Ledger, arrivals: Sequence[Arrival]) -> Iterator[tuple[str, str | None]]:
     """The names that arrivals tell of jobs which had none: another job of ours may bear them."""
     for one in arrivals:
-        if one.callback.job_id is None or one.examined is None:
-            continue
-        job = ledger.get(one.callback.job_id)
-        if job is not None and job.remote_id is None:
+        named = one.callback.job_id
+        job = None if named is None else ledger.jobs.get(named)
+        if job is not None and job.remote_id is None and one.examined is not None:
             yield one.callback.provider, one.examined.remote_id
 
 
@@ -170,7 +170,9 @@ def _led(ledger: Ledger, callback: Callback) -> Callback:
 def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback]) -> Receipt:
     callback, examined = arrival.callback, arrival.examined
     now = callback.received_at
-    job = ledger.get(callback.job_id) if callback.job_id is not None else None
+    job = None
+    if callback.job_id is not None:
+        job = ledger.jobs.get(callback.job_id) or ledger.get(callback.job_id)
     if job is not None:
         if job.ended_at is not None and now > job.ended_at + TOKEN_LIFE:
             return Receipt(verdict=None)
@@ -187,7 +189,8 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
     admission = decide(
         tx, ledger, job, examined, callback_id=callback.id, look_ms=arrival.terms.look_ms, now=now
     )
-    job = ledger.get(job.id) or job
+    if ledger.leads:
+        job = ledger.get(job.id) or job
     is_first = job.callbacks == 0
     ledger.count(job.id, first=callback.id if is_first else None)
     job = ledger.jobs[job.id]

@@ -82,6 +82,11 @@ class Ledger:
         """The job at hand of that id, or the one that it has become."""
         return self.jobs.get(self.led(job_id))
 
+    @property
+    def leads(self) -> bool:
+        """Whether a job at hand is known by another id too."""
+        return bool(self._led)
+
     def led(self, job_id: str) -> str:
         """The id under which a job at hand is known now."""
         return self._led.get(job_id, job_id)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from receiver.core import transition, urgency
 from receiver.core.exchange import Gone, Seen
-from receiver.core.looking import Finding, Interrupted, Nowhere, Unanswered, conclude, fails
+from receiver.core.looking import Finding, Interrupted, Nowhere, Terms, Unanswered, conclude, fails
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
 from receiver.core.transition import Move
 from receiver.core.uniting import ADOPTED, same_work
@@ -32,8 +32,8 @@ class LookSettled(Value, frozen=True, kw_only=True):
     finding: Finding
     log: Attempt
     next_at: int
-    #: For how many milliseconds a 404 after success is asked again.
-    patience: int
+    #: What a 404 means at its provider.
+    terms: Terms
     #: Whether the provider can be asked for another address of the result.
     renewable: bool
     now: int
@@ -83,7 +83,7 @@ def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: Look
     finding, now = item.finding, item.now
     said = finding.seen.remote_id if isinstance(finding, Seen) else None
     job = one_of_its_name(tx, ledger, before, said, now=now)
-    conclusion = conclude(job, due, finding, started=item.log.started_at, now=now, patience=item.patience)
+    conclusion = conclude(job, due, finding, started=item.log.started_at, now=now, terms=item.terms)
     move = conclusion.move
     if _telling(due, job, move, finding):
         ledger.log(item.log)
@@ -146,7 +146,9 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
         and not isinstance(finding, Unanswered)
         and now >= transition.followed_until(job)
     ):
-        ledger.put(job := replace(job, woken_by=None))
+        # A failure that it told of was not borne out either.
+        error = None if transition.hinted(job) else job.error
+        ledger.put(job := replace(job, woken_by=None, error=error))
     named = move is not None and move.result_url is not None
     ended = job.state.ended and isinstance(finding, Nowhere)
     if ended or (

@@ -28,7 +28,6 @@ from receiver.storage.united import led
 MOST: Final = 500
 #: Of so many callbacks it is told which keys proved them.
 LATEST: Final = 10_000
-_MOST_ORPHANS: Final = 10
 
 
 class Page(Value, frozen=True, kw_only=True):
@@ -289,43 +288,6 @@ def open_key_ids(tx: Transaction) -> list[str]:
     return [row[0] for row in found if row[0] is not None]
 
 
-class Orphan(Value, frozen=True, kw_only=True):
-    """A job whose name at its provider nobody knows, and what came there without anybody having submitted it."""
-
-    job: Job
-    adopted: list[Job]
-
-
-def orphans(tx: Transaction, since: int) -> list[Orphan]:
-    """Jobs made from *since* on that have no name, each with those that callbacks made in its time, at most so many."""
-    start = f"job_{since:012x}"
-    states = ("submitting", "timed_out")
-    nameless = [
-        rows.job_of(row)
-        for state in states
-        for row in tx.run(
-            f"SELECT {rows.JOB} FROM job WHERE {_INDEXED} AND state = :state AND id >= :start "
-            "AND remote_id IS NULL AND submission IN ('unknown', 'unsure') ORDER BY id DESC LIMIT :limit",
-            {"state": state, "start": start, "limit": _MOST_ORPHANS},
-        )
-    ]
-    return [Orphan(job=job, adopted=_adopted(tx, job)) for job in sorted(nameless, key=lambda one: one.id)]
-
-
-def _adopted(tx: Transaction, job: Job) -> list[Job]:
-    found = tx.run(
-        f"SELECT {rows.JOB} FROM job WHERE provider = :provider AND id > :after AND id < :until "
-        "AND submission = 'none' ORDER BY id LIMIT :limit",
-        {
-            "provider": job.provider,
-            "after": job.id,
-            "until": f"job_{max(job.deadline_at, job.created_at):012x}",
-            "limit": _MOST_ORPHANS,
-        },
-    )
-    return [rows.job_of(row) for row in found]
-
-
 def resolve(tx: Transaction, prefix: str) -> str:
     """The one id that begins with *prefix*; raises NotFoundError, or RequestError where several do."""
     tables = {"job": "job", "cb": "callback"}
@@ -377,7 +339,7 @@ _OPEN: Final = (
     "(SELECT 1 FROM due AS other WHERE other.job_id = due.job_id AND other.step < due.step)"
 )
 #: The states whose jobs have an index (``job_state``).
-_INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
+INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
 # SQLite's substr gives NULL for a part of an empty blob.
 _EMPTY: Final = "coalesce(substr(body, 1, 0), body)"
 _AFTER: Final = (
@@ -404,7 +366,7 @@ def _where(page: Page, columns: dict[str, str], kind: str, *ids: str) -> tuple[s
         params["job_id"] = page.job_id
     if kind == "job" and not ids and page.state not in {None, "succeeded"}:
         # Said twice, here and below: SQLite uses a partial index only where its condition stands in the statement.
-        terms.append(_INDEXED)
+        terms.append(INDEXED)
     if kind == "cb" and page.verdict not in {None, Verdict.ACCEPTED}:
         terms.append(rows.UNSETTLED)
     if page.since is not None:

@@ -13,8 +13,10 @@ from receiver.storage import (
     arrivals,
     claims,
     dispatches,
+    durations,
     looks,
     nodes,
+    orphans,
     pauses,
     queries,
     records,
@@ -32,6 +34,7 @@ from receiver.storage.driver import Driver, Transaction
 from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node, Registered, Seen
 from receiver.storage.opening import open_driver
+from receiver.storage.orphans import Orphan
 from receiver.storage.queries import Page, Record
 from receiver.storage.reader import Reader
 from receiver.storage.records import Link, NewJob, Readmission
@@ -361,9 +364,13 @@ class Store:
         """The providers for which something is still to be done."""
         return await self._reader.read(queries.open_providers)
 
-    async def orphans(self, *, since: int) -> list[queries.Orphan]:
+    async def took(self, provider: str, operation: str, *, before: int, most: int) -> list[int]:
+        """How long the last jobs of an operation took until a callback told of their success."""
+        return await self._reader.read(durations.took, provider, operation, before=before, most=most)
+
+    async def orphans(self, *, since: int) -> list[Orphan]:
         """Jobs without a name at their provider, beside those that callbacks made at the same time."""
-        return await self._reader.read(queries.orphans, since)
+        return await self._reader.read(orphans.orphans, since)
 
     async def open_key_ids(self) -> list[str]:
         """The master keys that open jobs need."""

@@ -72,6 +72,9 @@ class Worker:
         self._leased = Leased(settle=self._settle, freed=self._freed)
         self._alone = Alone(clock=asyncio.get_running_loop().time)
         self._turns: set[asyncio.Task[None]] = set()
+        #: Providers whose description is gone; open jobs of theirs keep a receiver from starting, but one that timed
+        #: out may still be due to be looked at for days.
+        self._undescribed: set[str] = set()
         #: How many due rows of each provider were claimed.
         self._claimed: Counter[str] = Counter()
 
@@ -146,7 +149,9 @@ class Worker:
         for name in await self._store.due_providers(now=self._clock()):
             provider = self._catalog.get(name)
             if provider is None:
-                log.error("provider_undescribed", provider=name)
+                if name not in self._undescribed:
+                    self._undescribed.add(name)
+                    log.error("provider_undescribed", provider=name)
                 continue
             # The other turns may have seen meanwhile that the clock was set: a lease goes by the clock as it is.
             await self._follow_clock()

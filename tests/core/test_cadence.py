@@ -43,6 +43,29 @@ def test_two_looks_fit_before_the_deadline_and_before_deletion() -> None:
     assert first_look(mute, short, now=NOW) == NOW + 1_000
 
 
+@pytest.mark.parametrize(
+    ("took", "wait"),
+    [
+        ((), 10 * MINUTE),
+        ((20 * SECOND,), 30 * SECOND),
+        ((1, 2, 3), 30 * SECOND),
+        ((40 * SECOND,) * 100, MINUTE),
+        ((SECOND,) * 95 + (9 * MINUTE,) * 5, 30 * SECOND),
+        ((SECOND,) * 94 + (4 * MINUTE,) * 6, 6 * MINUTE),
+        ((HOUR,) * 100, 10 * MINUTE),
+    ],
+)
+def test_the_first_look_goes_by_what_jobs_took_lately(took: tuple[int, ...], wait: int) -> None:
+    """Half as much again as nearly all took, but 30 s at least, and no later than a callback is expected."""
+    assert (
+        first_look(packaged("netnut"), job(delivery=Delivery.NOTIFICATION), now=NOW, took=took) == NOW + wait
+    )
+    short = job(delivery=Delivery.NOTIFICATION, deadline_at=NOW + 40 * SECOND)
+    assert first_look(packaged("netnut"), short, now=NOW, took=took) == NOW + 20 * SECOND
+    polled = job(delivery=Delivery.NONE)
+    assert first_look(packaged("netnut"), polled, now=NOW, took=took) == NOW + 10 * SECOND
+
+
 def test_looks_come_further_apart() -> None:
     """The waits grow by the description's factor up to its longest."""
     provider, one = packaged("pulse"), job(state=JobState.RUNNING, deadline_at=NOW + DAY)

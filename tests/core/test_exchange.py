@@ -7,6 +7,7 @@ from email.utils import formatdate
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from receiver.core import exchange
 from receiver.core.errors import RequestError
@@ -368,14 +369,14 @@ def test_the_address_that_the_provider_named_is_asked_first_if_it_is_the_provide
 )
 def test_an_answer_that_settles_nothing(response: HttpResponse, outcome: exchange.Look) -> None:
     """Not yet, not there, not now, or about another job: none of these is an outcome."""
-    assert looked("perplexity", job(remote_id="r1"), response)[1] == outcome
+    found = looked("perplexity", job(remote_id="r1"), response)[1]
+    assert (replace(found, answer=None) if isinstance(found, TryLater) else found) == outcome
 
 
 def test_a_status_that_the_answer_does_not_carry_is_missing() -> None:
     """Neither processing nor a response: NetNut's answer says nothing."""
-    assert looked("netnut", job(remote_id="t"), answer(200, {"traceId": "t"}))[1] == TryLater(
-        code="status_missing"
-    )
+    silent = answer(200, {"traceId": "t"})
+    assert looked("netnut", job(remote_id="t"), silent)[1] == TryLater(code="status_missing", answer=silent)
 
 
 def test_a_candidate_id_is_tried_and_must_be_confirmed() -> None:

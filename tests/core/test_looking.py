@@ -13,6 +13,7 @@ from receiver.core.looking import (
     Interrupted,
     Lost,
     Nowhere,
+    Terms,
     Unanswered,
     conclude,
 )
@@ -22,6 +23,7 @@ from tests.core.making import NOW, job
 
 OPEN = [state for state in JobState if not state.ended and state is not JobState.FETCHING]
 PATIENCE = 2 * MINUTE
+TERMS = Terms(patience=PATIENCE)
 HELD = Held(offset=1, size=2, sha256="0" * 64)
 RUNNING = Seen(seen=Observation(state=JobState.RUNNING))
 DONE = Seen(seen=Observation(state=JobState.SUCCEEDED), held=HELD)
@@ -40,7 +42,7 @@ def due(**changes: Any) -> Due:  # noqa: ANN401
 
 def looked(one: Job, finding: Finding, *, at: int, **changes: Any) -> Conclusion:  # noqa: ANN401
     """What a look at *one* came to that began and ended *at*."""
-    return conclude(one, due(**changes), finding, started=at, now=at, patience=PATIENCE)
+    return conclude(one, due(**changes), finding, started=at, now=at, terms=TERMS)
 
 
 def looked_until_the_end(one: Job, finding: Finding, *, at: int, every: int) -> tuple[Conclusion, int, int]:
@@ -49,7 +51,7 @@ def looked_until_the_end(one: Job, finding: Finding, *, at: int, every: int) -> 
     while True:
         looks += 1
         assert looks < 10_000
-        found = conclude(one, plan, finding, started=at, now=at, patience=PATIENCE)
+        found = conclude(one, plan, finding, started=at, now=at, terms=TERMS)
         if found.move is not None and found.move.completed:
             return found, at - began, looks
         plan = due(doubt_since=found.doubt_since, failures=found.failures)
@@ -79,7 +81,7 @@ def test_a_question_asked_before_the_deadline_is_none_at_it() -> None:
     """The answer that comes after it may be older than the outcome: it is asked once more."""
     one = job(state=JobState.RUNNING)
     found = conclude(
-        one, due(), RUNNING, started=one.deadline_at - 1, now=one.deadline_at + MINUTE, patience=PATIENCE
+        one, due(), RUNNING, started=one.deadline_at - 1, now=one.deadline_at + MINUTE, terms=TERMS
     )
     assert found.move is not None
     assert not found.move.completed

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from receiver import Job, JobState, Receiver
 from receiver.core.model import DAY, HOUR, MINUTE, Source
@@ -102,7 +104,7 @@ async def test_a_short_deadline_of_the_caller_is_asked_at(world: World) -> None:
     async with stub(made) as provider:
         describe(world, provider, where="body", expected="10m")
         async with world.receiver() as receiver:
-            job = await submitted(receiver, deadline=1.0)
+            job = await submitted(receiver, deadline=5.0)
             await until(lambda: len(provider.gets()) >= 1)
             made.says = DONE
             assert (await ended(receiver, job)).state is JobState.SUCCEEDED
@@ -167,3 +169,46 @@ async def test_a_job_that_is_given_up_leaves_the_provider_in_peace(world: World)
             assert 4 <= asked <= 16
             await asyncio.sleep(0.5)
             assert len(provider.gets()) == asked
+
+
+async def test_a_lost_callback_is_missed_as_soon_as_others_would_have_come(world: World) -> None:
+    """Jobs took seconds lately: one whose callback is lost is looked after in half a minute, not in an hour."""
+    clock, made = Clock(), Made()
+    async with stub(made) as provider, httpx.AsyncClient(trust_env=False) as client:
+        describe(world, provider, where="body", delivers="result", expected="1h", deadline="6h")
+        async with world.receiver(clock.wind) as receiver:
+            for n in range(3):
+                job = await submitted(receiver)
+                clock.ahead += 5000
+                body = json.dumps({"id": "r1", "state": "done", "result": n}).encode()
+                url = json.loads(provider.asked[-1].body)["hook"]
+                assert (await client.post(url, content=body, headers=signature(body))).status_code == 200
+                assert (await ended(receiver, job)).settled_by is Source.CALLBACK
+            clock.ahead += MINUTE
+            job = await submitted(receiver)
+            (due,) = (await world.record(receiver, job)).due
+            assert job.submitted_at is not None
+            assert 30_000 <= due.run_at - job.submitted_at <= 31_000
+            made.says, clock.ahead = DONE, clock.ahead + 31_000
+            receiver.running.notify()
+            done = await ended(receiver, job)
+            assert (done.state, done.settled_by) == (JobState.SUCCEEDED, Source.POLL)
+
+
+async def test_a_description_may_go_once_its_jobs_have_ended(world: World) -> None:
+    """One that timed out is still to be looked at: the receiver starts all the same, and says so once."""
+    clock = Clock()
+    async with stub(Made()) as provider:
+        describe(world, provider, deadline="1s")
+        async with world.receiver(clock.wind) as receiver:
+            job = await submitted(receiver)
+            assert (await ended(receiver, job)).state is JobState.TIMED_OUT
+        (Path(world.environ["RECEIVER_PROVIDERS_DIR"]) / f"{NAME}.toml").unlink()
+        clock.ahead = DAY
+        with capture_logs() as lines:
+            async with world.receiver(clock.wind) as receiver:
+                for _ in range(20):
+                    receiver.running.notify()
+                    await asyncio.sleep(0.02)
+                assert (await receiver.job(job.id)).state is JobState.TIMED_OUT
+        assert [one["provider"] for one in lines if one["event"] == "provider_undescribed"] == [NAME]

@@ -65,6 +65,26 @@ async def test_a_404_at_the_result_is_asked_again_at_a_fresh_address(world: Worl
             assert paths == [part for n in (1, 2, 3) for part in ("/jobs/r1", f"/results/{n}")]
 
 
+async def test_a_404_does_not_use_up_an_address_that_can_be_used_once(world: World) -> None:
+    """Nothing was given away: asked again at the same address, which is all that the provider names."""
+    answers = [Reply(status=404), replies({"answer": 42})]
+
+    async def answer(asked: Asked) -> Reply:
+        if asked.method == "POST":
+            return replies({"id": "r1", "state": "queued"})
+        if asked.path.startswith("/results/"):
+            return answers.pop(0)
+        return replies({"id": "r1", "state": "done", "result_url": f"{provider.url}/results/1"})
+
+    async with stub(answer) as provider:
+        describe(world, provider, where="body", fetch="single_use = true")
+        async with hurried(world) as receiver:
+            job = await receiver.submit(NAME, {})
+            assert await call(provider, {"id": "r1", "state": "done"}) == 200
+            done = await ended(receiver, job)
+            assert (done.state, answers) == (JobState.SUCCEEDED, [])
+
+
 @pytest.mark.parametrize(
     ("status", "patience", "looks", "seconds"),
     [(404, "2m", (4, 9), 120), (404, "10s", (3, 6), 10), (410, "2m", (1, 1), 0)],

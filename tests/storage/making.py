@@ -12,7 +12,7 @@ import pytest
 from receiver.core.admission import examine, terms_for
 from receiver.core.identity import CALLBACK, JOB, new_id
 from receiver.core.keyform import load_key
-from receiver.core.looking import Finding
+from receiver.core.looking import Finding, Terms
 from receiver.core.message import Message, lowered
 from receiver.core.model import (
     HOUR,
@@ -263,7 +263,7 @@ class Desk:
                 finding=finding,
                 log=log_of(claimed.due, "looked", at),
                 next_at=next_at or at + MINUTE,
-                patience=2 * MINUTE,
+                terms=Terms(patience=2 * MINUTE),
                 renewable=renewable,
                 now=at,
             )

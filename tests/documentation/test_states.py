@@ -1,0 +1,44 @@
+"""What moves a job on: every state and every kind of due row has its line, no cell is empty, and each test exists."""
+
+import ast
+import re
+from importlib.resources import files
+
+import pytest
+
+from receiver.core.model import JobState, Step
+
+from .generated import ROOT
+
+_TEXT = (files("receiver.docs") / "states.md").read_text("utf-8")
+_ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in _TEXT.splitlines()
+    if line.startswith("| ") and not line.startswith(("| state |", "| row |"))
+]
+_SHOWN = sorted(set(re.findall(r"`(tests/[^`]+)`", _TEXT)))
+
+
+@pytest.mark.parametrize("word", [*(state.value for state in JobState), *(step.value for step in Step)])
+def test_every_state_and_every_step_has_its_line(word: str) -> None:
+    """The table says of each what moves it on."""
+    assert any(row[0].startswith(f"`{word}`") for row in _ROWS)
+
+
+def test_no_cell_is_empty() -> None:
+    """What moves it on, by when, and what shows that: every line says all of it."""
+    assert len(_ROWS) >= len(JobState) + len(Step)
+    for row in _ROWS:
+        assert len(row) == 4
+        assert all(row)
+        assert "tests/" in row[3]
+
+
+@pytest.mark.parametrize("shown", _SHOWN)
+def test_each_test_that_the_table_names_exists(shown: str) -> None:
+    """The file is there, and a test of that name is in it."""
+    path, _, name = shown.partition("::")
+    module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    assert name in {
+        one.name for one in module.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
