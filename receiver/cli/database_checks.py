@@ -101,7 +101,7 @@ def _check_log(path: Path) -> Iterator[Check]:
 def _check_integrity(path: Path) -> Check:
     """Read the file whole, as far as there is time for it: a table at a time, so that its log is not held up for long.
 
-    https://sqlite.org/pragma.html#pragma_quick_check, read 2026-11-29.
+    https://sqlite.org/pragma.html#pragma_quick_check
     """
     until = time.monotonic() + _LONGEST_CHECK
     wrong: list[str] = []

@@ -260,7 +260,12 @@ def release_all(tx: Transaction, items: Sequence[int]) -> list[None]:
     Dispatches and submissions keep their owners: whoever claims one knows by that that it was cut short.
     """
     for now in items:
-        tx.run("UPDATE due SET run_at = :now WHERE step = 'submit' AND owner IS NOT NULL", {"now": now})
+        # A command that sends a job is no node, and may wait for the answer right now: its lease lapses by itself.
+        tx.run(
+            "UPDATE due SET run_at = :now WHERE step = 'submit' AND owner IS NOT NULL "
+            "AND (owner NOT LIKE :sender OR owner IN (SELECT name || '/submit' FROM node))",
+            {"now": now, "sender": "%/submit"},
+        )
         tx.run(
             "UPDATE due SET run_at = :now, owner = NULL WHERE step <> 'submit' AND owner IS NOT NULL",
             {"now": now},

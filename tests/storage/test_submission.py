@@ -122,6 +122,19 @@ async def test_a_lapsed_submission_says_so(desk: Desk) -> None:
     assert again.lapsed
 
 
+async def test_a_start_takes_no_submission_from_a_command(desk: Desk) -> None:
+    """A command that waits for an answer keeps its lease; what a serving process held before is given back."""
+    await desk.register()
+    kept, given = await desk.submit(), await desk.submit()
+    with desk.store.driver.write() as tx:
+        tx.update("due", "owner", [("command/submit", kept.id), ("n/submit", given.id)], key="job_id")
+    await desk.store.release_all(now=NOW + 1)
+    (claimed,) = await desk.claim(at=NOW + 1, owner="other")
+    assert (claimed.job.id, claimed.lapsed) == (given.id, True)
+    (lapsed,) = await desk.claim(at=NOW + 1 + LEASE, owner="other", limit=1)
+    assert lapsed.lapsed
+
+
 async def test_an_unknown_outcome_waits_for_the_deadline(desk: Desk) -> None:
     """Nothing is sent again; the job is looked at when its deadline passes, unless its id became known."""
     one = await desk.submit()

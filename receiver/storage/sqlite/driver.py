@@ -37,7 +37,7 @@ _INCREMENTAL: Final = 2
 _STEP: Final = 0.05
 _FEWEST: Final = 256
 #: What SQLite says of a file whose content cannot be right, or whose disk does not give it back
-#: (https://sqlite.org/rescode.html, read 2026-11-29).
+#: (https://sqlite.org/rescode.html).
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
 #: KiB of the file that the writing connection keeps at hand.
 _CACHE: Final = 8 * 1024

@@ -1,10 +1,11 @@
 """Moving a long log into the database beside the writer, so that no commit waits for it.
 
 A log grows while somebody reads for long, and to move hundreds of megabytes takes seconds. Below SQLite 3.51.3 a
-checkpoint beside a writer may damage the file if the log begins anew meanwhile (sqlite.org/wal.html#walresetbug), which
-is why the short ones hold the lock that writers hold. A log does not begin anew while somebody reads what is in it
-(sqlite.org/fileformat2.html#walreset, both read 2026-11-29): so this one reads, from before it begins until after it
-has ended, and stands in nobody's way.
+checkpoint beside a writer may damage the file if the log begins anew meanwhile (the WAL-reset bug of
+sqlite.org/wal.html, known here from what others wrote of it), which is why the short ones hold the lock that writers
+hold. A log does not begin anew while somebody reads what is in it: a reader holds one of its read marks, and who resets
+the log must have them all (walRestartLog in https://sqlite.org/src/file/src/wal.c). So this one reads, from before it
+begins until after it has ended, and stands in nobody's way.
 """
 
 import sqlite3
