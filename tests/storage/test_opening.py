@@ -135,3 +135,9 @@ def test_an_address_that_is_no_database_is_refused(address: str) -> None:
     """With the setting's name."""
     with pytest.raises(ConfigurationError, match="RECEIVER_DATABASE_URL"):
         open_driver(address)
+
+
+def test_every_migration_has_a_number_of_its_own() -> None:
+    """Two of one number would be carried out in the order of their names, which says nothing."""
+    numbers = [name.partition("_")[0] for name in schema.known()]
+    assert numbers == [f"{place:04}" for place in range(1, len(numbers) + 1)]
