@@ -63,6 +63,7 @@ class Machine:
         self.providers = Providers(seed, self.apis, self.history, loop)
         self.callers = Callers(self.providers, self.history, self.record, loop)
         self.deliveries = Deliveries(self.providers, self.history, loop, self.callers.post)
+        self.providers.answering = lambda random: self._spawn(self._fail(random))
         self.diary = Diary(self.providers, self.history, loop)
         self.oracle = Oracle(self.record, self.providers, self.deliveries, self.diary, self.history, loop)
         self.plan = Plan(
@@ -109,6 +110,7 @@ class Machine:
             "RECEIVER_API_TOKEN": API_TOKEN,
             "RECEIVER_PROVIDERS_DIR": str(self._folder / "providers"),
             "RECEIVER_LISTEN": "0",
+            "RECEIVER_SPOOL": str(self._folder / "spool"),
             "MODEL_API_KEY": apis.API_KEY,
             "MODEL_WEBHOOK_SECRET": apis.WEBHOOK_SECRET,
             **{
