@@ -112,13 +112,20 @@ async def prove(
         refused=sum(not one.acked for one in load.tries),
         stored=sum(job.callbacks for job in jobs),
         duplicates=sum(job.callbacks - _accepted(job) for job in jobs),
-        completions=sum(len(job.accepted_ends) + job.polled_ends for job in jobs),
+        completions=sum(_ends(job) for job in jobs),
         runs=len(runs),
         dispatched=sum(job.dispatched("record").count("succeeded") for job in jobs),
         dead=len(dead),
         kills=cluster.kills,
         recovery=round(cluster.longest_recovery, 1),
     )
+
+
+def _ends(job: Record) -> int:
+    """How many observations ended the job."""
+    called, polled = len(job.accepted_ends), job.polled_ends
+    # A failure without a reason is asked about before it counts: the poll that says why is of the same end.
+    return 1 if called == polled == 1 and job.state == "failed" else called + polled
 
 
 def _accepted(job: Record) -> int:
@@ -147,7 +154,7 @@ def _check_callbacks(load: Traffic, job: Record, number: int, acked: int) -> Non
 def _check_completion(job: Record) -> None:
     """Exactly one observation ended the job, and the job says which kind it was."""
     ends = job.accepted_ends
-    assert len(ends) + job.polled_ends == 1, job
+    assert _ends(job) == 1, job
     assert job.settled_by == ("callback" if ends else "poll"), job
     if ends:
         said = next(state for id_, _, _, _, state in job.kept if id_ == ends[0])

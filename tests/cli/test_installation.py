@@ -65,13 +65,13 @@ def test_demo_exits_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command hands over whether JSON is wanted, and exits with the answer."""
     asked = []
 
-    def run(*, as_json: bool) -> int:
-        asked.append(as_json)
+    def run(*, as_json: bool, keep: bool) -> int:
+        asked.append((as_json, keep))
         return 1
 
     monkeypatch.setattr(demo_command, "run", run)
     assert CliRunner().invoke(main, ["demo", "--json"]).exit_code == 1
-    assert asked == [True]
+    assert asked == [(True, False)]
 
 
 def test_config_says_where_values_come_from(alone: Program, tmp_path: Path) -> None:

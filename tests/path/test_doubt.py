@@ -53,8 +53,9 @@ async def test_nothing_is_bought_after_its_deadline(world: World) -> None:
 
     async with stub(busy) as provider:
         world.environ["RECEIVER_NETNUT_BASE_URL"] = provider.url
-        async with hurried(world) as receiver:
-            job = await receiver.submit("netnut", REQUESTS["netnut"], deadline=4)
+        # Its provider is left alone for a quarter of an hour, as it asked, and the job with it.
+        async with hurried(world, pace=200) as receiver:
+            job = await receiver.submit("netnut", REQUESTS["netnut"], deadline=60)
             done = await ended(receiver, job)
             assert done.state is JobState.TIMED_OUT
             assert len(provider.asked) == 1

@@ -160,15 +160,6 @@ async def test_a_failed_job_ends_with_the_providers_reason(world: World, provide
         assert job.held is None
 
 
-async def test_a_failure_that_is_not_documented_ends_at_the_deadline(world: World) -> None:
-    """NetNut shows no failure: an answer that is neither success nor processing is asked again, past it for a while."""
-    world.simulator.faults("netnut", "failed")
-    async with hurried(world, pace=200) as receiver:
-        job = await ended(receiver, await receiver.submit("netnut", NETNUT, deadline=60))
-        assert job.state is JobState.TIMED_OUT
-        assert ("fetch", "failed", "status_500") in await looks(world, receiver, job)
-
-
 # -- what is used up ---------------------------------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ def test_tables_that_are_written_all_the_time_are_vacuumed_early(store: Store, u
                 "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL"
             ).fetchall()
         )
-    assert set(told) == {"dispatch", "due", "held", "job", "node", "quarantine", "submission"}
+    assert set(told) == {"dispatch", "due", "held", "job", "node", "pause", "quarantine", "submission", "united"}
     for options in told.values():
         assert {"fillfactor=80", "autovacuum_vacuum_scale_factor=0.01"} <= set(options)
 
@@ -183,14 +183,14 @@ driver = postgres.Postgres(sys.argv[1])
 try:
     with driver.write() as tx:
         tx.guard(["name"])
-        tx.run("UPDATE tally SET entries = 1")
+        tx.run("UPDATE till SET entries = 1")
         print("held", flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
-        tx.run("UPDATE tally SET entries = 2")
+        tx.run("UPDATE till SET entries = 2")
 except StoreUnavailableError as error:
     print("lost", flush=True)
 with driver.write() as tx:
-    tx.run("UPDATE tally SET entries = entries + 10")
+    tx.run("UPDATE till SET entries = entries + 10")
 print("again", flush=True)
 """
 
@@ -199,8 +199,8 @@ def test_a_frozen_node_loses_what_it_holds(url: str) -> None:
     """Its transaction is undone and the others go on; thawed, it hears of it and goes on itself."""
     driver = open_driver(url)
     with driver.write() as tx:
-        tx.run("CREATE TABLE tally (entries {integer})")
-        tx.run("INSERT INTO tally VALUES (0)")
+        tx.run("CREATE TABLE till (entries {integer})")
+        tx.run("INSERT INTO till VALUES (0)")
     with subprocess.Popen(
         [sys.executable, "-c", FROZEN, url], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -210,14 +210,14 @@ def test_a_frozen_node_loses_what_it_holds(url: str) -> None:
             began = time.monotonic()
             with driver.write() as tx:
                 tx.guard(["name"])
-                assert tx.run("UPDATE tally SET entries = entries + 100 RETURNING entries") == [(100,)]
+                assert tx.run("UPDATE till SET entries = entries + 100 RETURNING entries") == [(100,)]
             assert time.monotonic() - began < 3
             process.send_signal(18)
             assert process.communicate(timeout=30)[0] == "lost\nagain\n"
         finally:
             process.kill()
     with driver.read() as tx:
-        assert tx.run("SELECT entries FROM tally") == [(110,)]
+        assert tx.run("SELECT entries FROM till") == [(110,)]
     driver.close()
 
 

@@ -66,7 +66,7 @@ async def test_a_store_that_cannot_be_written_is_not_ready(site: Site, tmp_path:
         assert answer.json()["reasons"]
         assert (await site.get("/livez")).status_code == 200
         unanswered = await site.http.post("/v1/jobs", json={"provider": "netnut", "request": {"prompt": "?"}})
-        refused(unanswered, 503, "store_unavailable")
+        refused(unanswered, 503, "nothing_sent")
         assert unanswered.headers["retry-after"]
         assert site.sim.requests() == []
     finally:
