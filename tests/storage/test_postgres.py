@@ -63,7 +63,17 @@ def test_tables_that_are_written_all_the_time_are_vacuumed_early(store: Store, u
                 "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL"
             ).fetchall()
         )
-    assert set(told) == {"dispatch", "due", "held", "job", "node", "pause", "quarantine", "submission", "united"}
+    assert set(told) == {
+        "dispatch",
+        "due",
+        "held",
+        "job",
+        "node",
+        "pause",
+        "quarantine",
+        "submission",
+        "united",
+    }
     for options in told.values():
         assert {"fillfactor=80", "autovacuum_vacuum_scale_factor=0.01"} <= set(options)
 
