@@ -1,6 +1,6 @@
 """Content codings undone: gzip, deflate, br and zstd, within bounds of size and of ratio.
 
-RFC 9110, 8.4 (https://www.rfc-editor.org/rfc/rfc9110#section-8.4, read 2026-11-29). What arrives does not always keep
+RFC 9110, 8.4 (https://www.rfc-editor.org/rfc/rfc9110#section-8.4). What arrives does not always keep
 to it: object stores send gzip that nobody asked for, proxies unpack a body and leave its label, senders put a charset
 there. So a label is a hint: bytes that are not what it says are left as they arrived, and whoever reads them decides.
 """

@@ -28,7 +28,7 @@ _NEVER = frozenset(
 )
 _LONGEST_ID = 128
 #: Bytes of one message (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html,
-#: known by 2026-11-29: 1 MiB for SQS); SNS takes 256 KiB, and says so itself.
+#: 1 MiB for SQS); SNS takes 256 KiB, and says so itself.
 _LARGEST = 1024 * 1024
 
 

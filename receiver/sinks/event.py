@@ -1,4 +1,4 @@
-"""A completion as a CloudEvent 1.0 (https://github.com/cloudevents/spec, read 2026-11-29).
+"""A completion as a CloudEvent 1.0 (https://github.com/cloudevents/spec, as cloudevents 2.2.0 has it).
 
 Its ``data`` is the job as ``/v1`` shows it and the result beside it. A result that is not JSON is the data
 itself, with its own content type; one that is too large is left out, and ``dataref`` says where it is.

@@ -1,6 +1,6 @@
 """HTTP: one POST an event in CloudEvents' binary mode, signed with Standard Webhooks; a 2xx confirms.
 
-https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md (read 2026-11-29) asks
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md (read 2026-11-20) asks
 receivers to answer 2xx, and to answer 410 where they want nothing more.
 """
 

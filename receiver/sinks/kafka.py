@@ -1,7 +1,7 @@
 """Kafka: produced idempotently and acknowledged by all in-sync replicas, keyed by job.
 
 CloudEvents' binary mode puts the attributes into headers
-(https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md, read 2026-11-29).
+(https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/kafka-protocol-binding.md).
 """
 
 import asyncio

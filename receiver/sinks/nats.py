@@ -1,7 +1,7 @@
 """NATS JetStream: published with acknowledgement; ``Nats-Msg-Id`` lets the stream drop what it has already.
 
 CloudEvents' binary mode for NATS puts the attributes into headers
-(https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/nats-protocol-binding.md, read 2026-11-29).
+(https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/nats-protocol-binding.md).
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """PostgreSQL NOTIFY: the listening sessions of a database hear of each completion as it is committed.
 
-A payload has less than 8,000 bytes (https://www.postgresql.org/docs/17/sql-notify.html, read 2026-11-29), so it is
+A payload has less than 8,000 bytes (https://www.postgresql.org/docs/17/sql-notify.html), so it is
 the event without its data: whoever hears it asks for the job. Nobody who is not listening hears it later.
 """
 

@@ -70,7 +70,7 @@ class Command(Side):
         self._seen.mkdir()
         program = folder / "program"
         program.write_text(
-            f'#!/bin/sh\n[ -n "$CE_ID" ] || exit 1\ncat > $(mktemp {self._seen}/XXXXXXXX)\necho thanks\n'
+            f'#!/bin/sh\n[ -n "$CE_ID" ] || exit 1\ncat > $(mktemp -p {self._seen})\necho thanks\n'
         )
         program.chmod(0o755)
         super().__init__(f"command:{program}")
