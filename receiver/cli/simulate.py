@@ -35,11 +35,12 @@ async def simulate(
 ) -> None:
     """Simulate the providers on one port.
 
-    It speaks their five APIs at their paths, each below its name, and calls back as they do. What goes wrong
-    is ordered at /_control/faults. Ends on SIGTERM or Ctrl-C. With --json the addresses go to standard
-    output.
+    It speaks their seven APIs at their paths, each below its name, calls back as they do, and keeps the files
+    that results link to. What goes wrong is ordered at /_control/faults. Firecrawl's callbacks are signed with
+    FIRECRAWL_WEBHOOK_SECRET, where that is set. Ends on SIGTERM or Ctrl-C. With --json the addresses go to
+    standard output.
     """
-    simulator = Simulator(host=host, port=port, settings=SimulatorSettings(run_seconds=run_seconds))
+    simulator = Simulator(host=host, port=port, settings=_settings(run_seconds))
     stop = stop_signal()
     try:
         async with simulator:
@@ -56,6 +57,12 @@ async def simulate(
             f"{host} port {port} cannot be listened at: {error.strerror}; see --host and --port.",
             code="address_unusable",
         ) from error
+
+
+def _settings(run_seconds: float) -> SimulatorSettings:
+    secret = read_secret(os.environ, "FIRECRAWL_WEBHOOK_SECRET")
+    signed = {"firecrawl_secret": secret} if secret else {}
+    return SimulatorSettings(run_seconds=run_seconds, **signed)
 
 
 def _add_webhook(simulator: Simulator, url: str) -> None:

@@ -1,7 +1,7 @@
-"""The JSON documents of the five systems, field for field as their own pages print them.
+"""The JSON documents of the systems, field for field as their own pages print them.
 
-Every function builds a new document, so that no caller can change another one's. All pages were read on
-2026-11-20; what a page leaves open is said at the function.
+Every function builds a new document, so that no caller can change another one's. Pages were read on 2026-11-20
+unless another day is given; what a page leaves open is said at the function.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
 #: A JSON object. Its values are whatever the page in question prints.
@@ -237,3 +238,75 @@ def perplexity_error(status: int, kind: str, message: str) -> JSON:
 def perplexity_callback(job_id: str, *, status: str, response: JSON | None) -> JSON:
     """Return the body posted to `webhook.url`."""
     return {"job_id": job_id, "status": status, "response": response}
+
+
+# Runway
+# runwayml 5.24.0, types/task_retrieve_response.py and types/image_to_video_create_response.py, read 2026-11-29
+
+
+def runway_ack(task_id: str) -> JSON:
+    """Return the answer to a submission."""
+    return {"id": task_id, "estimatedCost": {"credits": 25.0}}
+
+
+def runway_task(task_id: str, *, status: str, created_at: datetime) -> JSON:
+    """Return a task, without what belongs to its state alone."""
+    ended = status in {"SUCCEEDED", "FAILED", "CANCELLED"}
+    cost = {"cost": {"credits": 25}} if ended else {"estimatedCost": {"credits": 25.0}}
+    return {"id": task_id, "status": status, "createdAt": zulu(created_at, timespec="milliseconds"), **cost}
+
+
+# Firecrawl
+# https://github.com/firecrawl/firecrawl, apps/api/src/controllers/v2/crawl-status.ts at 014bc16, read 2026-11-29
+
+
+def firecrawl_ack(crawl_id: str, *, url: str) -> JSON:
+    """Return the answer to a submission."""
+    return {"success": True, "id": crawl_id, "url": url}
+
+
+def firecrawl_status(
+    *,
+    status: str,
+    done: Iterable[int],
+    total: int,
+    expires_at: datetime,
+    following: str | None,
+    error: str | None,
+) -> JSON:
+    """Return one page of a crawl: the documents numbered *done*, and where the *following* page is."""
+    data = [firecrawl_document(number) for number in done]
+    document: JSON = {
+        "success": True,
+        "status": status,
+        "completed": total if status == "completed" else len(data),
+        "total": total,
+        "creditsUsed": total,
+        "expiresAt": zulu(expires_at, timespec="milliseconds"),
+    }
+    if following is not None:
+        document["next"] = following
+    document["data"] = data
+    return document if error is None else document | {"error": error}
+
+
+def firecrawl_document(number: int) -> JSON:
+    """Return what was scraped of one page of a site."""
+    url = f"https://example.com/pages/{number + 1}"
+    return {
+        "markdown": f"# Page {number + 1}\n\nCafé, 咖啡, ☕: what stands on page {number + 1}.",
+        "metadata": {"title": f"Page {number + 1}", "sourceURL": url, "url": url, "statusCode": 200},
+    }
+
+
+def firecrawl_event(kind: str, crawl_id: str, *, webhook_id: str, error: str | None) -> JSON:
+    """Return a webhook event of a crawl's end: https://docs.firecrawl.dev/webhooks."""
+    event: JSON = {
+        "success": error is None,
+        "type": kind,
+        "id": crawl_id,
+        "webhookId": webhook_id,
+        "data": [],
+        "metadata": {},
+    }
+    return event if error is None else event | {"error": error}

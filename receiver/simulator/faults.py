@@ -22,6 +22,7 @@ class Fault:
         status: The HTTP status it answers with.
         size: Bytes of a body, or pages of a document.
         value: A word or a URL it lies with; empty means the provider's usual lie.
+        part: Which file (its name) or page (its number) of a result it happens to; empty means every one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Fault:
     status: int | None = None
     size: int | None = None
     value: str | None = None
+    part: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters this fault takes, with their values."""
@@ -79,8 +81,36 @@ _JOB = (
     Fault(name="early_error", value="error"),
 )
 
+_FILE = (
+    Fault(name="file_5xx", status=503, times=1, part=""),
+    Fault(name="file_429", seconds=1.0, times=1, part=""),
+    Fault(name="file_broken", size=1_048_576, times=1, part=""),
+    Fault(name="file_changed", size=1_048_576, times=1, part=""),
+    Fault(name="file_revoked", status=403, times=1, part=""),
+    Fault(name="file_length", size=1000, part=""),
+    Fault(name="file_digest", part=""),
+    Fault(name="file_endless", part=""),
+    Fault(name="file_stalled", size=1_048_576, seconds=3600.0, times=1, part=""),
+    Fault(name="file_private", status=302, value="http://169.254.169.254/latest/", times=0, part=""),
+    Fault(name="file_hops", status=302, times=1, part=""),
+    Fault(name="file_type", value="", part=""),
+    Fault(name="many_files", size=50),
+    Fault(name="large_files", size=1_073_741_824),
+)
+_PAGE = (
+    Fault(name="page_5xx", status=503, times=1, part="2"),
+    Fault(name="page_gone", status=404, times=0, part="2"),
+    Fault(name="page_garbled", times=1, part="2"),
+    Fault(name="page_pending", times=1, part="2"),
+    Fault(name="page_repeats", part="2"),
+    Fault(name="page_elsewhere", value="http://elsewhere.invalid/", part="2"),
+    Fault(name="many_pages", size=30),
+)
+
 #: Every fault by name, with the default value of each parameter it takes.
-FAULTS: Final[Mapping[str, Fault]] = {f.name: f for f in (*_CALLBACK, *_SUBMIT, *_POLL, *_JOB)}
+FAULTS: Final[Mapping[str, Fault]] = {
+    f.name: f for f in (*_CALLBACK, *_SUBMIT, *_POLL, *_JOB, *_FILE, *_PAGE)
+}
 
 #: The faults that refuse a submission before there is a job.
 REFUSALS: Final = ("submit_5xx", "submit_429", "submit_4xx")
@@ -95,6 +125,8 @@ OFFERED: Final[Mapping[str, frozenset[str]]] = {
     "yandex": _EVERYWHERE | {"early_error"},
     "perplexity": _EVERYWHERE,
     "perplexity-webhook": (_EVERYWHERE | _UNSIGNED | {"tampered"}) - {"lying_url"},
+    "runway": _EVERYWHERE | {f.name for f in _FILE},
+    "firecrawl": (_EVERYWHERE | _UNSIGNED | {"tampered"} | {f.name for f in _PAGE}) - {"lying_url"},
 }
 
 
@@ -170,16 +202,18 @@ class Plan:
             # Zero asked for means "every time", which no counting down ever reaches.
             self._left[added.name] = added.times or -1
 
-    def get(self, name: str) -> Fault | None:
-        """Return the fault called *name*, if it is planned."""
-        return self._faults.get(name)
+    def get(self, name: str, part: str = "") -> Fault | None:
+        """Return the fault called *name*, if it is planned, for this *part* of the result."""
+        planned = self._faults.get(name)
+        return planned if planned is not None and (not planned.part or planned.part == part) else None
 
-    def spend(self, name: str) -> Fault | None:
-        """Return the fault called *name* if it is still to happen, and count it."""
-        if name not in self._faults or self._left[name] == 0:
+    def spend(self, name: str, part: str = "") -> Fault | None:
+        """Return the fault called *name* if it is still to happen, to this *part*, and count it."""
+        planned = self.get(name, part)
+        if planned is None or self._left[name] == 0:
             return None
         self._left[name] -= 1 if self._left[name] > 0 else 0
-        return self._faults[name]
+        return planned
 
 
 class Plans:

@@ -63,6 +63,9 @@ class Job:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     downloads: int = 0
+    #: How often links to its files were given out, and how often each of these has changed.
+    issued: int = 0
+    changes: dict[str, int] = field(default_factory=dict)
     ended: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property

@@ -1,4 +1,4 @@
-"""The five providers on one port, in the running event loop or as a program."""
+"""The providers on one port, in the running event loop or as a program."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from receiver.simulator.callbacks import Callback, Sender
 from receiver.simulator.control import Control
 from receiver.simulator.embedded import address, listen, serving
 from receiver.simulator.faults import Order, Plan, read_orders
+from receiver.simulator.firecrawl import Firecrawl
 from receiver.simulator.front import Front, ReceivedRequest, Requests
 from receiver.simulator.netnut import NetNut
 from receiver.simulator.perplexity import Perplexity, PerplexityWebhook
 from receiver.simulator.pulse import EVENTS, Endpoint, Pulse
+from receiver.simulator.runway import Runway
 from receiver.simulator.settings import PROVIDERS, SimulatorSettings
 from receiver.simulator.tasks import Tasks
 from receiver.simulator.yandex import Yandex
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Simulator:
-    """Five job APIs on one port, with what they received and sent on record.
+    """Seven job APIs on one port, with what they received and sent on record.
 
     Use it as an asynchronous context manager: on leaving, every task is cancelled and every socket closed.
 
@@ -66,7 +68,7 @@ class Simulator:
             self._pulse = Pulse(settings=self._settings, sender=self._sender, tasks=self._tasks)
             others = (
                 kind(settings=self._settings, sender=self._sender, tasks=self._tasks)
-                for kind in (NetNut, Yandex, Perplexity, PerplexityWebhook)
+                for kind in (NetNut, Yandex, Perplexity, PerplexityWebhook, Runway, Firecrawl)
             )
             self._systems: dict[str, System] = {s.name: s for s in (self._pulse, *others)}
             stack.push_async_callback(self._tasks.cancel)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from receiver.simulator.signing import Encoding
 
 #: The simulated providers; each is also the first segment of its paths.
-PROVIDERS: Final = ("netnut", "pulse", "yandex", "perplexity", "perplexity-webhook")
+PROVIDERS: Final = ("netnut", "pulse", "yandex", "perplexity", "perplexity-webhook", "runway", "firecrawl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,10 @@ class SimulatorSettings:
         credentials: The one secret a provider accepts, by name (`user:password` for netnut, else the key or
             token alone). A provider that is not named accepts any that is not empty.
         perplexity_signature: How `perplexity-webhook` writes its signature.
+        firecrawl_secret: What `firecrawl` signs its callbacks with.
+        video_seconds: How long the video of a `runway` task takes to be sent.
+        brief_seconds: When one of its files is deleted, counted from the task's end.
+        link_seconds: How long the links to the others are good for.
         callback_attempts: How often a callback is sent before it is given up.
         callback_backoff: Seconds before the second attempt; doubled before each further one.
         callback_timeout: Seconds an answer to a callback may take.
@@ -34,6 +38,10 @@ class SimulatorSettings:
     run_seconds_of: Mapping[str, float | None] = field(default_factory=dict)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     perplexity_signature: Encoding = "hex"
+    firecrawl_secret: str = field(default="simulated", repr=False)
+    video_seconds: float = 2.0
+    brief_seconds: float = 2.0
+    link_seconds: int = 86_400
     callback_attempts: int = 4
     callback_backoff: float = 0.1
     callback_timeout: float = 10.0

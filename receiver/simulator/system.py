@@ -1,4 +1,4 @@
-"""What the five systems have in common: the way of a submission, of a poll and of a callback."""
+"""What the systems have in common: the way of a submission, of a poll and of a callback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The path of a job through each of the five systems, over real sockets."""
+"""The path of a job through each of the simulated systems, over real sockets."""
 
 import asyncio
 import hmac
@@ -23,6 +23,8 @@ SETTLED_BY = {
     "yandex": Source.POLL,
     "perplexity": Source.POLL,
     "perplexity-webhook": Source.CALLBACK,
+    "runway": Source.POLL,
+    "firecrawl": Source.CALLBACK,
 }
 
 

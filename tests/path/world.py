@@ -28,8 +28,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "model": "sonar-deep-research",
         "messages": [{"role": "user", "content": "Hello"}],
     },
+    "runway": {"model": "gen4_turbo", "promptImage": "https://example.com/cat.png", "ratio": "1280:720"},
+    "firecrawl": {"url": "https://example.com", "limit": 6},
 }
 PULSE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+FIRECRAWL_SECRET = "the account's secret at Firecrawl"
 MASTER_KEY = "a master key for tests that is long enough"
 API_TOKEN = "the API token of the tests"
 
@@ -68,6 +71,9 @@ class World:
             "YANDEX_API_KEY": "yandex key",
             "YANDEX_FOLDER_ID": "folder",
             "PERPLEXITY_API_KEY": "perplexity key",
+            "RUNWAYML_API_SECRET": "runway key",
+            "FIRECRAWL_API_KEY": "firecrawl key",
+            "FIRECRAWL_WEBHOOK_SECRET": FIRECRAWL_SECRET,
         }
         for name in PROVIDERS:
             variable = f"RECEIVER_{name.upper().replace('-', '_')}_BASE_URL"

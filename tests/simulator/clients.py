@@ -19,6 +19,8 @@ _AUTH = {
     "yandex": {"authorization": "Api-Key key", "x-folder-id": "b1g"},
     "perplexity": {"authorization": "Bearer key"},
     "perplexity-webhook": {"authorization": "Bearer key"},
+    "runway": {"authorization": "Bearer key"},
+    "firecrawl": {"authorization": "Bearer key"},
 }
 _CHAT: dict[str, Any] = {
     "request": {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "?"}]}
@@ -32,9 +34,17 @@ _SUBMIT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "perplexity": ("/async/chat/completions", _CHAT),
     "perplexity-webhook": ("/async/chat/completions", _CHAT),
+    "runway": ("/v1/image_to_video", {"model": "gen4_turbo", "promptImage": "https://example.com/a.png"}),
+    "firecrawl": ("/v2/crawl", {"url": "https://example.com"}),
 }
 _ID = {"netnut": "traceId", "pulse": "job_id"}
-_STATUS = {"netnut": "/search/response/", "pulse": "/job/", "yandex": "/operations/"}
+_STATUS = {
+    "netnut": "/search/response/",
+    "pulse": "/job/",
+    "yandex": "/operations/",
+    "runway": "/v1/tasks/",
+    "firecrawl": "/v2/crawl/",
+}
 
 #: A secret as Standard Webhooks writes it.
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -81,6 +91,11 @@ class Client:
         await self.sim.idle()
         return job_id
 
+    @property
+    def path(self) -> str:
+        """Where jobs are submitted."""
+        return _SUBMIT[self.name][0]
+
     async def status(self, job_id: str) -> httpx.Response:
         """Ask for the status of a job."""
         return await self.request("GET", _STATUS.get(self.name, "/async/chat/completions/") + job_id)
@@ -123,6 +138,7 @@ def callback_fields(name: str, url: str) -> dict[str, Any]:
     """Return the fields that make *name* call *url* back; Pulse is told elsewhere."""
     fields: dict[str, dict[str, Any]] = {
         "netnut": {"callback_url": url},
+        "firecrawl": {"webhook": {"url": url, "events": ["completed", "failed"]}},
         "perplexity-webhook": {"webhook": {"url": url, "secret": "per-job secret"}},
     }
     return fields.get(name, {})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Clients = Callable[[str], Client]
 
-CALLING = ("netnut", "pulse", "perplexity-webhook")
+CALLING = ("netnut", "pulse", "perplexity-webhook", "firecrawl")
 ENDED = ("job.completed", "job.failed")
 MANUAL = SimulatorSettings(run_seconds=None, callback_backoff=0.01)
 
@@ -43,6 +43,9 @@ def signed_well(name: str, arrived: Arrived) -> bool:
         key = base64.b64decode(WHSEC.removeprefix("whsec_"))
         mac = base64.b64encode(hmac.new(key, signed + arrived.body, hashlib.sha256).digest()).decode()
         return arrived.headers["webhook-signature"] == f"v1,{mac}"
+    if name == "firecrawl":
+        mac = hmac.new(b"simulated", arrived.body, hashlib.sha256).hexdigest()
+        return arrived.headers["x-firecrawl-signature"] == f"sha256={mac}"
     mac = hmac.new(b"per-job secret", arrived.body, hashlib.sha256).hexdigest()
     return arrived.headers["x-perplexity-signature"] == mac
 
@@ -55,6 +58,7 @@ def status_word(name: str, arrived: Arrived) -> str:
             "netnut": lambda: document["status_code"],
             "pulse": lambda: document["data"]["status"],
             "perplexity-webhook": lambda: document["status"],
+            "firecrawl": lambda: document["type"].removeprefix("crawl."),
         }[name]()
     )
 
@@ -105,7 +109,7 @@ async def test_copies(client: Clients, sink: Sink, name: str, order: Any, copies
     assert len({arrived.headers.get("webhook-signature") for arrived in sink.arrived}) == 1
 
 
-@pytest.mark.parametrize("name", ["pulse", "perplexity-webhook"])
+@pytest.mark.parametrize("name", ["pulse", "perplexity-webhook", "firecrawl"])
 async def test_forged(client: Clients, sink: Sink, name: str) -> None:
     """Where callbacks are signed, a forged one is signed with another key."""
     await called_back(client(name), sink, "forged")
@@ -135,7 +139,7 @@ async def test_stale(client: Clients, sink: Sink) -> None:
     assert 3590 < time.time() - int(arrived.headers["webhook-timestamp"]) < 3610
 
 
-@pytest.mark.parametrize("name", ["pulse", "perplexity-webhook"])
+@pytest.mark.parametrize("name", ["pulse", "perplexity-webhook", "firecrawl"])
 async def test_tampered(client: Clients, sink: Sink, name: str) -> None:
     """The body is JSON, but not the one that was signed."""
     await called_back(client(name), sink, "tampered")
@@ -153,7 +157,8 @@ async def test_lying_url(client: Clients, sink: Sink) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "lie"), [("netnut", "500"), ("pulse", "failed"), ("perplexity-webhook", "FAILED")]
+    ("name", "lie"),
+    [("netnut", "500"), ("pulse", "failed"), ("perplexity-webhook", "FAILED"), ("firecrawl", "failed")],
 )
 async def test_lying_status(client: Clients, sink: Sink, name: str, lie: str) -> None:
     """A well-signed callback says the opposite of the truth, or a word that was asked for."""
@@ -162,14 +167,20 @@ async def test_lying_status(client: Clients, sink: Sink, name: str, lie: str) ->
     assert [status_word(name, arrived) for arrived in sink.arrived] == [lie, "418"]
 
 
+def _named(arrived: Arrived) -> list[Any]:
+    """Return what stands where callbacks name their job."""
+    document = arrived.json()
+    data = document.get("data") or {}
+    return [document.get("traceId"), document.get("job_id"), document.get("id"), data.get("job_id")]
+
+
 @pytest.mark.parametrize("name", CALLING)
 async def test_wrong_job(client: Clients, sink: Sink, name: str) -> None:
     """The callback names another job."""
     job_id = await called_back(client(name), sink, "wrong_job")
-    assert job_id not in str(sink.arrived[0].json().get("data", sink.arrived[0].json().get("job_id")))
+    assert job_id not in {str(value) for value in _named(sink.arrived[0])}
     other = await called_back(client(name), sink, fault("wrong_job", value="j-1"))
-    named = sink.arrived[1].json()
-    assert "j-1" in {named.get("traceId"), named.get("job_id"), named.get("data", {}).get("job_id")}
+    assert "j-1" in _named(sink.arrived[1])
     assert other != "j-1"
 
 

@@ -27,9 +27,7 @@ MANUAL = SimulatorSettings(run_seconds=None, callback_backoff=0.01)
 @pytest.mark.parametrize("name", PROVIDERS)
 async def test_a_request_without_credentials_is_refused(client: Clients, sim: Simulator, name: str) -> None:
     """Without credentials there is a 401 and no job."""
-    paths = {"netnut": "/search", "pulse": "/extract", "yandex": "/foundationModels/v1/completionAsync"}
-    path = paths.get(name, "/async/chat/completions")
-    answer = await client(name).request("POST", path, auth=False, json={})
+    answer = await client(name).request("POST", client(name).path, auth=False, json={})
     assert answer.status_code == 401
     assert answer.json()
     assert sim.jobs(name) == []
@@ -46,8 +44,7 @@ async def test_expected_credentials_are_the_only_ones(client: Clients) -> None:
 @pytest.mark.parametrize("name", PROVIDERS)
 async def test_a_body_that_is_no_request_is_refused(client: Clients, name: str) -> None:
     """A 4xx with the vendor's error body says what is missing; an unknown id is 404."""
-    paths = {"netnut": "/search", "pulse": "/extract", "yandex": "/foundationModels/v1/completionAsync"}
-    path = paths.get(name, "/async/chat/completions")
+    path = client(name).path
     for content in (b"{}", b"[]", b"{"):
         assert (await client(name).request("POST", path, content=content)).status_code in {400, 422}
     assert (await client(name).status("unknown")).status_code == 404

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import perplexity
 import pulse
 import pytest
+import runwayml
+from firecrawl import AsyncFirecrawl
 from pulse.errors import GoneError, NotFoundError, UnauthorizedError
 
 from receiver.simulator import SimulatorSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import httpx
 
     from receiver.simulator import Simulator
 
@@ -146,3 +150,36 @@ async def test_pulse_errors(extractor: pulse.AsyncPulse, sim: Simulator) -> None
     with pytest.raises(UnauthorizedError):
         await stranger.jobs.get_job("unknown")
     await stranger._client_wrapper.httpx_client.httpx_client.aclose()
+
+
+@pytest.mark.parametrize("settings", [SimulatorSettings(run_seconds=0.02, video_seconds=0.0)])
+async def test_runway_to_the_end(sim: Simulator, http: httpx.AsyncClient) -> None:
+    """The SDK runwayml submits, polls to SUCCEEDED, and gives links that anyone can follow; each time fresh ones."""
+    async with runwayml.AsyncRunwayML(
+        api_key="key", base_url=sim.base_url("runway"), max_retries=0
+    ) as client:
+        made = await client.image_to_video.create(
+            model="gen4_turbo", prompt_image="https://example.com/a.png", ratio="1280:720"
+        )
+        await sim.idle()
+        task = await client.tasks.retrieve(made.id)
+        assert task.status == "SUCCEEDED"
+        for url in task.output:
+            assert (await http.get(url)).status_code == 200
+        again = await client.tasks.retrieve(made.id)
+        assert again.status == "SUCCEEDED"
+        assert not set(again.output) & set(task.output)
+        with pytest.raises(runwayml.NotFoundError):
+            await client.tasks.retrieve("unknown")
+
+
+async def test_firecrawl_to_the_end(sim: Simulator) -> None:
+    """The SDK firecrawl-py starts a crawl and reads every page of it."""
+    client = AsyncFirecrawl(api_key="key", api_url=sim.base_url("firecrawl"))
+    started = await client.start_crawl("https://example.com", limit=10)
+    await sim.idle()
+    crawl = await client.get_crawl_status(started.id)
+    assert (crawl.status, crawl.next) == ("completed", None)
+    assert [document.metadata.source_url for document in crawl.data if document.metadata] == [
+        f"https://example.com/pages/{number}" for number in range(1, 7)
+    ]
