@@ -1,6 +1,7 @@
 """``receiver simulate``."""
 
 import os
+from dataclasses import replace
 
 import click
 import msgspec
@@ -60,9 +61,9 @@ async def simulate(
 
 
 def _settings(run_seconds: float) -> SimulatorSettings:
+    settings = SimulatorSettings(run_seconds=run_seconds)
     secret = read_secret(os.environ, "FIRECRAWL_WEBHOOK_SECRET")
-    signed = {"firecrawl_secret": secret} if secret else {}
-    return SimulatorSettings(run_seconds=run_seconds, **signed)
+    return replace(settings, firecrawl_secret=secret) if secret else settings
 
 
 def _add_webhook(simulator: Simulator, url: str) -> None:
