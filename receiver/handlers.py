@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.model import SECOND, HandlerSpec, Job, JobState, Value
@@ -20,6 +20,8 @@ idempotency_key: contextvars.ContextVar[str] = contextvars.ContextVar("receiver_
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _ATTEMPTS: Final = 8
 _INTERRUPTIONS: Final = 12
+#: After how many failures in a row a handler is left alone but for one trial at a time.
+CIRCUIT: Final = 10
 _STATES: Final = {"any", *(state.value for state in JobState if state.ended)}
 
 
@@ -31,6 +33,8 @@ class Retry(ReceiverError):  # noqa: N818  (a handler raises it to say what to d
     """
 
     code = "retry_requested"
+    #: Whether it counts as a failure for the handler's circuit, rather than as something that the handler wants.
+    fails: ClassVar[bool] = False
 
     def __init__(
         self, message: str = "The handler asked for another try.", *, after: float | timedelta | None = None
@@ -62,6 +66,8 @@ class Away(ReceiverError):  # noqa: N818  (as above)
     """Raised by a handler whose other side is out of reach: it is called again later, and no attempt is used up."""
 
     code = "handler_away"
+    #: Whether the other side wants nothing more: the handler is paused until a person resumes it.
+    pauses: ClassVar[bool] = False
 
     def __init__(self, message: str = "What the handler needs is out of reach.") -> None:
         super().__init__(message)
@@ -83,6 +89,8 @@ class Handler(Value, frozen=True, kw_only=True):
     interruptions: int = _INTERRUPTIONS
     #: Whether it reads results piece by piece.
     pieces: bool = False
+    #: After how many failures in a row its circuit opens; never if 0.
+    circuit: int = CIRCUIT
 
 
 class Handlers:
@@ -125,6 +133,7 @@ class Handlers:
         pieces: bool = False,
         first_wait: float = 5.0,
         longest_wait: float = 600.0,
+        circuit: int = CIRCUIT,
     ) -> Callable[[F], F]:
         """Register a function for the completions of *provider* (every provider if left out) in *state*.
 
@@ -144,6 +153,8 @@ class Handlers:
                 a plain function ``for piece in job.result``. A whole result is one copy for all handlers of its job.
             first_wait: Seconds before the second attempt; doubles with each.
             longest_wait: Seconds that no wait exceeds.
+            circuit: After how many failures in a row it is left alone but for one trial at a time, with the same
+                waits in between; the first success ends that. 0 for never.
 
         Raises:
             ConfigurationError: the name is taken or unusable, there is no such state, or the receiver runs.
@@ -155,9 +166,10 @@ class Handlers:
             )
         if interruptions is None:
             interruptions = attempts if attempts < _ATTEMPTS else max(attempts, _INTERRUPTIONS)
-        if min(concurrency, attempts, interruptions) < 1 or timeout <= 0:
+        if min(concurrency, attempts, interruptions) < 1 or timeout <= 0 or circuit < 0:
             raise ConfigurationError(
-                "concurrency, attempts, interruptions and timeout of a handler must be positive.",
+                "concurrency, attempts, interruptions and timeout of a handler must be positive, and circuit not "
+                "negative.",
                 code="handler_invalid",
             )
 
@@ -190,6 +202,7 @@ class Handlers:
                 ),
                 interruptions=interruptions,
                 pieces=pieces,
+                circuit=circuit,
             )
             return function
 

@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from receiver.core.model import SECOND, TableSize
+from receiver.core.model import SECOND, Circuit, TableSize
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +53,8 @@ class Metrics:
         self.is_wanted: Callable[[str, str], bool] = lambda _provider, _state: True
         #: What runs here at this moment; whoever runs it says so.
         self.running: Callable[[], Sequence[Running]] = list
+        #: The circuits that hold dispatches up; whoever knows says so.
+        self.circuits: Callable[[], Sequence[Circuit]] = list
         self._moments: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _MOMENTS}
         # The counters of every callback, looked up once.
         self._callbacks, self._jobs_settled = self._counts["callbacks"], self._counts["jobs_settled"]
@@ -139,7 +141,8 @@ class Metrics:
         registry = CollectorRegistry()
         standing = () if counts is None else _standing(counts, counted_at, now)
         commits, running = _commits(failed, refusing=refusing), _running(self.running())
-        given = [*self._families(), *commits, *standing, *_room(sizes), *running]
+        circuits = _circuits(self.circuits())
+        given = [*self._families(), *commits, *standing, *_room(sizes), *running, circuits]
         registry.register(_Given(given))
         return generate_latest(registry)
 
@@ -171,6 +174,18 @@ def _running(running: Sequence[Running]) -> Iterable[Metric]:
         for one in running:
             gauge.add_metric([one.slot], getattr(one, field))
         yield gauge
+
+
+def _circuits(circuits: Sequence[Circuit]) -> Metric:
+    """Which handlers are left alone."""
+    gauge = GaugeMetricFamily(
+        "receiver_circuit_open",
+        "1 for a handler or sink that is left alone: open after failures in a row, or paused.",
+        labels=["handler", "state"],
+    )
+    for one in circuits:
+        gauge.add_metric([one.handler, one.state], 1)
+    return gauge
 
 
 class _Given:

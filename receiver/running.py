@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from receiver.catalog import Catalog
+from receiver.circuits import Circuits
 from receiver.clock import DatabaseClock, StepWatch, read_clock
 from receiver.console.access import check_settings
 from receiver.core.errors import ConfigurationError
@@ -113,6 +114,8 @@ class Running:
         self.tallying = Tallying(store=store, metrics=self.metrics, clock=clock, node=self.node.name)
         audience = Audience()
         self.metrics.is_wanted = audience.wants
+        self.circuits = Circuits()
+        self.metrics.circuits = self.circuits.holding
         self.presence = Presence(
             store=store,
             node=self.node,
@@ -122,6 +125,7 @@ class Running:
             stood=self.metrics.stood,
             audience=audience,
             allowances=self.allowances,
+            circuits=self.circuits,
         )
         self.steps = Steps(
             submit=self.submit,
@@ -135,6 +139,7 @@ class Running:
                 doubts=self.presence.doubts,
                 # Where one process serves a database nobody else can take what it holds.
                 confirm=None if store.driver.exclusive else self.presence.confirm,
+                circuits=self.circuits,
             ),
         )
         self.news = News()
@@ -204,6 +209,7 @@ class Running:
             watch=watch,
             doubts=self.presence.doubts,
             allowances=self.allowances,
+            circuits=self.circuits,
         )
         self.metrics.running = self.worker.running
         self.worker.start()

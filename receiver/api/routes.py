@@ -11,6 +11,7 @@ from starlette.types import Scope
 from receiver.api.callbacks import Callbacks
 from receiver.api.completions import Completions
 from receiver.api.dispatches import Dispatches
+from receiver.api.handlers import RegisteredHandlers
 from receiver.api.jobs import Jobs
 from receiver.api.openapi import describe
 from receiver.api.resource import Operation, Resource, answer
@@ -66,6 +67,7 @@ class Api:
         callbacks = Callbacks(store=store, catalog=catalog, proving=proving, bodies=bodies, replay=replay)
         completions = Completions(follow=follow, catalog=catalog)
         dispatches = Dispatches(store=store, clock=clock, notify=notify)
+        handlers = RegisteredHandlers(store=store, clock=clock, notify=notify)
         verification = Verification(
             catalog=catalog, keys=keys, proving=proving, settings=settings, bodies=bodies, clock=clock
         )
@@ -75,6 +77,7 @@ class Api:
             *callbacks.operations,
             *completions.operations,
             *dispatches.operations,
+            *handlers.operations,
             *verification.operations,
             Operation(
                 method="GET",

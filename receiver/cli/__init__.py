@@ -22,7 +22,10 @@ COMMANDS: Final = {
     "callbacks": ("callbacks", "List and show what arrived."),
     "replay": ("replay", "Dispatch, read or send again what is stored."),
     "dead": ("dead", "List, retry and discard dead letters."),
-    "handlers": ("handlers", "List the handlers that get completions, and forget one that is gone."),
+    "handlers": (
+        "handlers",
+        "List the handlers that get completions; pause, resume and forget them.",
+    ),
     "completions": ("completions", "Print completions, in one order that never changes."),
     "sinks": ("sinks", "List, check and test sinks: handlers that send completions on, without code."),
     "tail": ("tail", "Follow callbacks, requests and handlers live."),

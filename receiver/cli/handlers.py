@@ -1,18 +1,20 @@
 """``receiver handlers``: who gets completions, and who no longer does."""
 
-from typing import Any
+import getpass
 
 import click
 
 from receiver.cli import options, output, session
 from receiver.cli.command import Group, note
+from receiver.running import Running
+from receiver.storage import circuits
 from receiver.storage.nodes import Registered
-from receiver.views.document import timestamp
+from receiver.views.handler import handler_document
 
 
 @click.group(cls=Group)
 def handlers() -> None:
-    """List the handlers that get completions, and forget one that is gone.
+    """List the handlers that get completions; pause, resume and forget them.
 
     A handler is registered by the processes that have it, and stays so while none of them is there: what ends
     meanwhile waits for it. One that was removed from the code is forgotten by hand.
@@ -27,10 +29,10 @@ async def list_handlers(*, as_json: bool) -> None:
         found = await running.store.registered()
         now = running.clock()
     if as_json:
-        output.show_json({"handlers": [_document(one) for one in found]})
+        output.show_json({"handlers": [handler_document(one) for one in found]})
         return
     output.show_table(
-        ("name", "provider", "state", "seen", "waiting", "dead"),
+        ("name", "provider", "state", "seen", "waiting", "dead", "circuit"),
         [
             (
                 one.name,
@@ -39,10 +41,34 @@ async def list_handlers(*, as_json: bool) -> None:
                 f"{output.span(max(now - one.seen_at, 0))} ago",
                 one.waiting,
                 one.dead,
+                _circuit(one, now),
             )
             for one in found
         ],
     )
+
+
+@handlers.command()
+@click.argument("name")
+@options.as_json
+async def pause(*, name: str, as_json: bool) -> None:
+    """Have nothing dispatched to a handler or sink until it is resumed; what ends meanwhile waits for it.
+
+    What is running goes on. Every node keeps to it, at the latest a second later.
+    """
+    async with session.opened() as running:
+        await running.store.write(circuits.pause, (name, _who(), running.clock()))
+        await _tell(running, name, "paused", as_json=as_json)
+
+
+@handlers.command()
+@click.argument("name")
+@options.as_json
+async def resume(*, name: str, as_json: bool) -> None:
+    """Close the circuit of a handler or sink, whether it was paused or had opened after failures."""
+    async with session.opened() as running:
+        await running.store.write(circuits.resume, name)
+        await _tell(running, name, "resumed", as_json=as_json)
 
 
 @handlers.command()
@@ -59,7 +85,7 @@ async def forget(*, name: str, as_json: bool) -> None:
             name, lease_ms=running.settings.lease_ms, now=running.clock()
         )
     if as_json:
-        output.show_json({"forgotten": _document(forgotten)})
+        output.show_json({"forgotten": handler_document(forgotten)})
         return
     click.echo(output.clean(f"forgotten {forgotten.name}"))
     if forgotten.waiting or forgotten.dead:
@@ -69,12 +95,24 @@ async def forget(*, name: str, as_json: bool) -> None:
         )
 
 
-def _document(one: Registered) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "provider": one.provider,
-        "state": one.state,
-        "seen_at": timestamp(one.seen_at),
-        "waiting": one.waiting,
-        "dead": one.dead,
-    }
+async def _tell(running: Running, name: str, done: str, *, as_json: bool) -> None:
+    (found,) = [one for one in await running.store.registered() if one.name == name]
+    if as_json:
+        output.show_json(handler_document(found))
+    else:
+        click.echo(output.clean(f"{done} {name}"))
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that no file names
+        return "command line"
+
+
+def _circuit(one: Registered, now: int) -> str:
+    circuit = one.circuit
+    if circuit is None or not circuit.holds:
+        return "closed"
+    said = f"{circuit.state} for {output.span(max(now - circuit.since, 0))}"
+    return said + (f": {output.failure(circuit.error)}" if circuit.error is not None else "")

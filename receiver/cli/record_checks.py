@@ -6,7 +6,7 @@ from typing import Final
 from receiver.cli import output, session
 from receiver.cli.finding import OK, WARN, Check, failed
 from receiver.core.errors import ConfigurationError
-from receiver.core.model import DAY
+from receiver.core.model import DAY, Circuit
 from receiver.running import Running
 from receiver.storage import serving
 
@@ -37,6 +37,9 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
         if dead
         else "",
     )
+    for one in await running.store.registered():
+        if one.circuit is not None and one.circuit.holds:
+            yield _check_circuit(running, one.name, one.circuit, one.waiting)
     late = sum(one["overdue"] for one in counts["jobs"] if one["state"] not in _ENDED)
     yield Check(
         name="overdue jobs",
@@ -59,6 +62,23 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
             text=f"{count} rejected: {code}",
             next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {provider}",
         )
+
+
+def _check_circuit(running: Running, name: str, circuit: Circuit, waiting: int) -> Check:
+    """A handler that is left alone."""
+    why = output.failure(circuit.error) if circuit.error is not None else f"by {circuit.who or 'hand'}"
+    since = output.span(max(running.clock() - circuit.since, 0))
+    following = f"When it is to go on: receiver handlers resume {name}"
+    if circuit.state == "open":
+        following = (
+            f"The first trial that succeeds closes it. To try everything now: receiver handlers resume {name}"
+        )
+    return Check(
+        name=f"circuit {name}",
+        status=WARN,
+        text=f"{circuit.state} for {since} ({why}); {waiting} dispatches wait",
+        next=following,
+    )
 
 
 async def _check_orphans(running: Running) -> AsyncIterator[Check]:

@@ -17,6 +17,7 @@ from receiver.console.callback import CallbackPage
 from receiver.console.callbacks import CallbacksPage
 from receiver.console.causes import Causes
 from receiver.console.dead import DeadPage
+from receiver.console.handlers import HandlersPage
 from receiver.console.job import JobPage
 from receiver.console.jobs import JobsPage
 from receiver.console.live import LivePage
@@ -57,6 +58,7 @@ class Face:
             callbacks,
             CallbackPage(parts, callbacks, causes),
             DeadPage(parts),
+            HandlersPage(parts),
             ProvidersPage(parts),
             LivePage(parts),
             TrailPage(parts),

@@ -12,8 +12,8 @@ from receiver.console.causes import Causes
 from receiver.console.chart import Chart, chart
 from receiver.console.parts import Parts
 from receiver.console.shown import query, since, span
-from receiver.core.model import DAY, MINUTE, Value
-from receiver.storage import glance, nodes, tally
+from receiver.core.model import DAY, MINUTE, Circuit, Value
+from receiver.storage import circuits, glance, nodes, tally
 from receiver.storage.glance import Backlog, Letters, Losing, Standing
 
 #: What waits longer than this is a backlog.
@@ -77,17 +77,19 @@ class OverviewPage:
         rejected, losing, letters, backlog = await asyncio.gather(
             read(glance.rejections), read(glance.losing, now), read(glance.letters), read(glance.backlog, now)
         )
-        standings, counted, seen, busy = await asyncio.gather(
+        standings, counted, seen, busy, switches = await asyncio.gather(
             read(glance.standings),
             read(tally.since, begin),
             read(nodes.nodes),
             read(glance.under_way, now, self._parts.settings.lease_ms),
+            read(circuits.circuits),
         )
         groups = await self._causes.groups(rejected)
         refused = {one.provider: one.since for one in rejected}
         needs = [
             *_losing(losing, now),
             *_undecided(backlog),
+            *(_switched(one, now) for one in switches if one.holds),
             *(
                 Need(
                     colour="warn",
@@ -147,6 +149,24 @@ def _losing(losing: Sequence[Losing], now: int) -> list[Need]:
         )
         for one in losing
     ]
+
+
+def _switched(circuit: Circuit, now: int) -> Need:
+    reason = words.meaning(circuit.error.code) if circuit.error is not None else f"by {circuit.who or 'hand'}"
+    if circuit.state == "open":
+        what, sentence = (
+            "Circuit open",
+            f"{circuit.handler} failed {words.many(circuit.failures, 'time')} in a row",
+        )
+    else:
+        what, sentence = "Paused", f"{circuit.handler} gets nothing"
+    return Need(
+        colour="bad" if circuit.state == "open" else "warn",
+        what=what,
+        sentence=f"{sentence}, since {since(circuit.since, now)}: {reason}",
+        link="/handlers",
+        name="Show",
+    )
 
 
 def _undecided(backlog: Backlog) -> list[Need]:

@@ -15,6 +15,7 @@ import msgspec
 
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import JobState, Value
+from receiver.handlers import CIRCUIT
 from receiver.settings import Settings
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
@@ -46,6 +47,8 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attempts: int = 8
     first_wait: float = 5.0
     longest_wait: float = 600.0
+    #: After how many failures in a row nothing is sent but one trial at a time; never if 0.
+    circuit: int = CIRCUIT
     #: Where this stands, for error messages.
     origin: str = ""
 
@@ -172,6 +175,8 @@ def _checked(one: SinkConfig) -> SinkConfig:
         raise one.wrong("state", f"it is one of {', '.join(sorted(_STATES))}.")
     if min(one.attempts, one.concurrency) < 1 or min(one.timeout, one.first_wait, one.longest_wait) <= 0:
         raise one.wrong("limits", "attempts, concurrency, timeout and waits are positive.")
+    if one.circuit < 0:
+        raise one.wrong("circuit", "it is a number of failures in a row, or 0 for never.")
     if one.largest < 0:
         raise one.wrong("largest", "it is a number of bytes.")
     if one.secret is not None and not one.secret.startswith(("env:", "file:")):

@@ -47,12 +47,14 @@ class SinkGoneError(Away):
     """The other side wants no more events: the sink is paused until a person resumes it."""
 
     code = "sink_gone"
+    pauses = True
 
 
 class SinkFailedError(Retry):
     """The other side did not take the event now."""
 
     code = "sink_failed"
+    fails = True
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class Sinks:
                 longest=int(one.longest_wait * SECOND),
                 attempts=one.attempts,
             ),
+            circuit=one.circuit,
         )
 
     async def close(self) -> None:

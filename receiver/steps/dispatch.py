@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import structlog
 
+from receiver.circuits import Circuits
 from receiver.core.identity import ATTEMPT, new_id
-from receiver.core.model import Attempt, Dispatch, Failure, Job
+from receiver.core.model import Attempt, Dispatch, Failure, Job, Sign
 from receiver.core.retry import RetryAt, after_failure
 from receiver.handlers import Away, Dead, Discard, Handler, Retry, idempotency_key
 from receiver.metrics import Metrics
@@ -38,8 +39,10 @@ class RunDispatch:
         metrics: Metrics,
         doubts: Callable[[], int],
         confirm: Callable[[Dispatch], Awaitable[bool]] | None,
+        circuits: Circuits,
     ) -> None:
         self._store = store
+        self._circuits = circuits
         self._doubts = doubts
         self._confirm = confirm
         self._clock = clock
@@ -72,7 +75,8 @@ class RunDispatch:
                 code="attempts_exhausted",
                 text="The handler may be tried less often than it was already; the timeline says how that ended.",
             )
-            return self._ended(dispatch, "attempts_exhausted", started, error=spent)
+            sign = self._circuits.sign(dispatch, handler, "attempts_exhausted")
+            return self._ended(dispatch, "attempts_exhausted", started, error=spent, sign=sign)
         async with self._lending.lend(job, pieces=handler.pieces) as whole:
             return await self._run(
                 dispatch, whole, started, handler=handler, doubts=doubts, stopping=stopping
@@ -90,7 +94,7 @@ class RunDispatch:
     ) -> DispatchSettled:
         guard = _Guard(dispatch, doubts, now=self._doubts, confirm=self._confirm)
         if guard.doubtful() and not await guard.confirm():
-            return self._lost(dispatch, started)
+            return self._lost(dispatch, started, handler=handler)
         # Not set back: the task ends with the handler, and its context with it.
         idempotency_key.set(dispatch.id)
         try:
@@ -103,12 +107,13 @@ class RunDispatch:
             if task is None:
                 raise  # the event loop is gone, and this coroutine with it
             if guard.lost:
-                return self._lost(dispatch, started)
+                return self._lost(dispatch, started, handler=handler)
             if stopping() and task.cancelling() and not isinstance(raised, Retry | Discard | Dead | Away):
                 # What comes of being cut short says nothing about the handler.
                 raise asyncio.CancelledError from raised
             return self._failed(dispatch, raised, started, handler=handler)
-        return self._ended(dispatch, "succeeded", started)
+        sign = self._circuits.sign(dispatch, handler, "succeeded")
+        return self._ended(dispatch, "succeeded", started, sign=sign)
 
     async def settle(self, ended: Sequence[DispatchSettled]) -> None:
         """Record how attempts ended.
@@ -138,10 +143,15 @@ class RunDispatch:
             else:
                 lines.info(f"dispatch_{outcome}", code=attempt.code, **facts)
 
-    def _lost(self, dispatch: Dispatch, started: int) -> DispatchSettled:
+    def _lost(self, dispatch: Dispatch, started: int, *, handler: Handler) -> DispatchSettled:
         """What comes of an attempt that another node runs meanwhile: it is for that one to say how it ends."""
         return self._ended(
-            dispatch, INTERRUPTED, started, error=Failure(code="lease_lost"), retry_at=self._clock()
+            dispatch,
+            INTERRUPTED,
+            started,
+            error=Failure(code="lease_lost"),
+            retry_at=self._clock(),
+            sign=self._circuits.sign(dispatch, handler, INTERRUPTED),
         )
 
     def _interrupted(self, dispatch: Dispatch, now: int, *, handler: Handler) -> DispatchSettled:
@@ -157,27 +167,31 @@ class RunDispatch:
                 "then retry this dispatch."
             )
         error = Failure(code="process_ended", text=text)
-        return self._ended(dispatch, INTERRUPTED, now, error=error, retry_at=retry_at)
+        sign = self._circuits.sign(dispatch, handler, INTERRUPTED)
+        return self._ended(dispatch, INTERRUPTED, now, error=error, retry_at=retry_at, sign=sign)
 
     def _failed(
         self, dispatch: Dispatch, raised: BaseException, started: int, *, handler: Handler
     ) -> DispatchSettled:
         """What comes of what a handler raised."""
         asked = None
+        sign = self._circuits.sign(dispatch, handler, "failed", raised)
         match raised:
             case LateError():
                 text = f"The handler did not return within {handler.timeout} seconds."
                 outcome, error = "timed_out", Failure(code="handler_timeout", text=text)
             case Discard():
                 error = _failure(raised.code, _words(raised))
-                return self._ended(dispatch, "discarded", started, error=error)
+                return self._ended(dispatch, "discarded", started, error=error, sign=sign)
             case Dead():
-                return self._ended(dispatch, "failed", started, error=_failure(raised.code, _words(raised)))
+                error = _failure(raised.code, _words(raised))
+                return self._ended(dispatch, "failed", started, error=error, sign=sign)
             case Away():
                 # Nothing is wrong with the completion, so none of its attempts is used up.
                 error = _failure(raised.code, _words(raised))
                 wait = handler.backoff.wait(1, jitter=random.random())
-                return self._ended(dispatch, AWAY, started, error=error, retry_at=self._clock() + wait)
+                later = self._clock() + wait
+                return self._ended(dispatch, AWAY, started, error=error, retry_at=later, sign=sign)
             case Retry():
                 outcome, error, asked = (
                     "retry_requested",
@@ -187,14 +201,15 @@ class RunDispatch:
             case _:
                 outcome, error = "failed", _failure(type(raised).__name__, _trace(raised))
         decision = after_failure(
-            dispatch.failures + 1,
+            # No trial of an open circuit is the last attempt.
+            min(dispatch.failures + 1, handler.backoff.attempts - bool(dispatch.trial)),
             backoff=handler.backoff,
             jitter=random.random(),
             now=self._clock(),
             at_least=asked,
         )
         retry_at = decision.when if isinstance(decision, RetryAt) else None
-        return self._ended(dispatch, outcome, started, error=error, retry_at=retry_at)
+        return self._ended(dispatch, outcome, started, error=error, retry_at=retry_at, sign=sign)
 
     def _ended(
         self,
@@ -204,6 +219,7 @@ class RunDispatch:
         *,
         error: Failure | None = None,
         retry_at: int | None = None,
+        sign: Sign | None = None,
     ) -> DispatchSettled:
         return DispatchSettled(
             dispatch=dispatch,
@@ -222,6 +238,7 @@ class RunDispatch:
             ),
             retry_at=retry_at,
             error=error,
+            sign=sign,
         )
 
 

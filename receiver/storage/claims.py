@@ -289,6 +289,7 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
         if step < 0:
             for table in ("due", "dispatch"):
                 tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE run_at > :now", params)
+            tx.run("UPDATE circuit SET trial_at = trial_at + :step WHERE trial_at > :now", params)
             continue
         for table in ("due", "dispatch"):
             tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE owner IS NOT NULL", params)

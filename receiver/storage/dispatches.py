@@ -7,8 +7,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
-from receiver.storage import rows
+from receiver.core.model import Attempt, Dispatch, Failure, Job, Sign, Value
+from receiver.storage import circuits, rows
 from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
@@ -19,14 +19,18 @@ _WANTED: Final = (
     "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions"
 )
 _READY: Final = (
-    f"SELECT {_WANTED} FROM dispatch "
-    "WHERE state = 'ready' AND handler = :handler AND interruptions = 0 AND run_at <= :now "
+    f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND interruptions = 0 "
+    f"AND run_at <= :now AND {circuits.LETS_THROUGH} "
     "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
+)
+_TRIAL: Final = (
+    f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
+    "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
 )
 #: Of what was interrupted one at a time is taken, so it is enough to find one.
 _INTERRUPTED: Final = (
     f"SELECT {_WANTED} FROM dispatch "
-    "WHERE state = 'ready' AND interruptions > 0 AND run_at <= :now AND %s "
+    f"WHERE state = 'ready' AND interruptions > 0 AND run_at <= :now AND %s AND {circuits.EACH_LETS_THROUGH} "
     "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
 )
 #: How an attempt ends whose handler could not reach what it needs: it is no failure of the completion.
@@ -54,6 +58,8 @@ class DispatchClaim(Value, frozen=True, kw_only=True):
     held: Container[tuple[str, ...]] = ()
     #: Whether one that was interrupted before may be among them.
     interrupted: bool = False
+    #: Handlers whose circuit may be open, each with the milliseconds that a trial of it may take.
+    trials: Mapping[str, int] = {}
 
 
 class DispatchSettled(Value, frozen=True, kw_only=True):
@@ -65,6 +71,8 @@ class DispatchSettled(Value, frozen=True, kw_only=True):
     log: Attempt
     retry_at: int | None = None
     error: Failure | None = None
+    #: What it says about its handler, if that is news for the handler's circuit.
+    sign: Sign | None = None
 
 
 #: Attempts that ended together are one wish: what is asked of a transaction costs as much as what it does.
@@ -93,6 +101,14 @@ def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
         for handler, limit in sorted(item.limits.items())
         for row in tx.run(_READY, {"handler": handler, "now": item.now, "limit": limit})
     ]
+    trials = circuits.begin_trials(tx, item.trials, now=item.now) if item.trials else {}
+    tried: dict[str, int] = {}
+    for handler in trials:
+        for row in tx.run(_TRIAL, {"handler": handler, "now": item.now}):
+            found.append(row)
+            tried[handler] = item.now + item.trials[handler]
+    if tried:
+        circuits.lease_trials(tx, tried)
     if item.interrupted:
         where, params = tx.among("handler", sorted(item.limits))
         found += tx.run(_INTERRUPTED % where, params | {"now": item.now})
@@ -119,6 +135,7 @@ def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
                     failures=failures,
                     interruptions=interruptions,
                     lapsed=lapsed,
+                    trial=trials[handler] if handler in tried else 0,
                 )
             )
     tx.update("dispatch", LEASE, changed, key=rows.DISPATCH_KEY)
@@ -146,6 +163,7 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     logged: list[Row] = []
     finished: list[Row] = []
     again: list[Row] = []
+    signs: list[tuple[Dispatch, Sign, Failure | None, int]] = []
     answers = []
     for item in items:
         dispatch, attempt = item.dispatch, item.log
@@ -160,6 +178,8 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
             continue
         del stored[key]
         logged.append(rows.attempt_params(attempt))
+        if item.sign is not None:
+            signs.append((dispatch, item.sign, item.error, attempt.started_at + attempt.duration_ms))
         if attempt.outcome in {"succeeded", "discarded"}:
             finished.append(key)
             continue
@@ -167,7 +187,8 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
         state = "dead" if item.retry_at is None else "ready"
         run_at = attempt.started_at if item.retry_at is None else item.retry_at
         interrupted = attempt.outcome == INTERRUPTED
-        failures = dispatch.failures + (not interrupted and attempt.outcome != AWAY)
+        # A trial of an open circuit says something about the handler, and nothing about what it is tried on.
+        failures = dispatch.failures + (not interrupted and attempt.outcome != AWAY and not dispatch.trial)
         interruptions = dispatch.interruptions + interrupted
         again.append((None, state, run_at, error.code, error.text, failures, interruptions, *key))
     tx.delete("dispatch", finished, key=rows.DISPATCH_KEY)
@@ -178,6 +199,8 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
         key=rows.DISPATCH_KEY,
     )
     tx.insert("attempt", rows.ATTEMPT, logged)
+    if signs:
+        circuits.take(tx, signs)
     return answers
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.model import DAY, HOUR, SECOND, HandlerSpec, Value
+from receiver.core.model import DAY, HOUR, SECOND, Circuit, HandlerSpec, Value
+from receiver.storage.circuits import circuits
 from receiver.storage.driver import Transaction
 
 #: A dispatch that no node has claimed for this long, for a handler that no node has, is dead.
@@ -42,6 +43,8 @@ class Registered(Value, frozen=True, kw_only=True):
     waiting: int
     #: How many of its dispatches are dead.
     dead: int
+    #: Its circuit, unless that is closed and nothing has failed.
+    circuit: Circuit | None = None
 
 
 def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]:
@@ -136,6 +139,7 @@ def forget(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[Regis
                 "node without it, wait that long, and try again.",
                 code="handler_in_use",
             )
+        tx.run("DELETE FROM circuit WHERE handler = :name", {"name": name})
         answers += found
     return answers
 
@@ -155,8 +159,17 @@ def registered(tx: Transaction) -> list[Registered]:
         "FROM handler LEFT JOIN dispatch ON dispatch.handler = handler.name "
         "GROUP BY handler.name, handler.provider, handler.state, handler.seen_at ORDER BY handler.name"
     )
+    known = {one.handler: one for one in circuits(tx)}
     return [
-        Registered(name=name, provider=provider, state=state, seen_at=seen_at, waiting=waiting, dead=dead)
+        Registered(
+            name=name,
+            provider=provider,
+            state=state,
+            seen_at=seen_at,
+            waiting=waiting,
+            dead=dead,
+            circuit=known.get(name),
+        )
         for name, provider, state, seen_at, waiting, dead in found
     ]
 

@@ -1,8 +1,8 @@
 """Vigil: what a thread of its own asks and tells the database, whatever the event loop and the writer are doing."""
 
 from receiver.core.errors import StoreUnavailableError
-from receiver.core.model import HandlerSpec
-from receiver.storage import claims, nodes, pauses
+from receiver.core.model import Circuit, HandlerSpec
+from receiver.storage import circuits, claims, nodes, pauses
 from receiver.storage.claims import Beat
 from receiver.storage.driver import ContendedError, Driver
 
@@ -36,7 +36,10 @@ class Vigil:
         with self._driver.read() as tx:
             return nodes.specs(tx)
 
-    def around(self, *, now: int, within: int) -> tuple[list[str], list[tuple[str, int]]]:
-        """The nodes that gave a sign of life within the last milliseconds, and the providers to be left alone."""
+    def around(self, *, now: int, within: int) -> tuple[list[str], list[tuple[str, int]], list[Circuit]]:
+        """The nodes that gave a sign of life within the last milliseconds, and who is to be left alone.
+
+        That is providers, each with until when, and handlers.
+        """
         with self._driver.read() as tx:
-            return nodes.names(tx, now - within), pauses.pauses(tx, now)
+            return nodes.names(tx, now - within), pauses.pauses(tx, now), circuits.circuits(tx)

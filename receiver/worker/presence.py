@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from receiver.circuits import Circuits
 from receiver.clock import DatabaseClock, read_steady
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.model import SECOND, Dispatch
@@ -49,6 +50,7 @@ class Presence:
         stood: Callable[[str, float], None],
         audience: Audience,
         allowances: Allowances,
+        circuits: Circuits,
         steady: Callable[[], int] = read_steady,
     ) -> None:
         self._store = store
@@ -61,6 +63,7 @@ class Presence:
         self._stood = stood
         self._audience = audience
         self._allowances = allowances
+        self._circuits = circuits
         self._beating: threading.Thread | None = None
         self._ending = threading.Event()
         #: By the steady clock, until when nobody else can have taken what we hold, and how often that was missed.
@@ -149,7 +152,8 @@ class Presence:
     def _look_around(self) -> None:
         """Learn what the other nodes have to do with us: with whom providers are shared, and which are left alone."""
         self._meet_audience()
-        names, pauses = self._vigil.around(now=self._clock(), within=2 * self._lease_ms)
+        names, pauses, circuits = self._vigil.around(now=self._clock(), within=2 * self._lease_ms)
+        self._circuits.are(circuits)
         if self._node.name in names:
             self._allowances.divide(names.index(self._node.name), len(names))
         for provider, until in pauses:

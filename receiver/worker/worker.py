@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from receiver.catalog import Catalog
+from receiver.circuits import Circuits
 from receiver.clock import StepWatch
 from receiver.core.model import Dispatch, Due
 from receiver.handlers import Handlers
@@ -51,6 +52,7 @@ class Worker:
         watch: StepWatch | None,
         doubts: Callable[[], int],
         allowances: Allowances,
+        circuits: Circuits,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -61,6 +63,7 @@ class Worker:
         self._lease_ms = lease_ms
         self._doubts = doubts
         self._allowances = allowances
+        self._circuits = circuits
         self._chores = Chores(
             store=store, catalog=catalog, key_id=key_id, keep_days=keep_days, recover=steps.submit.recover
         )
@@ -197,6 +200,9 @@ class Worker:
                 now=self._clock(),
                 held=self._leased.keys,
                 interrupted=self._alone.may_take(),
+                trials=self._circuits.trials(
+                    (one for one in self._handlers if one.spec.name in limits), lease_ms=self._lease_ms
+                ),
             )
         )
         for dispatch, job in claimed:

@@ -30,7 +30,7 @@ def test_handlers_are_listed(program: Program) -> None:
     assert save["seen_at"].endswith("Z")
     assert {"waiting", "dead"} < save.keys()
     head, *rows = program.run("handlers", "list").out.splitlines()
-    assert head.split() == ["NAME", "PROVIDER", "STATE", "SEEN", "WAITING", "DEAD"]
+    assert head.split() == ["NAME", "PROVIDER", "STATE", "SEEN", "WAITING", "DEAD", "CIRCUIT"]
     assert [row.split()[0] for row in rows] == ["broken", "save"]
 
 

@@ -80,7 +80,7 @@ def test_the_commands_are_those_of_the_design() -> None:
             *(f"callbacks {name}" for name in ("list", "show", "body", "reverify")),
             *(f"dead {name}" for name in ("list", "retry", "discard")),
             *(f"sinks {name}" for name in ("list", "check", "test")),
-            *(f"handlers {name}" for name in ("list", "forget")),
+            *(f"handlers {name}" for name in ("list", "pause", "resume", "forget")),
             *(f"providers {name}" for name in ("list", "show", "check")),
             *(f"db {name}" for name in ("init", "migrate", "prune", "vacuum", "export", "copy")),
             "config show",

@@ -10,7 +10,7 @@ import pytest
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND, HandlerSpec
-from receiver.storage import audit, copying, feed, pauses, schema, tables, tally
+from receiver.storage import audit, circuits, copying, feed, pauses, schema, tables, tally
 from receiver.storage.audit import Deed
 from receiver.storage.copying import Copied, Progress
 from receiver.storage.driver import Driver, Transaction
@@ -30,6 +30,7 @@ FILLED = {
         "attempt",
         "audit",
         "callback",
+        "circuit",
         "completion",
         "dispatch",
         "due",
@@ -109,6 +110,7 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         deed = Deed(id=new_id(DEED, NOW), at=NOW, who="ada", role="operator", action="replay", subject=one.id)
         audit.note(tx, [deed])
         pauses.pause(tx, [("acme", NOW)])
+        circuits.pause(tx, [("other", "ada", NOW)])
         feed.stand(tx, [("laptop", 3, NOW)])
         tally.add(tx, [("n1", NOW, [Tallied(kind="job", provider="acme", word="failed", count=1)])])
     await desk.work("save", at=NOW + SECOND, limit=2)

@@ -36,6 +36,9 @@ ROUTES = {
     ("get", "/v1/dispatches"),
     ("post", "/v1/dispatches/{id}/retry"),
     ("delete", "/v1/dispatches/{id}"),
+    ("get", "/v1/handlers"),
+    ("post", "/v1/handlers/{name}/pause"),
+    ("post", "/v1/handlers/{name}/resume"),
     ("post", "/v1/verify/{provider}"),
     ("get", "/v1/openapi.json"),
 }

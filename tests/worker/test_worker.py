@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from receiver.catalog import Catalog
+from receiver.circuits import Circuits
 from receiver.clock import StepWatch
 from receiver.core.model import HOUR, Job
 from receiver.handlers import Handlers
@@ -76,6 +77,7 @@ def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], in
         watch=StepWatch(clock=clock, steady=lambda: 0),
         doubts=lambda: 0,
         allowances=Allowances(PROVIDERS.values(), clock=clock),
+        circuits=Circuits(),
     )
 
 
@@ -167,7 +169,14 @@ async def dispatching(
     await desk.register(*names)
     for number in range(jobs):
         await desk.call(await desk.submitted(remote_id=f"r{number}"), DONE)
-    dispatch = run(store=store, clock=lambda: NOW, metrics=Metrics(), doubts=lambda: 0, confirm=None)
+    dispatch = run(
+        store=store,
+        clock=lambda: NOW,
+        metrics=Metrics(),
+        doubts=lambda: 0,
+        confirm=None,
+        circuits=Circuits(),
+    )
     worker = made(store, steps=SimpleNamespace(dispatch=dispatch), handlers=handlers, clock=lambda: NOW)
     worker.start()
     try:
