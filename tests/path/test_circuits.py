@@ -51,9 +51,13 @@ async def test_a_circuit_opens_and_closes(world: World) -> None:
         # Trials fail, and go on to fail: with three attempts each they would have been used up long ago.
         begun = calls
         await until(lambda: calls >= begun + 6)
-        async with httpx.AsyncClient(base_url=world.url, trust_env=False) as client:
-            metrics = (await client.get("/metrics")).text
-        assert 'receiver_circuit_open{handler="shaky",state="open"} 1.0' in metrics
+
+        async def is_told() -> bool:
+            async with httpx.AsyncClient(base_url=world.url, trust_env=False) as client:
+                told = (await client.get("/metrics")).text
+            return 'receiver_circuit_open{handler="shaky",state="open"} 1.0' in told
+
+        await until(is_told)
         broken = False
         for job in jobs:
             await ended(receiver, job)
