@@ -53,18 +53,22 @@ class DatabaseClock:
 
 
 class StepWatch:
-    """Notices when this machine's clock has been set, by comparing it with the steady one."""
+    """Notices when a clock has been set, by comparing it with the steady one."""
 
     def __init__(
         self, *, clock: Callable[[], int] = read_clock, steady: Callable[[], int] = read_steady
     ) -> None:
         self._clock = clock
-        self._steady = steady
+        self.steady = steady
         self._ahead = clock() - steady()
+
+    def was_set(self, now: int) -> bool:
+        """Whether the clock, which says *now*, has been set since the last look."""
+        return abs(now - self.steady() - self._ahead) > _STEP
 
     def look(self) -> tuple[int, int] | None:
         """What the clock would say had it not been set since the last look, and what it says; else ``None``."""
-        now, steady = self._clock(), self._steady()
+        now, steady = self._clock(), self.steady()
         before = steady + self._ahead
         # Small differences are accepted without a word: NTP corrects clocks all the time.
         self._ahead = now - steady

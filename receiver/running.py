@@ -194,8 +194,7 @@ class Running:
 
     def start_worker(self) -> None:
         """Begin to do what is due."""
-        # Where the database tells the time, it does not matter what this machine's clock is set to.
-        watch = StepWatch() if self.clock is read_clock else None
+        watched = self.clock is read_clock or isinstance(self.clock, DatabaseClock)
         self.worker = Worker(
             store=self.store,
             catalog=self.catalog,
@@ -206,7 +205,7 @@ class Running:
             key_id=self.keys.newest.id,
             lease_ms=self.settings.lease_ms,
             keep_days=self.settings.keep_days,
-            watch=watch,
+            watch=StepWatch(clock=self.clock) if watched else None,
             doubts=self.presence.doubts,
             allowances=self.allowances,
             circuits=self.circuits,

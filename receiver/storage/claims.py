@@ -20,6 +20,7 @@ from receiver.storage.united import led
 # Each of these reads by its index no more than its limit, however much is due.
 _LANE: Final = (
     f"SELECT {rows.DUE} FROM due WHERE provider = :provider AND lane = :lane AND run_at <= :now "
+    "AND (owner IS NULL OR owner = :owner OR :lapses) "
     "ORDER BY run_at LIMIT :limit {for_update} {skip_locked}"
 )
 _NEAR: Final = (
@@ -53,6 +54,8 @@ class Claim(Value, frozen=True, kw_only=True):
     turn: int = 0
     #: What the owner holds already, by job and step: should its lease have lapsed, it is renewed and not claimed.
     held: Container[tuple[str, ...]] = ()
+    #: Whether leases of others have lapsed when the clock says so; not where it has just been set.
+    lapses: bool = True
 
 
 class Claimed(Value, frozen=True, kw_only=True):
@@ -127,7 +130,7 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
 def _due(tx: Transaction, item: Claim) -> list[list[Due]]:
     """What is due in each lane, once what has come near its deletion stands where it is urgent."""
     choice = max(_CHOICE * item.limit, _LEAST_CHOICE)
-    params = {"provider": item.provider, "now": item.now}
+    params = {"provider": item.provider, "now": item.now, "owner": item.owner, "lapses": item.lapses}
     near = tx.run(_NEAR, params | {"limit": choice})
     tx.update("due", "lane", [(NEAR_DELETION, *key) for key in near], key=rows.DUE_KEY)
     return [

@@ -18,19 +18,22 @@ from receiver.storage.united import led
 _WANTED: Final = (
     "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions"
 )
+#: A lease of another may not have lapsed although the clock says so: see ``worker/following``.
+_FREE: Final = "(owner IS NULL OR owner = :owner OR :lapses)"
 _READY: Final = (
     f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND interruptions = 0 "
-    f"AND run_at <= :now AND {circuits.LETS_THROUGH} "
+    f"AND run_at <= :now AND {_FREE} AND {circuits.LETS_THROUGH} "
     "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
 )
 _TRIAL: Final = (
-    f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now "
+    f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now AND {_FREE} "
     "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
 )
 #: Of what was interrupted one at a time is taken, so it is enough to find one.
 _INTERRUPTED: Final = (
     f"SELECT {_WANTED} FROM dispatch "
-    f"WHERE state = 'ready' AND interruptions > 0 AND run_at <= :now AND %s AND {circuits.EACH_LETS_THROUGH} "
+    f"WHERE state = 'ready' AND interruptions > 0 AND run_at <= :now AND {_FREE} AND %s "
+    f"AND {circuits.EACH_LETS_THROUGH} "
     "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
 )
 #: How an attempt ends whose handler could not reach what it needs: it is no failure of the completion.
@@ -56,6 +59,8 @@ class DispatchClaim(Value, frozen=True, kw_only=True):
     now: int
     #: What the owner holds already, by key: should its lease have lapsed, it is renewed and not claimed.
     held: Container[tuple[str, ...]] = ()
+    #: Whether leases of others have lapsed when the clock says so; not where it has just been set.
+    lapses: bool = True
     #: Whether one that was interrupted before may be among them.
     interrupted: bool = False
     #: Handlers whose circuit may be open, each with the milliseconds that a trial of it may take.
@@ -96,22 +101,23 @@ def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
 
 def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
     owner, until = item.owner, item.now + item.lease_ms
+    due = {"now": item.now, "owner": owner, "lapses": item.lapses}
     found = [
         row
         for handler, limit in sorted(item.limits.items())
-        for row in tx.run(_READY, {"handler": handler, "now": item.now, "limit": limit})
+        for row in tx.run(_READY, due | {"handler": handler, "limit": limit})
     ]
     trials = circuits.begin_trials(tx, item.trials, now=item.now) if item.trials else {}
     tried: dict[str, int] = {}
     for handler in trials:
-        for row in tx.run(_TRIAL, {"handler": handler, "now": item.now}):
+        for row in tx.run(_TRIAL, due | {"handler": handler}):
             found.append(row)
             tried[handler] = item.now + item.trials[handler]
     if tried:
         circuits.lease_trials(tx, tried)
     if item.interrupted:
         where, params = tx.among("handler", sorted(item.limits))
-        found += tx.run(_INTERRUPTED % where, params | {"now": item.now})
+        found += tx.run(_INTERRUPTED % where, params | due)
     leased: list[Dispatch] = []
     changed: list[Row] = []
     for job_id, handler, replay_id, attempt, created_at, before, code, text, failures, interruptions in found:

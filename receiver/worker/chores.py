@@ -52,15 +52,20 @@ class Chores:
         """Begin nothing that takes long any more."""
         self._ending = True
 
-    async def __call__(self, now: int) -> None:
-        """Do what is to be done at *now*; raises StoreUnavailableError."""
+    async def __call__(self, now: int, *, lapses: bool) -> None:
+        """Do what is to be done at *now*; raises StoreUnavailableError.
+
+        Args:
+            now: What the clock says, in milliseconds since the Unix epoch.
+            lapses: Whether who has been silent by the clock has been; not where it has just been set.
+        """
         if now >= self._held_at:
             self._held_at = now + _HELD_EVERY
             await self._release_held(now)
         if now >= self._recover_at:
             self._recover_at = now + _RECOVER_EVERY
             await self._recover()
-        if now >= self._reap_at:
+        if now >= self._reap_at and lapses:
             self._reap_at = now + _REAP_EVERY
             buried = await self._store.reap(now=now)
             if buried:

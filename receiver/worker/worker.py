@@ -67,7 +67,7 @@ class Worker:
         self._chores = Chores(
             store=store, catalog=catalog, key_id=key_id, keep_days=keep_days, recover=steps.submit.recover
         )
-        self._follow_clock = Following(store=store, watch=watch, told=self._chores.hurry)
+        self._follow_clock = Following(store=store, watch=watch, told=self._chores.hurry, lease_ms=lease_ms)
         # Apart, because a claim of dispatches is to share the commit of those that have just ended, while what is
         # due is looked up first, which is not worth its while after every single callback.
         self._dues = Turns(self._take_due, pause=_PAUSE)
@@ -144,7 +144,7 @@ class Worker:
         steps = self._follow_clock.steps
         more = await self._claim_due()
         if steps == self._follow_clock.steps:
-            await self._chores(now)
+            await self._chores(now, lapses=self._follow_clock.lapses(now))
         return more
 
     async def _claim_due(self) -> bool:
@@ -174,6 +174,7 @@ class Worker:
                     now=now,
                     turn=self._claimed[name],
                     held=self._leased.keys,
+                    lapses=self._follow_clock.lapses(now),
                 )
             )
             self._claimed[name] += len(claimed)
@@ -192,13 +193,15 @@ class Worker:
         if not limits:
             return False
         doubts = self._doubts()
+        now = self._clock()
         claimed = await self._store.claim_dispatches(
             DispatchClaim(
                 owner=self._owner,
                 limits=limits,
                 lease_ms=self._lease_ms,
-                now=self._clock(),
+                now=now,
                 held=self._leased.keys,
+                lapses=self._follow_clock.lapses(now),
                 interrupted=self._alone.may_take(),
                 trials=self._circuits.trials(
                     (one for one in self._handlers if one.spec.name in limits), lease_ms=self._lease_ms

@@ -79,7 +79,8 @@ class Node:
 
     async def _start(self) -> None:
         running = await self.receiver.start()
-        if self._watch and running.worker is not None:
+        # Where several nodes share a database, all of them notice: it is the database's clock.
+        if (self._watch or not running.store.driver.exclusive) and running.worker is not None:
             running.worker._follow_clock._watch = StepWatch(
                 clock=self._clock, steady=lambda: self._clock.loop.now
             )

@@ -238,11 +238,20 @@ class Desk:
         return await self.store.ingest(arrival(callback(WIDE, document, at=at)))
 
     async def claim(
-        self, *, at: int, provider: str = "acme", owner: str = "node", limit: int = 10, turn: int = 0
+        self,
+        *,
+        at: int,
+        provider: str = "acme",
+        owner: str = "node",
+        limit: int = 10,
+        turn: int = 0,
+        lapses: bool = True,
     ) -> list[Claimed]:
         """Claim what is due."""
         return await self.store.claim(
-            Claim(owner=owner, provider=provider, limit=limit, lease_ms=LEASE, now=at, turn=turn)
+            Claim(
+                owner=owner, provider=provider, limit=limit, lease_ms=LEASE, now=at, turn=turn, lapses=lapses
+            )
         )
 
     async def settle(
@@ -276,11 +285,11 @@ class Desk:
         return await self.settle(claimed, finding, at=at)
 
     async def work(
-        self, handler: str, *, at: int, owner: str = "node", limit: int = 10
+        self, handler: str, *, at: int, owner: str = "node", limit: int = 10, lapses: bool = True
     ) -> list[tuple[Dispatch, Job]]:
         """Claim dispatches of a handler."""
         return await self.store.claim_dispatches(
-            DispatchClaim(owner=owner, limits={handler: limit}, lease_ms=LEASE, now=at)
+            DispatchClaim(owner=owner, limits={handler: limit}, lease_ms=LEASE, now=at, lapses=lapses)
         )
 
     async def beat(
