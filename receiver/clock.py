@@ -59,16 +59,16 @@ class StepWatch:
         self, *, clock: Callable[[], int] = read_clock, steady: Callable[[], int] = read_steady
     ) -> None:
         self._clock = clock
-        self.steady = steady
+        self._steady = steady
         self._ahead = clock() - steady()
 
     def was_set(self, now: int) -> bool:
         """Whether the clock, which says *now*, has been set since the last look."""
-        return abs(now - self.steady() - self._ahead) > _STEP
+        return abs(now - self._steady() - self._ahead) > _STEP
 
     def look(self) -> tuple[int, int] | None:
         """What the clock would say had it not been set since the last look, and what it says; else ``None``."""
-        now, steady = self._clock(), self.steady()
+        now, steady = self._clock(), self._steady()
         before = steady + self._ahead
         # Small differences are accepted without a word: NTP corrects clocks all the time.
         self._ahead = now - steady

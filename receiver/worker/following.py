@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from receiver.clock import StepWatch
+from receiver.clock import StepWatch, read_steady
 from receiver.core.model import SECOND
 from receiver.storage.claims import ClockStep
 from receiver.storage.store import Store
@@ -18,22 +18,31 @@ class Following:
 
     Where one process serves the database, what is planned moves along with its clock. Where several do, the clock is
     the database's, and each learns at its next sign of life that it was set. Until all have, and have extended what
-    they hold, a lease that has lapsed by the clock says nothing: nobody takes another's for as long as one lasts.
+    they hold, a lease that has lapsed by the clock says nothing: nobody takes another's for as long as one lasts. It
+    is the same where the database was away, and nobody could extend anything, or record how it ended.
 
     Args:
         store: What is planned.
         watch: Notices that the clock was set; ``None`` where a test moves it.
         told: Called when it was.
         lease_ms: How long a lease lasts.
+        steady: Milliseconds of a clock that nobody sets.
     """
 
     def __init__(
-        self, *, store: Store, watch: StepWatch | None, told: Callable[[], None], lease_ms: int
+        self,
+        *,
+        store: Store,
+        watch: StepWatch | None,
+        told: Callable[[], None],
+        lease_ms: int,
+        steady: Callable[[], int] = read_steady,
     ) -> None:
         self._store = store
         self._watch = watch
         self._told = told
         self._lease_ms = lease_ms
+        self._steady = steady
         #: By the steady clock, until when nothing is taken of other nodes.
         self._patient_until = 0
         self._to_follow: list[ClockStep] = []
@@ -43,13 +52,19 @@ class Following:
 
     def lapses(self, now: int) -> bool:
         """Whether a lease of another node has lapsed when the clock, which says *now*, says so."""
+        if self._store.driver.exclusive:
+            return True
         watch = self._watch
-        return watch is None or (watch.steady() >= self._patient_until and not watch.was_set(now))
+        return self._steady() >= self._patient_until and (watch is None or not watch.was_set(now))
+
+    def be_patient(self) -> None:
+        """Have nothing taken of other nodes for as long as a lease lasts."""
+        self._patient_until = self._steady() + self._lease_ms
 
     async def __call__(self) -> None:
         """Look at the clock, and do what must be done if it was set; raises StoreUnavailableError."""
         found = self._watch.look() if self._watch is not None else None
-        if self._watch is not None and found is not None:
+        if found is not None:
             before, now = found
             log.warning("clock_set", by_seconds=(now - before) // SECOND)
             self.steps += 1
@@ -57,7 +72,7 @@ class Following:
             if self._store.driver.exclusive:
                 self._to_follow.append(ClockStep(before=before, now=now))
             else:
-                self._patient_until = self._watch.steady() + self._lease_ms
+                self.be_patient()
         async with self._writing:
             while self._to_follow:
                 # Where it cannot be written now it is at the next turn; until then nothing is claimed.

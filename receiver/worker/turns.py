@@ -20,11 +20,19 @@ class Turns:
 
     Args:
         turn: Takes one, and says whether there is more to do at once.
+        away: Called when one could not be taken, because the store was away.
         pause: Seconds from one turn to the next, whatever news there is.
     """
 
-    def __init__(self, turn: Callable[[], Coroutine[Any, Any, bool]], *, pause: float = 0.0) -> None:
+    def __init__(
+        self,
+        turn: Callable[[], Coroutine[Any, Any, bool]],
+        *,
+        away: Callable[[], None],
+        pause: float = 0.0,
+    ) -> None:
         self._turn = turn
+        self._away = away
         self._pause = pause
         self._news = asyncio.Event()
         #: Whether the turn that is being taken is the last.
@@ -47,6 +55,7 @@ class Turns:
                 more = await self._turn()
             except StoreUnavailableError as error:
                 log.warning("worker_waits_for_store", reason=str(error))
+                self._away()
                 more = False
             except Exception:
                 log.exception("worker_failed")

@@ -70,8 +70,8 @@ class Worker:
         self._follow_clock = Following(store=store, watch=watch, told=self._chores.hurry, lease_ms=lease_ms)
         # Apart, because a claim of dispatches is to share the commit of those that have just ended, while what is
         # due is looked up first, which is not worth its while after every single callback.
-        self._dues = Turns(self._take_due, pause=_PAUSE)
-        self._dispatches = Turns(self._take_dispatches)
+        self._dues = Turns(self._take_due, away=self._follow_clock.be_patient, pause=_PAUSE)
+        self._dispatches = Turns(self._take_dispatches, away=self._follow_clock.be_patient)
         self._leased = Leased(settle=self._settle, freed=self._freed)
         self._alone = Alone(clock=asyncio.get_running_loop().time)
         self._turns: set[asyncio.Task[None]] = set()

@@ -79,11 +79,13 @@ class Node:
 
     async def _start(self) -> None:
         running = await self.receiver.start()
+        if running.worker is None:
+            return
+        follow = running.worker._follow_clock
+        follow._steady = lambda: self._clock.loop.now
         # Where several nodes share a database, all of them notice: it is the database's clock.
-        if (self._watch or not running.store.driver.exclusive) and running.worker is not None:
-            running.worker._follow_clock._watch = StepWatch(
-                clock=self._clock, steady=lambda: self._clock.loop.now
-            )
+        if self._watch or not running.store.driver.exclusive:
+            follow._watch = StepWatch(clock=self._clock, steady=follow._steady)
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401
         """Ask it; raises KilledError where it dies before it has answered."""

@@ -27,7 +27,9 @@ class Clocks:
     def following(self, store: Store) -> Following:
         """Follow the one that may be set."""
         watch = StepWatch(clock=lambda: self.now, steady=lambda: self.steady)
-        return Following(store=store, watch=watch, told=lambda: None, lease_ms=LEASE)
+        return Following(
+            store=store, watch=watch, told=lambda: None, lease_ms=LEASE, steady=lambda: self.steady
+        )
 
 
 @pytest.fixture
@@ -57,6 +59,17 @@ async def test_nobody_takes_what_another_holds_because_the_shared_clock_was_set(
     clocks.pass_by(1)
     assert follow.lapses(clocks.now)
     assert desk.rows("SELECT run_at FROM due") == before, "each node would move it once more"
+
+
+async def test_nobody_takes_what_another_could_not_extend(shared: Store) -> None:
+    """While the database was away nobody could: for as long as a lease lasts, those who hold something come first."""
+    clocks = Clocks()
+    follow = clocks.following(shared)
+    clocks.pass_by(HOUR)
+    follow.be_patient()
+    assert not follow.lapses(clocks.now)
+    clocks.pass_by(LEASE)
+    assert follow.lapses(clocks.now)
 
 
 async def test_what_is_planned_follows_a_clock_of_ones_own(tmp_path: Path) -> None:
