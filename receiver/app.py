@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
+import httpx
 import structlog
 
-from receiver.asgi import Application, NotStartedError
+from receiver.asgi import AlreadyStartedError, Application, NotStartedError
 from receiver.clock import DatabaseClock, read_clock
 from receiver.core.model import Job
 from receiver.handlers import Handlers
@@ -18,12 +19,15 @@ from receiver.steps.follow import place_of
 from receiver.steps.order import Order
 from receiver.steps.replay import Replayed
 from receiver.storage.feed import Wanted
+from receiver.storage.glance import soonest
 from receiver.storage.store import Store
 from receiver.views.completion import CompletionDocument, completion_document
 
 log = structlog.get_logger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: Seconds between looks for whether something is still due.
+_IDLE_LOOK: Final = 0.005
 
 
 class Receiver:
@@ -33,11 +37,21 @@ class Receiver:
         settings: How it is set up; read from the environment, when it starts, if left out.
         clock: Tells the time in milliseconds since the Unix epoch; if left out, the database does where several
             nodes share it, and else this machine.
+        transport: Carries requests to providers in place of the network; the testing kit answers them with it.
     """
 
-    def __init__(self, settings: Settings | None = None, *, clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        clock: Callable[[], int] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._transport = transport
+        #: Whether it begins when it is first used.
+        self._on_demand = False
         self._running: Running | None = None
         self.handlers = Handlers()
         #: The deployed application; mounted into another, it needs ``lifespan`` there.
@@ -88,7 +102,7 @@ class Receiver:
             sinks = Sinks(settings, clock=clock) if serve else None
             if sinks is not None:
                 sinks.join(self.handlers)
-            running = Running(settings, store, self.handlers, clock, role, sinks)
+            running = Running(settings, store, self.handlers, clock, role, sinks, self._transport)
             if serve:
                 _ = running.keys.newest
                 await running.check()
@@ -134,6 +148,57 @@ class Receiver:
         clock = DatabaseClock()
         await asyncio.to_thread(clock.adjust, store.driver.time)
         return clock
+
+    @contextlib.contextmanager
+    def staged(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> Iterator[None]:
+        """Have it run with other settings for a while, and begin when it is first used: for tests.
+
+        Handlers that are registered meanwhile are forgotten at the end.
+
+        Raises:
+            ReceiverError: it runs already, or still does at the end.
+        """
+        if self._running is not None:
+            raise AlreadyStartedError
+        before = self._settings, self._clock, self._transport, self._on_demand
+        handlers = self.handlers.snapshot()
+        self._settings, self._clock, self._transport, self._on_demand = settings, clock, transport, True
+        try:
+            yield
+            if self._running is not None:
+                raise AlreadyStartedError
+        finally:
+            self._settings, self._clock, self._transport, self._on_demand = before
+            self.handlers.restore(handlers)
+
+    async def _begun(self) -> Running:
+        """The parts; raises NotStartedError unless started, or begun on demand."""
+        return await self.start() if self._on_demand and self._running is None else self.running
+
+    async def idle(self, *, timeout: float = 30.0) -> int | None:  # noqa: ASYNC109
+        """Return once nothing is due any more: for tests and scripts, as a service is never idle for long.
+
+        Returns when something will be due, in milliseconds since the Unix epoch; ``None`` if nothing will.
+
+        Raises:
+            TimeoutError: something was due, or was still being done, after *timeout* seconds.
+        """
+        running = await self._begun()
+        async with asyncio.timeout(timeout):
+            while True:
+                running.notify()
+                upcoming = await running.store.read(
+                    soonest, handlers=[one.spec.name for one in self.handlers]
+                )
+                if upcoming is None or upcoming > running.clock():
+                    return upcoming
+                await asyncio.sleep(_IDLE_LOOK)
 
     def begin_stop(self) -> None:
         """Begin to stop: nothing more is claimed, while requests in flight are still answered; ``stop`` ends it."""
@@ -189,7 +254,8 @@ class Receiver:
             OutcomeUnknownError: it is recorded, and its outcome is not known yet; do not send it again, ask for the
                 job by the error's ``job_id``.
         """
-        submitted = await self.running.submit(
+        running = await self._begun()
+        submitted = await running.submit(
             Order(
                 provider=provider,
                 request=dict(request),
@@ -232,7 +298,8 @@ class Receiver:
             NotFoundError: there is no such job.
             WaitTimeoutError: it has not ended within *timeout* seconds; it goes on.
         """
-        return await self.running.wait(job_id, timeout=timeout)
+        running = await self._begun()
+        return await running.wait(job_id, timeout=timeout)
 
     async def completions(
         self, *, after: str = "0", provider: str | None = None, state: str | None = None
@@ -246,17 +313,21 @@ class Receiver:
             CursorGoneError: some of what comes after was pruned; ``error.oldest`` still works.
         """
         wanted = Wanted(after=place_of(after), provider=provider, state=state)
-        async for one in self.running.follow.follow(wanted):
+        running = await self._begun()
+        async for one in running.follow.follow(wanted):
             yield completion_document(one)
 
     async def job(self, job_id: str) -> Job:
         """A job as it is now; raises NotFoundError."""
-        return await self.running.store.job(job_id)
+        running = await self._begun()
+        return await running.store.job(job_id)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask the provider to cancel; see ``cancel.Cancel`` for what is raised."""
-        return await self.running.cancel(job_id)
+        running = await self._begun()
+        return await running.cancel(job_id)
 
     async def replay(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> Replayed:
         """Replay a job or a callback; see ``replay.Replay``."""
-        return await self.running.replay(any_id, handler=handler, dry_run=dry_run)
+        running = await self._begun()
+        return await running.replay(any_id, handler=handler, dry_run=dry_run)

@@ -45,6 +45,13 @@ class NotStartedError(ReceiverError):
     status = 503
 
 
+class AlreadyStartedError(ReceiverError):
+    """The receiver runs: stop it first, or leave its lifespan."""
+
+    code = "receiver_running"
+    status = 500
+
+
 class _Faces(NamedTuple):
     """What answers for a receiver that runs."""
 

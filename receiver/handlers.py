@@ -3,7 +3,7 @@
 import contextvars
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -115,6 +115,14 @@ class Handlers:
     def get(self, name: str) -> Handler | None:
         """The handler called *name*."""
         return self._handlers.get(name)
+
+    def snapshot(self) -> Mapping[str, Handler]:
+        """Those that there are, for ``restore``."""
+        return dict(self._handlers)
+
+    def restore(self, handlers: Mapping[str, Handler]) -> None:
+        """Have those of a snapshot, and no others."""
+        self._handlers = dict(handlers)
 
     def put(self, handler: Handler) -> None:
         """Add a sink, which is a handler without a function of the user's; it replaces one of its name."""

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+import httpx
 import structlog
 
 from receiver.catalog import Catalog
@@ -65,6 +66,7 @@ class Running:
         clock: Callable[[], int],
         role: str,
         sinks: Sinks | None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -81,6 +83,7 @@ class Running:
             providers=self.catalog.values(),
             max_result=settings.max_result,
             settings=settings,
+            transport=transport,
         )
         self.key_sets = KeySets(outbound=self.outbound, clock=clock)
         self.proving = Proving(

@@ -15,9 +15,10 @@ from receiver.console.causes import Causes
 from receiver.console.parts import Parts
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import CALLBACK, is_id
-from receiver.core.model import Callback, Value, Verdict
+from receiver.core.model import Callback, Job, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.storage import arrived, audit
+from receiver.storage.queries import Submission
 from receiver.views.masking import masked_header, masked_query
 
 #: Lines of a difference, and bytes of the bodies that are compared line by line.
@@ -140,10 +141,22 @@ class CallbackPage:
             kind=kind,
             attempts=attempts,
             difference=await self._difference(callback, attempts),
-            copies=exports.of_callback(callback, headers, provider, self._parts.settings.public_url),
+            copies=exports.of_callback(
+                callback, headers, provider, self._parts.settings.public_url, await self._told(callback)
+            ),
             deeds=await self._store.read(audit.trail, subject=callback.id, limit=20),
             **await self._callbacks.rail(asked),
         )
+
+    async def _told(self, callback: Callback) -> tuple[Job, Submission] | None:
+        """The job that a callback is about, and how it was submitted."""
+        if callback.job_id is None:
+            return None
+        try:
+            record = await self._store.record(callback.job_id)
+        except NotFoundError:
+            return None
+        return None if record.submission is None else (record.job, record.submission)
 
     async def _attempts(self, callback: Callback) -> list[Attempt]:
         found = await self._store.read(arrived.beside, callback)

@@ -10,7 +10,6 @@ from receiver.console.hiding import hidden
 from receiver.core.model import Callback, Job
 from receiver.core.provider import Provider
 from receiver.storage.queries import Submission
-from receiver.views.document import timestamp
 
 #: Headers that whatever sends a request sets by itself.
 _CONNECTION: Final = {"host", "content-length", "connection", "transfer-encoding", "keep-alive", "expect"}
@@ -51,9 +50,21 @@ def of_job(job: Job, submission: Submission) -> list[tuple[str, str]]:
 
 
 def of_callback(
-    callback: Callback, headers: list[tuple[str, str]], provider: Provider | None, public_url: str | None
+    callback: Callback,
+    headers: list[tuple[str, str]],
+    provider: Provider | None,
+    public_url: str | None,
+    told: tuple[Job, Submission] | None,
 ) -> list[tuple[str, str]]:
-    """A stored request to be sent once more, and a test of it; *headers* are as they are shown."""
+    """A stored request to be sent once more, and a test of it.
+
+    Args:
+        callback: The request.
+        headers: Its headers as they are shown.
+        provider: Its description, unless that is gone.
+        public_url: Where the receiver is.
+        told: The job that it is about, and how that was submitted, where they are known.
+    """
     sent = [(name, value) for name, value in headers if name.lower() not in _CONNECTION]
     where = f"/{callback.route}/{callback.provider}" + ("/TOKEN" if callback.route == "callbacks" else "")
     url = f"{(public_url or 'http://127.0.0.1:8000').rstrip('/')}{where}"
@@ -71,28 +82,41 @@ def of_callback(
     text = callback.body[:_LONGEST_BODY].decode("utf-8", "replace")
     http = "\n".join([f"{callback.method} {_one_line(url)} HTTP/1.1", *lines, "", text])
     found = [("curl", curl), ("receiver", f"receiver callbacks show {callback.id}\n{body}"), (".http", http)]
-    if provider is not None and provider.signed:
-        found.append(("pytest", _test(callback, sent)))
+    if provider is not None and (told is not None or provider.signed):
+        found.append(("pytest", _test(callback, sent, told)))
     return found
 
 
-def _test(callback: Callback, headers: list[tuple[str, str]]) -> str:
-    """A test that the stored request is verified, or is not, as it was: it stands on public commands alone."""
-    arguments = "".join(f'    "-H", {f"{name}: {value}"!r},\n' for name, value in headers)
-    wanted = 4 if callback.verdict == "rejected" else 0
-    name = callback.provider.replace("-", "_")
+def _test(callback: Callback, sent: list[tuple[str, str]], told: tuple[Job, Submission] | None) -> str:
+    """A test that a receiver takes the same body, signed anew: it stands on the testing kit alone."""
+    content_type = next((value for name, value in sent if name.lower() == "content-type"), "application/json")
+    whole = len(callback.body) <= _LONGEST_BODY
+    file = f"{callback.id}.body"
+    body = repr(callback.body) if whole else f'Path(__file__).with_name("{file}").read_bytes()'
+    above = "" if whole else f"# receiver callbacks body {callback.id} > {file}\nfrom pathlib import Path\n\n"
+    begun, sends = _told(callback, told)
     return (
-        "import subprocess\nimport sys\n\n"
-        f"BODY = {callback.body[:_LONGEST_BODY]!r}\n"
-        f"HEADERS = [\n{arguments}]\n\n\n"
-        f"def test_the_callback_of_{name}_is_{callback.verdict}() -> None:\n"
-        f'    """As {callback.id} was, with the key that is configured where this runs."""\n'
-        "    ran = subprocess.run(\n"
-        f'        [sys.executable, "-m", "receiver", "verify", {callback.provider!r}, "-",\n'
-        f'         "--at", "{timestamp(callback.received_at)}", *HEADERS],\n'
-        "        input=BODY,\n        check=False,\n    )\n"
-        f"    assert ran.returncode == {wanted}\n"
+        f"{above}BODY = {body}\n\n\n"
+        f"async def test_a_callback_of_{callback.provider.replace('-', '_')}_is_taken(receiver, provider) -> None:\n"
+        f'    """A body as {callback.id} had, signed by the testing kit; handlers are those of receiver_app."""\n'
+        f"{begun}    {sends.format(content_type=content_type)}\n"
     )
+
+
+def _told(callback: Callback, told: tuple[Job, Submission] | None) -> tuple[str, str]:
+    """The lines that submit the job which a callback is for, if it is known, and those that send it."""
+    if told is None or told[0].submission == "none":
+        signed = f"provider.signed({callback.provider!r}, BODY, content_type={{content_type!r}})"
+        return "", f"answer = await provider.send({signed})\n    assert answer.status < 300, answer"
+    job, submission = told
+    request = hidden(msgspec.json.decode(submission.request))
+    options = f", operation={job.operation!r}" if job.operation else ""
+    begun = f"    job = await receiver.submit({job.provider!r}, {request!r}{options})\n"
+    body = "BODY"
+    if job.remote_id is not None and job.remote_id.encode() in callback.body:
+        body = f"BODY.replace({job.remote_id.encode()!r}, job.remote_id.encode())"
+    delivered = f"outcome = await provider.deliver(job, {body}, content_type={{content_type!r}})"
+    return begun, f"{delivered}\n    assert outcome.answers[0].status < 300, outcome.answers"
 
 
 def _one_line(text: str) -> str:

@@ -47,8 +47,10 @@ class Outbound:
         patience: float = 60.0,
         settings: Settings | None = None,
         allowances: Allowances | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._keys = keys
+        self._transport = transport
         self._max_result = max_result
         self._patience = patience
         self._providers = tuple(providers)
@@ -130,7 +132,7 @@ class Outbound:
         try:
             async with asyncio.timeout(self._patience):
                 client = self._open(self._egress.get(provider.name, DIRECT))
-                return await self._exchange(client, url, request, headers, sink, part)
+                return await self._exchange(client, provider, url, request, headers, sink, part)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NeverConnectedError(f"{provider.name} was not reached.") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
@@ -141,6 +143,7 @@ class Outbound:
     async def _exchange(
         self,
         client: httpx.AsyncClient,
+        provider: Provider,
         url: httpx.URL,
         request: HttpRequest,
         headers: dict[str, str],
@@ -152,6 +155,9 @@ class Outbound:
             # Without a file httpx would send a form; a part without a name of its own keeps it multipart.
             multipart["files"] = [(name, (None, value)) for name, value in request.fields.items()]
             multipart["files"] += [(name, (one.name, one.content)) for name, one in request.files.items()]
+        if self._transport is not None:
+            # Two descriptions may be of one address.
+            multipart["extensions"] = {"provider": provider.name}
         async with client.stream(
             request.method, url, headers=headers, content=request.body, **multipart
         ) as answer:
@@ -167,6 +173,10 @@ class Outbound:
 
     def _open(self, egress: Egress) -> httpx.AsyncClient:
         client = self._clients.get(egress)
+        if client is None and self._transport is not None:
+            client = self._clients[egress] = httpx.AsyncClient(
+                transport=self._transport, timeout=self._patience, trust_env=False, follow_redirects=False
+            )
         if client is None:
             context = ssl.create_default_context()
             transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)

@@ -1,5 +1,6 @@
 """A glance at everything: what needs a person, how providers and nodes stand; bounded, however much there is."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from receiver.core.identity import made_at
@@ -211,3 +212,18 @@ def _waiting_for(tx: Transaction) -> list[str]:
 
 
 _DUE_PROVIDERS: Final = PROVIDERS.replace("FROM job", "FROM due")
+
+
+def soonest(tx: Transaction, *, handlers: Sequence[str]) -> int | None:
+    """When something is due next, for *handlers* or at a provider; 0 while something is being done, None if nothing is.
+
+    What is claimed counts as being done: its ``run_at`` is the end of a lease.
+    """
+    found = tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM due")
+    for name in handlers:
+        found += tx.run(
+            "SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM dispatch "
+            "WHERE handler = :handler AND state = 'ready'",
+            {"handler": name},
+        )
+    return min((int(row[0]) for row in found if row[0] is not None), default=None)

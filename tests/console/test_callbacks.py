@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import httpx
 
 from receiver.core.signature import load_key, sign
 from tests.console.conftest import Person, visitor
+from tests.testing.projects import ASYNCIO, checked
 from tests.web.conftest import TOKEN, WHSEC, Site
 
 if TYPE_CHECKING:
@@ -219,41 +218,28 @@ async def test_it_is_sent_to_an_address_and_the_answer_shown(site: Site, operato
 
 
 async def test_what_is_taken_away_works(site: Site, operator: Person, tmp_path: Path) -> None:
-    """The test that is exported for an accepted callback runs where the key is configured; others are shown."""
-    good = await site.signed_callback()
-    revealed = (await operator.do(f"/callbacks/{good['id']}/reveal")).text
-    boxes = dict(
-        re.findall(r"<summary>([^<]+)</summary><pre id=\"copy-\d\"[^>]*>(.*?)</pre>", revealed, re.DOTALL)
+    """The tests that are exported for callbacks pass with the testing kit, whoever calls back; others are shown."""
+    exported: dict[str, str] = {}
+    unknown = await rejected(site)
+    for name in ("pulse", "perplexity-webhook", "netnut"):
+        job = await site.ended(name)
+        entry, *_ = [one for one in job["timeline"] if one["kind"] == "callback"]
+        exported[f"test_{name.replace('-', '_')}.py"] = await boxes(operator, entry["callback"]["id"])
+    exported["test_unknown.py"] = await boxes(operator, unknown)
+    assert "job.remote_id" in exported["test_netnut.py"]
+    options = [*ASYNCIO, "-o", "asyncio_mode=auto"]
+    assert "4 passed" in await asyncio.to_thread(checked, tmp_path, *options, files=exported)
+
+
+async def boxes(operator: Person, callback: str) -> str:
+    """The test that is exported for a callback, among the other ways to take it away."""
+    page = (await operator.http.get(f"{operator.root}/callbacks/{callback}")).text
+    found = dict(
+        re.findall(r"<summary>([^<]+)</summary><pre id=\"copy-\d\"[^>]*>(.*?)</pre>", page, re.DOTALL)
     )
-    assert set(boxes) == {"curl", "receiver", ".http", "pytest"}
-    assert boxes["curl"].startswith(f"receiver callbacks body {good['id']} | curl -X POST")
-    program = tmp_path / "test_exported.py"
-    program.write_text(html.unescape(boxes["pytest"]))
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:randomly",
-            "-p",
-            "no:xdist",
-            "-o",
-            "addopts=",
-            str(program),
-        ],
-        env={
-            "PULSE_WEBHOOK_SECRET": WHSEC,
-            "PATH": site.receiver.settings.environ["PATH"],
-            "HOME": str(tmp_path),
-        },
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout.decode()
+    assert set(found) == {"curl", "receiver", ".http", "pytest"}
+    assert found["curl"].startswith(f"receiver callbacks body {callback} | curl -X POST")
+    return html.unescape(found["pytest"])
 
 
 async def test_a_provider_that_is_gone_leaves_its_callbacks_readable(

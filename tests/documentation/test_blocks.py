@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: These begin with nothing; the others are read beside a receiver that serves and has a history.
 ALONE = {"README.md", "receiver/docs/configuration.md", "receiver/docs/handlers.md"}
+#: Their programs are the files of one project, which tests/testing/test_example.py runs.
+PROJECTS = {"receiver/docs/testing.md"}
 #: What is done at an installation, inside of other commands.
 OF_INSTALLATIONS = {
     "doctor",
@@ -152,6 +154,8 @@ def test_a_block_is_what_its_language_says(
     """Programs run, data parses; what needs Docker, systemd or a cluster is read, with the reason in ELSEWHERE."""
     monkeypatch.chdir(tmp_path)
     match block.language:
+        case "python" if block.document in PROJECTS:
+            compile(block.text, str(block), "exec")
         case "python":
             loaded: dict[str, object] = {}
             exec(compile(block.text, str(block), "exec"), loaded)  # noqa: S102  (our own document)

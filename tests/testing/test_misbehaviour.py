@@ -1,0 +1,134 @@
+"""What goes wrong between a provider and a receiver can be had in a test by one word."""
+
+import pytest
+
+from receiver import Job, Receiver
+from receiver.testing import Clock, Provider
+
+CHAT = {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "Tea?"}]}
+SEARCH = {"engine": "perplexity", "prompt": "Tea?"}
+
+
+@pytest.fixture
+def seen(receiver: Receiver) -> list[Job]:
+    """What a handler of every end was given."""
+    found: list[Job] = []
+
+    @receiver.on(state="any", name="see")
+    def see(job: Job) -> None:
+        found.append(job)
+
+    return found
+
+
+async def test_a_duplicate_changes_nothing(receiver: Receiver, provider: Provider, seen: list[Job]) -> None:
+    """The same callback again is answered 200, and no handler hears of it."""
+    job = await receiver.submit("perplexity-webhook", CHAT)
+    await provider.complete(job, {"choices": []})
+    again = await provider.duplicate(job)
+    assert [one.status for one in again.answers] == [200]
+    assert (len(seen), again.job.callbacks) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "status"), [("perplexity-webhook", CHAT, 401), ("netnut", SEARCH, 200)]
+)
+async def test_a_forged_callback_is_not_believed(
+    name: str,
+    request_: dict[str, object],
+    status: int,
+    receiver: Receiver,
+    provider: Provider,
+    seen: list[Job],
+) -> None:
+    """A stranger's callback is refused, or makes the receiver ask the provider, and ends nothing."""
+    job = await receiver.submit(name, request_)
+    forged = await provider.forge(job, {"choices": ["forged"]})
+    assert [one.status for one in forged.answers] == [status]
+    assert not forged.job.state.ended
+    assert seen == []
+    done = await provider.complete(job, {"response": "true"})
+    assert done.job.state == "succeeded"
+    assert b"forged" not in (seen[0].result or pytest.fail("no result")).content
+
+
+async def test_a_stale_callback_is_refused(receiver: Receiver, provider: Provider) -> None:
+    """What was signed a day ago is refused, with the code that says so."""
+    job = await receiver.submit("replicate", {"version": "v", "input": {}})
+    stale = await provider.stale(job, {"output": "old"})
+    assert [(one.status, one.code) for one in stale.answers] == [(401, "timestamp_stale")]
+    assert not stale.job.state.ended
+
+
+async def test_a_job_that_never_ends_times_out(
+    receiver: Receiver, provider: Provider, receiver_clock: Clock, seen: list[Job]
+) -> None:
+    """Hours pass in no time, the deadline comes, and handlers hear of it."""
+    job = await receiver.submit("perplexity", CHAT)
+    over = await provider.never(job)
+    assert over.job.state == "timed_out"
+    assert [one.state for one in seen] == ["timed_out"]
+    assert receiver_clock() >= job.deadline_at
+
+
+async def test_a_callback_may_overtake_the_answer(
+    receiver: Receiver, provider: Provider, seen: list[Job]
+) -> None:
+    """A job that ends before its submission was answered ends once, with its result."""
+    await provider.early("perplexity-webhook", {"choices": ["soon"]})
+    job = await receiver.submit("perplexity-webhook", CHAT)
+    done = await receiver.wait(job.id, timeout=5)
+    await receiver.idle()
+    assert done.state == "succeeded"
+    assert [one.id for one in seen] == [job.id]
+
+
+@pytest.mark.parametrize(("name", "request_"), [("netnut", SEARCH), ("speechmatics", {"config": {}})])
+async def test_a_result_may_be_lost(
+    name: str, request_: dict[str, object], receiver: Receiver, provider: Provider, seen: list[Job]
+) -> None:
+    """A result that its provider no longer has ends the job as expired, and handlers hear of it."""
+    job = await receiver.submit(name, request_)
+    lost = await provider.lose_result(job)
+    assert lost.job.state == "expired"
+    assert [one.state for one in seen] == ["expired"]
+
+
+async def test_a_handler_that_fails_is_called_again(
+    receiver: Receiver, provider: Provider, receiver_clock: Clock
+) -> None:
+    """What a handler raised can be seen, and its next attempt comes when the clock is put forward."""
+    calls: list[str] = []
+
+    @receiver.on("perplexity")
+    async def save(job: Job) -> None:
+        calls.append(job.id)
+        if len(calls) == 1:
+            raise ValueError("the disk is full")
+
+    job = await receiver.submit("perplexity", CHAT)
+    first = await provider.complete(job, {"choices": []})
+    assert [(one.state, one.attempts) for one in first.handled] == [("waiting", 1)]
+    assert "the disk is full" in str(first.handled[0].error)
+    receiver_clock.advance(minutes=1)
+    await receiver.idle()
+    assert len(calls) == 2
+
+
+async def test_what_a_provider_cannot_do_is_said(receiver: Receiver, provider: Provider) -> None:
+    """A test that wants what the description has no way to say is told so, in a sentence."""
+    job = await receiver.submit("perplexity", CHAT)
+    with pytest.raises(Exception, match="signs no time"):
+        await provider.stale(job)
+    with pytest.raises(Exception, match="brings its result"):
+        await provider.lose_result(job)
+    with pytest.raises(Exception, match="does not call back"):
+        await provider.early("perplexity")
+
+
+async def test_what_was_asked_can_be_seen(provider: Provider, receiver: Receiver) -> None:
+    """A test can look at each request that its provider was sent."""
+    job = await receiver.submit("pulse", {"file_url": "https://example.com/a.pdf"})
+    done = await provider.complete(job, {"text": "Hello"})
+    assert done.job.state == "succeeded"
+    assert provider.asked[0].url.path == "/extract"

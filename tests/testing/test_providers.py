@@ -1,0 +1,87 @@
+"""Every description that comes along can be played by the kit: what it tells is believed."""
+
+import pytest
+
+from receiver import Job, Receiver, RejectionError, verify
+from receiver.catalog import load_file, packaged
+from receiver.core.provider import Provider as Description
+from receiver.testing import Clock, Kit, Provider
+
+DESCRIBED: dict[str, Description] = {one.name: one for one in map(load_file, packaged())}
+SUBMITTING = sorted(name for name, one in DESCRIBED.items() if one.submit is not None)
+SIGNED = sorted(
+    name
+    for name, one in DESCRIBED.items()
+    if one.signed and one.key is not None and one.key.source == "settings"
+)
+#: What a request needs because the submission's address does.
+NEEDED = ("customer", "zone", "model", "prompt", "actor", "endpoint_id", "dataset_id", "function_id")
+REQUEST = dict.fromkeys(NEEDED, "x")
+#: A result that every one of them has a place for.
+RESULT = {"text": "Hello"}
+#: What their descriptions know no failure of.
+NEVER_FAIL = {"brightdata-serp", "dataforseo", "deepgram", "elevenlabs", "exa", "netnut-serp"}
+
+
+def operation_of(name: str) -> str:
+    """The operation that is tried."""
+    return next(iter(DESCRIBED[name].operations), "")
+
+
+@pytest.mark.parametrize("name", SUBMITTING)
+async def test_a_job_of_every_provider_is_completed(
+    name: str, receiver: Receiver, provider: Provider
+) -> None:
+    """Submitted, told or asked, fetched and handled once: the handler has the result that the test gave."""
+    got: list[Job] = []
+
+    @receiver.on(name)
+    async def take(job: Job) -> None:
+        got.append(job)
+
+    job = await receiver.submit(name, REQUEST, operation=operation_of(name))
+    done = await provider.complete(job, RESULT)
+    assert done.job.state == "succeeded"
+    assert [one.id for one in got] == [job.id]
+    assert got[0].result is not None
+    assert b"Hello" in got[0].result.content
+    assert [one.state for one in done.handled] == ["succeeded"]
+    assert provider.unanswered == []
+
+
+@pytest.mark.parametrize("name", [one for one in SUBMITTING if one not in NEVER_FAIL])
+async def test_a_job_of_every_provider_fails(name: str, receiver: Receiver, provider: Provider) -> None:
+    """A failure is told as the provider tells it."""
+    job = await receiver.submit(name, REQUEST, operation=operation_of(name))
+    done = await provider.fail(job, "no luck")
+    assert done.job.state == "failed"
+    assert done.job.error is not None
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_a_request_is_signed_as_every_provider_signs(
+    name: str, receiver_kit: Kit, receiver_clock: Clock, provider: Provider
+) -> None:
+    """What the kit signs is verified by the library's own public function, and not once it was changed."""
+    moment = receiver_clock.now.isoformat().replace("+00:00", "Z")
+    body = b"Body=Hello" if name == "twilio" else f'{{"id": "a", "time": "{moment}"}}'.encode()
+    content_type = "application/x-www-form-urlencoded" if name == "twilio" else "application/json"
+    request = provider.signed(name, body, content_type=content_type)
+
+    def verified(body: bytes) -> str | None:
+        found = verify(
+            name,
+            body=body,
+            headers=request.headers,
+            url=request.url,
+            at=receiver_clock.now,
+            settings=receiver_kit.settings,
+        )
+        return found.key_id
+
+    assert verified(request.body)
+    scheme = DESCRIBED[name].verify
+    assert scheme is not None
+    if scheme.kind not in {"header_token", "basic"}:
+        with pytest.raises(RejectionError):
+            verified(request.body + b" ")
