@@ -108,6 +108,7 @@ class Receiver:
                 await running.check()
                 await running.presence.join()
                 running.tallying.start()
+                running.alarming.start()
                 await self._tell_absent(running)
                 # Before anything is claimed: what was answered already is not sent again.
                 await running.submit.recover()

@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from receiver.core.alarm import Alarm
 from receiver.core.model import SECOND, Circuit, TableSize
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,13 @@ class Running(NamedTuple):
     longest: float
     #: How many of them take longer than they should.
     overdue: int
+
+
+class Alarms(NamedTuple):
+    """The alarms that are raised or were within a month, and when somebody last looked."""
+
+    known: Sequence[Alarm]
+    looked_at: int
 
 
 class Metrics:
@@ -124,6 +132,7 @@ class Metrics:
         sizes: Sequence[TableSize],
         *,
         failed: Mapping[str, int],
+        alarms: Alarms | None = None,
         refusing: bool,
         counted_at: int,
         now: int,
@@ -134,6 +143,7 @@ class Metrics:
             counts: How the record stands; ``None`` where the store does not answer.
             sizes: How much room the tables take.
             failed: What was not committed, by the code of the error.
+            alarms: The alarms of the last month; ``None`` where the store does not answer.
             refusing: Whether callbacks cannot be recorded.
             counted_at: When the record stood so.
             now: The time.
@@ -142,7 +152,8 @@ class Metrics:
         standing = () if counts is None else _standing(counts, counted_at, now)
         commits, running = _commits(failed, refusing=refusing), _running(self.running())
         circuits = _circuits(self.circuits())
-        given = [*self._families(), *commits, *standing, *_room(sizes), *running, circuits]
+        raised = () if alarms is None else _alarms(alarms, now)
+        given = [*self._families(), *commits, *standing, *raised, *_room(sizes), *running, circuits]
         registry.register(_Given(given))
         return generate_latest(registry)
 
@@ -246,6 +257,26 @@ def _standing(counts: Mapping[str, Any], counted_at: int, now: int) -> Iterable[
     }
     for name, (text, value) in plain.items():
         yield GaugeMetricFamily(f"receiver_{name}", text, value=value)
+
+
+def _alarms(alarms: Alarms, now: int) -> Iterable[Metric]:
+    """What somebody must see to."""
+    gauge = GaugeMetricFamily(
+        "receiver_alarm",
+        "How many alarms of a name are raised; 0 where one was cleared within a month.",
+        labels=["name", "provider"],
+    )
+    raised = Counter[tuple[str, str]]()
+    for one in alarms.known:
+        raised[one.name, one.provider] += one.cleared_at is None
+    for labels, count in sorted(raised.items()):
+        gauge.add_metric(labels, count)
+    yield gauge
+    yield GaugeMetricFamily(
+        "receiver_alarms_age_seconds",
+        "How long ago some node last looked for alarms.",
+        value=_age(alarms.looked_at, now),
+    )
 
 
 def _room(sizes: Sequence[TableSize]) -> Iterable[Metric]:

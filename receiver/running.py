@@ -39,6 +39,7 @@ from receiver.storage.claims import Leases
 from receiver.storage.nodes import Node
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
+from receiver.worker.alarming import Alarming
 from receiver.worker.presence import Presence
 from receiver.worker.steps import Steps
 from receiver.worker.tallying import Tallying
@@ -144,6 +145,15 @@ class Running:
                 confirm=None if store.driver.exclusive else self.presence.confirm,
                 circuits=self.circuits,
             ),
+        )
+        self.alarming = Alarming(
+            store=store,
+            catalog=self.catalog,
+            keys=self.keys,
+            settings=settings,
+            sinks=sinks,
+            clock=clock,
+            node=self.node,
         )
         self.news = News()
         self.wait = Wait(store=store, news=self.news)
@@ -271,6 +281,7 @@ class Running:
         left = self._stop_at - asyncio.get_running_loop().time()
         await self.submit.finish(patience=max(left, 0.0))
         await self.submit.close()
+        await self.alarming.stop()
         await self.tallying.stop()
         await self.presence.leave()
         self.worker = None

@@ -110,6 +110,12 @@ class Settings:
         "Whether PostgreSQL tells workers of new work (1); 0 behind a transaction-mode pooler, then they look every "
         "second.",
     )
+    disk_floor: int = _setting(
+        "RECEIVER_DISK_FLOOR",
+        1024 * _MIB,
+        "Bytes that should stay free on the disks that are written to (SQLite's and the spool's); below that the alarm "
+        "`disk_low` is raised. 0 raises none.",
+    )
     quarantine: int = _setting(
         "RECEIVER_QUARANTINE",
         1000,
@@ -200,6 +206,12 @@ class Settings:
             return Path(self.spool)
         scheme, _, rest = self.database_url.partition("://")
         return Path(f"{rest[1:]}-spool") if scheme == "sqlite" else Path("receiver-spool")
+
+    @property
+    def database_folder(self) -> Path | None:
+        """The folder of the SQLite file; ``None`` where the database is no file."""
+        scheme, _, rest = self.database_url.partition("://")
+        return Path(rest[1:]).parent if scheme == "sqlite" else None
 
     @property
     def lease_ms(self) -> int:

@@ -113,6 +113,11 @@ def completion_readers(catalog: Catalog, *, longest: float) -> dict[str, Reader]
     }
 
 
+def alarm_readers() -> dict[str, Reader]:
+    """The parameters of ``GET /v1/alarms``."""
+    return {"state": _one_of(["raised", "any"])}
+
+
 def wait_reader(longest: float) -> Reader:
     """Reads seconds to wait, up to *longest*."""
 

@@ -14,10 +14,13 @@ from receiver.api.resource import answer
 from receiver.core.errors import ReceiverError, StoreUnavailableError
 from receiver.core.model import SECOND
 from receiver.keys import Keys
-from receiver.metrics import Metrics
+from receiver.metrics import Alarms, Metrics
+from receiver.storage import alarms as stored
 from receiver.storage.claims import Beat
+from receiver.storage.driver import Transaction
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
+from receiver.views.alarm import AlarmDocument, alarm_document
 from receiver.wire.web import PRIVATE
 
 #: Seconds that a read and a write together may take.
@@ -38,6 +41,12 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[str]
     #: What keeps nobody from being taken, and deserves a look; ``/readyz?verbose`` only.
     warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
+    #: What somebody must see to; ``/readyz?verbose`` only, and left out where the store does not answer.
+    alarms: list[AlarmDocument] | msgspec.UnsetType = msgspec.UNSET
+
+
+def _alarms(tx: Transaction) -> Alarms:
+    return Alarms(known=stored.everything(tx), looked_at=stored.looked_at(tx))
 
 
 def _passing(error: Exception) -> bool:
@@ -86,7 +95,8 @@ class Health:
     async def ready(self, request: Request) -> Response:
         """Answer 200 if callbacks can be taken (database, master key and clock are right); else 503 and why.
 
-        With ``?verbose`` also what deserves a look: a provider's key that cannot be used beside others that can.
+        With ``?verbose`` also what deserves a look: a provider's key that cannot be used beside others that can, and
+        the alarms that are raised. Neither keeps a callback from being taken, so neither makes the answer a 503.
         """
         async with self._checking:
             now = self._clock()
@@ -94,8 +104,15 @@ class Health:
                 self._found = now, await self._check(now)
             found = self._found[1]
         if "verbose" in request.query_params:
-            found = msgspec.structs.replace(found, warnings=self._warnings())
+            found = msgspec.structs.replace(found, warnings=self._warnings(), alarms=await self._raised())
         return answer(found, status=200 if found.ready else 503)
+
+    async def _raised(self) -> list[AlarmDocument] | msgspec.UnsetType:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return [alarm_document(one) for one in await self._store.read(stored.raised)]
+        except (StoreUnavailableError, TimeoutError):
+            return msgspec.UNSET
 
     async def expose(self, _request: Request) -> Response:
         """Answer with the metrics in Prometheus' text format."""
@@ -103,12 +120,19 @@ class Health:
         try:
             counts, counted_at = await self._store.counting.soon(now=now, patience=_COUNTING)
             sizes = await self._store.sizes()
+            alarms: Alarms | None = await self._store.read(_alarms)
         except StoreUnavailableError:
             # The counters of this process are known without the store, and that the store is away is worth telling.
-            counts, counted_at, sizes = None, now, []
+            counts, counted_at, sizes, alarms = None, now, [], None
         refusing = counts is None or self._store.refusing() is not None
         exposition = self._metrics.exposition(
-            counts, sizes, failed=self._store.failed, refusing=refusing, counted_at=counted_at, now=now
+            counts,
+            sizes,
+            failed=self._store.failed,
+            alarms=alarms,
+            refusing=refusing,
+            counted_at=counted_at,
+            now=now,
         )
         return Response(exposition, headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST})
 

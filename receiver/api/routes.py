@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from receiver.api.alarms import Alarms
 from receiver.api.callbacks import Callbacks
 from receiver.api.completions import Completions
 from receiver.api.dispatches import Dispatches
@@ -78,6 +79,7 @@ class Api:
             *completions.operations,
             *dispatches.operations,
             *handlers.operations,
+            *Alarms(store=store).operations,
             *verification.operations,
             Operation(
                 method="GET",

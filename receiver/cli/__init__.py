@@ -26,6 +26,7 @@ COMMANDS: Final = {
         "handlers",
         "List the handlers that get completions; pause, resume and forget them.",
     ),
+    "alarms": ("alarms", "List alarms: conditions that somebody must see to."),
     "completions": ("completions", "Print completions, in one order that never changes."),
     "sinks": ("sinks", "List, check and test sinks: handlers that send completions on, without code."),
     "tail": ("tail", "Follow callbacks, requests and handlers live."),

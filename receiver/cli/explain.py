@@ -13,6 +13,7 @@ from receiver.docs.codes import Code
 from receiver.docs.codes import explain as explanation
 
 _PLACES: Final = {
+    "alarm": "an alarm",
     "callback": "a callback",
     "diagnosis": "a diagnosis",
     "job": "a job",

@@ -13,16 +13,24 @@ from typing import Final
 import click
 import msgspec
 
+from receiver.core import spans
 from receiver.core.model import Failure
 from receiver.views.masking import MASK, masked
+
+#: A time span for people.
+span: Final = spans.span
 
 #: Where a URL's query brings a password, even a misspelled one.
 _PASSWORD: Final = re.compile(r"(?i)([?&]\w*(?:pas|pw)\w*=)[^&]*")
 #: Words that stand out on a terminal.
 _COLOURS: Final = {
-    **dict.fromkeys(("succeeded", "accepted", "ok", "verified", "made", "read"), "green"),
-    **dict.fromkeys(("failed", "dead", "rejected", "fail", "gave_up", "refused", "timed_out"), "red"),
-    **dict.fromkeys(("expired", "canceled", "unreadable", "warn", "unknown", "retrying"), "yellow"),
+    **dict.fromkeys(("succeeded", "accepted", "ok", "verified", "made", "read", "cleared"), "green"),
+    **dict.fromkeys(
+        ("failed", "dead", "rejected", "fail", "gave_up", "refused", "timed_out", "critical"), "red"
+    ),
+    **dict.fromkeys(
+        ("expired", "canceled", "unreadable", "warn", "warning", "unknown", "retrying"), "yellow"
+    ),
     **dict.fromkeys(("duplicate", "submitting", "submitted", "running", "fetching"), "cyan"),
 }
 
@@ -125,17 +133,6 @@ def moment(at: int | None) -> str:
 def clock_time(at: int) -> str:
     """The time of day for people: UTC, to the millisecond."""
     return f"{datetime.fromtimestamp(at / 1_000, UTC):%H:%M:%S.%f}"[:-3]
-
-
-def span(milliseconds: int) -> str:
-    """A time span for people."""
-    seconds = milliseconds / 1_000
-    if seconds < 1:
-        return f"{milliseconds} ms"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def size(count: int) -> str:

@@ -8,7 +8,7 @@ from receiver.cli.finding import OK, WARN, Check, failed
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import DAY, Circuit
 from receiver.running import Running
-from receiver.storage import serving
+from receiver.storage import alarms, serving
 
 #: Jobs of so many milliseconds are looked through for such as have no name at their provider.
 _LATELY: Final = 7 * DAY
@@ -47,20 +47,14 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
         text=f"{late} open jobs are past their deadline" if late else "none",
         next="'receiver serve' ends them; if it runs, read its log." if late else "",
     )
-    async for check in _check_orphans(running):
-        yield check
+    for checks in (_check_orphans(running), _check_quarantine(running), _check_alarms(running)):
+        async for check in checks:
+            yield check
     for provider, key, count, last in await running.store.keys_used():
         yield Check(
             name=f"key {provider}",
             status=OK,
             text=f"{key} proved {count} of the latest callbacks, the last at {output.moment(last)}",
-        )
-    for provider, code, count in await running.store.quarantine():
-        yield Check(
-            name=f"quarantine {provider}",
-            status=WARN,
-            text=f"{count} rejected: {code}",
-            next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {provider}",
         )
 
 
@@ -79,6 +73,32 @@ def _check_circuit(running: Running, name: str, circuit: Circuit, waiting: int) 
         text=f"{circuit.state} for {since} ({why}); {waiting} dispatches wait",
         next=following,
     )
+
+
+async def _check_quarantine(running: Running) -> AsyncIterator[Check]:
+    for provider, code, count in await running.store.quarantine():
+        yield Check(
+            name=f"quarantine {provider}",
+            status=WARN,
+            text=f"{count} rejected: {code}",
+            next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {provider}",
+        )
+
+
+async def _check_alarms(running: Running) -> AsyncIterator[Check]:
+    """What the processes that serve have found to be seen to, and whether they look."""
+    raised = await running.store.read(alarms.raised)
+    looked_at = await running.store.read(alarms.looked_at)
+    for one in raised:
+        name = " ".join(filter(None, ("alarm", one.name, one.provider)))
+        yield Check(name=name, status=WARN, text=one.cause.rstrip("."), next=one.advice)
+    if raised:
+        return
+    if not looked_at:
+        yield Check(name="alarms", status=OK, text="nobody has looked yet; a process that serves does")
+        return
+    ago = output.span(max(running.clock() - looked_at, 0))
+    yield Check(name="alarms", status=OK, text=f"none is raised, as of {ago} ago")
 
 
 async def _check_orphans(running: Running) -> AsyncIterator[Check]:

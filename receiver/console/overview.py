@@ -1,7 +1,7 @@
 """Overview: what needs a person first; then what came and ended, how providers and nodes stand."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from starlette.responses import Response
@@ -12,8 +12,9 @@ from receiver.console.causes import Causes
 from receiver.console.chart import Chart, chart
 from receiver.console.parts import Parts
 from receiver.console.shown import query, since, span
+from receiver.core.alarm import CALLBACKS_SILENT, DISK_LOW, JOBS_OVERDUE, NODE_SILENT, OLD_KEY_IN_USE, Alarm
 from receiver.core.model import DAY, MINUTE, Circuit, Value
-from receiver.storage import circuits, glance, nodes, tally
+from receiver.storage import alarms, circuits, glance, nodes, tally
 from receiver.storage.glance import Backlog, Letters, Losing, Standing
 
 #: What waits longer than this is a backlog.
@@ -29,6 +30,14 @@ _ENDS: Final = (
     ("failed", "bad"),
 )
 _MOST_NEEDS: Final = 12
+#: What alarms are called here that tell something which is not counted on this page.
+_ALARMS: Final = {
+    CALLBACKS_SILENT: "Callbacks stopped",
+    JOBS_OVERDUE: "Jobs are overdue",
+    OLD_KEY_IN_USE: "An old key is in use",
+    DISK_LOW: "A disk is nearly full",
+    NODE_SILENT: "A node is silent",
+}
 
 
 class Need(Value, frozen=True, kw_only=True):
@@ -84,7 +93,7 @@ class OverviewPage:
             read(glance.under_way, now, self._parts.settings.lease_ms),
             read(circuits.circuits),
         )
-        groups = await self._causes.groups(rejected)
+        groups, raised = await asyncio.gather(self._causes.groups(rejected), read(alarms.raised))
         refused = {one.provider: one.since for one in rejected}
         needs = [
             *_losing(losing, now),
@@ -107,7 +116,8 @@ class OverviewPage:
                 )
                 for one in groups
             ),
-            *_silent(standings),
+            *_raised(raised, now),
+            *_silent(standings, {one.provider for one in raised if one.name == CALLBACKS_SILENT}),
             *_letters(letters, now),
             *_backlog(backlog, now),
         ]
@@ -183,7 +193,22 @@ def _undecided(backlog: Backlog) -> list[Need]:
     ]
 
 
-def _silent(standings: Sequence[Standing]) -> list[Need]:
+def _raised(raised: Sequence[Alarm], now: int) -> list[Need]:
+    """The alarms about what this page does not count itself."""
+    return [
+        Need(
+            colour="bad" if one.severity == "critical" else "warn",
+            what=_ALARMS[one.name],
+            sentence=f"since {since(one.raised_at, now)}: {one.cause} {one.advice}",
+            link=f"/providers/{one.provider}" if one.provider else "/",
+            name="Show",
+        )
+        for one in raised
+        if one.name in _ALARMS
+    ]
+
+
+def _silent(standings: Sequence[Standing], told: Container[str]) -> list[Need]:
     return [
         Need(
             colour="warn",
@@ -193,7 +218,7 @@ def _silent(standings: Sequence[Standing]) -> list[Need]:
             name="Show",
         )
         for one in standings
-        if one.overdue
+        if one.overdue and one.provider not in told
     ]
 
 

@@ -32,10 +32,25 @@ def first_look(provider: Provider, job: Job, *, now: int, took: Sequence[int] = 
         return planned(job, int(provider.poll.every), now=now)
     expected = int(provider.callback.expected)
     if took:
-        # The 95th percentile, by the nearest rank.
-        usual = sorted(took)[-(-len(took) * 95 // 100) - 1]
-        expected = min(expected, max(usual * 3 // 2, _EARLIEST))
+        expected = min(expected, max(_percentile(took, 95) * 3 // 2, _EARLIEST))
     return planned(job, expected, now=now)
+
+
+def usual_lag(lags: Sequence[int], *, expected: int) -> int:
+    """How long a callback may take before it is missed, by what the last ones took; *expected* where there are none.
+
+    Nearly all of them, and half as much again. What came hours late, because of an outage, does not make it longer than
+    expected, or than three times what is common.
+    """
+    if not lags:
+        return expected
+    most = max(expected, _percentile(lags, 50) * 3)
+    return max(min(_percentile(lags, 99) * 3 // 2, most), _EARLIEST)
+
+
+def _percentile(values: Sequence[int], percent: int) -> int:
+    """By the nearest rank."""
+    return sorted(values)[-(-len(values) * percent // 100) - 1]
 
 
 def planned(job: Job, wait: int, *, now: int) -> int:

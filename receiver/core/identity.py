@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 JOB, CALLBACK, ATTEMPT, REPLAY, DEED, COMPLETION = "job", "cb", "att", "rpl", "aud", "cpl"
+ALARM = "alm"
 
 _ID = re.compile(r"[a-z]{2,3}_[0-9a-f]{32}")
 _MILLISECONDS: Final = 0xFFFF_FFFF_FFFF

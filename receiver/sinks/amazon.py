@@ -54,7 +54,7 @@ class AmazonSink:
         if name.endswith(".fifo"):
             # At most 128 characters of a narrower alphabet than an id's; a digest fits for certain.
             asked["MessageDeduplicationId"] = hashlib.sha256(event.id.encode()).hexdigest()
-            asked["MessageGroupId"] = event.job.id[:_LONGEST_ID]
+            asked["MessageGroupId"] = event.subject[:_LONGEST_ID]
         document = event.structured().decode()
         if len(document.encode()) > _LARGEST:
             raise SinkRefusedError("The event is larger than Amazon takes; set largest lower.")

@@ -38,6 +38,9 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: str | None = None
     #: How the job ended: succeeded, failed, canceled, expired, timed_out, or any.
     state: str = "any"
+    #: Whether it is also told of alarms that are raised or cleared, and whether it is told of completions.
+    alarms: bool = False
+    completions: bool = True
     #: What it signs or signs in with, as ``env:NAME`` or ``file:PATH``.
     secret: str | None = None
     #: Bytes of a result that travels inside the event; a larger one is linked.
@@ -171,6 +174,8 @@ def _read(origin: str, name: str, table: Any) -> SinkConfig:  # noqa: ANN401  (w
 def _checked(one: SinkConfig) -> SinkConfig:
     if _NAME.fullmatch(one.name) is None:
         raise one.wrong("name", "it has small letters, digits and '-', at most 50 of them.")
+    if not one.completions and not one.alarms:
+        raise one.wrong("completions", "without alarms = true it would be told of nothing.")
     if one.state not in _STATES:
         raise one.wrong("state", f"it is one of {', '.join(sorted(_STATES))}.")
     if min(one.attempts, one.concurrency) < 1 or min(one.timeout, one.first_wait, one.longest_wait) <= 0:
@@ -181,6 +186,11 @@ def _checked(one: SinkConfig) -> SinkConfig:
         raise one.wrong("largest", "it is a number of bytes.")
     if one.secret is not None and not one.secret.startswith(("env:", "file:")):
         raise one.wrong("secret", "it is a reference, env:NAME or file:PATH, never the secret itself.")
+    _check_address(one)
+    return one
+
+
+def _check_address(one: SinkConfig) -> None:
     if not one.to.isprintable():
         raise one.wrong("to", "it has a character that cannot be printed.")
     for field in _FIELD.findall(one.to):
@@ -188,7 +198,6 @@ def _checked(one: SinkConfig) -> SinkConfig:
             raise one.wrong(
                 "to", f"there is no field {{{field}}}; there are {', '.join(FIELDS)}, metadata.<key>."
             )
-    return one
 
 
 def _has_password(to: str) -> bool:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from receiver.core.alarm import Alarm
 from receiver.core.identity import JOB, new_id
 from receiver.core.model import Job, JobState, Result, Value
+from receiver.views.alarm import alarm_document
 from receiver.views.job import job_document
 
 if TYPE_CHECKING:
@@ -25,29 +27,20 @@ _LONGEST_WORD: Final = 100
 
 
 class Event(Value, frozen=True, kw_only=True):
-    """One completion, ready to be sent: the same bytes in every attempt."""
+    """One completion (or one alarm), ready to be sent: the same bytes in every attempt."""
 
     #: The completion's id: the same for every sink and attempt, another for a replay.
     id: str
-    job: Job
+    #: The job, or the alarm, that it is about.
+    subject: str
+    #: What stands for this event in an address, a subject or a file's name.
+    fields: dict[str, str]
     attributes: dict[str, str]
     #: The event's time, in milliseconds since the Unix epoch.
     at: int
     #: Its data, and whether that is the JSON document rather than a result's own bytes.
     data: bytes
     json: bool = True
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """What stands for this event in an address, a subject or a file's name."""
-        metadata = {f"metadata.{key}": _word(value) for key, value in self.job.metadata.items()}
-        return metadata | {
-            "provider": self.job.provider,
-            "state": self.job.state.value,
-            "operation": self.job.operation or "none",
-            "job": self.job.id,
-            "date": f"{datetime.fromtimestamp(self.at / 1000, UTC):%Y-%m-%d}",
-        }
 
     def cloud_event(self, *, parsed: bool = False) -> "CloudEvent":
         """The event as its library has it; its data *parsed* where the whole event becomes one document."""
@@ -104,14 +97,54 @@ def event_of(
             attributes["dataref"] = f"{(public_url or '').rstrip('/')}/v1/jobs/{job.id}/result"
         else:
             content, is_json = job.result.content, _is_json(job.result.content)
-    if content and not is_json:
-        attributes["datacontenttype"] = job.result.content_type if job.result is not None else JSON
-        return Event(id=attributes["id"], job=job, attributes=attributes, at=at, data=content, json=False)
-    document: dict[str, Any] = {"job": job_document(job)}
-    if is_json:
-        document["result"] = msgspec.Raw(content)
+    fields = {f"metadata.{key}": _word(value) for key, value in job.metadata.items()} | {
+        "provider": job.provider,
+        "state": job.state.value,
+        "operation": job.operation or "none",
+        "job": job.id,
+        "date": _date(at),
+    }
+    data = content
+    if not content or is_json:
+        document: dict[str, Any] = {"job": job_document(job)}
+        if is_json:
+            document["result"] = msgspec.Raw(content)
+        data = msgspec.json.encode(document)
+    elif job.result is not None:
+        attributes["datacontenttype"] = job.result.content_type
     return Event(
-        id=attributes["id"], job=job, attributes=attributes, at=at, data=msgspec.json.encode(document)
+        id=attributes["id"],
+        subject=job.id,
+        fields=fields,
+        attributes=attributes,
+        at=at,
+        data=data,
+        json=not content or is_json,
+    )
+
+
+def event_of_alarm(alarm: Alarm, *, word: str, at: int) -> Event:
+    """Describe that *alarm* was ``raised`` or ``cleared``, as *word* says, at a time.
+
+    In an address ``{state}`` is the word, ``{operation}`` the alarm's name and ``{job}`` its id.
+    """
+    attributes = {
+        "id": f"{alarm.id}:{word}",
+        "source": f"/alarms/{alarm.name}",
+        "type": f"receiver.alarm.{word}.v1",
+        "subject": alarm.id,
+        "datacontenttype": JSON,
+    }
+    fields = {
+        "provider": alarm.provider or "none",
+        "state": word,
+        "operation": alarm.name,
+        "job": alarm.id,
+        "date": _date(at),
+    }
+    data = msgspec.json.encode({"alarm": alarm_document(alarm)})
+    return Event(
+        id=attributes["id"], subject=alarm.id, fields=fields, attributes=attributes, at=at, data=data
     )
 
 
@@ -128,6 +161,10 @@ def example(*, now: int) -> Job:
         metadata={"test": True},
         result=Result(content=content, size=len(content)),
     )
+
+
+def _date(at: int) -> str:
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d}"
 
 
 def _word(value: object) -> str:

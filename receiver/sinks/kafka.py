@@ -47,7 +47,7 @@ class KafkaSink:
         headers = [(name, value.encode()) for name, value in event.headers("ce_").items()]
         try:
             where = await producer.send_and_wait(
-                topic, event.data, key=event.job.id.encode(), headers=headers, timestamp_ms=event.at
+                topic, event.data, key=event.subject.encode(), headers=headers, timestamp_ms=event.at
             )
         except MessageSizeTooLargeError as error:
             raise SinkRefusedError("The event is larger than the topic takes; set largest lower.") from error

@@ -1,8 +1,10 @@
 """The sinks of this process, as handlers: attempts, dead letters, replay and the timeline are a handler's."""
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from receiver.core.alarm import Alarm
 from receiver.core.model import SECOND, HandlerSpec, Job
 from receiver.core.retry import Backoff
 from receiver.handlers import Handler, Handlers, idempotency_key
@@ -31,9 +33,35 @@ class Sinks:
             self._sinks = {one.name: open_sink(one, settings, clock=clock) for one in self.configs}
 
     def join(self, handlers: Handlers) -> None:
-        """Register each as a handler."""
+        """Register each as a handler that wants completions."""
         for one in self.configs:
-            handlers.put(self._handler(one))
+            if one.completions:
+                handlers.put(self._handler(one))
+
+    @property
+    def of_alarms(self) -> tuple[str, ...]:
+        """The names of those that want to know of alarms."""
+        return tuple(one.name for one in self.configs if one.alarms)
+
+    async def tell(self, name: str, alarm: Alarm, *, word: str, at: int) -> None:
+        """Tell the sink called *name* that *alarm* was raised or cleared, as *word* says; raises as ``Sink.send`` does.
+
+        Raises:
+            TimeoutError: the other side did not confirm in time.
+        """
+        from receiver.sinks.event import event_of_alarm  # noqa: PLC0415  (who has no sinks pays nothing)
+
+        config = self._named(name)
+        async with asyncio.timeout(config.timeout + 5):
+            await self._sinks[name].send(event_of_alarm(alarm, word=word, at=at))
+
+    def backoff(self, name: str) -> Backoff:
+        """How long the sink called *name* is left alone after failures."""
+        config = self._named(name)
+        return Backoff(first=int(config.first_wait * SECOND), longest=int(config.longest_wait * SECOND))
+
+    def _named(self, name: str) -> SinkConfig:
+        return next(one for one in self.configs if one.name == name)
 
     def _handler(self, one: SinkConfig) -> Handler:
         return Handler(

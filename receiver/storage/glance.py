@@ -89,7 +89,7 @@ def rejections(tx: Transaction) -> list[Rejections]:
 def losing(tx: Transaction, now: int) -> list[Losing]:
     """Results that their providers delete soon, the first to go first."""
     found = []
-    for provider in _waiting_for(tx):
+    for provider in waiting_for(tx):
         # What stands in the lane of that already, and what is about to be moved there: each has its index.
         for near in (f"lane = {NEAR_DELETION}", f"lane > {NEAR_DELETION} AND urgent_at IS NOT NULL"):
             count, first, failures = tx.run(
@@ -123,7 +123,7 @@ def backlog(tx: Transaction, now: int) -> Backlog:
     # Of each lane what has waited longest: the index holds it first.
     steps = [
         row[0]
-        for provider in _waiting_for(tx)
+        for provider in waiting_for(tx)
         for lane in LANES
         for row in tx.run(
             "SELECT run_at FROM due WHERE provider = :provider AND lane = :lane AND run_at <= :now AND owner IS NULL "
@@ -189,7 +189,7 @@ def under_way(tx: Transaction, now: int, lease_ms: int) -> dict[str, tuple[int, 
     )
     for owner, count in taken:
         found[owner] = (count, 0)
-    for provider in _waiting_for(tx):
+    for provider in waiting_for(tx):
         for lane in LANES:
             # A claim moves a row to the end of its lease.
             leased = tx.run(
@@ -206,7 +206,7 @@ def under_way(tx: Transaction, now: int, lease_ms: int) -> dict[str, tuple[int, 
     return found
 
 
-def _waiting_for(tx: Transaction) -> list[str]:
+def waiting_for(tx: Transaction) -> list[str]:
     """The providers for which something is to be done, one step in the index each."""
     return [row[0] for row in tx.run(_DUE_PROVIDERS, {})]
 

@@ -83,6 +83,7 @@ def test_the_commands_are_those_of_the_design() -> None:
             *(f"handlers {name}" for name in ("list", "pause", "resume", "forget")),
             *(f"providers {name}" for name in ("list", "show", "check")),
             *(f"db {name}" for name in ("init", "migrate", "prune", "vacuum", "export", "copy")),
+            "alarms list",
             "config show",
         ]
     )

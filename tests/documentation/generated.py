@@ -29,6 +29,7 @@ _PART = re.compile(r"(?s)(<!-- generated: (\w+) -->\n).*?(<!-- end -->)")
 _MIB = 1 << 20
 _WIDTH = 108
 _PLACES = {
+    "alarm": "alarms",
     "callback": "callbacks",
     "diagnosis": "diagnoses",
     "job": "jobs",

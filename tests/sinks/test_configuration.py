@@ -59,6 +59,7 @@ def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
         ('[sinks.a]\nto = "file:///x-{nope}"\n', {}, r"sinks.a: to: there is no field \{nope\}; .*provider"),
         ('[sinks.a]\nto = "file:///x"\nsecret = "hunter2"\n', {}, "sinks.a: secret: it is a reference"),
         ('[sinks.a]\nto = "file:///x"\nattempts = 0\n', {}, "sinks.a: limits"),
+        ('[sinks.a]\nto = "file:///x"\ncompletions = false\n', {}, "sinks.a: completions: .*alarms = true"),
         ('[sinks.A_b]\nto = "file:///x"\n', {}, "sinks.A_b: name"),
         ('[sinks.a]\nto = "amqp://u:hunter2@h/?routing_key=x"\n', {}, r"write \{env:NAME\}"),
         ("[other]\n", {}, "other: the file holds tables"),

@@ -25,7 +25,7 @@ async def test_what_is_confirmed_is_there(side: Side) -> None:
     assert said
     assert found == event().id
     assert data["result"] == {"answer": 42}
-    assert data["job"]["id"] == event().job.id
+    assert data["job"]["id"] == event().subject
 
 
 async def test_events_under_way_together_all_arrive(side: Side) -> None:

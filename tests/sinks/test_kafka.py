@@ -48,7 +48,7 @@ async def test_an_event_is_acknowledged_and_keyed_by_job(cluster: str) -> None:
     await sink.close()
     [(key, headers, value)] = await asyncio.to_thread(consumed, cluster, "jobs.acme", 1)
     assert said.startswith("jobs.acme, partition ")
-    assert key == event().job.id.encode()
+    assert key == event().subject.encode()
     assert headers["ce_id"] == event().id
     assert headers["content-type"] == "application/json"
     assert json.loads(value)["result"] == {"answer": 42}

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from receiver.core.alarm import DISK_LOW, OF_ONE_NODE, Finding
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND, HandlerSpec
-from receiver.storage import audit, circuits, copying, feed, pauses, schema, tables, tally
+from receiver.storage import alarms, audit, circuits, copying, feed, pauses, schema, tables, tally
+from receiver.storage.alarms import Looked, Round
 from receiver.storage.audit import Deed
 from receiver.storage.copying import Copied, Progress
 from receiver.storage.driver import Driver, Transaction
@@ -27,6 +29,9 @@ LEASE = MINUTE
 #: Every table that is copied, and has rows in the record below.
 FILLED = {
     *(
+        "alarm",
+        "alarm_notice",
+        "alarm_round",
         "attempt",
         "audit",
         "callback",
@@ -111,6 +116,9 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         audit.note(tx, [deed])
         pauses.pause(tx, [("acme", NOW)])
         circuits.pause(tx, [("other", "ada", NOW)])
+        alarms.begin(tx, [Round(node="n1", now=NOW, every=SECOND)])
+        low = Finding(name=DISK_LOW, subject="a", cause="full", advice="prune")
+        alarms.settle(tx, [Looked(names=OF_ONE_NODE, findings=(low,), sinks=("ops",), now=NOW)])
         feed.stand(tx, [("laptop", 3, NOW)])
         tally.add(tx, [("n1", NOW, [Tallied(kind="job", provider="acme", word="failed", count=1)])])
     await desk.work("save", at=NOW + SECOND, limit=2)

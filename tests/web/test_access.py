@@ -23,6 +23,7 @@ JOB = "job_" + "0" * 32
 #: Every route of the API, as the documentation lists them.
 ROUTES = {
     ("post", "/v1/jobs"),
+    ("get", "/v1/alarms"),
     ("get", "/v1/completions"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
