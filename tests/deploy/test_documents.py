@@ -8,7 +8,7 @@ import click
 import pytest
 
 from receiver.cli import main
-from receiver.metrics import Metrics
+from receiver.metrics import Alarms, Metrics
 from receiver.storage.store import Store
 
 from .artefacts import DEPLOY, ROOT
@@ -68,7 +68,12 @@ async def test_every_metric_exists(tmp_path: Path) -> None:
     store = await Store.open(f"sqlite:///{tmp_path}/receiver.db")
     try:
         counts, sizes = await store.counts(now=0), await store.sizes()
-        exposed = Metrics().exposition(counts, sizes, failed={}, refusing=False, counted_at=0, now=0).decode()
+        alarms = Alarms(known=[], looked_at=0)
+        exposed = (
+            Metrics()
+            .exposition(counts, sizes, failed={}, alarms=alarms, refusing=False, counted_at=0, now=0)
+            .decode()
+        )
     finally:
         await store.close()
     names = set(re.findall(r"(?m)^# HELP (\w+) ", exposed))
