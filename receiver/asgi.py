@@ -193,7 +193,11 @@ class Application:
         if only_health:
             return _Faces(running, None, None, application, refusals, _base(running.settings.public_url))
         front = Front(
-            ingest=running.ingest, refuse=running.refuse, refusals=refusals, settings=running.settings
+            ingest=running.ingest,
+            confirm=running.confirm,
+            refuse=running.refuse,
+            refusals=refusals,
+            settings=running.settings,
         )
         api = Api(
             store=running.store,

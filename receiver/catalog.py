@@ -48,7 +48,7 @@ class Catalog(Mapping[str, Provider]):
             base_url = settings.base_url(name)
             if base_url is not None:
                 provider = found[name] = provider.at(base_url)  # noqa: PLW2901  (the same one, elsewhere)
-            found[name] = _for_audience(provider, settings)
+            found[name] = _for_account(provider, settings)
         return cls(found)
 
     def __getitem__(self, name: str) -> Provider:
@@ -103,13 +103,18 @@ def load_file(file: _File) -> Provider:
     return provider
 
 
-def _for_audience(provider: Provider, settings: Settings) -> Provider:
-    """A jwt is made for an audience, which may be an account's own and so a setting."""
-    audience = provider.verify.audience if provider.verify is not None else None
-    if provider.verify is None or audience is None or not is_reference(audience):
+def _for_account(provider: Provider, settings: Settings) -> Provider:
+    """What signatures are bound to may be an account's own, so a setting: the audience of a jwt, an id signed along."""
+    verify = provider.verify
+    if verify is None:
         return provider
-    verify = replace(provider.verify, audience=settings.resolve(audience) or audience)
-    return replace(provider, verify=verify)
+    given = {"audience": verify.audience, "account": verify.account}
+    resolved = {
+        name: settings.resolve(value) or value
+        for name, value in given.items()
+        if value and is_reference(value)
+    }
+    return replace(provider, verify=replace(verify, **resolved)) if resolved else provider
 
 
 def check_samples(provider: Provider) -> list[str]:

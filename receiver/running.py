@@ -19,11 +19,13 @@ from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.news import News
 from receiver.outbound.allowances import Allowances
+from receiver.outbound.certificates import Certificates
 from receiver.outbound.client import Outbound
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
 from receiver.sinks.sinks import Sinks
 from receiver.steps.cancel import Cancel
+from receiver.steps.confirm import Confirm
 from receiver.steps.dispatch import RunDispatch
 from receiver.steps.fetch import Fetch
 from receiver.steps.follow import Follow
@@ -90,6 +92,7 @@ class Running:
         self.proving = Proving(
             keys=self.keys,
             key_sets=self.key_sets,
+            certificates=Certificates(outbound=self.outbound, clock=clock),
             store=store,
             public_url=settings.public_url,
             largest=settings.max_body,
@@ -170,6 +173,7 @@ class Running:
             notify=self.notify,
             metrics=self.metrics,
         )
+        self.confirm = Confirm(keys=self.keys, outbound=self.outbound, resolve=settings.resolve)
         self.refuse = Refuse(store=store, clock=clock, notify=self.notify)
         self.replay = Replay(
             store=store, catalog=self.catalog, proving=self.proving, clock=clock, notify=self.notify

@@ -109,7 +109,10 @@ class Verification:
         try:
             proved = await self._proving.verify(message, way, now=now)
         except RejectionError as error:
-            keys = tuple(await self._proving.keys_for(way))
+            try:
+                keys = tuple(await self._proving.keys_for(way, message, now=now))
+            except RejectionError:
+                keys = ()
             return await self._refused(message, scheme, keys, error, provider=provider, now=now)
         signed_at = None if proved.timestamp is None else timestamp(proved.timestamp)
         return answer(

@@ -13,12 +13,14 @@ from receiver.cli import options, session
 from receiver.clock import read_clock
 from receiver.core.errors import KeyUnavailableError, RequestError
 from receiver.core.identity import JOB, is_id
+from receiver.core.message import Message, lowered
 from receiver.core.model import Value
 from receiver.core.provider import Provider
 from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, load_key
+from receiver.core.signature import Key, load_key, signed_body
 from receiver.core.signature import sign as sign_message
 from receiver.keys import Keys
+from receiver.outbound.certificates import Certificates
 from receiver.outbound.client import Outbound
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings, from_environment, read_secret
@@ -106,6 +108,13 @@ def scheme_of(provider: Provider) -> Scheme:
     return provider.verify
 
 
+def enclosed(given: Given, *, scheme: Scheme, keys: Sequence[Key]) -> bytes:
+    """The body with the signature in it, where its provider signs there; else as it was given."""
+    if not keys:
+        raise KeyUnavailableError(f"There is no key to sign as {given.provider} with.")
+    return signed_body(given.body, scheme=scheme, key=keys[0])
+
+
 def signed(given: Given, body: bytes, *, scheme: Scheme, keys: Sequence[Key], now: int, url: str) -> Pairs:
     """The headers with which *body* is signed by the first key; raises KeyUnavailableError where there is none."""
     if not keys:
@@ -128,8 +137,8 @@ async def keys_for(given: Given, settings: Settings, provider: Provider, scheme:
     source = "settings" if provider.key is None else provider.key.source
     if source == "settings":
         return Keys(settings).verifying(provider, job_id=None, master=None)
-    if source == "jwks":
-        return await _published(settings, provider)
+    if source in {"jwks", "certificate"}:
+        return await _published(settings, provider, given)
     if given.job is None:
         raise KeyUnavailableError(
             f"Each job of {provider.name} has a key of its own: name the job with --job, or the key with "
@@ -148,18 +157,23 @@ async def _of_job(keys: Keys, provider: Provider, job: str) -> Sequence[Key]:
         job_id = job if is_id(job, JOB) else await session.job_id(running, job)
         found: dict[str, Key] = {}
         for master in keys.masters:
-            for key in await running.proving.keys_for(Way(provider=provider, job_id=job_id, master=master)):
+            way = Way(provider=provider, job_id=job_id, master=master)
+            for key in await running.proving.keys_for(way, Message(), now=0):
                 found.setdefault(key.id, key)
     return list(found.values())
 
 
-async def _published(settings: Settings, provider: Provider) -> Sequence[Key]:
-    """The keys that a provider publishes; no database is needed for them."""
+async def _published(settings: Settings, provider: Provider, given: Given) -> Sequence[Key]:
+    """The keys that a provider publishes, or whose certificate the message names; no database is needed for them."""
     outbound = Outbound(
         keys=Keys(settings), providers=[provider], max_result=settings.max_result, settings=settings
     )
     key_sets = KeySets(outbound=outbound, clock=read_clock)
+    certificates = Certificates(outbound=outbound, clock=read_clock)
     try:
+        if provider.key is not None and provider.key.source == "certificate":
+            message = Message(body=given.body, headers=lowered(given.headers))
+            return await certificates.keys(provider, message, now=given.at)
         return await key_sets.keys(provider) or ()
     finally:
         await key_sets.close()

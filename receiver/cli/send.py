@@ -7,7 +7,7 @@ import httpx
 
 from receiver.cli import output
 from receiver.cli.command import FAILED, Command
-from receiver.cli.message import Given, described, keys_for, scheme_of, signed, takes_message
+from receiver.cli.message import Given, described, enclosed, keys_for, scheme_of, signed, takes_message
 from receiver.core.errors import ProviderError
 
 _DAY: Final = 86_400_000
@@ -32,6 +32,7 @@ async def send(*, given: Given, to: str, fault: str | None, as_json: bool) -> No
     """
     settings, _, provider = described(given)
     headers = [(b"content-type", b"application/json"), *given.headers]
+    body = given.body
     if provider.signed:
         scheme = scheme_of(provider)
         keys = await keys_for(given, settings, provider, scheme)
@@ -39,10 +40,10 @@ async def send(*, given: Given, to: str, fault: str | None, as_json: bool) -> No
         what = given.body + b"?" if fault == "bad-signature" else given.body
         now = given.at + _SHIFTS.get(fault or "", 0)
         proof = signed(given, what, scheme=scheme, keys=keys, now=now, url=given.url or to)
+        body = enclosed(given, scheme=scheme, keys=keys)
         # A header that the scheme signs was given so that it is signed; sent twice it would be malformed.
         repeated = {name.lower() for name, _ in proof}
         headers = [pair for pair in headers if pair[0].lower() not in repeated] + proof
-    body = given.body
     sent = {"tampered": body + b" ", "truncated": body[: len(body) // 2]}.get(fault or "", body)
     answers = []
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:

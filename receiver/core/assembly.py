@@ -12,9 +12,10 @@ from urllib.parse import quote, urlencode
 
 from msgspec.structs import replace
 
+from receiver.core.callbacks import CallbackTerms
 from receiver.core.errors import RequestError
 from receiver.core.model import Job, Observation, Value
-from receiver.core.parts import CallbackTerms, Submit
+from receiver.core.parts import Submit
 from receiver.core.provider import Provider
 
 _FIELD: Final = re.compile(r"\{request:([^{}]+)\}")

@@ -1,6 +1,7 @@
 """The signed bytes of a message, put together as a scheme's template says."""
 
 import hashlib
+import zlib
 from typing import Final
 
 import msgspec
@@ -10,7 +11,7 @@ from receiver.core.extraction import Extraction
 from receiver.core.scheme import Scheme, Source, parse_signed, parse_sources
 
 #: Placeholders whose value the sender may fill with anything, the separator included.
-_FREE: Final = frozenset({"body", "body_sha256", "url", "method"})
+_FREE: Final = frozenset({"body", "body_sha256", "body_crc32", "url", "method", "account"})
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -26,11 +27,21 @@ class _Step(msgspec.Struct, frozen=True):
 class Content:
     """A template, parsed once."""
 
-    __slots__ = ("_steps", "_strip", "delivery_id", "headers", "preferred", "sources", "timestamp")
+    __slots__ = (
+        "_account",
+        "_steps",
+        "_strip",
+        "delivery_id",
+        "headers",
+        "preferred",
+        "sources",
+        "timestamp",
+    )
 
     def __init__(self, scheme: Scheme) -> None:
         self.timestamp = parse_sources(scheme.timestamp, field="timestamp")
         self.delivery_id = parse_sources(scheme.delivery_id, field="delivery_id")
+        self._account = (scheme.account or "").encode()
         self._strip = scheme.body_norm == "strip_crlf"
         pairs = [(literal, "" if name == "secret" else name) for literal, name in parse_signed(scheme.signed)]
         ends = [literal for literal, _ in pairs[1:]] + [""]
@@ -88,4 +99,8 @@ class Content:
             return body
         if name == "body_sha256":
             return hashlib.sha256(body).hexdigest().encode()
+        if name == "body_crc32":
+            return b"%d" % zlib.crc32(body)
+        if name == "account":
+            return self._account
         return (message.url if name == "url" else message.method).encode("utf-8", "surrogatepass")

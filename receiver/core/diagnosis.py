@@ -12,9 +12,11 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.core.errors import (
+    CertificateInvalidError,
     ClaimInvalidError,
     ConfigurationError,
     CredentialMissingError,
+    DigestMismatchError,
     KeyUnknownError,
     RejectionError,
     SignatureMalformedError,
@@ -28,8 +30,8 @@ from receiver.core.errors import (
 from receiver.core.guess import OtherKeys, guesses, lookalikes, shown
 from receiver.core.keyform import Key
 from receiver.core.message import Message
-from receiver.core.proof import signature_size
-from receiver.core.scheme import Scheme
+from receiver.core.proof import signature_length
+from receiver.core.scheme import OVER_BYTES, Scheme
 from receiver.core.signature import build
 from receiver.core.timestamp import parse_timestamp
 
@@ -65,7 +67,13 @@ def diagnose(
     """
     if isinstance(error, _ON_TIME):
         return _of_time(message, scheme=scheme, keys=tuple(keys), now=now, error=error)
-    if isinstance(error, ClaimInvalidError):
+    if isinstance(error, DigestMismatchError):
+        return Diagnosis(
+            code=error.code,
+            sentence="The signature is over Content-Digest, and this body has another digest: something on the way "
+            "decoded, decompressed or wrote it again, or it is forged.",
+        )
+    if isinstance(error, (ClaimInvalidError, CertificateInvalidError)):
         return Diagnosis(code=error.code, sentence=str(error))
     if isinstance(error, KeyUnknownError):
         return Diagnosis(
@@ -154,6 +162,12 @@ def _sent_at(message: Message) -> int | None:
 
 def _unproved(message: Message, scheme: Scheme, error: RejectionError) -> Diagnosis:
     """What can be said although nothing that was tried made the signature genuine."""
+    if isinstance(error, SignatureMissingError) and scheme.proof:
+        return Diagnosis(
+            code=error.code,
+            sentence=f"{error} The provider signs inside the body: check that this address belongs to "
+            "this provider, and that signing is on there.",
+        )
     if isinstance(error, (SignatureMissingError, CredentialMissingError)):
         found = lookalikes(message, scheme)
         if found:
@@ -173,7 +187,7 @@ def _unproved(message: Message, scheme: Scheme, error: RejectionError) -> Diagno
             code=error.code,
             sentence=f"{error} Check that no proxy drops it, and that the scheme is this provider's.",
         )
-    if isinstance(error, SignatureMalformedError) and scheme.kind in {"hmac", "hash", "ed25519"}:
+    if isinstance(error, SignatureMalformedError) and scheme.kind in OVER_BYTES and scheme.headers:
         return _malformed(message, scheme, error)
     return Diagnosis(code=error.code, sentence=_UNEXPLAINED.get(error.code, str(error)))
 
@@ -181,8 +195,7 @@ def _unproved(message: Message, scheme: Scheme, error: RejectionError) -> Diagno
 def _malformed(message: Message, scheme: Scheme, error: RejectionError) -> Diagnosis:
     carriers = {name.lower().encode() for name in scheme.headers}
     values = [value for name, value in message.headers if name in carriers]
-    size = signature_size(scheme)
-    length = 2 * size if scheme.encoding == "hex" else (size + 2) // 3 * 4
+    length = signature_length(scheme)
     if len(values) == 1:
         text = values[0].rpartition(scheme.prefix.encode())[2] if scheme.prefix else values[0]
         if not text.strip():
@@ -191,7 +204,7 @@ def _malformed(message: Message, scheme: Scheme, error: RejectionError) -> Diagn
                 sentence=f"The header {scheme.headers[0]!r} is there and empty. The provider has no secret "
                 "to sign with, or something on the way blanks it.",
             )
-        if scheme.prefix.encode() in values[0] and len(text) < length:
+        if length is not None and scheme.prefix.encode() in values[0] and len(text) < length:
             return Diagnosis(
                 code="signature_truncated",
                 sentence=f"The signature has {len(text)} characters and should have {length}. It was cut "

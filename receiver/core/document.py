@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
+from urllib.parse import urlencode
 
 from receiver.core.charset import as_utf8, is_utf8
 from receiver.core.encoding import EncodingError, is_known, undone
@@ -10,6 +11,7 @@ from receiver.core.errors import UnreadableError
 from receiver.core.fields import Fields
 from receiver.core.members import Json
 from receiver.core.message import Message
+from receiver.core.multipart import form_fields, is_multipart
 from receiver.core.parts import Content, Shape
 
 _CODED: Final = {
@@ -100,6 +102,8 @@ class Document:
         return self._body(content, shape.field)
 
     def _body(self, content: Content, field: str | None) -> Source:
+        if content in {"form", "form-json"} and is_multipart(self._message.header(b"content-type")):
+            return self._parts(content, field)
         text, codec, self._original = as_utf8(self.plain, self._message)
         self._codec = codec
         if content in {"form", "form-json"}:
@@ -111,12 +115,40 @@ class Document:
             self.plain = inner
             return Json(inner)
         found = Json(text, codec)
+        if content == "json-json" and field is not None:
+            return self._nested(found, field)
         if content == "json-string":
             inner_text = found.find(())
             if isinstance(inner_text, str):
                 self.plain = _encoded(inner_text)
                 return Json(self.plain)
         return found
+
+    def _parts(self, content: Content, field: str | None) -> Source:
+        """The same fields in the other spelling of a form; one that is cut short is none."""
+        try:
+            pairs = form_fields(self.plain, self._message.header(b"content-type"))
+        except ValueError as error:
+            raise UnreadableError("The form is not readable.", code="body_not_form") from error
+        form = Fields(urlencode(pairs).encode())
+        inner = form.cut((field,)) if content == "form-json" and field is not None else None
+        if inner is None:
+            self.is_form = content == "form-json"
+            return form
+        self.plain = inner
+        return Json(inner)
+
+    def _nested(self, outer: Json, field: str) -> Source:
+        """The JSON in a text of *outer*; *outer* itself where that text is none."""
+        text = outer.find((field,))
+        if not isinstance(text, str):
+            return outer
+        try:
+            inner = Json(_encoded(text))
+        except UnreadableError:
+            return outer
+        self.plain = _encoded(text)
+        return inner
 
 
 class _Claims:

@@ -256,3 +256,15 @@ class KeyUnknownError(RejectionError):
     """The message names a key id that is not among our keys; the key set may have to be read again."""
 
     code = "key_unknown"
+
+
+class DigestMismatchError(RejectionError):
+    """The signature is over a digest of the body, and this body has another."""
+
+    code = "digest_mismatch"
+
+
+class CertificateInvalidError(RejectionError):
+    """The message names a certificate that is not one of the provider's."""
+
+    code = "certificate_invalid"

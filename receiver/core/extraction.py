@@ -8,7 +8,8 @@ from receiver.core.errors import SignatureMalformedError, SignatureMissingError,
 from receiver.core.fields import split_fields
 from receiver.core.members import Json
 from receiver.core.message import Message
-from receiver.core.scheme import Scheme, Source, listed
+from receiver.core.multipart import form_fields
+from receiver.core.scheme import Scheme, Source, listed, parse_sources
 
 #: A header with more signatures than any rotation needs is an attempt to buy work.
 MOST_CANDIDATES: Final = 16
@@ -73,6 +74,8 @@ class Extraction:
             return _text(_walk(self._claims, source.name))
         if source.place == "part":
             values = [item[len(source.key) :] for item in self.items if item.startswith(source.key)]
+        elif source.place == "form":
+            values = [value for name, value in _form_fields(self.message) if name == source.key]
         else:
             values = [value for name, value in query_fields(self.message) if name == source.key]
         if len(values) > 1:
@@ -99,10 +102,11 @@ def _by_name(
 class ProofHeader:
     """The header that carries the proof, taken apart as the scheme says."""
 
-    __slots__ = ("_labels", "_prefix", "_separator", "_skip", "foldable", "names")
+    __slots__ = ("_labels", "_prefix", "_proof", "_separator", "_skip", "foldable", "names")
 
     def __init__(self, scheme: Scheme) -> None:
         self._labels = scheme.headers
+        self._proof = parse_sources(scheme.proof, field="proof")
         #: The names in lower case, as they are looked up.
         self.names = tuple(name.lower().encode() for name in scheme.headers)
         self._prefix = scheme.prefix.encode()
@@ -122,17 +126,21 @@ class ProofHeader:
             SignatureMalformedError: it holds more items than any scheme uses.
         """
         items: list[bytes] = []
+        if self._proof and (text := found.read(self._proof)) is not None:
+            items += self._items(text)
         for name in self.names:
             value = found.headers.get(name)
             if value is not None:
                 items += self._items(value)
+        if not items and self._proof:
+            raise SignatureMissingError(f"The signature should be at {self._proof[0]}, and is not.")
         if not items:
             raise SignatureMissingError(f"The header {self._labels[0]!r} is missing.")
         found.items = items
         prefix, skip = self._prefix, self._skip
         candidates = [item[skip:] for item in items if item.startswith(prefix)]
         if len(candidates) > MOST_CANDIDATES or len(items) > _MOST_ITEMS:
-            raise SignatureMalformedError(f"The header {self._labels[0]!r} holds more than any scheme uses.")
+            raise SignatureMalformedError("The header with the signature holds more than any scheme uses.")
         return candidates
 
     def _items(self, value: bytes) -> list[bytes]:
@@ -157,6 +165,15 @@ def query_fields(message: Message) -> list[tuple[bytes, bytes]]:
         return split_fields(raw, most=_MOST_QUERY_FIELDS)
     except ValueError as error:
         raise SignatureMalformedError("The query has more fields than are read.") from error
+
+
+def _form_fields(message: Message) -> list[tuple[bytes, bytes]]:
+    try:
+        return form_fields(message.body, message.header(b"content-type"))
+    except ValueError as error:
+        raise SignatureMissingError(
+            "The body is no form, and the signature is over a field of one."
+        ) from error
 
 
 def _path(message: Message, path: str) -> object:

@@ -186,7 +186,8 @@ def _spellings(case: Guess) -> Iterator[Guess]:
         )
     found = _PREFIX.match(values[0]) if values else None
     prefixes = dict.fromkeys([scheme.prefix, *_PREFIXES, *([found[0].decode()] if found else [])])
-    for alg in (scheme.alg, "sha256", "sha1", "sha512"):
+    algorithms = ("sha256", "sha1", "sha512", "sha384") if scheme.kind in {"hmac", "hash", "rsa"} else ()
+    for alg in dict.fromkeys((scheme.alg, *algorithms)):
         for encoding in (scheme.encoding, "hex", "base64"):
             for prefix in prefixes:
                 code, sentence = _difference(scheme, alg, encoding, prefix)
@@ -230,7 +231,7 @@ def _unwrapped(value: bytes, scheme: Scheme) -> Iterator[tuple[bytes, str]]:
 
 def _urls(case: Guess) -> Iterator[Guess]:
     found = _ADDRESS.fullmatch(case.message.url)
-    if found is None or not ("{url}" in case.scheme.signed or case.scheme.plugin == "twilio"):
+    if found is None or not case.scheme.covers_url:
         return
     protocol, host, port, path, rest = found.groups()
     port = port or ""
@@ -263,7 +264,7 @@ def _urls(case: Guess) -> Iterator[Guess]:
 
 def _contents(case: Guess) -> Iterator[Guess]:
     scheme = case.scheme
-    if scheme.kind not in {"hmac", "ed25519"} or scheme.plugin:
+    if scheme.kind not in {"hmac", "ed25519", "ecdsa", "rsa"} or scheme.plugin:
         return
     for signed in (*_CONTENTS, "{delivery_id}.{timestamp}.{body}"):
         sentence = f"It was signed over {signed!r}, not {scheme.signed!r}. Set signed = {signed!r}."

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.errors import ConfigurationError, KeyUnavailableError
+from receiver.core.errors import ConfigurationError
 from receiver.core.scheme import Scheme
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
@@ -25,8 +26,6 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _BASE64URL: Final = re.compile(rb"[A-Za-z0-9_-]*")
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})*")
 _ED25519_SIZE: Final = 32
-_LONGEST_KEY_SET: Final = 1 << 20
-_MOST_KEYS: Final = 64
 #: NIST SP 800-131A: shorter RSA keys no longer prove anything.
 _SHORTEST_RSA: Final = 2048
 MINIMUM_SECRET_SIZE: Final = 16
@@ -36,7 +35,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """One key, ready for use; ``repr`` shows only its id.
 
     ``secret`` is the shared secret; for ed25519 the 32 raw bytes of the public key, or of the seed if
-    ``private``; for jwt the DER of the RSA key.
+    ``private``; for jwt, rsa and ecdsa the DER of the key.
     """
 
     id: str
@@ -65,8 +64,8 @@ def load_key(key_id: str, text: str, *, scheme: Scheme, minimum: int = MINIMUM_S
         return _load_ed25519(key_id, text, scheme)
     if scheme.public is not None and text.startswith(_WHSEC["ed25519"]):
         return replace(_load_ed25519(key_id, text, scheme.public), public=True)
-    if scheme.kind == "jwt":
-        return _load_rsa(key_id, text, scheme)
+    if scheme.kind in {"jwt", "rsa", "ecdsa"}:
+        return _load_der(key_id, text, scheme)
     if scheme.kind == "basic" and ":" not in text:
         raise _malformed(key_id, "user:password")
     secret = _decode(key_id, text, scheme)
@@ -76,27 +75,6 @@ def load_key(key_id: str, text: str, *, scheme: Scheme, minimum: int = MINIMUM_S
             code="key_too_short",
         )
     return Key(id=key_id, secret=secret)
-
-
-def load_key_set(document: bytes, *, scheme: Scheme) -> tuple[Key, ...]:
-    """Read the keys of a JWKS document that fit *scheme*; others, of other use or kind, are passed over.
-
-    A key's id is its ``kid`` or, without one, its RFC 7638 thumbprint.
-
-    Raises:
-        KeyUnavailableError: the document is none, or holds no key of this scheme: not the sender's fault.
-    """
-    if len(document) > _LONGEST_KEY_SET:
-        raise KeyUnavailableError("The provider's key set is larger than any key set.")
-    try:
-        entries = msgspec.json.decode(document)["keys"][:_MOST_KEYS]
-        keys = [_from_jwk(None, entry, scheme) for entry in entries]
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise KeyUnavailableError("The provider's key set is not a JWKS document.") from error
-    found = tuple(key for key in keys if key is not None)
-    if not found:
-        raise KeyUnavailableError(f"The provider's key set holds no key for scheme {scheme.kind!r}.")
-    return found
 
 
 def ed25519_public(key: Key) -> "Ed25519PublicKey":
@@ -125,14 +103,8 @@ def ed25519_private(key: Key) -> "Ed25519PrivateKey":
 def rsa_public(key: Key) -> "RSAPublicKey":
     """Return the public half of an RSA key."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import load_der_public_key  # noqa: PLC0415
 
-    if key.private:
-        return rsa_private(key).public_key()
-    try:
-        public = load_der_public_key(key.secret)
-    except ValueError as error:
-        raise _malformed(key.id, "RSA") from error
+    public = rsa_private(key).public_key() if key.private else _from_der(key)
     if not isinstance(public, RSAPublicKey):
         raise _malformed(key.id, "RSA")
     return public
@@ -141,16 +113,45 @@ def rsa_public(key: Key) -> "RSAPublicKey":
 def rsa_private(key: Key) -> "RSAPrivateKey":
     """Return an RSA key for signing; raises ConfigurationError where only the public half is held."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import load_der_private_key  # noqa: PLC0415
 
     _need_private(key)
-    try:
-        private = load_der_private_key(key.secret, password=None)
-    except ValueError as error:
-        raise _malformed(key.id, "RSA") from error
+    private = _from_der(key)
     if not isinstance(private, RSAPrivateKey):
         raise _malformed(key.id, "RSA")
     return private
+
+
+def ecdsa_public(key: Key) -> "EllipticCurvePublicKey":
+    """Return the public half of a P-256 key."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415
+
+    public = ecdsa_private(key).public_key() if key.private else _from_der(key)
+    if not isinstance(public, EllipticCurvePublicKey):
+        raise _malformed(key.id, "ECDSA")
+    return public
+
+
+def ecdsa_private(key: Key) -> "EllipticCurvePrivateKey":
+    """Return a P-256 key for signing; raises ConfigurationError where only the public half is held."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey  # noqa: PLC0415
+
+    _need_private(key)
+    private = _from_der(key)
+    if not isinstance(private, EllipticCurvePrivateKey):
+        raise _malformed(key.id, "ECDSA")
+    return private
+
+
+def _from_der(key: Key) -> object:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
+
+    try:
+        if key.private:
+            return forms.load_der_private_key(key.secret, password=None)
+        return forms.load_der_public_key(key.secret)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _malformed(key.id, "DER") from error
 
 
 def _need_private(key: Key) -> None:
@@ -208,40 +209,68 @@ def _raw_public(key: Key) -> bytes:
     return ed25519_public(key).public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def _load_rsa(key_id: str, text: str, scheme: Scheme) -> Key:
-    return (
-        _load_jwk(key_id, text, scheme) if scheme.key_encoding == "jwk" else _load_pem(key_id, text, scheme)
-    )
+def _load_der(key_id: str, text: str, scheme: Scheme) -> Key:
+    match scheme.key_encoding:
+        case "jwk":
+            return _load_jwk(key_id, text, scheme)
+        case "base64":
+            key = Key(id=key_id, secret=_decode(key_id, text, scheme))
+            return checked(key_id, _from_der(key), scheme)
+        case _:
+            return _load_pem(key_id, text, scheme)
 
 
 def _load_pem(key_id: str, text: str, scheme: Scheme) -> Key:
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa  # noqa: PLC0415
+    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415
 
-    private = "PRIVATE KEY" in text
+    key: object
     try:
         pem = text.encode()
-        key = forms.load_pem_private_key(pem, None) if private else forms.load_pem_public_key(pem)
+        if "PRIVATE KEY" in text:
+            key = forms.load_pem_private_key(pem, None)
+        elif "BEGIN CERTIFICATE" in text:
+            key = load_pem_x509_certificate(pem).public_key()
+        else:
+            key = forms.load_pem_public_key(pem)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _malformed(key_id, "pem") from error
+    return checked(key_id, key, scheme)
+
+
+def checked(key_id: str, key: object, scheme: Scheme) -> Key:
+    """Take a key of ``cryptography`` for *scheme*; raises ConfigurationError where it is of another kind, or weak."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415
+
     if scheme.kind == "ed25519":
         if isinstance(key, ed25519.Ed25519PrivateKey):
             return Key(id=key_id, secret=key.private_bytes_raw(), private=True)
         if isinstance(key, ed25519.Ed25519PublicKey):
             return Key(id=key_id, secret=key.public_bytes_raw())
+    elif scheme.kind == "ecdsa":
+        if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)) and isinstance(
+            key.curve, ec.SECP256R1
+        ):
+            return _in_der(key_id, key)
     elif isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
         return _rsa_key(key_id, key)
-    raise _malformed(key_id, f"{scheme.kind} pem")
+    raise _malformed(key_id, f"{scheme.kind} key")
 
 
 def _rsa_key(key_id: str, key: "RSAPrivateKey | RSAPublicKey") -> Key:
-    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415
-
     if key.key_size < _SHORTEST_RSA:
         raise ConfigurationError(f"The RSA key {key_id!r} has fewer than 2048 bits.", code="key_too_short")
-    if isinstance(key, RSAPublicKey):
+    return _in_der(key_id, key)
+
+
+def _in_der(
+    key_id: str, key: "RSAPrivateKey | RSAPublicKey | EllipticCurvePrivateKey | EllipticCurvePublicKey"
+) -> Key:
+    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415
+
+    if isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
         der = key.public_bytes(forms.Encoding.DER, forms.PublicFormat.SubjectPublicKeyInfo)
         return Key(id=key_id, secret=der)
     der = key.private_bytes(forms.Encoding.DER, forms.PrivateFormat.PKCS8, forms.NoEncryption())
@@ -250,7 +279,7 @@ def _rsa_key(key_id: str, key: "RSAPrivateKey | RSAPublicKey") -> Key:
 
 def _load_jwk(key_id: str, text: str, scheme: Scheme) -> Key:
     try:
-        key = _from_jwk(key_id, msgspec.json.decode(text.encode()), scheme)
+        key = from_jwk(key_id, msgspec.json.decode(text.encode()), scheme)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise _malformed(key_id, "jwk") from error
     if key is None:
@@ -258,12 +287,14 @@ def _load_jwk(key_id: str, text: str, scheme: Scheme) -> Key:
     return key
 
 
-def _from_jwk(key_id: str | None, entry: object, scheme: Scheme) -> Key | None:
-    """Take the public key of one JWK (RFC 7517, RFC 8037); ``None`` where it is not for this scheme."""
+def from_jwk(key_id: str | None, entry: object, scheme: Scheme) -> Key | None:
+    """Take the public key of one JWK (RFC 7517, RFC 8037); ``None`` where it is not for this scheme.
+
+    Its id is *key_id*, else its ``kid`` or, without one, its RFC 7638 thumbprint.
+    """
     if not isinstance(entry, dict):
         raise TypeError("a JWK is a JSON object")
-    algorithms = {"ed25519": {None, "EdDSA", "Ed25519"}, "jwt": {None, "RS256"}}[scheme.kind]
-    if entry.get("use", "sig") != "sig" or entry.get("alg") not in algorithms:
+    if entry.get("use", "sig") != "sig" or entry.get("alg") not in _ALGORITHMS[scheme.kind]:
         return None
     # A key for other operations is none to verify with (RFC 7517, 4.3).
     if "key_ops" in entry and not (isinstance(entry["key_ops"], list) and "verify" in entry["key_ops"]):
@@ -271,12 +302,23 @@ def _from_jwk(key_id: str | None, entry: object, scheme: Scheme) -> Key | None:
     try:
         if scheme.kind == "ed25519" and (entry.get("kty"), entry.get("crv")) == ("OKP", "Ed25519"):
             return _raw_key(key_id or _kid(entry, "crv", "kty", "x"), base64url(entry["x"]))
-        if scheme.kind == "jwt" and entry.get("kty") == "RSA":
+        if scheme.kind == "ecdsa" and (entry.get("kty"), entry.get("crv")) == ("EC", "P-256"):
+            return _ecdsa_jwk(key_id or _kid(entry, "crv", "kty", "x", "y"), entry)
+        if scheme.kind in {"jwt", "rsa"} and entry.get("kty") == "RSA":
             return _rsa_jwk(key_id or _kid(entry, "e", "kty", "n"), entry)
     except (ValueError, LookupError, ConfigurationError):
         # One bad or weak entry must not take the good ones of the set away.
         pass
     return None
+
+
+#: The names by which a JWK may be bound to an algorithm, where it is.
+_ALGORITHMS: Final[dict[str, frozenset[str | None]]] = {
+    "ed25519": frozenset({None, "EdDSA", "Ed25519"}),
+    "ecdsa": frozenset({None, "ES256"}),
+    "rsa": frozenset({None, "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+    "jwt": frozenset({None, "RS256"}),
+}
 
 
 def _raw_key(key_id: str, raw: bytes) -> Key | None:
@@ -288,6 +330,16 @@ def _rsa_jwk(key_id: str, entry: dict[str, object]) -> Key:
 
     modulus, exponent = (int.from_bytes(base64url(entry[name])) for name in ("n", "e"))
     return _rsa_key(key_id, RSAPublicNumbers(exponent, modulus).public_key())
+
+
+def _ecdsa_jwk(key_id: str, entry: dict[str, object]) -> Key:
+    from cryptography.hazmat.primitives.asymmetric.ec import (  # noqa: PLC0415
+        SECP256R1,
+        EllipticCurvePublicNumbers,
+    )
+
+    x, y = (int.from_bytes(base64url(entry[name])) for name in ("x", "y"))
+    return _in_der(key_id, EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key())
 
 
 def _kid(entry: dict[str, object], *members: str) -> str:

@@ -6,15 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
-from receiver.core.address import networks
-from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Delivery, JobState
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState
 
 _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
-#: How a document is written: ``form-json`` is JSON in one field of a form.
-Content = Literal["json", "json-string", "form", "form-json", "query", "claims", "any"]
+#: How a document is written: ``form-json`` is JSON in one field of a form, ``json-json`` in a text of a JSON document.
+Content = Literal["json", "json-string", "json-json", "form", "form-json", "query", "claims", "any"]
 
 
 class Duration(int):
@@ -126,6 +125,7 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: What the body is instead, by its media type (``Content-Type`` without parameters, in lower case).
     content_types: dict[str, Content] = {}
     #: ``form-json``: the field of the form whose text is the JSON document; a form without it is read as ``form``.
+    #: ``json-json``: the member whose text is the document that counts; if it is none, the outer one is read.
     field: str | None = None
     about: About | None = None
     id: tuple[str, ...] = ()
@@ -151,8 +151,9 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         refuse_own_states(self.states.values())
         if self.states and self.status is None:
             raise ValueError("states needs status")
-        if ("form-json" in {self.content, *self.content_types.values()}) != (self.field is not None):
-            raise ValueError("content 'form-json' and field belong together")
+        nested = {"form-json", "json-json"} & {self.content, *self.content_types.values()}
+        if bool(nested) != (self.field is not None):
+            raise ValueError("content 'form-json' or 'json-json' and field belong together")
 
     def content_of(self, content_type: bytes | None) -> Content:
         """How a body of that ``Content-Type`` is written."""
@@ -229,84 +230,6 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
             response_url=moved(self.response_url) if self.response_url else None,
             cancel_url=moved(self.cancel_url) if self.cancel_url else None,
         )
-
-
-class Variant(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request that makes the provider deliver otherwise."""
-
-    #: Path in the caller's request.
-    path: str
-    is_: Any = msgspec.field(name="is")
-    delivers: Delivery
-
-
-class CallbackTerms(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the provider calls back."""
-
-    #: ``registered``: one address per account, set by a person at the provider.
-    where: Literal["body", "query", "registered"]
-    #: Where the callback URL goes: a path in the body (a number is a place in a list), or a name in the query.
-    path: str = ""
-    #: What is put after the callback URL, where the provider fills in places of its own (``?id=$id``).
-    suffix: str = ""
-    encode: Literal["plain", "base64-json"] = "plain"
-    #: base64-json: where the callback URL goes in the JSON document that is encoded.
-    encoded_path: str = ""
-    #: Where the per-job secret goes, as ``path``.
-    secret_path: str | None = None
-    #: What stands before the secret there (``Bearer ``).
-    secret_prefix: str = ""
-    secret_encoding: Literal["hex", "base64"] = "hex"  # noqa: S105  (an encoding, not a secret)
-    #: Further values set in the submission (base64-json: beside ``encoded_path``) when a callback is asked for.
-    set: dict[str, Any] = {}
-    delivers: Delivery = Delivery.RESULT
-    delivers_when: tuple[Variant, ...] = ()
-    #: ``OPTIONS`` is answered 200 at once and never taken for a callback.
-    methods: tuple[Literal["POST", "PUT", "GET", "OPTIONS"], ...] = ("POST",)
-    #: The shape of what arrives, by what was asked for.
-    notification: str = "notification"
-    result: str = "result"
-    #: How long after submission a callback is expected; then polling takes over.
-    expected: Duration = Duration(10 * MINUTE)
-    #: What the provider wants to hear.
-    ack: Annotated[int, msgspec.Meta(ge=200, le=299)] = 200
-    #: Path of a text in a genuine callback that the answer repeats: how some verify an address.
-    echo: str | None = None
-    #: Networks that callbacks come from (``203.0.113.0/24``): a second lock beside signature or token.
-    allow_from: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        try:
-            networks(self.allow_from)
-        except ValueError as error:
-            raise ValueError(f"allow_from: {error}") from error
-        if self.where != "registered" and not self.path:
-            raise ValueError(f"where = {self.where!r} needs path")
-        if self.where == "registered" and self.secret_path is not None:
-            raise ValueError("secret_path needs a place in the submission")
-        if (self.encode == "base64-json") != bool(self.encoded_path):
-            raise ValueError("encode = 'base64-json' and encoded_path belong together")
-
-
-class KeySource(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the key that verifies callbacks comes from."""
-
-    source: Literal["settings", "per-job", "jwks", "submit-answer"] = "settings"
-    #: settings: ``env:NAME`` or ``file:PATH``; several keys, newest first, during a rotation.
-    secret: str | None = None
-    #: jwks: where the provider publishes its key set (https, fetched without credentials).
-    url: str | None = None
-    #: jwks: how long a fetched key set is used before it is fetched again.
-    cache: Duration = Duration(24 * HOUR)
-    #: submit-answer: path of the key in the provider's answer to the submission; it is kept encrypted.
-    path: str | None = None
-
-    def __post_init__(self) -> None:
-        for source, name in (("settings", "secret"), ("jwks", "url"), ("submit-answer", "path")):
-            if (self.source == source) != (getattr(self, name) is not None):
-                raise ValueError(f"{name} belongs to source = {source!r}, and to no other")
-        if self.secret is not None:
-            check_reference(self.secret)
 
 
 class Poll(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What one key makes of signed bytes: MACs, hashes and ed25519, to verify and to sign."""
+"""What one key makes of signed bytes: MACs, hashes and public-key signatures, to verify and to sign."""
 
 import binascii
 import hashlib
@@ -6,7 +6,8 @@ import hmac
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from receiver.core.keyform import Key, ed25519_private, ed25519_public
+from receiver.core.keyform import Key
+from receiver.core.publickey import public_signer, public_verifier
 from receiver.core.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -17,19 +18,39 @@ Sign = Callable[[Sequence[bytes]], bytes]
 #: Signed bytes in order, signatures of the right size; whether one of them is genuine.
 Prove = Callable[[Sequence[bytes], Sequence[bytes]], bool]
 
-_SIZES: Final = {"sha1": 20, "sha256": 32, "sha512": 64}
-_ED25519_SIZE: Final = 64
+_SIZES: Final = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
+#: Two numbers or points of 32 bytes: Ed25519, and P-256 where it is not written in ASN.1.
+_PAIR: Final = 64
+#: Of an RSA key of 8192 bits; no longer signature is worth decoding.
+_LONGEST: Final = 1024
+_PUBLIC: Final = frozenset({"ed25519", "ecdsa", "rsa"})
 
 
-def signature_size(scheme: Scheme) -> int:
-    """Return how many bytes a signature of *scheme* has once decoded."""
-    return _ED25519_SIZE if scheme.kind == "ed25519" else _SIZES[scheme.alg]
+def signature_size(scheme: Scheme) -> int | None:
+    """Return how many bytes a signature of *scheme* has once decoded; ``None`` where that depends on the key."""
+    if scheme.kind == "rsa" or (scheme.kind == "ecdsa" and scheme.signature_form == "der"):
+        return None
+    return _SIZES[scheme.alg] if scheme.kind in {"hmac", "hash"} else _PAIR
+
+
+def signature_form(scheme: Scheme) -> str:
+    """Say how a signature of *scheme* is written: ``32 bytes in hex``."""
+    encoding = "base64" if scheme.plugin == "rfc9421" else scheme.encoding
+    size = signature_size(scheme)
+    return f"{'some' if size is None else size} bytes in {encoding}"
+
+
+def signature_length(scheme: Scheme) -> int | None:
+    """Return how many characters an encoded signature has; ``None`` where that depends on the key."""
+    size = signature_size(scheme)
+    if size is None:
+        return None
+    return 2 * size if scheme.encoding == "hex" else (size + 2) // 3 * 4
 
 
 def signature_decoder(scheme: Scheme) -> Callable[[bytes], bytes | None]:
     """Return what decodes a signature in its one spelling (hex in either case), and all else to ``None``."""
-    size = signature_size(scheme)
-    length = 2 * size if scheme.encoding == "hex" else (size + 2) // 3 * 4
+    size, length = signature_size(scheme), signature_length(scheme)
 
     def from_hex(text: bytes) -> bytes | None:
         try:
@@ -45,6 +66,19 @@ def signature_decoder(scheme: Scheme) -> Callable[[bytes], bytes | None]:
         # Encoding it again refuses junk between the characters and stray bits in the last one.
         return raw if len(raw) == size and binascii.b2a_base64(raw, newline=False) == text else None
 
+    def of_any_size(text: bytes) -> bytes | None:
+        if not 0 < len(text) <= 2 * _LONGEST:
+            return None
+        try:
+            raw = binascii.unhexlify(text) if scheme.encoding == "hex" else binascii.a2b_base64(text)
+        except ValueError:
+            return None
+        exact = scheme.encoding == "hex" or binascii.b2a_base64(raw, newline=False) == text
+        return raw if exact and len(raw) <= _LONGEST else None
+
+    if size is None:
+        return of_any_size
+
     return from_hex if scheme.encoding == "hex" else from_base64
 
 
@@ -55,16 +89,16 @@ def encode_signature(raw: bytes, *, encoding: str) -> bytes:
 
 def signer(key: Key, *, scheme: Scheme) -> Sign:
     """Prepare *key* for signing; raises ConfigurationError where it is only the public half."""
-    if scheme.kind != "ed25519":
+    if scheme.kind not in _PUBLIC:
         return _digester(key, scheme)
-    private = ed25519_private(key)
-    return lambda pieces: private.sign(b"".join(pieces))
+    private = public_signer(key, scheme=scheme)
+    return lambda pieces: private(b"".join(pieces))
 
 
 def prover(key: Key, *, scheme: Scheme) -> Prove:
     """Prepare *key* for verification."""
-    if scheme.kind == "ed25519":
-        return _ed25519_prover(key)
+    if scheme.kind in _PUBLIC:
+        return _public_prover(key, scheme)
     digest = _digester(key, scheme)
 
     def prove(pieces: Sequence[bytes], signatures: Sequence[bytes]) -> bool:
@@ -115,19 +149,11 @@ def _fed(prepared: "Hash", pieces: Iterable[bytes]) -> "Hash":
     return state
 
 
-def _ed25519_prover(key: Key) -> Prove:
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-
-    public = ed25519_public(key)
+def _public_prover(key: Key, scheme: Scheme) -> Prove:
+    verifies = public_verifier(key, scheme=scheme)
 
     def prove(pieces: Sequence[bytes], signatures: Sequence[bytes]) -> bool:
         content = b"".join(pieces)
-        for signature in signatures:
-            try:
-                public.verify(signature, content)
-            except InvalidSignature:
-                continue
-            return True
-        return False
+        return any(verifies(signature, content) for signature in signatures)
 
     return prove

@@ -11,16 +11,15 @@ from typing import Any
 import msgspec
 
 from receiver.core.address import Network, networks
+from receiver.core.callbacks import CallbackTerms, Challenge, KeySource, Variant
 from receiver.core.model import HOUR, Delivery
 from receiver.core.parts import (
-    CallbackTerms,
     Cancel,
     Cited,
     Credential,
     Duration,
     Fetch,
     Idempotency,
-    KeySource,
     Limits,
     Operation,
     Part,
@@ -30,7 +29,6 @@ from receiver.core.parts import (
     Sample,
     Shape,
     Submit,
-    Variant,
     check_reference,
     is_reference,
 )
@@ -39,6 +37,7 @@ from receiver.core.scheme import Scheme
 __all__ = [
     "CallbackTerms",
     "Cancel",
+    "Challenge",
     "Cited",
     "Credential",
     "Duration",
@@ -152,6 +151,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
             raise ValueError("an account-wide address must be signed: no token vouches for it")
         if self.verify.kind == "jwt" and self.verify.body_claim is None:
             self._check_claims()
+        self._check_proved(self.callback, self.verify)
         per_job = self.key is not None and self.key.source == "per-job"
         if per_job != (self.callback.secret_path is not None):
             raise ValueError("key.source = 'per-job' and callback.secret_path belong together")
@@ -159,6 +159,19 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     def _check_claims(self) -> None:
         if any(self.shape(delivery).content != "claims" for delivery in self.deliveries):
             raise ValueError("a jwt without body_claim vouches for its claims only: content = 'claims'")
+
+    def _check_proved(self, callback: CallbackTerms, verify: Scheme) -> None:
+        if verify.covered_field is not None:
+            self._check_field(verify.covered_field)
+        if any(one.proved for one in callback.challenge) and not self.signed:
+            raise ValueError("callback.challenge: nothing proves it where nothing is signed: proved = false")
+
+    def _check_field(self, field: str) -> None:
+        shapes = [self.shape(delivery) for delivery in self.deliveries]
+        if any((one.content, one.field, one.content_types) != ("form-json", field, {}) for one in shapes):
+            raise ValueError(
+                f"the signature vouches for the field {field!r} only: content = 'form-json', and no other"
+            )
 
     @property
     def signed(self) -> bool:

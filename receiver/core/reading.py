@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from receiver.core.document import Document
 from receiver.core.errors import UnreadableError
@@ -80,7 +81,9 @@ def unreadable_failure(code: str) -> Failure:
 
 
 def text_at(message: Message, path: str) -> str | None:
-    """The text at *path* of a JSON body, where there is one that can be printed."""
+    """The text at *path* of a JSON body, or beside it, where there is one that can be printed."""
+    if path.startswith(("query:", "header:")):
+        message = replace(message, body=b"null", headers=())
     try:
         value = Document(message, _PLAIN, largest=len(message.body)).find(path)
     except UnreadableError:

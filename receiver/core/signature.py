@@ -14,23 +14,27 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from receiver.core import jwt, twilio
+from receiver.core import jwt
+from receiver.core.cases import Case, cases_of, decoded
 from receiver.core.content import Content
 from receiver.core.errors import (
     CredentialMismatchError,
     CredentialMissingError,
     KeyUnavailableError,
+    KeyUnknownError,
     SignatureMalformedError,
     SignatureMismatchError,
     TimestampMissingError,
 )
 from receiver.core.extraction import Extraction, ProofHeader
-from receiver.core.keyform import Key, load_key, load_key_set
+from receiver.core.keyform import Key, load_key
 from receiver.core.message import Message
 from receiver.core.parts import is_reference
-from receiver.core.proof import prover, signature_decoder, signature_size
+from receiver.core.proof import prover, signature_decoder
+from receiver.core.published import load_key_set
+from receiver.core.rfc9421 import check_expiry
 from receiver.core.scheme import Scheme, parse_sources
-from receiver.core.signing import credential, sign
+from receiver.core.signing import credential, sign, signed_body
 from receiver.core.timestamp import check_age, parse_timestamp
 
 __all__ = [
@@ -42,6 +46,7 @@ __all__ = [
     "load_key_set",
     "prepare",
     "sign",
+    "signed_body",
     "verify",
 ]
 
@@ -102,43 +107,49 @@ prepare = lru_cache(_MOST_PREPARED)(build)
 
 
 class _Signature:
-    """hmac, hash and ed25519: a signature over bytes of the message."""
+    """hmac, hash, ed25519, ecdsa and rsa: a signature over bytes of the message."""
 
     def __init__(self, scheme: Scheme, keys: tuple[Key, ...]) -> None:
         self._scheme = scheme
         self._content = Content(scheme)
         self._header = ProofHeader(scheme)
-        self._wanted = self._content.headers.union(self._header.names)
+        self._key_id = parse_sources(scheme.key_id, field="key_id")
+        named = {source.key for source in self._key_id if source.place == "header"}
+        self._wanted = self._content.headers.union(self._header.names, named)
+        self._foldable = frozenset(self._wanted) if scheme.plugin == "rfc9421" else self._header.foldable
         self._decode = signature_decoder(scheme)
-        self._twilio = scheme.plugin == "twilio"
+        self._plugin = cases_of(scheme)
         self._provers = [(key.id, prover(key, scheme=scheme)) for key in keys]
+        if is_reference(scheme.account or ""):
+            name = (scheme.account or "").partition(":")[2]
+            raise KeyUnavailableError(
+                f"No signature can be verified: {name}, which is signed along, is not set."
+            )
 
     def verify(self, message: Message, *, now: int) -> Verified:
-        found = Extraction(message, self._wanted, self._header.foldable)
-        signatures = self._signatures(found)
-        contents = twilio.contents(found) if self._twilio else (self._content.pieces(found),)
-        for key_id, proves in self._provers:
-            for content in contents:
-                if proves(content, signatures):
+        found = Extraction(message, self._wanted, self._foldable)
+        if self._plugin is not None:
+            cases = self._plugin(found)
+        else:
+            signatures = decoded(self._header.candidates(found), self._scheme, self._decode)
+            cases = [Case(self._content.pieces(found), signatures)]
+        tried = False
+        for case in cases:
+            if case.items is not None:
+                found.items = case.items
+            named = found.identifier(self._key_id) if self._key_id else None
+            for key_id, proves in self._provers:
+                if named is not None and key_id != named:
+                    continue
+                tried = True
+                if proves(case.content, case.signatures):
                     return self._accepted(found, key_id, now)
-        raise SignatureMismatchError
-
-    def _signatures(self, found: Extraction) -> list[bytes]:
-        signatures: list[bytes] = []
-        for text in self._header.candidates(found):
-            signature = self._decode(text)
-            if signature is not None:
-                signatures.append(signature)
-        if not signatures:
-            scheme = self._scheme
-            raise SignatureMalformedError(
-                f"The header {scheme.headers[0]!r} holds no signature of {signature_size(scheme)} bytes in "
-                f"{scheme.encoding}" + (f" after {scheme.prefix!r}." if scheme.prefix else ".")
-            )
-        return signatures
+        raise SignatureMismatchError if tried else KeyUnknownError
 
     def _accepted(self, found: Extraction, key_id: str, now: int) -> Verified:
         signed_at = None
+        if self._scheme.plugin == "rfc9421":
+            check_expiry(found.items, now=now)
         if self._content.timestamp:
             text = found.read(self._content.timestamp)
             if not text:

@@ -1,18 +1,24 @@
-"""sign(): the headers with which a provider would have sent a body. For tests, tools and local work."""
+"""sign(): the headers with which a provider would have sent a body. For tests, tools and local work.
+
+Where the signature is in the body itself, ``signed_body()`` makes that.
+"""
 
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlencode
 
-from receiver.core import jwt, twilio
+from msgspec.structs import replace
+
+from receiver.core import jwt, rfc9421, sns, twilio
 from receiver.core.content import Content
-from receiver.core.errors import RequestError
+from receiver.core.errors import RejectionError, RequestError
 from receiver.core.extraction import Extraction
 from receiver.core.keyform import Key
 from receiver.core.message import Message, lowered
 from receiver.core.proof import encode_signature, signer
-from receiver.core.scheme import Scheme, parse_sources
+from receiver.core.scheme import OVER_BYTES, Scheme, parse_sources
 from receiver.core.timestamp import write_timestamp
 
 _TOKEN_LIFE: Final = 300
@@ -42,8 +48,8 @@ def sign(
         RequestError: *url* lacks what the scheme reads from it.
     """
     chosen = delivery_id or "msg_" + hashlib.sha256(b"%d." % now + body).hexdigest()[:24]
-    if not scheme.authenticates:
-        return []
+    if not scheme.authenticates or scheme.proof:
+        return []  # where the signature is in the body, no header has it
     if key.public and scheme.public is not None:
         scheme = scheme.public
     if scheme.kind in {"header_token", "basic"}:
@@ -52,17 +58,28 @@ def sign(
         return [(scheme.headers[0].encode(), credential(key, scheme=scheme)), *named]
     if scheme.kind == "jwt":
         return _sign_jwt(body, scheme, key, now, chosen, claims or {})
+    if scheme.plugin == "rfc9421":
+        message = Message(body=body, url=url, method=method)
+        return _sign_message(message, scheme, key, now, values or {})
+    return _sign_content(Message(body=body, url=url, method=method), scheme, key, now, chosen, values or {})
+
+
+def _sign_content(
+    message: Message, scheme: Scheme, key: Key, now: int, chosen: str, values: Mapping[str, str]
+) -> list[tuple[bytes, bytes]]:
     content = Content(scheme)
     texts = {str(source): source.name for source in content.sources}
     for source in content.delivery_id[:1]:
         texts[str(source)] = chosen
     for source in content.timestamp[:1]:
         texts[str(source)] = write_timestamp(now, scheme.timestamp_format).decode()
-    texts |= values or {}
-    used = content.preferred
+    texts |= values
+    for source in parse_sources(scheme.key_id, field="key_id")[:1]:
+        texts[str(source)] = key.id
+    used = [*content.preferred, *parse_sources(scheme.key_id, field="key_id")[:1]]
     headers = [(s.name.encode(), texts[str(s)].encode()) for s in used if s.place == "header"]
     parts = [f"{s.name}={texts[str(s)]}".encode() for s in used if s.place == "part"]
-    found = Extraction(Message(body=body, headers=lowered(headers), url=url, method=method), content.headers)
+    found = Extraction(replace(message, headers=lowered(headers)), content.headers)
     found.items = parts
     if any(source.place == "query" and not found.read([source]) for source in used):
         raise RequestError("The scheme signs a field of the query that the URL does not have.", field="url")
@@ -70,6 +87,42 @@ def sign(
     signature = encode_signature(signer(key, scheme=scheme)(pieces), encoding=scheme.encoding)
     items = [*parts, scheme.prefix.encode() + signature]
     return [*headers, (scheme.headers[0].encode(), scheme.item_sep.encode().join(items))]
+
+
+def signed_body(body: bytes, *, scheme: Scheme, key: Key) -> bytes:
+    """Return *body* as its provider would send it: with the signature in it, where the scheme says that it is there.
+
+    Raises:
+        ConfigurationError: the key cannot sign.
+        RequestError: *body* is not what the scheme signs a part of.
+    """
+    if not scheme.proof or scheme.kind not in OVER_BYTES:
+        return body
+    message = Message(body=body, headers=[(b"content-type", b"application/x-www-form-urlencoded")])
+    found = Extraction(message, frozenset())
+    try:
+        pieces = sns.content(found) if scheme.plugin == "sns" else Content(scheme).pieces(found)
+    except RejectionError as error:
+        raise RequestError(f"The body cannot be signed. {error}", field="body") from error
+    encoded = encode_signature(signer(key, scheme=scheme)(pieces), encoding=scheme.encoding)
+    if scheme.plugin == "sns":
+        return sns.with_signature(body, encoded)
+    name = parse_sources(scheme.proof, field="proof")[0].name
+    return body + b"&" + urlencode({name: scheme.prefix + encoded.decode()}).encode()
+
+
+def _sign_message(
+    message: Message, scheme: Scheme, key: Key, now: int, values: Mapping[str, str]
+) -> list[tuple[bytes, bytes]]:
+    covered = rfc9421.covered_by(scheme)
+    headers = [(b"content-digest", rfc9421.digest_of(message.body))]
+    named = [name for name in covered if not name.startswith("@") and name != "content-digest"]
+    headers += [(name.encode(), values.get(f"header:{name}", name).encode()) for name in named]
+    signed = replace(message, headers=headers)
+    created = write_timestamp(now, "unix")
+    base, whole = rfc9421.base_of(covered, signed, created=created, key_id=key.id)
+    signature = encode_signature(signer(key, scheme=scheme)(base), encoding="base64")
+    return [*headers, (b"signature-input", b"sig1=" + whole), (b"signature", b"sig1=:" + signature + b":")]
 
 
 def credential(key: Key, *, scheme: Scheme) -> bytes:

@@ -7,19 +7,25 @@ on after a failure as far as it can. Neither a key nor an expected signature nor
 from collections.abc import Generator, Iterator, Sequence
 from typing import Final, Literal
 
-from receiver.core import jwt, twilio
+from receiver.core import jwt
+from receiver.core.cases import Case, cases_of
 from receiver.core.content import Content
 from receiver.core.errors import ConfigurationError, ReceiverError, RejectionError
 from receiver.core.extraction import Extraction, ProofHeader
 from receiver.core.keyform import Key
 from receiver.core.message import Message
 from receiver.core.model import Value
-from receiver.core.proof import prover, signature_decoder, signature_size
-from receiver.core.scheme import Scheme
+from receiver.core.proof import prover, signature_decoder, signature_form
+from receiver.core.scheme import Scheme, listed
 from receiver.core.signature import build
 from receiver.core.timestamp import check_age, parse_timestamp, span
 
-_NAMES: Final = {"hmac": "HMAC", "hash": "Hash", "ed25519": "Ed25519"}
+_NAMES: Final = {"hmac": "HMAC", "hash": "Hash", "ed25519": "Ed25519", "ecdsa": "ECDSA P-256", "rsa": "RSA"}
+_PLUGINS: Final = {
+    "twilio": "the address and its fields",
+    "sns": "members of the body",
+    "rfc9421": "what the signature's input names",
+}
 
 Mark = Literal["ok", "bad", "none"]
 
@@ -50,6 +56,8 @@ def _steps(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int) ->
         yield from _token(message, scheme, keys, now)
     elif scheme.kind in {"header_token", "basic"}:
         yield from _credential(message, scheme, keys, now)
+    elif scheme.plugin in {"sns", "rfc9421"}:
+        yield from _by_plugin(message, scheme, keys, now)
     else:
         yield from _signature(message, scheme, keys, now)
 
@@ -68,48 +76,68 @@ def _signature(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int
         decode = signature_decoder(scheme)
         signatures = [raw for raw in map(decode, texts) if raw is not None]
         after = f" after “{scheme.prefix}”" if scheme.prefix else ""
-        size = signature_size(scheme)
+        place = "The header" if scheme.headers else "The field"
+        if not scheme.headers:
+            names = f"of the form “{listed(scheme.proof)[0].partition(':')[2]}”"
         if signatures:
             count = "one signature" if len(signatures) == 1 else f"{len(signatures)} signatures"
-            sentence = (
-                f"The header {names} is there, with {count} of {size} bytes in {scheme.encoding}{after}"
-            )
+            sentence = f"{place} {names} is there, with {count} of {signature_form(scheme)}{after}"
             yield Checked(mark="ok", sentence=sentence)
         else:
-            form = f"{size} bytes in {scheme.encoding}{after}"
-            sentence = f"The header {names} is there, but holds no signature of {form}"
+            form = f"{signature_form(scheme)}{after}"
+            sentence = f"{place} {names} is there, but holds no signature of {form}"
             yield Checked(mark="bad", sentence=sentence)
     pieces: list[Sequence[bytes]] = []
     if found is not None:
         try:
-            pieces = list(twilio.contents(found)) if scheme.plugin == "twilio" else [content.pieces(found)]
+            plugin = cases_of(scheme)
+            pieces = [content.pieces(found)] if plugin is None else [one.content for one in plugin(found)]
         except RejectionError as error:
             yield Checked(mark="bad", sentence=str(error))
         else:
-            what = "the address and its fields" if scheme.plugin == "twilio" else f"“{scheme.signed}”"
+            what = _PLUGINS.get(scheme.plugin or "", f"“{scheme.signed}”")
             size = sum(map(len, pieces[0]))
             yield Checked(mark="ok", sentence=f"The signed content is {what}: {size:,} bytes")
-    matched = yield from _tried(scheme, keys, pieces, signatures)
+    matched = yield from _tried(scheme, keys, [Case(one, signatures) for one in pieces if signatures])
     if content.timestamp and found is not None:
         yield _timestamp(found, content, scheme, now, matched=matched)
 
 
-def _tried(
-    scheme: Scheme, keys: tuple[Key, ...], pieces: Sequence[Sequence[bytes]], signatures: Sequence[bytes]
-) -> Generator[Checked, None, bool]:
+def _by_plugin(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int) -> Iterator[Checked]:
+    content, plugin = Content(scheme), cases_of(scheme)
+    assert plugin is not None  # noqa: S101  (the caller looked)
+    cases: list[Case] = []
+    found = Extraction(message, frozenset())
+    try:
+        cases = plugin(found)
+    except RejectionError as error:
+        yield Checked(mark="bad", sentence=str(error))
+    else:
+        count = "one signature" if len(cases) == 1 else f"{len(cases)} signatures"
+        size = sum(map(len, cases[0].content))
+        what = _PLUGINS[scheme.plugin or ""]
+        yield Checked(mark="ok", sentence=f"There is {count}, of {signature_form(scheme)}")
+        yield Checked(mark="ok", sentence=f"The signed content is {what}: {size:,} bytes")
+        found.items = cases[0].items or ()
+    matched = yield from _tried(scheme, keys, cases)
+    if content.timestamp and cases:
+        yield _timestamp(found, content, scheme, now, matched=matched)
+
+
+def _tried(scheme: Scheme, keys: tuple[Key, ...], cases: Sequence[Case]) -> Generator[Checked, None, bool]:
     """Each key by itself; whether one of them matched."""
-    how = _NAMES[scheme.kind] + ("" if scheme.kind == "ed25519" else f"-{scheme.alg.upper()}")
+    how = _NAMES[scheme.kind] + (f"-{scheme.alg.upper()}" if scheme.kind in {"hmac", "hash", "rsa"} else "")
     matched = False
     if not keys:
         yield Checked(mark="bad", sentence="No key is configured to check it with")
     for key in keys:
         name = f"{how} with the key {key.id}"
-        if matched or not pieces or not signatures:
+        if matched or not cases:
             yield Checked(mark="none", sentence=f"{name}: not tried")
             continue
         try:
             prove = prover(key, scheme=scheme)
-            matched = any(prove(one, signatures) for one in pieces)
+            matched = any(prove(one.content, one.signatures) for one in cases)
         except (ConfigurationError, ValueError) as error:
             yield Checked(mark="bad", sentence=f"{name}: {error}")
             continue

@@ -106,7 +106,7 @@ class KeySets:
                 # Counted from its end: those who waited for a slow failure must not each wait for another.
                 entry.tried_at = self._clock()
             assert provider.verify is not None  # noqa: S101  (a provider with keys verifies)
-            entry.keys = load_key_set(document, scheme=provider.verify)
+            entry.keys = load_key_set(document, scheme=provider.verify, entries=source.list)
             entry.fetched_at = self._clock()
             log.info("key_set_fetched", provider=provider.name, keys=len(entry.keys))
 

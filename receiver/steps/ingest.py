@@ -102,7 +102,7 @@ class Ingest:
         if found is None:
             return None
         if token is None:
-            shared = found.key is not None and found.key.source in {"settings", "jwks"}
+            shared = found.key is not None and found.key.source in {"settings", "jwks", "certificate"}
             return Way(provider=found) if found.signed and shared else None
         named = self._keys.check(token, provider=provider)
         return None if named is None else Way(provider=found, job_id=named[0], master=named[1])

@@ -27,6 +27,7 @@ from receiver.core.signature import Key, Verified, load_key, verify
 from receiver.core.token import MasterKey, callback_url, mint
 from receiver.core.walk import Checked, walk
 from receiver.keys import Keys
+from receiver.outbound.certificates import Certificates
 from receiver.outbound.keysets import KeySets
 from receiver.storage.store import Store
 
@@ -50,10 +51,18 @@ class Proving:
     """Proves and reads callbacks, live or stored."""
 
     def __init__(
-        self, *, keys: Keys, key_sets: KeySets, store: Store, public_url: str | None, largest: int
+        self,
+        *,
+        keys: Keys,
+        key_sets: KeySets,
+        certificates: Certificates,
+        store: Store,
+        public_url: str | None,
+        largest: int,
     ) -> None:
         self._keys = keys
         self._key_sets = key_sets
+        self._certificates = certificates
         self._store = store
         self._public_url = (public_url or "").rstrip("/")
         self._largest = largest
@@ -77,12 +86,14 @@ class Proving:
                 return examine(message, provider=provider, keys=keys, now=now, largest=self._largest)
             return await self._apart(message, provider, keys, now)
 
-        return await self._proved(way, examined)
+        return await self._proved(way, examined, message, now=now)
 
-    async def _proved(self, way: Way, prove: Callable[[Sequence[Key]], Awaitable[T]]) -> T:
+    async def _proved(
+        self, way: Way, prove: Callable[[Sequence[Key]], Awaitable[T]], message: Message, *, now: int
+    ) -> T:
         """What *prove* makes of the keys in force; where none fits, of those that the provider publishes now."""
         provider = way.provider
-        keys = self._keys.fixed(provider) or await self.keys_for(way)
+        keys = self._keys.fixed(provider) or await self.keys_for(way, message, now=now)
         try:
             return await prove(keys)
         except (KeyUnknownError, SignatureMismatchError):
@@ -137,7 +148,7 @@ class Proving:
         async def verified(keys: Sequence[Key]) -> Verified:
             return verify(message, scheme=scheme, keys=keys, now=now)
 
-        return await self._proved(way, verified)
+        return await self._proved(way, verified, message, now=now)
 
     async def diagnosis(
         self, callback: Callback, provider: Provider, *, providers: Mapping[str, Provider]
@@ -151,8 +162,9 @@ class Proving:
             _check_sender(message, provider)
         except SenderNotAllowedError as error:
             return Diagnosis(code=error.code, sentence=str(error))
+        keys: Sequence[Key] = ()
         try:
-            keys = await self.keys_for(way)
+            keys = await self.keys_for(way, message, now=callback.received_at)
             verify(message, scheme=provider.verify, keys=keys, now=callback.received_at)
         except KeyUnavailableError as error:
             return Diagnosis(code=error.code, sentence=str(error))
@@ -182,24 +194,27 @@ class Proving:
         keys: Sequence[Key] = ()
         missing: list[Checked] = []
         try:
-            keys = await self.keys_for(way)
-        except KeyUnavailableError as error:
+            keys = await self.keys_for(way, message, now=callback.received_at)
+        except (KeyUnavailableError, RejectionError) as error:
             missing = [Checked(mark="bad", sentence=str(error))]
         found = await asyncio.to_thread(
             walk, message, scheme=provider.verify, keys=keys, now=callback.received_at
         )
         return missing + found
 
-    async def keys_for(self, way: Way) -> Sequence[Key]:
-        """The keys that prove what comes by *way* genuine, newest first.
+    async def keys_for(self, way: Way, message: Message, *, now: int) -> Sequence[Key]:
+        """The keys that prove *message*, which came by *way*, genuine, newest first.
 
         Raises:
             KeyUnavailableError: there is none, or it cannot be had.
+            RejectionError: the message itself says what proves it, and that is not the provider's.
         """
         provider, job_id = way.provider, way.job_id
         scheme, key = provider.verify, provider.key
         if key is not None and key.source == "jwks":
             return await self._key_sets.keys(provider) or ()
+        if key is not None and key.source == "certificate":
+            return await self._certificates.keys(provider, message, now=now)
         if key is not None and key.source == "submit-answer":
             sealed = None if job_id is None else await self._store.sealed_key(job_id)
             if job_id is None or sealed is None or scheme is None:

@@ -11,12 +11,15 @@ from typing import Final
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from receiver.core.challenge import LARGEST
+from receiver.core.errors import KeyUnavailableError, ProviderError
 from receiver.core.message import Message
 from receiver.core.model import Value
-from receiver.core.reading import text_at
 from receiver.core.token import answer_to_probe
 from receiver.settings import Settings
+from receiver.steps.confirm import Confirm, Said
 from receiver.steps.ingest import Answer, Ingest
+from receiver.steps.proving import Way
 from receiver.steps.refuse import Refuse
 from receiver.wire.near import near
 from receiver.wire.refusals import Refusals
@@ -33,8 +36,8 @@ _UNAVAILABLE: Final = 503
 #: What is refused before anything is recorded, and why.
 _UNSEEN: Final = {404: "address_unknown", 405: "method_not_allowed"}
 _GOOD: Final = range(200, 300)
-#: Bytes of a body in which a word to be echoed is looked for.
-_LARGEST_HANDSHAKE: Final = 64 * 1024
+#: What is asked to see whether an address is there, and answered without a look.
+_ASKED: Final = frozenset({"OPTIONS", "HEAD"})
 _PRIVATE: Final = [(name.encode(), value.encode()) for name, value in PRIVATE.items()]
 _RETRY: Final = [(name.encode(), value.encode()) for name, value in RETRY.items()]
 #: The headers of an answer without a body.
@@ -64,8 +67,11 @@ def address_of(path: str) -> Address | None:
 class Front:
     """Takes callbacks off the wire."""
 
-    def __init__(self, *, ingest: Ingest, refuse: Refuse, refusals: Refusals, settings: Settings) -> None:
+    def __init__(
+        self, *, ingest: Ingest, confirm: Confirm, refuse: Refuse, refusals: Refusals, settings: Settings
+    ) -> None:
         self._ingest = ingest
+        self._confirm = confirm
         self._refuse = refuse
         self._refusals = refusals
         self._senders = Senders(settings.proxies)
@@ -121,12 +127,20 @@ class Front:
         callback, method = way.provider.callback, scope["method"]
         methods = () if callback is None else callback.methods
         # Where its token is all that vouches for a callback, there is nothing else to be wrong with it.
-        if method not in methods and not (way.job_id is not None and not way.provider.signed):
-            return 405, [(b"allow", ", ".join(methods).encode()), *_EMPTY], b""
-        if method == "OPTIONS" and method in methods:
-            return 200, [(b"allow", ", ".join(methods).encode()), *_EMPTY], b""
+        refused = method not in methods and not (way.job_id is not None and not way.provider.signed)
+        allowed = [(b"allow", ", ".join(methods).encode()), *_EMPTY]
+        may_ask = callback is not None and bool(callback.challenge) and self._confirm.may_ask(way, method)
+        if refused and not may_ask:
+            return 405, allowed, b""
+        if method in _ASKED and method in methods:
+            return 200, allowed, b""
         body = await self._bodies.read(receive, headers)
+        message = Message(body=body, headers=headers, query=scope["query_string"], method=method)
         try:
+            if may_ask and (said := self._unproved(way, message)) is not None:
+                return said
+            if refused:
+                return 405, allowed, b""
             answer = await self._ingest(
                 way,
                 method=method,
@@ -139,11 +153,28 @@ class Front:
             self._bodies.give(len(body))
         if answer.status in _GOOD:
             prove(scope)
-        path = None if callback is None else callback.echo
         # Only what was proved is read, and a handshake is small: nobody has the event loop parse megabytes.
-        if path is None or answer.status not in _GOOD or len(body) > _LARGEST_HANDSHAKE:
-            return _told(answer, None)
-        return _told(answer, text_at(Message(body=body, headers=headers), path))
+        asked = callback is not None and bool(callback.challenge) and len(body) <= LARGEST
+        return await self._proved(way, message, answer) if asked and answer.status in _GOOD else _told(answer)
+
+    def _unproved(self, way: Way, message: Message) -> _Told | None:
+        """What a challenge hears that needs no proof."""
+        try:
+            said = self._confirm.unproved(way, message)
+        except KeyUnavailableError as error:
+            log.error("challenge_not_answered", provider=way.provider.name, reason=str(error))
+            return _coded(_UNAVAILABLE, error.code)
+        return None if said is None else _with_body(200, *said)
+
+    async def _proved(self, way: Way, message: Message, answer: Answer) -> _Told:
+        """What a genuine callback hears that may be a challenge too."""
+        try:
+            said = await self._confirm.proved(way, message)
+        except (KeyUnavailableError, ProviderError) as error:
+            # Whoever asked must ask again, or the address is never called back.
+            log.error("challenge_not_answered", provider=way.provider.name, reason=str(error))
+            return _coded(_UNAVAILABLE, error.code)
+        return _told(answer, said)
 
     async def _note(self, address: Address, scope: Scope, status: int, code: str) -> None:
         """Note a refusal, once it has been told: how long that takes says nothing about the address."""
@@ -179,13 +210,13 @@ def _route(address: Address) -> str:
     return "callbacks" if address.token is not None else "webhooks"
 
 
-def _told(answer: Answer, echo: str | None) -> _Told:
+def _told(answer: Answer, said: Said | None = None) -> _Told:
     """What the sender hears."""
     status = answer.status
     if answer.code is not None and status in {401, _UNAVAILABLE}:
         return _coded(status, answer.code)
-    if echo is not None:
-        return _with_body(status, echo, b"text/plain; charset=utf-8")
+    if said is not None:
+        return _with_body(status, *said)
     if status == _NO_CONTENT:
         return status, _PRIVATE, b""  # no length either (RFC 9110, 8.6)
     return status, [*_EMPTY, *_RETRY] if status == _UNAVAILABLE else _EMPTY, b""

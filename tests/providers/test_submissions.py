@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from receiver.core import exchange
 from receiver.core.assembly import assemble
+from receiver.core.callbacks import KeySource
 from receiver.core.errors import RequestError
 from receiver.core.exchange import Accepted, HttpRequest, HttpResponse, submission_request
 from receiver.core.model import Due, Step
-from receiver.core.parts import KeySource
 from receiver.core.provider import Provider, describe, origin_of
 from receiver.keys import Keys
 from receiver.settings import Settings
