@@ -46,7 +46,10 @@ def cases_of(scheme: Scheme) -> Callable[[Extraction], list[Case]] | None:
 
 def decoded(texts: Sequence[bytes], scheme: Scheme, decode: Callable[[bytes], bytes | None]) -> list[bytes]:
     """Decode signatures; raises SignatureMalformedError where none of *texts* is one."""
-    signatures = [raw for raw in map(decode, texts) if raw is not None]
+    signatures: list[bytes] = []
+    for text in texts:
+        if (signature := decode(text)) is not None:
+            signatures.append(signature)  # noqa: PERF401  (for the one that there usually is, a loop is faster)
     if not signatures:
         where = f"The header {scheme.headers[0]!r}" if scheme.headers else listed(scheme.proof)[0]
         raise SignatureMalformedError(

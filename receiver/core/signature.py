@@ -119,6 +119,7 @@ class _Signature:
         self._foldable = frozenset(self._wanted) if scheme.plugin == "rfc9421" else self._header.foldable
         self._decode = signature_decoder(scheme)
         self._plugin = cases_of(scheme)
+        self._expires = scheme.plugin == "rfc9421"
         self._provers = [(key.id, prover(key, scheme=scheme)) for key in keys]
         if is_reference(scheme.account or ""):
             name = (scheme.account or "").partition(":")[2]
@@ -129,10 +130,18 @@ class _Signature:
     def verify(self, message: Message, *, now: int) -> Verified:
         found = Extraction(message, self._wanted, self._foldable)
         if self._plugin is not None:
-            cases = self._plugin(found)
-        else:
-            signatures = decoded(self._header.candidates(found), self._scheme, self._decode)
-            cases = [Case(self._content.pieces(found), signatures)]
+            return self._of_several(found, self._plugin(found), now)
+        signatures = decoded(self._header.candidates(found), self._scheme, self._decode)
+        content = self._content.pieces(found)
+        if self._key_id:
+            return self._of_several(found, [Case(content, signatures)], now)
+        for key_id, proves in self._provers:
+            if proves(content, signatures):
+                return self._accepted(found, key_id, now)
+        raise SignatureMismatchError
+
+    def _of_several(self, found: Extraction, cases: Sequence[Case], now: int) -> Verified:
+        """What one of *cases* proves, by the key that it names where it names one."""
         tried = False
         for case in cases:
             if case.items is not None:
@@ -148,7 +157,7 @@ class _Signature:
 
     def _accepted(self, found: Extraction, key_id: str, now: int) -> Verified:
         signed_at = None
-        if self._scheme.plugin == "rfc9421":
+        if self._expires:
             check_expiry(found.items, now=now)
         if self._content.timestamp:
             text = found.read(self._content.timestamp)
