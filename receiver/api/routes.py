@@ -15,6 +15,7 @@ from receiver.api.dispatches import Dispatches
 from receiver.api.handlers import RegisteredHandlers
 from receiver.api.jobs import Jobs
 from receiver.api.openapi import describe
+from receiver.api.readers import Readers
 from receiver.api.resource import Operation, Resource, answer
 from receiver.api.verification import Verification
 from receiver.catalog import Catalog
@@ -67,6 +68,7 @@ class Api:
         )
         callbacks = Callbacks(store=store, catalog=catalog, proving=proving, bodies=bodies, replay=replay)
         completions = Completions(follow=follow, catalog=catalog)
+        readers = Readers(store=store, follow=follow, bodies=bodies, clock=clock)
         dispatches = Dispatches(store=store, clock=clock, notify=notify)
         handlers = RegisteredHandlers(store=store, clock=clock, notify=notify)
         verification = Verification(
@@ -77,6 +79,7 @@ class Api:
             *jobs.operations,
             *callbacks.operations,
             *completions.operations,
+            *readers.operations,
             *dispatches.operations,
             *handlers.operations,
             *Alarms(store=store).operations,

@@ -86,13 +86,49 @@ class Feed:
 
 @click.command(cls=Command)
 @options.provider
+@click.option(
+    "--forward-to", metavar="URL", help="Send each completion there instead, as a signed CloudEvent."
+)
+@click.option("--from", "source", metavar="URL", help="Follow the receiver at this address, by its API.")
+@click.option(
+    "--name", metavar="NAME", help="The name under which the receiver remembers how far this one has come."
+)
+@click.option(
+    "--after", metavar="CURSOR", help="Begin after this completion: 0 at the beginning, 'latest' at the end."
+)
+@click.option(
+    "--secret-env", metavar="NAME", help="Sign with the secret in this variable; one is made if left out."
+)
 @options.as_json
-async def tail(*, provider: str | None, as_json: bool) -> None:
-    """Follow callbacks, requests and handlers live.
+async def tail(
+    *,
+    provider: str | None,
+    forward_to: str | None,
+    source: str | None,
+    name: str | None,
+    after: str | None,
+    secret_env: str | None,
+    as_json: bool,
+) -> None:
+    """Follow callbacks, requests and handlers live, or pass completions on.
 
     One line each: ← a callback arrived, → a provider was asked, ⇒ a handler was called, · something was
     decided here. Polls that learned nothing are left out. Ends with Ctrl-C.
+
+    With --forward-to completions are sent to a program of yours, in their order, each until it answers 2xx: the next
+    time it goes on where it stood, so nothing is missed while this was closed. A new name begins with what comes now.
     """
+    if forward_to is not None:
+        from receiver.cli.forward import Order, forward  # noqa: PLC0415  (only then it is needed)
+
+        await forward(
+            Order(
+                to=forward_to, source=source, name=name, after=after, provider=provider, secret_env=secret_env
+            )
+        )
+        return
+    if any(one is not None for one in (source, name, after, secret_env)):
+        raise click.UsageError("--from, --name, --after and --secret-env belong to --forward-to.")
     async with session.opened() as running:
         if provider is not None:
             running.catalog.named(provider)

@@ -7,6 +7,7 @@ say the same, retries included.
 import json
 from collections.abc import Generator, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
@@ -185,6 +186,24 @@ def completions(after: str, *, provider: str | None, state: str | None, wait: fl
     given = {name: value for name, value in query.items() if value is not None}
     answer = yield from _send(Asked(method="GET", path="/v1/completions", query=given, patience=30 + wait))
     return msgspec.json.decode(answer.body, type=FeedPart)
+
+
+def reader(name: str) -> Talk[str | None]:
+    """The cursor that a reader of the feed goes on after; ``None`` if the receiver knows none of that name."""
+    try:
+        answer = yield from _send(Asked(method="GET", path=f"/v1/readers/{quote(name, safe='')}"))
+    except ApiError as error:
+        if error.code == "reader_unknown":
+            return None
+        raise
+    return str(msgspec.json.decode(answer.body)["cursor"])
+
+
+def stand(name: str, cursor: str) -> Talk[str]:
+    """Remember how far a reader has come: a cursor, or ``latest``; the cursor that it is."""
+    body = json.dumps({"cursor": cursor}).encode()
+    answer = yield from _send(Asked(method="PUT", path=f"/v1/readers/{quote(name, safe='')}", body=body))
+    return str(msgspec.json.decode(answer.body)["cursor"])
 
 
 def _send(asked: Asked, *, again: bool = True) -> Talk[Answered]:

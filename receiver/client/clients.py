@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from receiver.client import calls
-from receiver.client.calls import Answered, Asked, Pause
+from receiver.client.calls import Answered, Asked, FeedPart, Pause
 from receiver.core.model import Result
 from receiver.views.completion import CompletionDocument
 from receiver.views.job import JobDocument
@@ -108,16 +108,45 @@ class Client:
         return self._run(calls.replay(any_id, handler=handler, dry_run=dry_run))
 
     def completions(
-        self, *, after: str = "0", provider: str | None = None, state: str | None = None, follow: bool = True
+        self,
+        *,
+        after: str = "0",
+        name: str | None = None,
+        provider: str | None = None,
+        state: str | None = None,
+        follow: bool = True,
     ) -> Iterator[CompletionDocument]:
-        """Completions after a cursor, and then those that come, unless *follow* is false; raises as ``submit``."""
+        """Completions after a cursor, and then those that come, unless *follow* is false; raises as ``submit``.
+
+        With a *name* the receiver remembers how far its reader has come: it goes on there the next time, whatever
+        *after* says. A completion counts as read when the next one is asked for, so one may come twice, and none is
+        left out.
+        """
+        if name is not None:
+            after = self.reader(name) or after
         while True:
-            wait = _LONG_POLL if follow else 0.0
-            part = self._run(calls.completions(after, provider=provider, state=state, wait=wait))
-            yield from part.completions
+            part = self.page(after=after, provider=provider, state=state, wait=_LONG_POLL if follow else 0.0)
+            for one in part.completions:
+                yield one
+                if name is not None:
+                    self.stand(name, one.cursor)
             if not follow and part.cursor == after:
                 return
             after = part.cursor
+
+    def page(
+        self, *, after: str = "0", provider: str | None = None, state: str | None = None, wait: float = 0.0
+    ) -> FeedPart:
+        """Some completions after a cursor, or none after *wait* seconds, and where to go on; raises as ``submit``."""
+        return self._run(calls.completions(after, provider=provider, state=state, wait=wait))
+
+    def reader(self, name: str) -> str | None:
+        """The cursor that the reader *name* of the feed goes on after; ``None`` if there is none of that name."""
+        return self._run(calls.reader(name))
+
+    def stand(self, name: str, cursor: str) -> str:
+        """Remember how far the reader *name* has come: a cursor, or ``latest``; returns the cursor that it is."""
+        return self._run(calls.stand(name, cursor))
 
     def close(self) -> None:
         """Close the connections."""
@@ -201,17 +230,41 @@ class AsyncClient:
         return await self._run(calls.replay(any_id, handler=handler, dry_run=dry_run))
 
     async def completions(
-        self, *, after: str = "0", provider: str | None = None, state: str | None = None, follow: bool = True
+        self,
+        *,
+        after: str = "0",
+        name: str | None = None,
+        provider: str | None = None,
+        state: str | None = None,
+        follow: bool = True,
     ) -> AsyncIterator[CompletionDocument]:
         """See ``Client.completions``."""
+        if name is not None:
+            after = await self.reader(name) or after
         while True:
             wait = _LONG_POLL if follow else 0.0
-            part = await self._run(calls.completions(after, provider=provider, state=state, wait=wait))
+            part = await self.page(after=after, provider=provider, state=state, wait=wait)
             for one in part.completions:
                 yield one
+                if name is not None:
+                    await self.stand(name, one.cursor)
             if not follow and part.cursor == after:
                 return
             after = part.cursor
+
+    async def page(
+        self, *, after: str = "0", provider: str | None = None, state: str | None = None, wait: float = 0.0
+    ) -> FeedPart:
+        """See ``Client.page``."""
+        return await self._run(calls.completions(after, provider=provider, state=state, wait=wait))
+
+    async def reader(self, name: str) -> str | None:
+        """See ``Client.reader``."""
+        return await self._run(calls.reader(name))
+
+    async def stand(self, name: str, cursor: str) -> str:
+        """See ``Client.stand``."""
+        return await self._run(calls.stand(name, cursor))
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -221,9 +221,11 @@ def soonest(tx: Transaction, *, handlers: Sequence[str]) -> int | None:
     """
     found = tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM due")
     for name in handlers:
+        # One that is left alone has its next trial, and a paused one nothing.
         found += tx.run(
-            "SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM dispatch "
-            "WHERE handler = :handler AND state = 'ready'",
+            "SELECT min(CASE WHEN owner IS NOT NULL THEN 0 WHEN circuit.handler IS NULL OR circuit.state = 'closed' "
+            "THEN run_at ELSE trial_at END) FROM dispatch LEFT JOIN circuit ON circuit.handler = dispatch.handler "
+            "WHERE dispatch.handler = :handler AND dispatch.state = 'ready'",
             {"handler": name},
         )
     return min((int(row[0]) for row in found if row[0] is not None), default=None)

@@ -5,7 +5,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from receiver.core.model import Failure
-from receiver.core.timestamp import write_timestamp
+from receiver.core.timestamp import parse_timestamp, write_timestamp
 from receiver.views.masking import masked
 
 #: The last millisecond that RFC 3339 can write.
@@ -28,6 +28,11 @@ class FailureDocument(Document, frozen=True, kw_only=True):
 def timestamp(milliseconds: int) -> str:
     """Write a time: ``2026-11-21T05:00:00.000Z``."""
     return write_timestamp(min(max(milliseconds, 0), _LAST_MOMENT), "iso8601").decode()
+
+
+def milliseconds(text: str) -> int:
+    """Read a time that ``timestamp`` wrote."""
+    return parse_timestamp(text.encode(), "iso8601")
 
 
 def moment(milliseconds: int | None) -> str | None:

@@ -4,8 +4,16 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from receiver.core.model import Delivery, Held, Job, JobState, Source
-from receiver.views.document import Document, FailureDocument, Moment, failure_document, moment, timestamp
+from receiver.core.model import Delivery, Failure, Held, Job, JobState, Source
+from receiver.views.document import (
+    Document,
+    FailureDocument,
+    Moment,
+    failure_document,
+    milliseconds,
+    moment,
+    timestamp,
+)
 
 
 class ResultDocument(Document, frozen=True, kw_only=True):
@@ -50,6 +58,40 @@ class JobDocument(Document, frozen=True, kw_only=True):
 def job_document(job: Job, *, listed: bool = False, callback_url: str | None = None) -> JobDocument:
     """Describe a job; in a list without its metadata, which lists do not load."""
     return JobDocument(**job_fields(job, listed=listed), callback_url=callback_url or UNSET)
+
+
+def job_of(document: JobDocument) -> Job:
+    """The job that *document* describes, as far as it does: its result and what only the store knows are not in it."""
+    return Job(
+        id=document.id,
+        provider=document.provider,
+        operation=document.operation,
+        state=document.state,
+        remote_id=document.remote_id,
+        submission=document.submission,
+        delivery=document.delivery,
+        created_at=milliseconds(document.created_at),
+        submitted_at=_read(document.submitted_at),
+        succeeded_at=_read(document.succeeded_at),
+        ended_at=_read(document.ended_at),
+        deadline_at=milliseconds(document.deadline_at),
+        cancel_requested_at=_read(document.cancel_requested_at),
+        settled_by=document.settled_by,
+        error=None if document.error is None else Failure(code=document.error.code, text=document.error.text),
+        held=None
+        if document.result is None
+        else Held(
+            size=document.result.size,
+            sha256=document.result.sha256,
+            content_type=document.result.content_type,
+        ),
+        callbacks=document.callbacks,
+        metadata={} if document.metadata is UNSET else document.metadata,
+    )
+
+
+def _read(text: str | None) -> int | None:
+    return None if text is None else milliseconds(text)
 
 
 def job_fields(job: Job, *, listed: bool) -> dict[str, Any]:

@@ -25,6 +25,8 @@ ROUTES = {
     ("post", "/v1/jobs"),
     ("get", "/v1/alarms"),
     ("get", "/v1/completions"),
+    ("get", "/v1/readers/{name}"),
+    ("put", "/v1/readers/{name}"),
     ("get", "/v1/jobs"),
     ("get", "/v1/jobs/{id}"),
     ("delete", "/v1/jobs/{id}"),
