@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import click
@@ -9,6 +10,7 @@ import click
 from receiver.cli import options, session
 from receiver.cli.command import FAILED, Command, note
 from receiver.cli.jobs import show_job, wait_for
+from receiver.cli.saving import check_place, save_result
 from receiver.core.errors import NothingSentError, RequestError, UnreadableError
 from receiver.core.jsontext import parse_json
 from receiver.core.model import JobState
@@ -34,6 +36,12 @@ _WAITS: Final = (1, 2, 4)
 @click.option("--idempotency-key", metavar="KEY", help="The same key with the same request is the same job.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Give the job up after this long.")
 @click.option("--wait", is_flag=True, help="Wait until the job has ended; exits 1 unless it succeeded.")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="With --wait: write the result there; in a folder, under the job's name.",
+)
 @options.as_json
 async def submit(
     *,
@@ -44,6 +52,7 @@ async def submit(
     idempotency_key: str | None,
     deadline: float | None,
     wait: bool,
+    save: Path | None,
     as_json: bool,
 ) -> None:
     """Submit a job.
@@ -52,6 +61,10 @@ async def submit(
     sent by this process; callback, polls and handlers are the serving process's business. Exits 1 if the
     provider refused it.
     """
+    if save is not None:
+        if not wait:
+            raise click.UsageError("--save needs --wait: there is no result before the end.")
+        check_place(save)
     order = Order(
         provider=provider,
         request=_read(file.read(), "FILE", "request"),
@@ -70,10 +83,13 @@ async def submit(
         if wait and not job.state.ended:
             note(f"{job.id} is {job.state}.")
             await wait_for(running, job.id, timeout=None, as_json=as_json)
-            return
-    show_job(job, as_json=as_json, callback_url=callback_url)
-    if job.state.ended and job.state is not JobState.SUCCEEDED:
-        raise click.exceptions.Exit(FAILED)
+            job = await running.store.job(job.id)
+        else:
+            show_job(job, as_json=as_json, callback_url=callback_url)
+        if job.state.ended and job.state is not JobState.SUCCEEDED:
+            raise click.exceptions.Exit(FAILED)
+        if save is not None:
+            await save_result(running, job, save)
 
 
 async def _submit(running: Running, order: Order) -> Submitted:

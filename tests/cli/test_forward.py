@@ -135,3 +135,23 @@ def test_what_cannot_be_forwarded_is_refused(
     assert done.code == code
     assert words in done.err
     assert SECRETS["RECEIVER_API_TOKEN"] not in done.err
+
+
+def test_a_result_is_saved_where_it_was_asked_for(program: Program, tmp_path: Path) -> None:
+    """Submit --wait --save writes the result's own bytes, under the job's name in a folder, and no partial file."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    one = program.json("submit", "perplexity-webhook", "-", "--wait", "--save", str(folder), given=CHAT)["id"]
+    two = program.json(
+        "submit", "perplexity-webhook", "-", "--wait", "--save", str(folder / "b.json"), given=CHAT
+    )["id"]
+    assert sorted(file.name for file in folder.iterdir()) == ["b.json", f"{one}.json"]
+    shown = program.run("jobs", "show", two, "--result").out
+    assert (folder / "b.json").read_text(encoding="utf-8") == shown
+    for arguments, words in (
+        (["--save", "x"], "--save needs --wait"),
+        (["--wait", "--save", "/nowhere/x"], "there is no folder /nowhere"),
+    ):
+        done = program.run("submit", "perplexity-webhook", "-", *arguments, given=CHAT)
+        assert (done.code, words in done.err) == (2, True), done.err
+    assert len(program.json("jobs", "list")["jobs"]) == 2
