@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.core.admission import Terms, terms_for
-from receiver.core.errors import DescriptionError, RequestError, UnreadableError
+from receiver.core.errors import ConfigurationError, DescriptionError, RequestError, UnreadableError
 from receiver.core.message import Message, lowered
 from receiver.core.provider import Provider, Sample, describe, is_reference
 from receiver.core.reading import read
@@ -48,7 +48,7 @@ class Catalog(Mapping[str, Provider]):
             base_url = settings.base_url(name)
             if base_url is not None:
                 provider = found[name] = provider.at(base_url)  # noqa: PLW2901  (the same one, elsewhere)
-            found[name] = _for_account(provider, settings)
+            found[name] = _for_audience(_for_account(provider, settings), settings)
         return cls(found)
 
     def __getitem__(self, name: str) -> Provider:
@@ -104,6 +104,15 @@ def load_file(file: _File) -> Provider:
 
 
 def _for_account(provider: Provider, settings: Settings) -> Provider:
+    """Some addresses are an account's own, or a region's, and so settings."""
+    values = {name: settings.resolve(f"env:{name}") or "" for name in provider.settings}
+    try:
+        return provider.completed({name: value for name, value in values.items() if value})
+    except ValueError as error:
+        raise ConfigurationError(f"{provider.name}: {error}", code="setting_invalid") from error
+
+
+def _for_audience(provider: Provider, settings: Settings) -> Provider:
     """What signatures are bound to may be an account's own, so a setting: the audience of a jwt, an id signed along."""
     verify = provider.verify
     if verify is None:

@@ -193,6 +193,11 @@ class Keys:
         Raises:
             ConfigurationError: none of the ways that its description names is configured.
         """
+        if provider.missing:
+            raise ConfigurationError(
+                f"No address for {provider.name}: set {' and '.join(provider.missing)}.",
+                code="credentials_missing",
+            )
         headers = self._authorization(provider)
         for name, value in provider.headers.items():
             text = self._settings.resolve(value) if value.startswith(("env:", "file:")) else value

@@ -19,6 +19,10 @@ _COUNTERS: Final = {
     "addresses_missed": ("Requests to what is nearly an address of ours.", ("provider", "kind")),
     "jobs_settled": ("Ended jobs by what settled them.", ("provider", "by", "state")),
     "steps": ("Submissions, polls, fetches and cancellations.", ("step", "provider", "outcome")),
+    "unlisted_words": (
+        "Words for a state that the description of their provider does not list, by what they were taken for.",
+        ("provider", "state"),
+    ),
     "dispatches": ("Attempts of handlers.", ("handler", "outcome")),
     "completions_unhandled": ("Ended jobs that no registered handler wants.", ("provider", "state")),
     "event_loop_blocked_seconds": ("Seconds in which something kept the event loop from turning.", ()),
@@ -108,6 +112,10 @@ class Metrics:
     def step(self, step: str, provider: str, outcome: str) -> None:
         """Count a request to a provider."""
         self._counts["steps"][step, provider, outcome] += 1
+
+    def unlisted(self, provider: str, state: str) -> None:
+        """Count a word that the description of its provider does not list."""
+        self._counts["unlisted_words"][provider, state] += 1
 
     def dispatch(self, handler: str, outcome: str) -> None:
         """Count an attempt of a handler."""

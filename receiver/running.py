@@ -137,7 +137,7 @@ class Running:
         self.steps = Steps(
             submit=self.submit,
             poll=Poll(**asking, largest=settings.max_result),
-            fetch=Fetch(**asking),
+            fetch=Fetch(**asking, largest=settings.max_result),
             cancel=self.cancel,
             dispatch=RunDispatch(
                 store=store,

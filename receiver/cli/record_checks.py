@@ -7,8 +7,10 @@ from receiver.cli import output, session
 from receiver.cli.finding import OK, WARN, Check, failed
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import DAY, Circuit
+from receiver.core.shape import NEEDS_ACTION
 from receiver.running import Running
-from receiver.storage import alarms, serving
+from receiver.storage import alarms, attention, serving
+from receiver.storage.attention import Attention
 
 #: Jobs of so many milliseconds are looked through for such as have no name at their provider.
 _LATELY: Final = 7 * DAY
@@ -47,7 +49,7 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
         text=f"{late} open jobs are past their deadline" if late else "none",
         next="'receiver serve' ends them; if it runs, read its log." if late else "",
     )
-    for checks in (_check_orphans(running), _check_quarantine(running), _check_alarms(running)):
+    for checks in (_check_jobs(running), _check_quarantine(running), _check_alarms(running)):
         async for check in checks:
             yield check
     for provider, key, count, last in await running.store.keys_used():
@@ -99,6 +101,29 @@ async def _check_alarms(running: Running) -> AsyncIterator[Check]:
         return
     ago = output.span(max(running.clock() - looked_at, 0))
     yield Check(name="alarms", status=OK, text=f"none is raised, as of {ago} ago")
+
+
+def _check_attention(found: Attention) -> Check:
+    """Jobs that somebody should look at because of a provider's word."""
+    jobs = f"{found.count} job{'' if found.count == 1 else 's'}, such as {found.job_id}"
+    if found.kind == NEEDS_ACTION:
+        text = f"a person has to do something at {found.provider} before they go on ({found.word}): {jobs}"
+        following = f"What it is says: receiver jobs show {found.job_id}"
+        return Check(name=f"action {found.provider}", status=WARN, text=text, next=following)
+    return Check(
+        name=f"word {found.provider}",
+        status=WARN,
+        text=f"{found.word!r} is a word for a state that its description does not list: {jobs}",
+        next="Add it to states of the description; until then it means what unknown says there (running, if nothing).",
+    )
+
+
+async def _check_jobs(running: Running) -> AsyncIterator[Check]:
+    """Single jobs that somebody should look at."""
+    async for check in _check_orphans(running):
+        yield check
+    for found in await running.store.read(attention.attention, running.clock() - _LATELY):
+        yield _check_attention(found)
 
 
 async def _check_orphans(running: Running) -> AsyncIterator[Check]:

@@ -115,6 +115,12 @@ def _attempt(entry: AttemptEntry) -> tuple[str, str, list[str]]:
         said = f"{detail.get('status', '')} {detail.get('method', '')}".strip()
         sender = f"from {detail['sender']}" if detail.get("sender") else ""
         return IN, entry.outcome, ["callback", output.clean(entry.code or ""), said, output.clean(sender)]
+    if entry.step == "state":
+        return (
+            HERE,
+            entry.outcome,
+            ["state", output.clean(entry.code or ""), output.clean(str(entry.detail.get("word")))],
+        )
     took = output.span(entry.duration_ms) if entry.duration_ms else ""
     number = f"attempt {entry.number}" if entry.number > 1 else ""
     return arrow, entry.outcome, [output.clean(name), output.clean(entry.code or ""), number, took]

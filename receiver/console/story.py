@@ -274,6 +274,9 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             )
         case "deadline":
             return Part(at=one.started_at, arrow=HERE, title="Deadline", pill=one.outcome, text=why)
+        case "state":
+            text = ", ".join(filter(None, (why, str(one.detail.get("word") or ""))))
+            return Part(at=one.started_at, arrow=HERE, title="State", pill=one.outcome, text=text)
         case "receive":
             sender = one.detail.get("sender")
             text = ", ".join(filter(None, (why, f"from {sender}" if sender else "")))

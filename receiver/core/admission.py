@@ -15,8 +15,9 @@ from receiver.core.message import Message
 from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.reading import lost_to_readers, read, unreadable_failure
+from receiver.core.shape import UNSUCCESSFUL
 from receiver.core.signature import Key, prepare
-from receiver.core.transition import Move, ask_why, hint, observe, settled, told, woken
+from receiver.core.transition import Move, ask_more, hint, observe, settled, woken
 
 _LONGEST_TYPE: Final = 200
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
@@ -62,6 +63,8 @@ class Examined(Value, frozen=True, kw_only=True):
     foreign_url: bool
     #: Whether the provider can be asked about a job.
     askable: bool = False
+    #: The states other than success in which it then may have a result.
+    result_for: frozenset[JobState] = frozenset()
     #: The body as the result of a job whose outcome it is and cannot be read; ``None`` where it is something else.
     unread: Held | None = None
 
@@ -131,6 +134,7 @@ def examine(message: Message, *, provider: Provider, keys: Sequence[Key], now: i
         digests=digests,
         foreign_url=foreign,
         askable=provider.poll is not None,
+        result_for=provider.result_for,
         unread=None if provider.poll is not None else _unread(message, readings),
     )
 
@@ -208,11 +212,11 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
     if refused:
         # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
         seen = replace(seen, response_url=None, cancel_url=None, result_url=None)
-    if _wants_reason(job, seen, examined):
-        move = ask_why(job, seen, callback_id=callback_id)
+    if _wants_more(job, seen, examined):
+        move = ask_more(job, seen, callback_id=callback_id)
         return Admission(verdict=_ACCEPTED, move=move, fetch_refused=refused)
     held, content, result = None, None, seen.result
-    if result is not None and seen.state is _SUCCEEDED and not settled(job):
+    if result is not None and seen.state is not None and seen.state.ended and not settled(job):
         inside = result.offset is not None
         held = Held(
             callback_id=callback_id if inside else None,
@@ -239,12 +243,17 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
     )
 
 
-def _wants_reason(job: Job, seen: Observation, examined: Examined) -> bool:
-    """Whether a failure is told without its reason to somebody who can ask for it, and who has not been told before."""
-    if seen.state is not _FAILED or not examined.askable or job.state.ended or told(job):
+def _wants_more(job: Job, seen: Observation, examined: Examined) -> bool:
+    """Whether an end is told without its reason, or without the result that there may be, to one who can ask for it.
+
+    And who has not been told before.
+    """
+    if seen.state not in UNSUCCESSFUL or not examined.askable or job.state.ended or job.ends_as is not None:
         return False
     known = job.remote_id or seen.remote_id or job.response_url
-    return known is not None and (seen.error is None or not seen.error.text)
+    wanting = seen.state is _FAILED and (seen.error is None or not seen.error.text)
+    lacking = seen.state in examined.result_for and seen.result is None and seen.result_url is None
+    return known is not None and (wanting or lacking)
 
 
 def terms_for(provider: Provider, *, key_id: str) -> Terms:

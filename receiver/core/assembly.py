@@ -56,24 +56,19 @@ def assemble(
     operation = provider.operations.get(job.operation)
     template = (operation.url if operation else None) or terms.url
     content = (operation.content if operation else None) or terms.content
+    if provider.callback is not None:
+        _refuse_reserved(provider.callback, request)
     asked = _asked(terms, request, polled=callback_url is None)
     # All of them now: once the job is accepted it is too late to miss a field.
     url, *_ = [_fill(one, asked) for one in (template, terms.response_url, terms.cancel_url) if one]
     for name in _in_addresses(terms, template):
         asked.pop(name, None)
-    headers: dict[str, str] = {}
-    query = {name: asked.pop(name) for name in [*terms.query] if name in asked}
+    query = _in_query(terms, asked)
     if content == "query":
         query, asked = query | asked, {}
-    body = asked.get(terms.unwrap) if terms.unwrap is not None else asked
     # The body may be a list, so it is held by something that it can be replaced in.
-    holder: dict[str, Any] = {}
-    put(holder, f"body.{terms.wrap}" if terms.wrap is not None else "body", body)
-    if terms.idempotency is not None:
-        if terms.idempotency.where == "header":
-            headers[terms.idempotency.name] = job.id
-        else:
-            put(holder, f"body.{terms.idempotency.name}", job.id)
+    holder = _held(terms, asked, job.provider)
+    headers = _repeatable(terms, holder, job)
     _mark(terms, holder, job)
     callback = provider.callback
     if callback_url is not None and callback is not None and callback.where != "registered":
@@ -85,6 +80,68 @@ def assemble(
         fields = {name: _texts(value) for name, value in query.items() if value is not None}
         url += ("&" if "?" in url else "?") + urlencode(fields, doseq=True)
     return Assembled(content=content, url=url, headers=headers, body=holder["body"])
+
+
+def _held(terms: Submit, asked: dict[str, Any], provider: str) -> dict[str, Any]:
+    """The body that a request makes, at ``body`` of what is returned."""
+    if terms.wrap is None or _is_wrapped(terms.wrap, asked):
+        return {"body": asked if terms.unwrap is None else _unwrapped(terms.unwrap, asked, provider)}
+    holder: dict[str, Any] = {}
+    put(holder, f"body.{terms.wrap}", asked)
+    return holder
+
+
+def _repeatable(terms: Submit, holder: dict[str, Any], job: Job) -> dict[str, str]:
+    """Put a key where the provider takes one, so that a repetition is not billed twice; the headers that it takes."""
+    if terms.idempotency is None:
+        return {}
+    if terms.idempotency.where == "header":
+        return {terms.idempotency.name: job.id}
+    if at_path(holder, f"body.{terms.idempotency.name}") is None:
+        put(holder, f"body.{terms.idempotency.name}", job.id)
+    return {}
+
+
+def _in_query(terms: Submit, asked: dict[str, Any]) -> dict[str, Any]:
+    """Take the fields out of the request that travel in the address."""
+    if terms.query == "*":
+        kept = {*terms.body, *filter(None, (terms.unwrap,))}
+        names = [name for name in asked if name not in kept]
+    else:
+        names = [name for name in terms.query if name in asked]
+    return {name: asked.pop(name) for name in names}
+
+
+def _is_wrapped(wrap: str, asked: Mapping[str, Any]) -> bool:
+    """Whether a request is in the vendor's outer form already; it would be wrapped twice."""
+    return isinstance(at_path(asked, wrap), Mapping)
+
+
+def _unwrapped(name: str, asked: Mapping[str, Any], provider: str) -> Any:  # noqa: ANN401
+    """The field of the request that is the body; what stands beside it would go nowhere."""
+    if asked.get(name) is None:
+        raise RequestError(
+            f"The submission's body is the request's {name}, which is not there.",
+            code="request_field_missing",
+            field=f"request.{name}",
+        )
+    if beside := sorted(asked.keys() - {name}):
+        raise RequestError(
+            f"The request sets {', '.join(beside)}, and {provider} has no place for that: the body is {name} alone, "
+            "and submit.query of its description does not name it.",
+            code="request_field_unknown",
+            field=f"request.{beside[0]}",
+        )
+    return asked[name]
+
+
+def _refuse_reserved(terms: CallbackTerms, request: Mapping[str, Any]) -> None:
+    """Refuse a callback of the caller's own, wherever the request may be put: with it a secret would travel inside."""
+    if terms.where == "registered":
+        return
+    for path in filter(None, (terms.path, terms.secret_path)):
+        if at_path(request, path) is not None:
+            raise _reserved(path)
 
 
 def _mark(terms: Submit, holder: dict[str, Any], job: Job) -> None:

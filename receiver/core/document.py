@@ -12,7 +12,7 @@ from receiver.core.fields import Fields
 from receiver.core.members import Json
 from receiver.core.message import Message
 from receiver.core.multipart import form_fields, is_multipart
-from receiver.core.parts import Content, Shape
+from receiver.core.shape import Content, Shape, search_of, split_path
 
 _CODED: Final = {
     "body_encoding_unknown": "The body's Content-Encoding is unknown.",
@@ -160,7 +160,10 @@ class _Claims:
     def find(self, keys: Sequence[str]) -> Any:  # noqa: ANN401
         value: Any = self._claims
         for key in keys:
-            if isinstance(value, Mapping):
+            sought = search_of(key)
+            if sought is not None:
+                value = next((one for one in _members(value) if _is_at(one, *sought)), None)
+            elif isinstance(value, Mapping):
                 value = value.get(key)
             elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
                 value = value[int(key)]
@@ -170,6 +173,14 @@ class _Claims:
 
     def cut(self, keys: Sequence[str]) -> bytes | None:  # noqa: ARG002  (claims are no bytes that arrived)
         return None
+
+
+def _members(value: Any) -> Sequence[Any]:  # noqa: ANN401
+    return value if isinstance(value, list) else ()
+
+
+def _is_at(member: Any, key: str, wanted: str) -> bool:  # noqa: ANN401
+    return isinstance(member, Mapping) and isinstance(member.get(key), str) and member[key] == wanted
 
 
 def _beside(message: Message, kind: str, name: str) -> str | None:
@@ -188,7 +199,7 @@ def _parsed(path: str) -> tuple[tuple[str, str] | None, tuple[str, ...]]:
     kind, found, name = path.partition(":")
     if found and kind in {"header", "query"}:
         return (kind, name), ()
-    return None, () if path == "." else tuple(path.split("."))
+    return None, () if path == "." else split_path(path)
 
 
 def _encoded(text: str) -> bytes:

@@ -196,7 +196,7 @@ def submit(
         return Refused(error=refused, answer=response)
     assert provider.submit is not None  # noqa: S101  (submission_request looked)
     try:
-        seen = _read(provider, provider.submit.answer, response, largest)
+        seen = read_answer(provider, provider.submit.answer, response, largest)
     except UnreadableError as error:
         # A 2xx means that the job is running and being paid for: it is not sent again.
         return Unknown(code=error.code, answer=response)
@@ -252,6 +252,9 @@ def status(
     if url is None or provider.poll is None:
         return Pending()
     asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url)
+    if provider.poll.body is not None:
+        body = json.dumps(_filled(provider.poll.body, job, candidate_id)).encode()
+        asked = replace(asked, headers={"content-type": "application/json"}, body=body)
     answered = yield from _asked_for(provider, provider.poll, asked, largest=largest, now=now)
     if not isinstance(answered, tuple):
         return answered
@@ -280,13 +283,13 @@ def _asked_for(
         if response.status in poll.pending:
             return Pending(wait=wait)
         if response.status in poll.failed:
-            return _failure(response), wait, response
+            return failure(response), wait, response
         if response.status in _GONE:
             return Gone(status=response.status)
         if response.status not in _OK:
             return TryLater(code=f"status_{response.status}", wait=wait, answer=response)
         try:
-            return _read(provider, poll.answer, response, largest), wait, response
+            return read_answer(provider, poll.answer, response, largest), wait, response
         except UnreadableError as error:
             if not lost_to_readers(error.code, response.body):
                 return TryLater(code=error.code, wait=wait, answer=response)
@@ -297,29 +300,7 @@ def _asked_for(
     return _unreadable(response, code), wait, response
 
 
-def result(
-    provider: Provider, url: str, *, now: int
-) -> Generator[HttpRequest, HttpResponse, Fetched | Seen | Gone | TryLater]:
-    """Fetch a result from an address of its own; the driver stores the body as it arrives."""
-    ours = provider.lists(url)
-    response = yield HttpRequest(
-        purpose="fetch",
-        method="GET",
-        url=url,
-        credentials=ours and provider.fetch.authenticated,
-        anywhere=not ours,
-    )
-    wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
-    if response.held is not None:
-        return Fetched(held=response.held, coded=response.coded)
-    if response.status in provider.fetch.failed:
-        return Seen(seen=_failure(response))
-    if response.status in _GONE:
-        return Gone(status=response.status)
-    return TryLater(code=f"status_{response.status}", wait=wait)
-
-
-def _failure(response: HttpResponse) -> Observation:
+def failure(response: HttpResponse) -> Observation:
     """What a status says that is the job's own failure: it failed, and the body is the reason."""
     return Observation(state=JobState.FAILED, error=Failure(code=ANSWERED, text=words(response)))
 
@@ -368,7 +349,8 @@ def _unreadable(response: HttpResponse, code: str) -> Observation:
     )
 
 
-def _read(provider: Provider, shape: str, response: HttpResponse, largest: int) -> Observation:
+def read_answer(provider: Provider, shape: str, response: HttpResponse, largest: int) -> Observation:
+    """What a provider's answer of that *shape* says; raises UnreadableError."""
     answer = Message(body=response.body, headers=response.headers)
     return read(answer, provider.shapes[shape], largest=largest)
 
@@ -379,6 +361,19 @@ def _status_url(provider: Provider, job: Job, candidate_id: str | None) -> str |
         if url is not None and provider.lists(url):
             return url
     return None
+
+
+def _filled(value: Any, job: Job, candidate_id: str | None) -> Any:  # noqa: ANN401
+    """What a poll sends, with the job's names in it."""
+    if isinstance(value, Mapping):
+        return {name: _filled(one, job, candidate_id) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, job, candidate_id) for one in value]
+    if isinstance(value, str):
+        return value.replace("{id}", job.remote_id or candidate_id or "").replace(
+            "{operation}", job.operation
+        )
+    return value
 
 
 def _fill(template: str, job: Job, candidate_id: str | None) -> str | None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from receiver.core import transition
 from receiver.core.exchange import Gone, Pending, Seen
 from receiver.core.model import DAY, MINUTE, Due, Job, JobState, Source, Value
-from receiver.core.transition import UNKNOWN_RETENTION, Move, observe
+from receiver.core.transition import ASKED_FOR_RESULT, ASKED_WHY, UNKNOWN_RETENTION, Move, observe
 
 #: How long a provider that gives no answer once a clock has run out is asked again before the clock counts.
 LAST_WORD: Final = 10 * MINUTE
@@ -73,6 +73,8 @@ class Terms(Value, frozen=True, kw_only=True):
     patience: int
     #: Whether one counts after a wake-up already.
     after_wake_up: bool = False
+    #: The states other than success that may come with a result.
+    result_for: frozenset[JobState] = frozenset()
 
 
 def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, terms: Terms) -> Conclusion:
@@ -90,7 +92,7 @@ def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, te
     if move is not None and move.completed:
         return Conclusion(move=move)
     after = job if move is None else move.job
-    told = _told(after, finding, now=now)
+    told = _told(after, finding, now=now, terms=terms)
     if told is not None:
         return Conclusion(move=told)
     clock = _run_out(after, started=started)
@@ -124,20 +126,21 @@ def _may_be_gone(job: Job, terms: Terms) -> bool:
     return has_succeeded(job) or (terms.after_wake_up and job.woken_by is not None)
 
 
-def _told(job: Job, finding: Finding, *, now: int) -> Move | None:
-    """End a job of which a callback said that it failed, once its provider was asked for the reason.
+def _told(job: Job, finding: Finding, *, now: int, terms: Terms) -> Move | None:
+    """End a job of which a callback told the end, once its provider was asked for the reason, and for a result.
 
-    A signed callback is the outcome: the question is only why, and is put for a bounded time. One that nobody signed
-    is borne out by an answer that is neither an outcome nor "not yet".
+    A signed callback is the outcome: the questions are only why and with what, and are put for a bounded time. One that
+    nobody signed is borne out by an answer that is neither an outcome nor "not yet".
     """
-    if job.state.ended or job.error is None:
-        return None
     if transition.hinted(job):
         words = finding.words if isinstance(finding, Unanswered) else None
-        return None if words is None else transition.failed_as_told(job, words, now=now)
+        return None if words is None else transition.hint_borne_out(job, words, now=now)
+    if not transition.told(job):
+        return None
     named = isinstance(finding, Seen) and finding.seen.result_url is not None
-    if isinstance(finding, Nowhere) or (now >= transition.asked_until(job) and not named):
-        return transition.failed_as_told(job, None, now=now)
+    patience = ASKED_FOR_RESULT if job.ends_as in terms.result_for else ASKED_WHY
+    if isinstance(finding, Nowhere) or (now >= transition.asked_until(job, patience=patience) and not named):
+        return transition.ended_as_told(job, now=now)
     return None
 
 

@@ -17,6 +17,7 @@ import msgspec
 from receiver.core.charset import is_utf8
 from receiver.core.errors import UnreadableError
 from receiver.core.jsontext import BLANK, parse_json
+from receiver.core.shape import search_of
 
 #: Bytes of a value, which stay in the document until somebody wants them.
 _Bytes = bytes | msgspec.Raw
@@ -121,6 +122,8 @@ class _Level:
         members = self._members
         if not isinstance(members, dict):
             members = cast("Sequence[_Bytes]", members)
+            if (sought := search_of(key)) is not None:
+                return next((one for one in members if _is_at(bytes(one), *sought)), None)
             return members[int(key)] if key.isdecimal() and int(key) < len(members) else None
         found = members.get(key)
         if found is not None and strictly and self._repeats(key):
@@ -138,6 +141,21 @@ class _Level:
                 return False
             self._repeated = _repeated(_names(self._raw))
         return key in self._repeated
+
+
+def _is_at(raw: bytes, key: str, wanted: str) -> bool:
+    """Whether a member of a list is an object that has *wanted* at *key*, as a text, a number, true or false."""
+    level = _taken_apart(raw.strip(BLANK))
+    found = None if level is None or key.isdecimal() else level.at(key, strictly=True)
+    if found is None:
+        return False
+    text = bytes(found).strip(BLANK)
+    if text[:1] != b'"':
+        return text == wanted.encode()
+    try:
+        return _TEXT.decode(text) == wanted
+    except msgspec.DecodeError:
+        return False
 
 
 @cache

@@ -35,7 +35,7 @@ class JobState(StrEnum):
     SUBMITTED = "submitted"
     #: The provider says that it works on it; left by a terminal observation, or as above.
     RUNNING = "running"
-    #: The provider says that it succeeded, the result is not here yet; left by the fetch or retention.
+    #: The provider says that there is a result, which is not here yet; left by the fetch or retention.
     FETCHING = "fetching"
     #: The result is stored.
     SUCCEEDED = "succeeded"
@@ -119,7 +119,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(Value, frozen=True, kw_only=True):
-    """The output of a succeeded job, as the provider sent it."""
+    """What a provider sent, as it sent it."""
 
     content: bytes = b""
     content_type: str = "application/json"
@@ -209,6 +209,12 @@ class Job(Value, frozen=True):
     callbacks: int = 0
     #: The first of them, if it was known whose it was when it was stored.
     first_callback: str | None = None
+    #: How an open job ends of which its provider has said that it did not succeed: why, or a result, is asked for.
+    ends_as: JobState | None = None
+    #: Why somebody should look at it: ``needs_action`` (it goes on once a person has done something at the provider),
+    #: or ``word_unlisted`` (its description does not say what the provider's word means); and that word.
+    attention: str | None = None
+    word: str | None = None
     metadata: dict[str, Any] = {}
     #: Loaded for handlers and on request, never for lists.
     result: Result | None = None
@@ -238,6 +244,8 @@ class Observation(Value, frozen=True, kw_only=True, tag=True):
     error: Failure | None = None
     #: Our job's id, as the provider repeats it.
     mark: str | None = None
+    #: Why somebody should look at it: ``needs_action``, or ``word_unlisted``.
+    attention: str | None = None
 
 
 class Callback(Value, frozen=True, kw_only=True):
@@ -336,7 +344,7 @@ class Attempt(Value, frozen=True, kw_only=True):
 
     id: str
     job_id: str
-    #: submit, receive, poll, fetch, cancel, deadline, dispatch, replay.
+    #: submit, receive, poll, fetch, state, cancel, deadline, dispatch, replay.
     step: str
     handler: str = ""
     replay_id: str = ""

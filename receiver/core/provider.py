@@ -5,14 +5,16 @@ Descriptions are data: nothing in one is ever executed.
 """
 
 import re
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
 
 from receiver.core.address import Network, networks
 from receiver.core.callbacks import CallbackTerms, Challenge, KeySource, Variant
-from receiver.core.model import HOUR, Delivery
+from receiver.core.model import HOUR, Delivery, JobState
+from receiver.core.origin import completed, is_origin, lies_in, moved_to, origin_of, settings_in
 from receiver.core.parts import (
     Cancel,
     Cited,
@@ -25,20 +27,21 @@ from receiver.core.parts import (
     Part,
     Poll,
     Retention,
-    Rule,
     Sample,
-    Shape,
     Submit,
     check_reference,
     is_reference,
 )
 from receiver.core.scheme import Scheme
+from receiver.core.shape import About, Condition, Rule, Shape
 
 __all__ = [
+    "About",
     "CallbackTerms",
     "Cancel",
     "Challenge",
     "Cited",
+    "Condition",
     "Credential",
     "Duration",
     "Fetch",
@@ -62,11 +65,6 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
-_WEB_ADDRESS = re.compile(
-    r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE
-)
-_USUAL_PORTS = {"http": 80, "https": 443}
-_ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
 class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -77,7 +75,8 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     sources: tuple[Cited, ...]
     #: What the sources leave open, in sentences.
     unverified: tuple[str, ...] = ()
-    #: The only places that credentials go to: ``https://host[:port]``.
+    #: The only places that credentials go to: ``https://host[:port]``. ``*`` stands for a label of a name that a
+    #: setting fills in (``{setting:NAME}`` in an address): it is held against this, and is the place then.
     origins: tuple[str, ...] = ()
     credentials: tuple[Credential, ...] = ()
     #: Further headers of every request; values are text or references.
@@ -99,28 +98,37 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     samples: tuple[Sample, ...] = ()
     #: Whether the origins were replaced by a setting (a simulator, a proxy): plain http to loopback may pass.
     relocated: bool = False
+    #: The settings that its addresses need and that are not set; ``None`` as long as nobody has looked.
+    missing: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
             raise ValueError(f"name {self.name!r} must be lower-case letters, digits and '-'")
-        if not self.relocated:
+        if not self.relocated and self.missing is None:
             for origin in self.origins:
-                if _ORIGIN.fullmatch(origin) is None:
-                    raise ValueError(f"origins: {origin!r} is not https://host[:port]")
+                if not is_origin(origin) or ("*" in origin and not self.settings):
+                    reason = (
+                        " ('*' stands for what a setting in an address fills in)" if "*" in origin else ""
+                    )
+                    raise ValueError(f"origins: {origin!r} is not https://host[:port]{reason}")
             self._check_addresses()
         self._check_shapes()
         self._check_callback()
 
-    def _check_addresses(self) -> None:
+    @property
+    def _addresses(self) -> list[str]:
+        """The addresses that the description itself names."""
         urls = [self.submit.url] if self.submit else []
         urls += [operation.url for operation in self.operations.values() if operation.url]
         urls += [url for url in (self.poll.url if self.poll else ()) if url != "{response_url}"]
         urls += [self.cancel.url] if self.cancel and self.cancel.url != "{cancel_url}" else []
         if self.submit is not None:
             urls += [url for url in (self.submit.response_url, self.submit.cancel_url) if url]
-        urls += [url for shape in self.shapes.values() for url in shape.templates]
-        for url in urls:
-            if not any(url.startswith(origin + "/") for origin in self.origins):
+        return urls + [url for shape in self.shapes.values() for url in shape.templates]
+
+    def _check_addresses(self) -> None:
+        for url in self._addresses:
+            if not lies_in(url, self.origins):
                 raise ValueError(f"{url!r} is outside origins")
         if self.key is not None and self.key.url is not None and not self.key.url.startswith("https://"):
             raise ValueError("key.url must be https: whoever changes the key set signs for the provider")
@@ -128,6 +136,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     def _check_shapes(self) -> None:
         wanted = {self.submit.answer} if self.submit else set()
         wanted |= {self.poll.answer} if self.poll else set()
+        wanted |= {self.fetch.answer} if self.fetch.answer is not None else set()
         wanted |= {sample.shape for sample in self.samples}
         if self.callback is not None:
             asked = {self.callback.delivers} | {variant.delivers for variant in self.callback.delivers_when}
@@ -135,6 +144,10 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
             wanted |= {self.callback.result} if Delivery.RESULT in asked else set()
         if missing := sorted(wanted - self.shapes.keys()):
             raise ValueError(f"shapes.{missing[0]} is used but not described")
+        if self.fetch.answer is not None and self.shapes[self.fetch.answer].result_url is None:
+            raise ValueError(
+                f"fetch.answer: shapes.{self.fetch.answer} needs result_url: where the bytes are"
+            )
 
     def _check_callback(self) -> None:
         if self.callback is None:
@@ -188,6 +201,13 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         """How its callbacks read, for each way in which a job may have been submitted; the default first."""
         return tuple((delivery, self.shape(delivery)) for delivery in self.deliveries)
 
+    @cached_property
+    def result_for(self) -> frozenset[JobState]:
+        """The states other than success in which the provider, if it is asked, may have a result."""
+        if self.poll is None:
+            return frozenset()
+        return frozenset(self.shapes[self.poll.answer].unsuccessful_with_result)
+
     def lists(self, url: str) -> bool:
         """Whether *url* lies in one of the origins."""
         return origin_of(url) in self._listed
@@ -218,18 +238,37 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         Every origin of the description is replaced, so an API spread over several hosts meets one.
         """
         base = base_url.rstrip("/")
+        moved = partial(moved_to, base, origins=self.origins)
+        return self._placed(moved, relocated=True, origins=(origin_of(base),))
 
-        def moved(url: str) -> str:
-            for origin in self.origins:
-                if url.startswith(origin + "/"):
-                    return base + url[len(origin) :]
-            return url
+    @property
+    def settings(self) -> dict[str, str | None]:
+        """The settings that its addresses need, each with what it is where it is not set, if that is said."""
+        return settings_in(self._addresses)
 
+    def completed(self, values: Mapping[str, str]) -> "Provider":
+        """The same API at the addresses that settings complete; those without a value are ``missing`` from then on.
+
+        Raises:
+            ValueError: one would lead elsewhere than the origins allow; the sentence names the setting.
+        """
+        needed = self.settings
+        if not needed and not any("*" in origin for origin in self.origins):
+            return self
+        values = {name: default for name, default in needed.items() if default} | dict(values)
+        if missing := tuple(name for name in needed if not values.get(name)):
+            return msgspec.structs.replace(self, missing=missing)
+        moved = partial(completed, values=values, origins=self.origins)
+        places = [origin_of(moved(url)) for url in self._addresses]
+        listed = dict.fromkeys([*(one for one in self.origins if "*" not in one), *places])
+        return self._placed(moved, missing=(), origins=tuple(filter(None, listed)))
+
+    def _placed(self, moved: Callable[[str], str], **changes: Any) -> "Provider":  # noqa: ANN401
+        """The same API with every address of the description elsewhere."""
         replace = msgspec.structs.replace
         return replace(
             self,
-            relocated=True,
-            origins=(origin_of(base),),
+            **changes,
             submit=self.submit.at(moved) if self.submit else None,
             shapes={name: shape.at(moved) for name, shape in self.shapes.items()},
             operations={
@@ -240,19 +279,6 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
             cancel=replace(self.cancel, url=moved(self.cancel.url)) if self.cancel else None,
             key=replace(self.key, url=moved(self.key.url)) if self.key and self.key.url else self.key,
         )
-
-
-def origin_of(url: str) -> str:
-    """The origin of *url*, its host in lower case and without a usual port; empty for what is no plain http address.
-
-    Whoever compares origins asks here: an address that two parsers might understand differently has none.
-    """
-    found = _WEB_ADDRESS.match(url)
-    if found is None:
-        return ""
-    scheme, host, port = found[1].lower(), found[2].lower(), found[3]
-    usual = port is None or int(port) == _USUAL_PORTS[scheme]
-    return f"{scheme}://{host}" if usual else f"{scheme}://{host}:{int(port)}"
 
 
 def describe(document: dict[str, Any]) -> Provider:

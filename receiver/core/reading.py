@@ -19,7 +19,7 @@ from receiver.core.identity import JOB, is_id
 from receiver.core.jsontext import parse_json
 from receiver.core.message import Message
 from receiver.core.model import Failure, JobState, Observation, ResultAt
-from receiver.core.provider import Rule, Shape
+from receiver.core.shape import MEANINGS, NEEDS_ACTION, UNSUCCESSFUL, Condition, Shape
 
 #: Why a job failed whose outcome arrived and cannot be read.
 UNREADABLE: Final = "result_unreadable"
@@ -30,12 +30,12 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _BEGINNING: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 # Named here for the same reason as in ``transition``.
-_RUNNING: Final = JobState.RUNNING
 _SUCCEEDED: Final = JobState.SUCCEEDED
 _NOT_YET: Final = {"status_missing", "event_of_no_job"}
 #: A document of which nothing is known but that it is JSON.
 _PLAIN: Final = Shape()
-_UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
+#: What is said of a job whose provider's word for its state is not in the description.
+WORD_UNLISTED: Final = "word_unlisted"
 
 
 def read(
@@ -49,9 +49,15 @@ def read(
     found = _Reading(Document(message, shape, largest=largest, claims=claims), message, shape)
     if shape.about is not None and not shape.about.concerns(found.find(shape.about.path)):
         raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
-    state, word = found.state()
-    result_url = None if shape.result_url is None else found.url(shape.result_url)
-    if result_url and state is not _SUCCEEDED and shape.result_url in shape.templates:
+    state, word, attention = found.state()
+    ends_with_result = state is not None and shape.may_have_result(state, word)
+    result_url = found.result_url()
+    if (
+        result_url
+        and state is not _SUCCEEDED
+        and not ends_with_result
+        and (state in UNSUCCESSFUL or shape.result_url in shape.templates)
+    ):
         result_url = None  # an address that we make ourselves says nothing before the end
     return Observation(
         state=state,
@@ -60,8 +66,9 @@ def read(
         response_url=None if shape.response_url is None else found.url(shape.response_url),
         cancel_url=None if shape.cancel_url is None else found.url(shape.cancel_url),
         result_url=result_url,
-        result=None if result_url else found.result(state),
-        error=found.failure() if state in _UNSUCCESSFUL else None,
+        result=None if result_url else found.result(state, ends_with_result=ends_with_result),
+        error=found.failure() if state in UNSUCCESSFUL else None,
+        attention=attention,
         mark=found.mark() if shape.mark else None,
     )
 
@@ -91,11 +98,6 @@ def text_at(message: Message, path: str) -> str | None:
     return value if isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable() else None
 
 
-def knows(shape: Shape, word: str | None) -> bool:
-    """Say whether the description knows the provider's *word* for a state; if not, it deserves a warning."""
-    return word is None or word in shape.states
-
-
 class _Reading:
     """What a document of one shape says."""
 
@@ -107,19 +109,24 @@ class _Reading:
         self._shape = shape
         self.find = document.find
 
-    def state(self) -> tuple[JobState | None, str | None]:
-        """What it says of the state, and the provider's own word for that."""
+    def state(self) -> tuple[JobState | None, str | None, str | None]:
+        """What it says of the state, the provider's own word for that, and why that deserves attention, if it does."""
         shape = self._shape
         for rule in shape.rules:
             if _holds(rule, self.find(rule.path)):
-                return rule.state, None
+                return MEANINGS[rule.state], None, NEEDS_ACTION if rule.state == NEEDS_ACTION else None
         if shape.status is None:
-            return None, None
-        word = _written(self.find(shape.status))
+            return None, None, None
+        status = shape.status
+        word = _written(self.find(status) if isinstance(status, str) else self._first(status))
         if word is None:
-            raise UnreadableError(f"There is no status at {shape.status!r}.", code="status_missing")
+            where = " or ".join(map(repr, shape.statuses))
+            raise UnreadableError(f"There is no status at {where}.", code="status_missing")
         _clean(word, _LONGEST_ID, "status")
-        return shape.states.get(word, _RUNNING), word
+        meaning = shape.states.get(word) or shape.meaning(word)
+        if meaning is None:
+            return MEANINGS[shape.unknown], word, WORD_UNLISTED
+        return MEANINGS[meaning], word, NEEDS_ACTION if meaning == NEEDS_ACTION else None
 
     def identifier(self, paths: Sequence[str]) -> str | None:
         value = self._first(paths)
@@ -134,6 +141,16 @@ class _Reading:
         """Our own id of the job; what else may stand there is somebody else's."""
         value = self._first(self._shape.mark)
         return value if isinstance(value, str) and is_id(value, JOB) else None
+
+    def result_url(self) -> str | None:
+        """Where the result is, if the document says so and what must hold for that does."""
+        shape = self._shape
+        if shape.result_url is None:
+            return None
+        condition = shape.result_url_when
+        if condition is not None and not _holds(condition, self.find(condition.path)):
+            return None
+        return self.url(shape.result_url)
 
     def url(self, path: str) -> str | None:
         if "{" in path:
@@ -153,15 +170,16 @@ class _Reading:
                 return Failure(code="provider_reported", text=text[:_LONGEST_TEXT])
         return Failure(code="provider_reported")
 
-    def result(self, state: JobState | None) -> ResultAt | None:
+    def result(self, state: JobState | None, *, ends_with_result: bool) -> ResultAt | None:
         shape, plain = self._shape, self._document.plain
         if shape.result is None:
             return None
         if state is None:
-            if any(rule.state is _SUCCEEDED for rule in shape.rules):
+            if any(rule.state == _SUCCEEDED for rule in shape.rules):
                 # The description says how success looks, and this does not look so.
                 return None
-        elif state is not _SUCCEEDED:
+        elif state is not _SUCCEEDED and (not ends_with_result or shape.result_url is not None):
+            # Where a result has an address, a document without one tells of none: only success has one all the same.
             return None
         content = self._document.cut(shape.result)
         if content is None:
@@ -203,7 +221,7 @@ class _Reading:
         return _clean(url, _LONGEST_URL, "url")
 
 
-def _holds(rule: Rule, value: object) -> bool:
+def _holds(rule: Condition, value: object) -> bool:
     if rule.exists is not None:
         return (value is not None) == rule.exists
     if isinstance(value, bytes):

@@ -10,13 +10,15 @@ from msgspec.structs import replace
 
 from receiver.core.identity import made_at
 from receiver.core.model import DAY, HOUR, MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
+from receiver.core.shape import NEEDS_ACTION, UNSUCCESSFUL
 
 #: How long we guess that a provider keeps a result, where it does not say; it ends nothing by itself.
 UNKNOWN_RETENTION: Final = 3 * DAY
 #: How long a wake-up is followed until what the provider says agrees with it.
 FOLLOWED: Final = 5 * MINUTE
-#: For how long a provider is asked why a job failed whose callback does not say.
-_ASKED_WHY: Final = MINUTE
+#: For how long a provider is asked why a job failed whose callback does not say, and for a result that may be there.
+ASKED_WHY: Final = MINUTE
+ASKED_FOR_RESULT: Final = 10 * MINUTE
 #: What the error of an open job is called that a wake-up, which is not believed, says has failed.
 HINTED: Final = "failure_hinted"
 #: A job that timed out is looked at again after at least, and at most, so long.
@@ -65,11 +67,18 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
     if settled(job) and not _found_again(job, seen, source):
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
-    known = _with_addresses(job, seen)
+    known = _with_attention(_with_addresses(job, seen), seen)
     if told(job):
-        return _after_failure(known, seen, source=source, now=now)
+        return _after_told(known, seen, source=source, now=now, held=held)
+    if job.ends_as is not None and seen.state is not None and seen.state.ended and seen.result_url is None:
+        # The first word about the end stands; what was still wanted was the result.
+        return _end(
+            known, job.ends_as, source=source, now=now, held=held, error=_clearer(seen.error, job.error)
+        )
     if seen.state is _SUCCEEDED:
         return _success(known, seen, source=source, now=now, held=held)
+    if seen.state in UNSUCCESSFUL and seen.result_url is not None and held is None and not job.state.ended:
+        return _unsuccessful_with_result(known, seen, now=now)
     if seen.state is not None and seen.state.ended:
         return _end(known, seen.state, source=source, now=now, held=held, error=seen.error)
     if job.state is _TIMED_OUT:
@@ -126,8 +135,11 @@ def woken(job: Job, *, callback_id: str, most: int) -> Move:
 
 
 def told(job: Job) -> bool:
-    """Whether a signed callback said of an open job that it failed, and its provider is being asked why."""
-    return job.error is not None and job.error.code != HINTED and not job.state.ended
+    """Whether a signed callback said how an open job ended, and its provider is being asked for more.
+
+    That is why it failed, or a result that there may be all the same.
+    """
+    return job.ends_as is not None and job.state is not _FETCHING and not job.state.ended
 
 
 def hinted(job: Job) -> bool:
@@ -135,12 +147,13 @@ def hinted(job: Job) -> bool:
     return job.error is not None and job.error.code == HINTED and not job.state.ended
 
 
-def ask_why(job: Job, seen: Observation, *, callback_id: str) -> Move:
-    """A signed callback says that *job* failed and not why: its provider is asked before the job ends so.
+def ask_more(job: Job, seen: Observation, *, callback_id: str) -> Move:
+    """A signed callback says how *job* ended, but not why, or not with what: its provider is asked before it ends so.
 
-    From here on nothing but that reason is taken: the callback was the first to tell of an end.
+    From here on nothing but that is taken: the callback was the first to tell of an end.
     """
-    known = replace(_with_addresses(job, seen), error=seen.error or Failure(code="provider_reported"))
+    error = seen.error or Failure(code="provider_reported")
+    known = replace(_with_attention(_with_addresses(job, seen), seen), ends_as=seen.state, error=error)
     return Move(job=replace(known, woken_by=callback_id), changed=True, look_now=True)
 
 
@@ -151,15 +164,21 @@ def hint(job: Job) -> Job:
     return replace(job, error=Failure(code=HINTED, text="A callback that nobody signed says that it failed."))
 
 
-def asked_until(job: Job) -> int:
-    """Until when the provider is asked why a job failed."""
-    return 0 if job.woken_by is None else made_at(job.woken_by) + _ASKED_WHY
+def asked_until(job: Job, *, patience: int) -> int:
+    """Until when the provider is asked for more about the end of a job that a callback told of."""
+    return 0 if job.woken_by is None else made_at(job.woken_by) + patience
 
 
-def failed_as_told(job: Job, words: str | None, *, now: int) -> Move:
-    """End a job as a callback told, with what its provider said when it was asked."""
-    error = Failure(code="provider_reported", text=words or "")
-    return _end(replace(job, error=None), JobState.FAILED, source=Source.CALLBACK, now=now, error=error)
+def ended_as_told(job: Job, *, now: int) -> Move:
+    """End a job as a signed callback told."""
+    state = job.ends_as or JobState.FAILED
+    return _end(job, state, source=Source.CALLBACK, now=now, error=job.error)
+
+
+def hint_borne_out(job: Job, words: str, *, now: int) -> Move:
+    """End a job that has failed as a wake-up told, with what its provider said when it was asked."""
+    error = Failure(code="provider_reported", text=words)
+    return _end(job, JobState.FAILED, source=Source.CALLBACK, now=now, error=error)
 
 
 def followed_until(job: Job) -> int:
@@ -176,19 +195,19 @@ def timed_out(job: Job, *, now: int) -> Move:
 def unreachable(job: Job, *, now: int) -> Move:
     """The provider has deleted the result by now, and it was never there for us."""
     error = Failure(code="result_unreachable", text="The result could not be fetched while it was kept.")
-    return _end(job, _EXPIRED, source=Source.DEADLINE, now=now, error=error)
+    return _without_result(job, error, source=Source.DEADLINE, now=now)
 
 
 def gone(job: Job, *, source: Source, now: int) -> Move:
     """The provider has told for long enough that it knows no such result: it was deleted."""
     error = Failure(code="result_expired", text="The provider deleted the result before it was fetched.")
-    return _end(job, _EXPIRED, source=source, now=now, error=error)
+    return _without_result(job, error, source=source, now=now)
 
 
 def lost(job: Job, *, source: Source, now: int) -> Move:
     """A single-use result was begun and not stored, and the provider has no fresh address for it."""
     error = Failure(code="result_lost", text="A single-use result was lost between its fetch and the store.")
-    return _end(job, _EXPIRED, source=source, now=now, error=error)
+    return _without_result(job, error, source=source, now=now)
 
 
 def abandoned(job: Job, *, now: int) -> Move:
@@ -235,6 +254,39 @@ def expires_at(job: Job) -> int | None:
     return None if start is None else start + job.keep_ms
 
 
+def _without_result(job: Job, error: Failure, *, source: Source, now: int) -> Move:
+    """End a job whose result cannot be had any more; one that did not succeed ends as its provider said."""
+    if job.ends_as is not None:
+        return replace(_end(job, job.ends_as, source=source, now=now, error=job.error), note=error.code)
+    return _end(job, _EXPIRED, source=source, now=now, error=error)
+
+
+def _unsuccessful_with_result(job: Job, seen: Observation, *, now: int) -> Move:
+    """The provider says that the job did not succeed, and where there is a result of it all the same."""
+    news = job.state is not _FETCHING
+    return Move(
+        job=replace(
+            job,
+            state=_FETCHING,
+            ends_as=job.ends_as or seen.state,
+            # The result's retention counts from here.
+            succeeded_at=job.succeeded_at or now,
+            error=_clearer(seen.error, job.error),
+        ),
+        changed=news,
+        look_now=True,
+        result_url=seen.result_url,
+        note=None if news else "fetch_pending",
+    )
+
+
+def _clearer(seen: Failure | None, known: Failure | None) -> Failure | None:
+    """Of two accounts of one failure, the one that says why."""
+    if known is None or known.code == HINTED:
+        return seen
+    return seen if seen is not None and seen.text else known
+
+
 def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
     if held is not None:
         return _end(job, _SUCCEEDED, source=source, now=now, held=held)
@@ -268,25 +320,36 @@ def _end(
     ended = replace(
         job,
         state=state,
-        succeeded_at=job.succeeded_at or (now if state is _SUCCEEDED else None),
+        succeeded_at=None
+        if job.ends_as is not None
+        else job.succeeded_at or (now if state is _SUCCEEDED else None),
         ended_at=now,
         settled_by=source,
         held=held,
         error=error,
         woken_by=None,
+        ends_as=None,
     )
     return Move(job=ended, changed=True, completed=True, late=late, found=job.state is _EXPIRED)
 
 
-def _after_failure(job: Job, seen: Observation, *, source: Source, now: int) -> Move:
-    """Take what is said of a job that has failed: only the reason is news."""
-    if seen.state is JobState.FAILED and (source is _POLL or (seen.error is not None and seen.error.text)):
-        return _end(job, JobState.FAILED, source=Source.CALLBACK, now=now, error=seen.error or job.error)
-    if source is _POLL and seen.state is _SUCCEEDED and seen.result_url is not None:
+def _after_told(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
+    """Take what is said of a job whose end a callback told: only the reason for it is news, and a result."""
+    asked, state = source is _POLL, job.ends_as or JobState.FAILED
+    same = seen.state is state
+    if seen.state in UNSUCCESSFUL and (asked or same) and (held is not None or seen.result_url is not None):
+        if held is None:
+            return _unsuccessful_with_result(job, seen, now=now)
+        error = _clearer(seen.error, job.error)
+        return _end(job, state, source=Source.CALLBACK, now=now, held=held, error=error)
+    if same and (asked or (seen.error is not None and seen.error.text)):
+        error = _clearer(seen.error, job.error)
+        return _end(job, state, source=Source.CALLBACK, now=now, error=error)
+    if asked and seen.state is _SUCCEEDED and seen.result_url is not None:
         # Some call a job completed whatever it came to, and tell at the result's address that it failed.
         return Move(job=job, look_now=True, result_url=seen.result_url)
-    if source is _POLL and seen.state is not None and seen.state.ended:
-        return replace(failed_as_told(job, None, now=now), note="conflicting_outcome")
+    if asked and seen.state is not None and seen.state.ended:
+        return replace(ended_as_told(job, now=now), note="conflicting_outcome")
     ended = seen.state is not None and seen.state.ended
     return Move(job=job, note="conflicting_outcome" if ended else "look_pending")
 
@@ -307,6 +370,20 @@ def _with_addresses(job: Job, seen: Observation) -> Job:
     if (remote_id, response_url, cancel_url) == (job.remote_id, job.response_url, job.cancel_url):
         return job
     return replace(job, remote_id=remote_id, response_url=response_url, cancel_url=cancel_url)
+
+
+def _with_attention(job: Job, seen: Observation) -> Job:
+    """Note why somebody should look at *job*.
+
+    What waits for a person does so until its provider says something else. A word that nobody listed is missing in the
+    description whatever is said afterwards.
+    """
+    if seen.attention is not None:
+        same = (seen.attention, seen.word) == (job.attention, job.word)
+        return job if same else replace(job, attention=seen.attention, word=seen.word)
+    if job.attention == NEEDS_ACTION and seen.state is not None:
+        return replace(job, attention=None, word=None)
+    return job
 
 
 def past_retention(job: Job, now: int) -> bool:

@@ -65,6 +65,9 @@ def unite(one: Job, other: Job) -> United:
             held=younger.held,
             error=younger.error,
             woken_by=None,
+            ends_as=None,
+            attention=younger.attention,
+            word=younger.word,
         )
     elif not stands:
         furthest = max(
@@ -76,6 +79,7 @@ def unite(one: Job, other: Job) -> United:
             succeeded_at=older.succeeded_at or younger.succeeded_at,
             woken_by=older.woken_by or younger.woken_by,
             error=older.error or (None if younger.state.ended else younger.error),
+            ends_as=older.ends_as or younger.ends_as,
         )
     inherits = not stands and outcome
     return United(job=job, absorbed=younger, inherits=inherits, late=inherits and older.state is _TIMED_OUT)

@@ -167,7 +167,7 @@ class Outbound:
             arriving = bounded(answer.aiter_raw(), largest=self._max_result)
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
             status, largest = answer.status_code, self._max_result
-            if sink is not None and status == _OK:
+            if sink is not None and status == _OK and request.purpose == "fetch":
                 return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
             return await whole(status, received, arriving, largest=largest)
 

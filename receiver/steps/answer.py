@@ -13,7 +13,7 @@ import structlog
 from receiver.core.cadence import first_look
 from receiver.core.errors import NotFoundError, OutcomeUnknownError, StoreUnavailableError
 from receiver.core.exchange import Accepted, Refused, Submission, TryLater, Unknown
-from receiver.core.model import Due, Failure, Held, Job, JobState, Source
+from receiver.core.model import Due, Failure, Held, Job, Source
 from receiver.core.provider import Provider
 from receiver.core.retry import Backoff, GiveUp, after_failure
 from receiver.keys import Keys
@@ -236,7 +236,7 @@ class Answers:
 
 
 def _inline(seen: Any) -> tuple[Held | None, bytes | None]:  # noqa: ANN401
-    if seen is None or seen.state is not JobState.SUCCEEDED or seen.result is None:
+    if seen is None or seen.state is None or not seen.state.ended or seen.result is None:
         return None, None
     content = seen.result.content
     held = Held(

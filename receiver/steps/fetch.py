@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core import exchange
+from receiver.core import exchange, fetching
 from receiver.core.errors import (
     ConfigurationError,
     FetchRefusedError,
@@ -37,11 +37,13 @@ class Fetch:
         outbound: Outbound,
         clock: Callable[[], int],
         metrics: Metrics,
+        largest: int,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._outbound = outbound
         self._clock = clock
+        self._largest = largest
         self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     async def __call__(self, claimed: Claimed) -> Move | None:
@@ -65,7 +67,7 @@ class Fetch:
         try:
             outcome = await self._outbound.converse(
                 provider,
-                exchange.result(provider, url, now=started),
+                fetching.result(provider, url, part=claimed.due.attempt, largest=self._largest, now=started),
                 sink=self._sink(claimed),
                 part=claimed.due.attempt,
             )

@@ -13,9 +13,9 @@ from receiver.core.admission import Examined
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
 from receiver.core.message import Message
-from receiver.core.model import Callback, JobState, Observation, Source, Value, Verdict
+from receiver.core.model import Callback, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
-from receiver.core.reading import knows
+from receiver.core.reading import WORD_UNLISTED
 from receiver.core.token import PROBE, is_probe
 from receiver.keys import Keys
 from receiver.metrics import Metrics
@@ -30,7 +30,6 @@ log = structlog.get_logger(__name__)
 #: is then a duplicate.
 PATIENCE: Final = 1.8
 # Named here for the same reason as in ``core/transition``.
-_RUNNING: Final = JobState.RUNNING
 _CALLBACK: Final = Source.CALLBACK
 _ACCEPTED: Final = Verdict.ACCEPTED
 _REJECTED: Final = Verdict.REJECTED
@@ -173,13 +172,9 @@ class Ingest:
         """Note what a genuine callback tells about its provider: the key in use, a word that is not described."""
         if examined.key_id is not None:
             self._metrics.verified(provider.name, examined.key_id, now=callback.received_at)
-        for delivery, seen in examined.readings.items():
-            # A word that nobody described means running.
-            if (
-                isinstance(seen, Observation)
-                and seen.state is _RUNNING
-                and not knows(provider.shape(delivery), seen.word)
-            ):
+        for seen in examined.readings.values():
+            if isinstance(seen, Observation) and seen.attention == WORD_UNLISTED:
+                self._metrics.unlisted(provider.name, seen.state or "")
                 log.warning("status_unknown", callback=callback.id, provider=provider.name, word=seen.word)
 
     def _answer(self, callback: Callback, receipt: Receipt, status: int, told: str | None) -> Answer:

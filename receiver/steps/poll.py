@@ -14,7 +14,7 @@ from receiver.core.exchange import Seen, TryLater
 from receiver.core.looking import Finding, Lost, Nowhere, Unanswered
 from receiver.core.model import Held
 from receiver.core.provider import Provider
-from receiver.core.reading import knows
+from receiver.core.reading import WORD_UNLISTED
 from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.outbound.client import Outbound
@@ -45,6 +45,7 @@ class Poll:
         self._outbound = outbound
         self._clock = clock
         self._largest = largest
+        self._metrics = metrics
         self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     async def __call__(self, claimed: Claimed) -> Move | None:
@@ -76,7 +77,8 @@ class Poll:
 
     def _seen(self, provider: Provider, claimed: Claimed, outcome: Seen) -> Finding:
         seen, due = outcome.seen, claimed.due
-        if provider.poll is not None and not knows(provider.shapes[provider.poll.answer], seen.word):
+        if seen.attention == WORD_UNLISTED:
+            self._metrics.unlisted(provider.name, seen.state or "")
             log.warning("status_unknown", job=claimed.job.id, provider=provider.name, word=seen.word)
         if provider.fetch.single_use and seen.result_url is not None and seen.result_url == due.spent_url:
             # That address was asked once already, and what it gave is not here.

@@ -69,6 +69,7 @@ class Settling:
                 terms=Terms(
                     patience=int(provider.fetch.patience),
                     after_wake_up=provider.poll is not None and provider.poll.gone_after == "wake-up",
+                    result_for=provider.result_for,
                 ),
                 renewable=exchange.can_look(provider, job, replace(due, result_url=None)),
                 now=now,

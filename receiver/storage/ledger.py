@@ -173,8 +173,10 @@ class Ledger:
 
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
         """Record a move: the job, and with a completion its dispatches."""
-        job = move.job
+        job, before = move.job, self.jobs[move.job.id]
         self.put(job)
+        if job.attention is not None and (job.attention, job.word) != (before.attention, before.word):
+            self.note(job.id, step="state", outcome="noted", code=job.attention, now=now, word=job.word)
         if move.completed:
             self._ended[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
             self._looks.pop(job.id, None)

@@ -31,7 +31,7 @@ JOB_OUTCOME: Final = (
 #: What may change of a job once it is recorded, but for its name.
 JOB_PROGRESS: Final = (
     f"{JOB_OUTCOME}, response_url, cancel_url, submitted_at, submission, cancel_requested_at, woken_by, error_code, "
-    "error_text"
+    "error_text, ends_as, attention, word"
 )
 JOB: Final = (
     "id, provider, operation, delivery, key_id, remote_id, created_at, deadline_at, keep_ms, keep_from, "
@@ -111,6 +111,9 @@ def progress_params(job: Job) -> Row:
         job.woken_by,
         None if error is None else error.code,
         None if error is None else error.text,
+        None if job.ends_as is None else job.ends_as._value_,
+        job.attention,
+        job.word,
     )
 
 
@@ -146,6 +149,9 @@ def job_of(row: Row) -> Job:
         woken_by,
         error_code,
         error_text,
+        ends_as,
+        attention,
+        word,
     ) = row
     held = None
     if held_size is not None:
@@ -182,6 +188,9 @@ def job_of(row: Row) -> Job:
         None if error_code is None else Failure(code=error_code, text=error_text or ""),
         callbacks,
         first_callback,
+        None if ends_as is None else _STATES[ends_as],
+        attention,
+        word,
     )
 
 

@@ -8,8 +8,8 @@ import httpx
 import msgspec
 
 from receiver.core.model import Delivery, JobState
-from receiver.core.parts import Shape
 from receiver.core.provider import Provider
+from receiver.core.shape import Shape
 from receiver.testing.writing import Facts, Written, as_bytes, write
 
 #: What the provider says that has not ended.

@@ -18,8 +18,9 @@ from receiver.core.assembly import at_path, put
 from receiver.core.errors import RequestError, UnreadableError
 from receiver.core.message import Message, lowered
 from receiver.core.model import JobState, Observation, Value
-from receiver.core.parts import Rule, Sample, Shape
+from receiver.core.parts import Sample
 from receiver.core.reading import read
+from receiver.core.shape import MEANINGS, Condition, Shape
 
 _LARGEST: Final = 1 << 30
 _UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
@@ -92,7 +93,7 @@ def _subjects(shape: Shape) -> Iterator[Setter]:
         yield ()
         return
     words = [*about.is_, *(one for one in about.begins if about.concerns(one))]
-    if shape.status == about.path:
+    if about.path in shape.statuses:
         # The word for the state says it, too.
         yield ()
     yield from (((about.path, word),) for word in words)
@@ -103,25 +104,25 @@ def _states(shape: Shape, state: JobState | None) -> Iterator[Setter]:
     if state is None:
         yield ()
         return
-    words: list[Setter] = []
-    if shape.status is not None:
-        words = [((shape.status, _word(word)),) for word, meant in shape.states.items() if meant is state]
-    rules = [tuple(_satisfied(one)) for one in shape.rules if one.state is state]
+    said = [(path, word, MEANINGS[meant]) for path in shape.statuses for word, meant in shape.states.items()]
+    words: list[Setter] = [((path, _word(word)),) for path, word, meant in said if meant is state]
+    rules = [tuple(_satisfied(one)) for one in shape.rules if MEANINGS[one.state] is state]
     yield from words
     yield from rules
     yield from ((*word, *rule) for word, rule in product(words, rules))
     # A word that means something else is no harm where a rule comes before it.
-    others = [((shape.status, _word(word)),) for word in shape.states] if shape.status is not None else []
+    others: list[Setter] = [((path, _word(word)),) for path, word, _ in said]
     yield from ((*word, *rule) for word, rule in product(others, rules))
     yield ()
 
 
 def _word(word: str) -> str | int:
-    # A number that stands for a state is a number in JSON.
-    return int(word) if word.isdecimal() else word
+    # A number that stands for a state is a number in JSON, and of a range the first one will do.
+    first = word.partition("..")[0]
+    return int(first) if first.isdecimal() else word
 
 
-def _satisfied(rule: Rule) -> Iterator[tuple[str, object]]:
+def _satisfied(rule: Condition) -> Iterator[tuple[str, object]]:
     if rule.exists is False:
         yield rule.path, _ABSENT
     elif rule.exists:
@@ -181,6 +182,9 @@ def _written(shape: Shape, facts: Facts, base: Any, setters: Sequence[tuple[str,
         draft.say(path, value, over=value != {})
     if facts.reason is not None and shape.error:
         draft.say(shape.error[0], facts.reason)
+    if facts.result_url is not None and shape.result_url_when is not None:
+        for path, value in _satisfied(shape.result_url_when):
+            draft.say(path, value)
     draft.name(shape, shape.result_url, facts.result_url, job_id=facts.id)
     draft.name(shape, shape.response_url, facts.response_url, job_id=facts.id)
     draft.name(shape, shape.cancel_url, facts.cancel_url, job_id=facts.id)

@@ -47,6 +47,9 @@ class JobDocument(Document, frozen=True, kw_only=True):
     settled_by: Source | None
     error: FailureDocument | None
     result: ResultDocument | None
+    #: Why somebody should look at it (needs_action, word_unlisted), and the provider's word that says so.
+    attention: str | None
+    word: str | None
     #: How many callbacks arrived for it.
     callbacks: int
     #: The caller's own; left out of lists.
@@ -113,6 +116,8 @@ def job_fields(job: Job, *, listed: bool) -> dict[str, Any]:
         "settled_by": job.settled_by if job.state.ended else None,
         "error": failure_document(job.error),
         "result": _result(job.held),
+        "attention": job.attention,
+        "word": job.word,
         "callbacks": job.callbacks,
         "metadata": UNSET if listed else job.metadata,
     }

@@ -32,7 +32,7 @@ class AttemptEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="a
 
     at: Moment
     id: str
-    #: submit, receive, poll, fetch, cancel, deadline, dispatch or replay.
+    #: submit, receive, poll, fetch, state, cancel, deadline, dispatch or replay.
     step: str
     number: int
     duration_ms: int

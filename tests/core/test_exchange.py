@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 from msgspec.structs import replace
 
-from receiver.core import exchange
+from receiver.core import exchange, fetching
 from receiver.core.errors import RequestError
 from receiver.core.exchange import (
     Accepted,
@@ -422,7 +422,8 @@ def test_credentials_go_to_listed_origins_only(url: str, credentials: bool, anyw
     """A signed storage link is fetched without them."""
     held = Held(offset=1, size=2, sha256="0" * 64)
     requests, outcome = play(
-        exchange.result(packaged("pulse"), url, now=NOW), HttpResponse(status=200, held=held)
+        fetching.result(packaged("pulse"), url, part=1, largest=LARGEST, now=NOW),
+        HttpResponse(status=200, held=held),
     )
     assert [(r.url, r.credentials, r.anywhere, r.method) for r in requests] == [
         (url, credentials, anywhere, "GET")
@@ -441,7 +442,9 @@ def test_credentials_go_to_listed_origins_only(url: str, credentials: bool, anyw
 )
 def test_a_fetch_without_a_result(status: int, outcome: object) -> None:
     """404 and 410 say that it is gone; anything else is tried again."""
-    conversation = exchange.result(packaged("pulse"), "https://s3.example/x", now=NOW)
+    conversation = fetching.result(
+        packaged("pulse"), "https://s3.example/x", part=1, largest=LARGEST, now=NOW
+    )
     assert play(conversation, answer(status, b"", RETRY))[1] == outcome
 
 

@@ -85,7 +85,7 @@ def written(folder: Path, name: str, text: str) -> Path:
         ("[fetch]", "[limits]\nrate = 0\n[fetch]", "limits.rate", "> 0.0"),
         ("[fetch]", "[limits]\nconcurrency = 0\n[fetch]", "limits.concurrency", ">= 1"),
         ("single_use = true", 'single_use = "yes"', "fetch.single_use", "Expected `bool`"),
-        ('pending = "submitted"', 'pending = "waiting"', "shapes[...].states[...]", "waiting"),
+        ('pending = "submitted"', 'pending = "waiting"', "shapes[...]", "waiting"),
         ('pending = "submitted"', 'pending = "fetching"', "shapes[...]", "own"),
         ('pending = "submitted"', 'pending = "timed_out"', "shapes[...]", "own"),
         ('\nstatus = "status"\nstates', "\nstates", "shapes[...]", "states needs status"),

@@ -17,7 +17,7 @@ from receiver.core.jsontext import DEEPEST, parse_json
 from receiver.core.message import Message
 from receiver.core.model import JobState, Observation
 from receiver.core.provider import Rule, Shape
-from receiver.core.reading import knows, read
+from receiver.core.reading import WORD_UNLISTED, read
 from tests.core.making import LARGEST, SYSTEMS, packaged
 
 SHAPE = Shape(
@@ -132,9 +132,8 @@ def test_ids_and_words_may_be_numbers() -> None:
     observation = seen(b'{"id": 12345678901234567890, "status": 3}')
     assert observation.remote_id == "12345678901234567890"
     assert (observation.state, observation.word) == (JobState.RUNNING, "3")
-    assert not knows(SHAPE, observation.word)
-    assert knows(SHAPE, "done")
-    assert knows(SHAPE, None)
+    assert observation.attention == WORD_UNLISTED
+    assert seen(b'{"status": "done", "result": 1}').attention is None
 
 
 def test_the_first_path_that_says_something_counts() -> None:

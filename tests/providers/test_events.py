@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from receiver.core.errors import UnreadableError
 from receiver.core.message import Message
-from receiver.core.parts import About
 from receiver.core.reading import read
+from receiver.core.shape import About
 
 from .making import LARGEST, PROVIDERS
 from .test_readings import seen

@@ -14,13 +14,13 @@ SIGNED = sorted(
     for name, one in DESCRIBED.items()
     if one.signed and one.key is not None and one.key.source == "settings"
 )
-#: What a request needs because the submission's address does.
-NEEDED = ("customer", "zone", "model", "prompt", "actor", "endpoint_id", "dataset_id", "function_id")
+#: What a request needs because the address of the submission does, or its body.
+NEEDED = ("customer", "zone", "model", "prompt", "actor", "endpoint_id", "dataset_id", "function_id", "input")
 REQUEST = dict.fromkeys(NEEDED, "x")
 #: A result that every one of them has a place for.
 RESULT = {"text": "Hello"}
 #: What their descriptions know no failure of.
-NEVER_FAIL = {"brightdata-serp", "dataforseo", "deepgram", "elevenlabs", "exa", "netnut-serp"}
+NEVER_FAIL = {"brightdata-serp", "deepgram", "elevenlabs", "exa", "netnut-serp"}
 
 
 def operation_of(name: str) -> str:
