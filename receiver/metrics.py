@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from receiver.core.alarm import Alarm
-from receiver.core.model import SECOND, Circuit, TableSize
+from receiver.core.model import SECOND, Circuit, Value
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +33,14 @@ _MOMENTS: Final = {
     "key_last_used": ("When a key last proved a callback.", ("provider", "key")),
 }
 _GENUINE: Final = {"accepted", "duplicate", "unreadable"}
+
+
+class TableSize(Value, frozen=True, kw_only=True):
+    """How much room a table takes, in bytes, and how many of its rows are dead; ``None`` where nobody counts."""
+
+    table: str
+    size: int
+    dead_rows: int | None = None
 
 
 class Running(NamedTuple):

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from receiver.api.filters import cut, dispatch_readers, read_page
 from receiver.api.resource import Operation, answer
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.model import Dispatch, dispatch_key
+from receiver.core.identity import dispatch_key
+from receiver.core.model import Dispatch
 from receiver.storage.store import Store
 from receiver.views.dispatch import DispatchDocument, dispatch_document
 from receiver.wire.web import PRIVATE

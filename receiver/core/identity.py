@@ -12,6 +12,7 @@ JOB, CALLBACK, ATTEMPT, REPLAY, DEED, COMPLETION = "job", "cb", "att", "rpl", "a
 ALARM = "alm"
 
 _ID = re.compile(r"[a-z]{2,3}_[0-9a-f]{32}")
+_DISPATCH_ID: Final = re.compile(r"(job_[0-9a-f]{32}):((?:sink:)?[^:]{1,100})(?::([^:]{1,100}))?")
 _MILLISECONDS: Final = 0xFFFF_FFFF_FFFF
 _VERSION: Final = 7
 #: Random bytes of an id, and ids for which they are asked at once.
@@ -63,3 +64,12 @@ def from_bytes(prefix: str, raw: bytes) -> str:
 def made_at(any_id: str) -> int:
     """When the id was made, in milliseconds since the Unix epoch."""
     return int(any_id.rpartition("_")[2][:12], 16)
+
+
+def dispatch_key(text: str) -> tuple[str, str, str] | None:
+    """The job, handler and replay that a dispatch's id names; ``None`` if it is no such id.
+
+    The name of a sink's handler has a colon of its own: ``sink:orders``.
+    """
+    found = _DISPATCH_ID.fullmatch(text)
+    return None if found is None else (found[1], found[2], found[3] or "")

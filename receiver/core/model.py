@@ -8,7 +8,6 @@ Times are integers: milliseconds since the Unix epoch. Durations are millisecond
 """
 
 import json
-import re
 from collections.abc import AsyncIterator, Iterator
 from enum import StrEnum
 from typing import Any, Final
@@ -21,9 +20,6 @@ SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
-
-
-_DISPATCH_ID: Final = re.compile(r"(job_[0-9a-f]{32}):((?:sink:)?[^:]{1,100})(?::([^:]{1,100}))?")
 
 
 class JobState(StrEnum):
@@ -330,15 +326,6 @@ class Dispatch(Value, frozen=True, kw_only=True):
         return ":".join(filter(None, (self.job_id, self.handler, self.replay_id)))
 
 
-def dispatch_key(text: str) -> tuple[str, str, str] | None:
-    """The job, handler and replay that a dispatch's id names; ``None`` if it is no such id.
-
-    The name of a sink's handler has a colon of its own: ``sink:orders``.
-    """
-    found = _DISPATCH_ID.fullmatch(text)
-    return None if found is None else (found[1], found[2], found[3] or "")
-
-
 class Attempt(Value, frozen=True, kw_only=True):
     """One run of a step or of a handler, finished."""
 
@@ -401,11 +388,3 @@ class HandlerSpec(Value, frozen=True, kw_only=True):
     def wants(self, provider: str, state: JobState) -> bool:
         """Say whether a completion of *provider* in *state* goes to this handler."""
         return self.provider in {None, provider} and self.state in {"any", state}
-
-
-class TableSize(Value, frozen=True, kw_only=True):
-    """How much room a table takes, in bytes, and how many of its rows are dead; ``None`` where nobody counts."""
-
-    table: str
-    size: int
-    dead_rows: int | None = None

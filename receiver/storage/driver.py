@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from receiver.core.model import TableSize, Value
+from receiver.core.model import Value
+from receiver.metrics import TableSize
 
 Row = tuple[Any, ...]
 Params = Mapping[str, Any]

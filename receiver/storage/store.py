@@ -7,8 +7,9 @@ from typing import Any, Final, Self, TypeVar
 
 from receiver.core.admission import Terms
 from receiver.core.errors import ConflictError
-from receiver.core.model import Attempt, Callback, Dispatch, Due, Held, Job, TableSize
+from receiver.core.model import Attempt, Callback, Dispatch, Due, Held, Job
 from receiver.core.transition import Move
+from receiver.metrics import TableSize
 from receiver.storage import (
     arrivals,
     claims,

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from receiver.core.errors import ConfigurationError
-from receiver.core.model import TableSize
+from receiver.metrics import TableSize
 from receiver.storage.driver import Vacuumed
 from receiver.storage.postgres.connection import (
     DEFAULTS,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from receiver.core.errors import CommitUnknownError, ConfigurationError, StoreUnavailableError
-from receiver.core.model import TableSize
+from receiver.metrics import TableSize
 from receiver.storage.driver import Vacuumed
 from receiver.storage.sqlite.files import LOG, PATIENCE, Files, size
 from receiver.storage.sqlite.log import reaches
