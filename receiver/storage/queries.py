@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
-from receiver.core.identity import made_at
+from receiver.core.identity import dispatch_key, made_at
 from receiver.core.model import (
     Attempt,
     Callback,
@@ -17,7 +17,6 @@ from receiver.core.model import (
     JobState,
     Value,
     Verdict,
-    dispatch_key,
 )
 from receiver.core.urgency import LANES
 from receiver.storage import rows
