@@ -11,8 +11,8 @@ from receiver.core.document import Document
 from receiver.core.errors import RejectionError, UnreadableError
 from receiver.core.message import Message
 from receiver.core.multipart import form_fields
-from receiver.core.parts import Shape
 from receiver.core.scheme import Scheme
+from receiver.core.shape import Shape
 from receiver.core.signature import load_key, sign, signed_body, verify
 
 NOW = 1_795_000_000_000
