@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from receiver.app import Receiver
     from receiver.core.errors import NothingSentError, OutcomeUnknownError, ReceiverError, RejectionError
     from receiver.core.model import Job, JobState, Result
-    from receiver.handlers import Away, Dead, Discard, Retry, idempotency_key
+    from receiver.handlers import idempotency_key
+    from receiver.raising import Away, Dead, Discard, Retry
     from receiver.settings import Settings
     from receiver.steps.offline import verify_message as verify
 
@@ -33,9 +34,9 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "Away": ("receiver.handlers", "Away"),
-    "Dead": ("receiver.handlers", "Dead"),
-    "Discard": ("receiver.handlers", "Discard"),
+    "Away": ("receiver.raising", "Away"),
+    "Dead": ("receiver.raising", "Dead"),
+    "Discard": ("receiver.raising", "Discard"),
     "Job": ("receiver.core.model", "Job"),
     "JobState": ("receiver.core.model", "JobState"),
     "NothingSentError": ("receiver.core.errors", "NothingSentError"),
@@ -44,7 +45,7 @@ _HOMES: Final = {
     "ReceiverError": ("receiver.core.errors", "ReceiverError"),
     "RejectionError": ("receiver.core.errors", "RejectionError"),
     "Result": ("receiver.core.model", "Result"),
-    "Retry": ("receiver.handlers", "Retry"),
+    "Retry": ("receiver.raising", "Retry"),
     "Settings": ("receiver.settings", "Settings"),
     "idempotency_key": ("receiver.handlers", "idempotency_key"),
     "verify": ("receiver.steps.offline", "verify_message"),

@@ -7,12 +7,15 @@ from typing import Final
 import structlog
 
 from receiver.core.model import SECOND, Circuit, Dispatch, Sign
-from receiver.handlers import Away, Dead, Discard, Handler, Retry
+from receiver.handlers import Handler
+from receiver.raising import Away, Dead, Discard, Retry
 
 log = structlog.get_logger(__name__)
 
+#: How what a handler is not called for ends, because it waited for too long.
+TOO_OLD: Final = "too_old"
 #: Outcomes that say nothing about the handler: it was not called, or did not end.
-_UNCLEAR: Final = {"interrupted", "attempts_exhausted"}
+_UNCLEAR: Final = {"interrupted", "attempts_exhausted", TOO_OLD}
 
 
 class Circuits:

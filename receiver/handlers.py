@@ -4,12 +4,15 @@ import contextvars
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from receiver.core.errors import ConfigurationError, ReceiverError
-from receiver.core.model import SECOND, HandlerSpec, Job, JobState, Value
+import msgspec
+
+from receiver.core.errors import ConfigurationError
+from receiver.core.model import PROGRESS, SECOND, HandlerSpec, Job, JobState, Value
 from receiver.core.retry import Backoff
+from receiver.injection import Wanted, wanted_by
+from receiver.raising import NotWanted
 
 Function: TypeAlias = Callable[[Job], Awaitable[object] | object]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,55 +25,8 @@ _ATTEMPTS: Final = 8
 _INTERRUPTIONS: Final = 12
 #: After how many failures in a row a handler is left alone but for one trial at a time.
 CIRCUIT: Final = 10
-_STATES: Final = {"any", *(state.value for state in JobState if state.ended)}
-
-
-class Retry(ReceiverError):  # noqa: N818  (a handler raises it to say what to do, not what went wrong)
-    """Raised by a handler that wants to be called again later; it uses up an attempt.
-
-    Args:
-        after: Seconds (or a timedelta) to wait; the handler's backoff decides if it is left out.
-    """
-
-    code = "retry_requested"
-    #: Whether it counts as a failure for the handler's circuit, rather than as something that the handler wants.
-    fails: ClassVar[bool] = False
-
-    def __init__(
-        self, message: str = "The handler asked for another try.", *, after: float | timedelta | None = None
-    ) -> None:
-        super().__init__(message)
-        seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        self.after_ms = None if seconds is None else max(int(seconds * SECOND), 0)
-
-
-class Discard(ReceiverError):  # noqa: N818  (as above)
-    """Raised by a handler that does not want this completion at all; it is not called again."""
-
-    code = "discarded"
-
-    def __init__(self, message: str = "The handler discarded the completion.") -> None:
-        super().__init__(message)
-
-
-class Dead(ReceiverError):  # noqa: N818  (as above)
-    """Raised by a handler that no later attempt will help: the dispatch is a dead letter at once."""
-
-    code = "handler_gave_up"
-
-    def __init__(self, message: str = "The handler said that no later attempt can succeed.") -> None:
-        super().__init__(message)
-
-
-class Away(ReceiverError):  # noqa: N818  (as above)
-    """Raised by a handler whose other side is out of reach: it is called again later, and no attempt is used up."""
-
-    code = "handler_away"
-    #: Whether the other side wants nothing more: the handler is paused until a person resumes it.
-    pauses: ClassVar[bool] = False
-
-    def __init__(self, message: str = "What the handler needs is out of reach.") -> None:
-        super().__init__(message)
+#: What a handler can hear of: how jobs end, and how far they have come.
+STATES: Final = frozenset({"any", *PROGRESS, *(state.value for state in JobState if state.ended)})
 
 
 class Handler(Value, frozen=True, kw_only=True):
@@ -91,6 +47,10 @@ class Handler(Value, frozen=True, kw_only=True):
     pieces: bool = False
     #: After how many failures in a row its circuit opens; never if 0.
     circuit: int = CIRCUIT
+    #: How many attempts begin a second, on all nodes together; as many as there are if 0.
+    rate: float = 0.0
+    #: Seconds after which a completion is too old to be handled; never if 0.
+    max_age: float = 0.0
 
 
 class Handlers:
@@ -133,7 +93,10 @@ class Handlers:
         provider: str | None = None,
         *,
         state: str = JobState.SUCCEEDED.value,
+        metadata: Mapping[str, Any] | None = None,
+        where: Callable[[Job], bool] | None = None,
         name: str | None = None,
+        aliases: Iterable[str] = (),
         concurrency: int = 8,
         timeout: float = 300.0,
         attempts: int = _ATTEMPTS,
@@ -142,14 +105,20 @@ class Handlers:
         first_wait: float = 5.0,
         longest_wait: float = 600.0,
         circuit: int = CIRCUIT,
+        rate: float = 0.0,
+        max_age: float = 0.0,
     ) -> Callable[[F], F]:
         """Register a function for the completions of *provider* (every provider if left out) in *state*.
 
         Args:
             provider: A provider's name.
-            state: How the job ended: succeeded, failed, canceled, expired, timed_out, or any.
+            state: How the job ended: succeeded, failed, canceled, expired, timed_out, or any. Or how far it has come,
+                for a display of progress: submitted, running, fetching, each told once, when it is first seen.
+            metadata: What the job's metadata must have, by key: only such completions are dispatched to it.
+            where: Asked by the process that runs the handler, before the function: whether it wants this job.
             name: What the handler is called in the store; its function's name if left out. Renaming a
                 function that has dispatches waiting leaves them without a handler, so long-lived ones get a name.
+            aliases: The names that it had before: what waits under one of them is its own.
             concurrency: How many attempts run at once on a node.
             timeout: Seconds after which an attempt has failed. A plain function cannot be stopped: it keeps
                 its slot until it ends.
@@ -163,23 +132,25 @@ class Handlers:
             longest_wait: Seconds that no wait exceeds.
             circuit: After how many failures in a row it is left alone but for one trial at a time, with the same
                 waits in between; the first success ends that. 0 for never.
+            rate: How many attempts begin a second, on all nodes together; 0 for as many as there are.
+            max_age: Seconds after which a completion is too old, and becomes a dead letter uncalled; 0 for never.
 
         Raises:
             ConfigurationError: the name is taken or unusable, there is no such state, or the receiver runs.
         """
-        if state not in _STATES:
-            raise ConfigurationError(
-                f"There is no state {state!r}; a handler wants one of {', '.join(sorted(_STATES))}.",
-                code="handler_invalid",
+        if state not in STATES:
+            raise _invalid(
+                f"There is no state {state!r}; a handler wants one of {', '.join(sorted(STATES))}."
             )
         if interruptions is None:
             interruptions = attempts if attempts < _ATTEMPTS else max(attempts, _INTERRUPTIONS)
-        if min(concurrency, attempts, interruptions) < 1 or timeout <= 0 or circuit < 0:
-            raise ConfigurationError(
-                "concurrency, attempts, interruptions and timeout of a handler must be positive, and circuit not "
-                "negative.",
-                code="handler_invalid",
-            )
+        if min(concurrency, attempts, interruptions) < 1 or timeout <= 0:
+            raise _invalid("concurrency, attempts, interruptions and timeout of a handler must be positive.")
+        if min(circuit, rate, max_age) < 0:
+            raise _invalid("circuit, rate and max_age of a handler must not be negative.")
+        if where is not None and inspect.iscoroutinefunction(where):
+            raise _invalid("where must be a plain function: it is asked before the handler is called.")
+        wishes = as_metadata(metadata or {})
 
         def register(function: F) -> F:
             if self.in_use:
@@ -189,20 +160,19 @@ class Handlers:
                     code="handler_late",
                 )
             called = name or function.__name__
-            if _NAME.fullmatch(called) is None:
-                raise ConfigurationError(
-                    f"{called!r} cannot name a handler; pass name= with letters, digits, '_', '.' and '-'.",
-                    code="handler_invalid",
+            known = self._checked(called, tuple(aliases))
+            wanted = wanted_by(function, name=called)
+            if wanted is not None and wanted.needs_result and state != JobState.SUCCEEDED.value:
+                raise _invalid(
+                    f"{called!r} wants a result, which jobs in the state {state!r} may not have; write … | None."
                 )
-            if called in self._handlers:
-                raise ConfigurationError(
-                    f"There is a handler {called!r} already; pass name= to one of them.",
-                    code="handler_invalid",
-                )
+            if wanted is not None and wanted.needs_whole and pieces:
+                raise _invalid(f"{called!r} reads the whole result; register it without pieces=True.")
+            plain = _is_plain(function)
             self._handlers[called] = Handler(
-                spec=HandlerSpec(name=called, provider=provider, state=state),
-                function=function,
-                plain=_is_plain(function),
+                spec=HandlerSpec(name=called, provider=provider, state=state, metadata=wishes, aliases=known),
+                function=_prepared(function, plain=plain, wanted=wanted, where=where),
+                plain=plain,
                 concurrency=concurrency,
                 timeout=timeout,
                 backoff=Backoff(
@@ -211,10 +181,22 @@ class Handlers:
                 interruptions=interruptions,
                 pieces=pieces,
                 circuit=circuit,
+                rate=rate,
+                max_age=max_age,
             )
             return function
 
         return register
+
+    def _checked(self, called: str, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        """The aliases of a handler, once it is sure that all its names are free."""
+        for one in (called, *aliases):
+            if _NAME.fullmatch(one) is None:
+                raise _invalid(f"{one!r} cannot name a handler; use letters, digits, '_', '.' and '-'.")
+            taken = {name for other in self for name in (other.spec.name, *other.spec.aliases)}
+            if one in taken or (one == called and called in aliases):
+                raise _invalid(f"There is a handler {one!r} already; pass name= to one of them.")
+        return aliases
 
 
 class Audience:
@@ -235,6 +217,46 @@ class Audience:
             known = self._specs is None or any(one.wants(provider, JobState(state)) for one in self._specs)
             self._wanted[provider, state] = known
         return known
+
+
+def as_metadata(wishes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is wanted of metadata, as the store will have it; raises ConfigurationError where it is no JSON."""
+    try:
+        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(wishes)))
+    except (TypeError, ValueError) as error:
+        raise _invalid(f"metadata of a handler must be JSON: {error}.") from error
+    return found
+
+
+def _prepared(
+    function: Callable[..., Any],
+    *,
+    plain: bool,
+    wanted: Wanted | None,
+    where: Callable[[Job], bool] | None,
+) -> Function:
+    """*function*, as it is called with a job: asked first whether it wants it, and given what it asks for."""
+    if wanted is None and where is None:
+        return function
+
+    def arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
+        if where is not None and not where(job):
+            raise NotWanted
+        return ([job], {}) if wanted is None else wanted.arguments(job)
+
+    def call(job: Job) -> object:
+        positional, named = arguments(job)
+        return function(*positional, **named)
+
+    async def call_later(job: Job) -> object:
+        positional, named = arguments(job)
+        return await function(*positional, **named)
+
+    return call if plain else call_later
+
+
+def _invalid(sentence: str) -> ConfigurationError:
+    return ConfigurationError(sentence, code="handler_invalid")
 
 
 def _is_plain(function: Function) -> bool:

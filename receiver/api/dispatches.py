@@ -75,7 +75,7 @@ class Dispatches:
         if not await self._store.retry_dispatch(dispatch, now=now):
             raise _alive(dispatch)
         self._notify()
-        again = replace(dispatch, state="ready", attempt=0, owner=None, run_at=now)
+        again = replace(dispatch, state="ready", attempt=0, owner=None, run_at=now, created_at=now)
         return answer(dispatch_document(again), status=202)
 
     async def discard(self, request: Request) -> Response:

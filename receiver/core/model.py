@@ -55,6 +55,8 @@ class JobState(StrEnum):
         return _RANK[self] == _LAST
 
 
+#: The states on the way to an end that a handler can hear of.
+PROGRESS: Final = frozenset({"submitted", "running", "fetching"})
 _LAST: Final = 4
 _RANK: Final = {
     state: min(place, _LAST)
@@ -319,11 +321,18 @@ class Dispatch(Value, frozen=True, kw_only=True):
     lapsed: bool = False
     #: Which trial of an open circuit it was claimed for; 0 if for none.
     trial: int = 0
+    #: The name that its handler had when it was made, if that was another.
+    alias: str | None = None
 
     @property
     def id(self) -> str:
-        """The dispatch's name, and the idempotency key that its handler is given."""
+        """The dispatch's name."""
         return ":".join(filter(None, (self.job_id, self.handler, self.replay_id)))
+
+    @property
+    def key(self) -> str:
+        """The idempotency key that its handler is given: its name, also after the handler was renamed."""
+        return ":".join(filter(None, (self.job_id, self.alias or self.handler, self.replay_id)))
 
 
 class Attempt(Value, frozen=True, kw_only=True):
@@ -384,7 +393,24 @@ class HandlerSpec(Value, frozen=True, kw_only=True):
     name: str
     provider: str | None = None
     state: str = JobState.SUCCEEDED.value
+    #: What a job's metadata must have, by key.
+    metadata: dict[str, Any] = {}
+    #: The names that it had before.
+    aliases: tuple[str, ...] = ()
 
     def wants(self, provider: str, state: JobState) -> bool:
-        """Say whether a completion of *provider* in *state* goes to this handler."""
+        """Say whether a completion of *provider* in *state* may go to this handler, whatever its metadata."""
         return self.provider in {None, provider} and self.state in {"any", state}
+
+    def hears(self, provider: str, state: JobState) -> bool:
+        """Say whether the first sight of *state*, on the way to an end, may go to this handler."""
+        return self.provider in {None, provider} and self.state == state
+
+    def accepts(self, metadata: dict[str, Any]) -> bool:
+        """Say whether a job with this *metadata* goes to this handler."""
+        return all(key in metadata and _same(metadata[key], value) for key, value in self.metadata.items())
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values are the same in JSON, where true is no 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

@@ -179,6 +179,11 @@ class Allowances:
             found.share = self._share
         return found
 
+    @property
+    def nodes(self) -> int:
+        """How many nodes share, this one included."""
+        return self._share[1]
+
     def divide(self, place: int, nodes: int) -> None:
         """Share with other nodes: ours is the *place*-th of so many, from 0; safe to call from any thread."""
         self._share = (place, nodes)

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import msgspec
 
 from receiver.core.errors import ConfigurationError
-from receiver.core.model import JobState, Value
-from receiver.handlers import CIRCUIT
+from receiver.core.model import Value
+from receiver.handlers import CIRCUIT, STATES
 from receiver.settings import Settings
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
@@ -24,7 +24,6 @@ _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _METADATA: Final = re.compile(r"metadata\.[A-Za-z0-9_-]{1,100}")
 #: What stands for one completion in an address, a subject or a file's name.
 FIELDS: Final = ("provider", "state", "operation", "job", "date")
-_STATES: Final = {"any", *(state.value for state in JobState if state.ended)}
 _KIB: Final = 1024
 
 
@@ -36,11 +35,13 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     to: str
     #: Whose completions; every provider's if left out.
     provider: str | None = None
-    #: How the job ended: succeeded, failed, canceled, expired, timed_out, or any.
+    #: How the job ended: succeeded, failed, canceled, expired, timed_out, or any. Or how far it has come.
     state: str = "any"
     #: Whether it is also told of alarms that are raised or cleared, and whether it is told of completions.
     alarms: bool = False
     completions: bool = True
+    #: What the job's metadata must have, by key.
+    metadata: dict[str, Any] = {}
     #: What it signs or signs in with, as ``env:NAME`` or ``file:PATH``.
     secret: str | None = None
     #: Bytes of a result that travels inside the event; a larger one is linked.
@@ -52,6 +53,10 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     longest_wait: float = 600.0
     #: After how many failures in a row nothing is sent but one trial at a time; never if 0.
     circuit: int = CIRCUIT
+    #: How many events a second, from all nodes together; as many as there are if 0.
+    rate: float = 0.0
+    #: Seconds after which an event is too old to be sent; never if 0.
+    max_age: float = 0.0
     #: Where this stands, for error messages.
     origin: str = ""
 
@@ -176,12 +181,12 @@ def _checked(one: SinkConfig) -> SinkConfig:
         raise one.wrong("name", "it has small letters, digits and '-', at most 50 of them.")
     if not one.completions and not one.alarms:
         raise one.wrong("completions", "without alarms = true it would be told of nothing.")
-    if one.state not in _STATES:
-        raise one.wrong("state", f"it is one of {', '.join(sorted(_STATES))}.")
+    if one.state not in STATES:
+        raise one.wrong("state", f"it is one of {', '.join(sorted(STATES))}.")
     if min(one.attempts, one.concurrency) < 1 or min(one.timeout, one.first_wait, one.longest_wait) <= 0:
         raise one.wrong("limits", "attempts, concurrency, timeout and waits are positive.")
-    if one.circuit < 0:
-        raise one.wrong("circuit", "it is a number of failures in a row, or 0 for never.")
+    if negative := [key for key in ("circuit", "rate", "max_age") if getattr(one, key) < 0]:
+        raise one.wrong(negative[0], "it is a positive number, or 0 for none.")
     if one.largest < 0:
         raise one.wrong("largest", "it is a number of bytes.")
     if one.secret is not None and not one.secret.startswith(("env:", "file:")):

@@ -12,7 +12,7 @@ import msgspec
 
 from receiver.core.alarm import Alarm
 from receiver.core.identity import JOB, new_id
-from receiver.core.model import Job, JobState, Result, Value
+from receiver.core.model import PROGRESS, Job, JobState, Result, Value
 from receiver.views.alarm import alarm_document
 from receiver.views.job import job_document
 
@@ -75,17 +75,19 @@ def event_of(
 
     Args:
         job: The job, with its result loaded.
-        replay_id: The replay, or ``late``, that this completion is told anew for.
+        replay_id: The replay, or ``late``, that this completion is told anew for; or the state on the way to an end
+            that is told of, which the job may have left by now.
         largest: Bytes of a result that travels with the event.
         public_url: Where ``dataref`` points below; without it, it is a relative address.
         now: The event's time where the job has no end.
         test: Whether it is an example, and marked as one.
     """
     at = job.ended_at if job.ended_at is not None else now
+    state = replay_id if replay_id in PROGRESS else job.state.value
     attributes = {
         "id": f"{job.id}:{replay_id}" if replay_id else job.id,
         "source": f"/providers/{job.provider}",
-        "type": f"receiver.job.{job.state.value}.v1",
+        "type": f"receiver.job.{state}.v1",
         "subject": job.id,
         "datacontenttype": JSON,
     }
@@ -99,7 +101,7 @@ def event_of(
             content, is_json = job.result.content, _is_json(job.result.content)
     fields = {f"metadata.{key}": _word(value) for key, value in job.metadata.items()} | {
         "provider": job.provider,
-        "state": job.state.value,
+        "state": state,
         "operation": job.operation or "none",
         "job": job.id,
         "date": _date(at),

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from receiver.handlers import Away, Dead, Retry
+from receiver.raising import Away, Dead, Retry
 from receiver.sinks.configuration import SinkConfig, filled
 from receiver.sinks.event import Event
 

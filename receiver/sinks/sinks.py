@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from receiver.core.alarm import Alarm
 from receiver.core.model import SECOND, HandlerSpec, Job
 from receiver.core.retry import Backoff
-from receiver.handlers import Handler, Handlers, idempotency_key
+from receiver.handlers import Handler, Handlers, as_metadata, idempotency_key
 from receiver.settings import Settings
 from receiver.sinks.configuration import SinkConfig, load
 
@@ -65,7 +65,9 @@ class Sinks:
 
     def _handler(self, one: SinkConfig) -> Handler:
         return Handler(
-            spec=HandlerSpec(name=one.handler, provider=one.provider, state=one.state),
+            spec=HandlerSpec(
+                name=one.handler, provider=one.provider, state=one.state, metadata=as_metadata(one.metadata)
+            ),
             function=self._function(one),
             plain=False,
             concurrency=one.concurrency,
@@ -77,6 +79,8 @@ class Sinks:
                 attempts=one.attempts,
             ),
             circuit=one.circuit,
+            rate=one.rate,
+            max_age=one.max_age,
         )
 
     async def close(self) -> None:

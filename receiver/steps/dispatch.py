@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
-from receiver.circuits import Circuits
+from receiver.circuits import TOO_OLD, Circuits
 from receiver.core.identity import ATTEMPT, new_id
-from receiver.core.model import Attempt, Dispatch, Failure, Job, Sign
+from receiver.core.model import PROGRESS, SECOND, Attempt, Dispatch, Failure, Job, Sign
 from receiver.core.retry import RetryAt, after_failure
-from receiver.handlers import Away, Dead, Discard, Handler, Retry, idempotency_key
+from receiver.handlers import Handler, idempotency_key
 from receiver.metrics import Metrics
+from receiver.raising import Away, Dead, Discard, Retry
 from receiver.steps.calling import Guarded, in_thread
 from receiver.steps.lending import Lending
 from receiver.storage.claims import INTERRUPTED
@@ -77,6 +79,16 @@ class RunDispatch:
             )
             sign = self._circuits.sign(dispatch, handler, "attempts_exhausted")
             return self._ended(dispatch, "attempts_exhausted", started, error=spent, sign=sign)
+        if handler.max_age and started - dispatch.created_at > handler.max_age * SECOND:
+            old = Failure(code="too_old", text=f"It had waited for longer than {handler.max_age:g} seconds.")
+            sign = self._circuits.sign(dispatch, handler, TOO_OLD)
+            return self._ended(dispatch, TOO_OLD, started, error=old, sign=sign)
+        if dispatch.replay_id in PROGRESS:
+            # It is told of a state on the way; whatever result there is by now belongs to the end.
+            underway = replace(job, result=None)
+            return await self._run(
+                dispatch, underway, started, handler=handler, doubts=doubts, stopping=stopping
+            )
         async with self._lending.lend(job, pieces=handler.pieces) as whole:
             return await self._run(
                 dispatch, whole, started, handler=handler, doubts=doubts, stopping=stopping
@@ -96,7 +108,7 @@ class RunDispatch:
         if guard.doubtful() and not await guard.confirm():
             return self._lost(dispatch, started, handler=handler)
         # Not set back: the task ends with the handler, and its context with it.
-        idempotency_key.set(dispatch.id)
+        idempotency_key.set(dispatch.key)
         try:
             if handler.plain:
                 await in_thread(handler.function, job, handler.timeout)
@@ -118,8 +130,8 @@ class RunDispatch:
     async def settle(self, ended: Sequence[DispatchSettled]) -> None:
         """Record how attempts ended.
 
-        An outcome is succeeded, failed, timed_out, retry_requested, away, discarded, attempts_exhausted or
-        interrupted.
+        An outcome is succeeded, failed, timed_out, retry_requested, away, discarded, attempts_exhausted, too_old
+        or interrupted.
         """
         settled = await self._store.settle_dispatches(ended)
         # Bound once, because that takes as long as a line.

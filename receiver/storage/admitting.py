@@ -74,7 +74,7 @@ def learned(tx: Transaction, ledger: Ledger, before: Job, *, look_ms: int | None
     if not named and (before.response_url, before.cancel_url) == (job.response_url, job.cancel_url):
         return job
     if named:
-        ledger.put(transition.named(job, now=now))
+        ledger.put(transition.named(job, now=now), now=now)
         job = admit_held(tx, ledger, ledger.jobs[job.id], now=now)
     if job.state.ended and job.state is not _TIMED_OUT:
         return job

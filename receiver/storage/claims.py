@@ -6,7 +6,6 @@ There is no state "claimed" to clean up: a row is due when ``run_at`` has passed
 from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from receiver.core.identity import ATTEMPT, new_id
@@ -14,6 +13,7 @@ from receiver.core.model import Attempt, Dispatch, Due, Job, JobState, Step, Val
 from receiver.core.urgency import ASKED, BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
+from receiver.storage.metadata import read_metadata
 from receiver.storage.nodes import Node, alive
 from receiver.storage.united import led
 
@@ -39,7 +39,6 @@ _CLAIM_LOOK = (
 LEASE: Final = "owner, attempt, run_at"
 #: The outcome of an attempt of a handler that did not end, because its process did.
 INTERRUPTED: Final = "interrupted"
-_decode = msgspec.json.decode
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -175,9 +174,8 @@ def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) ->
     found = tx.run(f"SELECT {rows.JOB} FROM job WHERE {where}", params)
     jobs = {row[0]: rows.job_of(row) for row in found}
     if metadata:
-        where, params = tx.among("job_id", wanted)
-        for job_id, text in tx.run(f"SELECT job_id, metadata FROM submission WHERE {where}", params):
-            jobs[job_id] = replace(jobs[job_id], metadata=_decode(text))
+        for job_id, given in read_metadata(tx, wanted).items():
+            jobs[job_id] = replace(jobs[job_id], metadata=given)
     return jobs
 
 

@@ -16,7 +16,8 @@ from receiver.storage.results import with_result
 from receiver.storage.united import led
 
 _WANTED: Final = (
-    "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions"
+    "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions, "
+    "alias"
 )
 #: A lease of another may not have lapsed although the clock says so: see ``worker/following``.
 _FREE: Final = "(owner IS NULL OR owner = :owner OR :lapses)"
@@ -120,7 +121,19 @@ def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
         found += tx.run(_INTERRUPTED % where, params | due)
     leased: list[Dispatch] = []
     changed: list[Row] = []
-    for job_id, handler, replay_id, attempt, created_at, before, code, text, failures, interruptions in found:
+    for (
+        job_id,
+        handler,
+        replay_id,
+        attempt,
+        created_at,
+        before,
+        code,
+        text,
+        failures,
+        interruptions,
+        alias,
+    ) in found:
         held = before == owner and (job_id, handler, replay_id) in item.held
         # Where its process is gone, or frozen, nothing of it is run before that has been recorded.
         lapsed = before is not None and before != owner
@@ -142,6 +155,7 @@ def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
                     interruptions=interruptions,
                     lapsed=lapsed,
                     trial=trials[handler] if handler in tried else 0,
+                    alias=alias,
                 )
             )
     tx.update("dispatch", LEASE, changed, key=rows.DISPATCH_KEY)
@@ -244,7 +258,7 @@ def retry(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[b
         bool(
             tx.run(
                 "UPDATE dispatch SET state = 'ready', owner = NULL, attempt = 0, failures = 0, "
-                "interruptions = 0, run_at = :now "
+                "interruptions = 0, run_at = :now, created_at = :now "
                 "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id AND state = 'dead' "
                 "RETURNING job_id",
                 {"job_id": job_id, "handler": handler, "replay_id": replay_id, "now": now},

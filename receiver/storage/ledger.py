@@ -19,6 +19,7 @@ from receiver.core.transition import Move, expires_at, late_look
 from receiver.core.uniting import United
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
+from receiver.storage.metadata import read_metadata
 from receiver.storage.nodes import specs
 from receiver.storage.united import LATE, absorb, led
 
@@ -48,8 +49,9 @@ class Ledger:
         #: For each name that was looked up, the jobs of the working set that bear it.
         self._called: dict[tuple[str, str | None], set[str]] = {}
         self._handlers: list[HandlerSpec] | None = None
-        #: The handlers that want a completion, by its provider and state.
-        self._wanted: dict[tuple[str, JobState], list[str]] = {}
+        #: The handlers that want a completion whatever its metadata, or depending on that, by its provider and state.
+        self._wanted: dict[tuple[str, JobState], tuple[list[str], list[HandlerSpec]]] = {}
+        self._metadata: dict[str, dict[str, Any]] = {}
         self._new: set[str] = set()
         self._changed: set[str] = set()
         self._renamed: set[str] = set()
@@ -142,9 +144,13 @@ class Ledger:
         """Record a new job."""
         self._keep(job)
         self._new.add(job.id)
+        if job.state is not JobState.SUBMITTING:
+            self._sighted(job, now=job.created_at)
 
-    def put(self, job: Job) -> None:
-        """Record a change of a job that is no move (an intent)."""
+    def put(self, job: Job, *, now: int | None = None) -> None:
+        """Record a change of a job that is no move (an intent); *now* where its state may be another."""
+        if now is not None and job.state is not self.jobs[job.id].state and not job.state.ended:
+            self._sighted(job, now=now)
         if job.remote_id != self.jobs[job.id].remote_id:
             self._renamed.add(job.id)
             self._keep(job)
@@ -161,6 +167,10 @@ class Ledger:
         if united.inherits:
             self._looks.pop(job.id, None)
             self._ended[job.id] = -1
+            # Of the younger nobody knew the metadata: whoever goes by them hears of its end only now.
+            replay_id = LATE if united.late else ""
+            for name in self._choosing(job):
+                self._dispatches.append(rows.new_dispatch(job.id, name, replay_id, job.ended_at or 0))
 
     def count(self, job_id: str, *, first: str | None = None) -> None:
         """Count one more callback of a job; *first* is its id if it is the first, which the job then names."""
@@ -174,7 +184,7 @@ class Ledger:
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
         """Record a move: the job, and with a completion its dispatches."""
         job, before = move.job, self.jobs[move.job.id]
-        self.put(job)
+        self.put(job, now=now)
         if job.attention is not None and (job.attention, job.word) != (before.attention, before.word):
             self.note(job.id, step="state", outcome="noted", code=job.attention, now=now, word=job.word)
         if move.completed:
@@ -201,12 +211,37 @@ class Ledger:
 
     def wanted(self, job: Job) -> list[str]:
         """The handlers that want the completion of *job*."""
+        anyway, depending = self._asked(job)
+        return sorted([*anyway, *self._choosing(job)]) if depending else anyway
+
+    def _asked(self, job: Job) -> tuple[list[str], list[HandlerSpec]]:
         completion = (job.provider, job.state)
         found = self._wanted.get(completion)
         if found is None:
-            found = [spec.name for spec in self.handlers() if spec.wants(*completion)]
+            asked = [spec for spec in self.handlers() if spec.wants(*completion)]
+            found = [one.name for one in asked if not one.metadata], [one for one in asked if one.metadata]
             self._wanted[completion] = found
         return found
+
+    def _choosing(self, job: Job) -> list[str]:
+        """The handlers that want the completion of *job* for its metadata."""
+        _, depending = self._asked(job)
+        return [one.name for one in depending if one.accepts(self._metadata_of(job.id))] if depending else []
+
+    def _metadata_of(self, job_id: str) -> dict[str, Any]:
+        """The metadata of a job; read for all jobs at hand at once, and only where somebody goes by them."""
+        if job_id not in self._metadata:
+            ids = sorted({job_id, *self.jobs} - self._metadata.keys())
+            self._metadata |= {one: {} for one in ids} | read_metadata(self._tx, ids)
+        return self._metadata[job_id]
+
+    def _sighted(self, job: Job, *, now: int) -> None:
+        """Make the dispatches of a state on the way to an end that is seen for the first time."""
+        for spec in self.handlers():
+            if spec.hears(job.provider, job.state) and (
+                not spec.metadata or spec.accepts(self._metadata_of(job.id))
+            ):
+                self._dispatches.append(rows.new_dispatch(job.id, spec.name, job.state.value, now))
 
     def look(
         self, job: Job, *, run_at: int, result_url: str | None = None, candidate_id: str | None = None

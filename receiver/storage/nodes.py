@@ -1,7 +1,9 @@
 """The processes that serve the database, and the handlers that they have."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import DAY, HOUR, SECOND, Circuit, HandlerSpec, Value
@@ -11,6 +13,14 @@ from receiver.storage.driver import Transaction
 #: A dispatch that no node has claimed for this long, for a handler that no node has, is dead.
 MISSING_AFTER: Final = HOUR
 _FORGOTTEN_AFTER: Final = DAY
+#: What another handler of that name has got already is left to be dead where it is.
+_MOVE: Final = """
+    UPDATE dispatch SET handler = :name, alias = coalesce(alias, :before)
+    WHERE handler = :before AND (owner IS NULL OR run_at <= :now) AND (job_id, replay_id) IN (
+        SELECT job_id, replay_id FROM dispatch WHERE handler = :before AND (owner IS NULL OR run_at <= :now)
+        AND NOT EXISTS (SELECT 1 FROM dispatch AS other WHERE other.handler = :name
+            AND other.job_id = dispatch.job_id AND other.replay_id = dispatch.replay_id)
+        ORDER BY job_id, replay_id {for_update} {skip_locked})"""
 _MISSING: Final = "No node has had this handler for an hour; deploy it again, then retry this dispatch."
 
 
@@ -43,6 +53,8 @@ class Registered(Value, frozen=True, kw_only=True):
     waiting: int
     #: How many of its dispatches are dead.
     dead: int
+    #: What it wants of a job's metadata.
+    metadata: dict[str, Any] = {}
     #: Its circuit, unless that is closed and nothing has failed.
     circuit: Circuit | None = None
 
@@ -55,6 +67,9 @@ def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]
             tx.run("DELETE FROM node")
         _put(tx, node, now=now)
         _register(tx, node.handlers, now=now)
+        for spec in node.handlers:
+            for alias in spec.aliases:
+                _rename(tx, alias, spec.name)
     return [None] * len(items)
 
 
@@ -77,11 +92,33 @@ def alive(tx: Transaction, node: Node, *, now: int) -> None:
 def _register(tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int) -> None:
     tx.insert(
         "handler",
-        "name, provider, state, seen_at",
-        [(one.name, one.provider, one.state, now) for one in sorted(handlers, key=lambda one: one.name)],
+        "name, provider, state, metadata, seen_at, renamed_to",
+        [
+            (one.name, one.provider, one.state, _wishes(one), now, None)
+            for one in sorted(handlers, key=lambda one: one.name)
+        ],
         conflict="ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, state = excluded.state, "
-        "seen_at = excluded.seen_at",
+        "metadata = excluded.metadata, seen_at = excluded.seen_at, renamed_to = excluded.renamed_to",
     )
+
+
+def _wishes(spec: HandlerSpec) -> str | None:
+    return msgspec.json.encode(spec.metadata).decode() if spec.metadata else None
+
+
+def _rename(tx: Transaction, before: str, name: str) -> None:
+    """Have a handler be known by another name: what waits for it, or is dead, is moved.
+
+    Its row stays, so that a node that still runs it under the old name registers nothing anew; it gets no completion.
+    """
+    tx.run("UPDATE handler SET renamed_to = :name WHERE name = :before", {"name": name, "before": before})
+    tx.run("DELETE FROM circuit WHERE handler = :before", {"before": before})
+    _move(tx, before, name)
+
+
+def _move(tx: Transaction, before: str, name: str, *, now: int = 0) -> None:
+    """Move what nobody is at from one name of a handler to another; the rest is moved later, by ``reap``."""
+    tx.run(_MOVE, {"before": before, "name": name, "now": now})
 
 
 def _put(tx: Transaction, node: Node, *, now: int) -> None:
@@ -104,6 +141,12 @@ def reap(tx: Transaction, items: Sequence[int]) -> list[int]:
     """Bury the dispatches of handlers that no node has had for an hour; return how many. Each item is the time."""
     answers = []
     for now in items:
+        for before, name in tx.run("SELECT name, renamed_to FROM handler WHERE renamed_to IS NOT NULL"):
+            _move(tx, before, name, now=now)
+        tx.run(
+            "DELETE FROM handler WHERE renamed_to IS NOT NULL AND seen_at < :before",
+            {"before": now - _FORGOTTEN_AFTER},
+        )
         found = tx.run(
             "UPDATE dispatch SET state = 'dead', owner = NULL, error_code = 'handler_missing', error_text = :text "
             "WHERE state = 'ready' AND run_at < :before AND handler NOT IN "
@@ -146,18 +189,29 @@ def forget(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[Regis
 
 def specs(tx: Transaction) -> list[HandlerSpec]:
     """What the registered handlers want."""
-    found = tx.run("SELECT name, provider, state FROM handler ORDER BY name")
-    return [HandlerSpec(name=name, provider=provider, state=state) for name, provider, state in found]
+    found = tx.run(
+        "SELECT name, provider, state, metadata FROM handler WHERE renamed_to IS NULL ORDER BY name"
+    )
+    return [
+        HandlerSpec(name=name, provider=provider, state=state, metadata=_read(metadata))
+        for name, provider, state, metadata in found
+    ]
+
+
+def _read(metadata: str | None) -> dict[str, Any]:
+    wishes: dict[str, Any] = {} if metadata is None else msgspec.json.decode(metadata)
+    return wishes
 
 
 def registered(tx: Transaction) -> list[Registered]:
     """The registered handlers, with what is not finished of each."""
     found = tx.run(
-        "SELECT handler.name, handler.provider, handler.state, handler.seen_at, "
+        "SELECT handler.name, handler.provider, handler.state, handler.metadata, handler.seen_at, "
         "sum(CASE WHEN dispatch.state = 'ready' THEN 1 ELSE 0 END), "
         "sum(CASE WHEN dispatch.state = 'dead' THEN 1 ELSE 0 END) "
         "FROM handler LEFT JOIN dispatch ON dispatch.handler = handler.name "
-        "GROUP BY handler.name, handler.provider, handler.state, handler.seen_at ORDER BY handler.name"
+        "WHERE handler.renamed_to IS NULL GROUP BY handler.name, handler.provider, handler.state, handler.metadata, "
+        "handler.seen_at ORDER BY handler.name"
     )
     known = {one.handler: one for one in circuits(tx)}
     return [
@@ -165,12 +219,13 @@ def registered(tx: Transaction) -> list[Registered]:
             name=name,
             provider=provider,
             state=state,
+            metadata=_read(metadata),
             seen_at=seen_at,
             waiting=waiting,
             dead=dead,
             circuit=known.get(name),
         )
-        for name, provider, state, seen_at, waiting, dead in found
+        for name, provider, state, metadata, seen_at, waiting, dead in found
     ]
 
 

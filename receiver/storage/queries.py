@@ -239,7 +239,9 @@ def dispatch(tx: Transaction, job_id: str, *, handler: str, replay_id: str) -> D
 
 def handlers(tx: Transaction) -> list[dict[str, Any]]:
     """The registered handlers."""
-    found = tx.run("SELECT name, provider, state, seen_at FROM handler ORDER BY name")
+    found = tx.run(
+        "SELECT name, provider, state, seen_at FROM handler WHERE renamed_to IS NULL ORDER BY name"
+    )
     return [dict(zip(("name", "provider", "state", "seen_at"), row, strict=True)) for row in found]
 
 

@@ -1,5 +1,7 @@
 """A registered handler as JSON."""
 
+from typing import Any
+
 from receiver.core.model import Circuit
 from receiver.storage.nodes import Registered
 from receiver.views.document import Document, FailureDocument, Moment, failure_document, moment, timestamp
@@ -27,6 +29,8 @@ class HandlerDocument(Document, frozen=True, kw_only=True):
     #: Whose completions it wants; null for every provider's.
     provider: str | None
     state: str
+    #: What a job's metadata must have, by key.
+    metadata: dict[str, Any]
     #: The last sign of life of a process that has it.
     seen_at: Moment
     #: How many of its dispatches are not finished, and how many are dead.
@@ -41,6 +45,7 @@ def handler_document(one: Registered) -> HandlerDocument:
         name=one.name,
         provider=one.provider,
         state=one.state,
+        metadata=one.metadata,
         seen_at=timestamp(one.seen_at),
         waiting=one.waiting,
         dead=one.dead,

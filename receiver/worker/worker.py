@@ -21,6 +21,7 @@ from receiver.worker.alone import Alone
 from receiver.worker.chores import Chores
 from receiver.worker.following import Following
 from receiver.worker.leases import Leased
+from receiver.worker.pacing import Pacing
 from receiver.worker.steps import Steps
 from receiver.worker.turns import Turns
 
@@ -64,6 +65,7 @@ class Worker:
         self._doubts = doubts
         self._allowances = allowances
         self._circuits = circuits
+        self._pacing = Pacing(clock=clock, nodes=lambda: allowances.nodes)
         self._chores = Chores(
             store=store, catalog=catalog, key_id=key_id, keep_days=keep_days, recover=steps.submit.recover
         )
@@ -186,7 +188,9 @@ class Worker:
     async def _take_dispatches(self) -> bool:
         await self._follow_clock()
         free = {
-            handler.spec.name: handler.concurrency - self._leased.busy(f"handler {handler.spec.name}")
+            handler.spec.name: self._pacing.free(
+                handler, handler.concurrency - self._leased.busy(f"handler {handler.spec.name}")
+            )
             for handler in self._handlers
         }
         limits = {name: limit for name, limit in free.items() if limit > 0}
@@ -212,6 +216,7 @@ class Worker:
             self._alone.took(dispatch)
             handler = self._handlers.get(dispatch.handler)
             assert handler is not None  # noqa: S101  (only ours are claimed)
+            self._pacing.began(handler)
             work = self._steps.dispatch.run(
                 dispatch, job, handler=handler, doubts=doubts, stopping=self._leased.is_stopping
             )

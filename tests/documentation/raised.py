@@ -13,7 +13,7 @@ import receiver
 from receiver.cli.command import exit_code
 from receiver.core.errors import ReceiverError
 from receiver.core.scheme import Scheme
-from receiver.handlers import Away, Dead, Discard, Retry
+from receiver.raising import Away, Dead, Discard, Retry
 
 from .generated import ROOT
 

@@ -35,10 +35,12 @@ def test_a_file_says_more(tmp_path: Path) -> None:
         settings(
             tmp_path,
             '[sinks.jobs]\nto = "https://example.com/hook"\nprovider = "pulse"\nstate = "failed"\n'
-            'secret = "env:HOOK_SECRET"\nattempts = 3\ntimeout = 5\n',
+            'secret = "env:HOOK_SECRET"\nattempts = 3\ntimeout = 5\nmetadata = { customer = "a" }\n'
+            "rate = 2.5\nmax_age = 60\ncircuit = 0\n",
         )
     )
     assert (one.provider, one.state, one.attempts, one.timeout) == ("pulse", "failed", 3, 5.0)
+    assert (one.metadata, one.rate, one.max_age, one.circuit) == ({"customer": "a"}, 2.5, 60.0, 0)
 
 
 def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
@@ -60,6 +62,8 @@ def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
         ('[sinks.a]\nto = "file:///x"\nsecret = "hunter2"\n', {}, "sinks.a: secret: it is a reference"),
         ('[sinks.a]\nto = "file:///x"\nattempts = 0\n', {}, "sinks.a: limits"),
         ('[sinks.a]\nto = "file:///x"\ncompletions = false\n', {}, "sinks.a: completions: .*alarms = true"),
+        ('[sinks.a]\nto = "file:///x"\nrate = -1\n', {}, "sinks.a: rate: "),
+        ('[sinks.a]\nto = "file:///x"\nmetadata = 1\n', {}, "sinks.a: metadata: "),
         ('[sinks.A_b]\nto = "file:///x"\n', {}, "sinks.A_b: name"),
         ('[sinks.a]\nto = "amqp://u:hunter2@h/?routing_key=x"\n', {}, r"write \{env:NAME\}"),
         ("[other]\n", {}, "other: the file holds tables"),

@@ -64,3 +64,11 @@ def test_a_replay_is_another_event() -> None:
 def test_a_callers_word_cannot_leave_its_place() -> None:
     """What a caller wrote into metadata cannot climb a path or split a subject."""
     assert event().fields["metadata.customer"] == "a_b_c"
+
+
+def test_progress_is_told_as_such() -> None:
+    """Another id and type than the end's, so that no broker takes the end for a repetition."""
+    told = event(b"", replay_id="running")
+    assert told.id == f"{told.subject}:running"
+    assert told.attributes["type"] == "receiver.job.running.v1"
+    assert told.fields["state"] == "running"
