@@ -392,7 +392,7 @@ async def test_a_nul_becomes_a_replacement_character(to_postgres: tuple[str, str
         ("UPDATE job SET callbacks = 'many' WHERE id = :id", r"job\(id=job_.*\): callbacks holds str"),
         ("UPDATE job SET remote_id = x'00' WHERE id = :id", r"job\(id=job_.*\): remote_id holds bytes"),
         (
-            "INSERT INTO handler VALUES ('a' || char(0), NULL, 'any', length(:id))",
+            "INSERT INTO handler (name, state, seen_at) VALUES ('a' || char(0), 'any', length(:id))",
             "handler.*: name is part of its key",
         ),
     ],
