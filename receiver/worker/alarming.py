@@ -19,8 +19,8 @@ from receiver.core.alarm import OF_ONE_NODE, SEVERITIES, Alarm, Finding
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
 from receiver.core.model import MINUTE, SECOND
 from receiver.core.rules import Disk
-from receiver.handlers import Dead
 from receiver.keys import Keys
+from receiver.raising import Dead
 from receiver.settings import Settings
 from receiver.sinks.sinks import Sinks
 from receiver.storage import alarms, circuits, signs
