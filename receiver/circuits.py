@@ -6,7 +6,8 @@ from typing import Final
 
 import structlog
 
-from receiver.core.model import SECOND, Circuit, Dispatch, Sign
+from receiver.core.circuit import Circuit, Sign
+from receiver.core.model import SECOND, Dispatch
 from receiver.handlers import Handler
 from receiver.raising import Away, Dead, Discard, Retry
 

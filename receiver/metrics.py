@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from receiver.core.alarm import Alarm
-from receiver.core.model import SECOND, Circuit, Value
+from receiver.core.circuit import Circuit
+from receiver.core.model import SECOND, Value
 
 log = structlog.get_logger(__name__)
 

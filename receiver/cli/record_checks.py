@@ -5,8 +5,9 @@ from typing import Final
 
 from receiver.cli import output, session
 from receiver.cli.finding import OK, WARN, Check, failed
+from receiver.core.circuit import Circuit
 from receiver.core.errors import ConfigurationError
-from receiver.core.model import DAY, Circuit
+from receiver.core.model import DAY
 from receiver.core.shape import NEEDS_ACTION
 from receiver.running import Running
 from receiver.storage import alarms, attention, serving

@@ -13,7 +13,8 @@ from receiver.console.chart import Chart, chart
 from receiver.console.parts import Parts
 from receiver.console.shown import query, since, span
 from receiver.core.alarm import CALLBACKS_SILENT, DISK_LOW, JOBS_OVERDUE, NODE_SILENT, OLD_KEY_IN_USE, Alarm
-from receiver.core.model import DAY, MINUTE, Circuit, Value
+from receiver.core.circuit import Circuit
+from receiver.core.model import DAY, MINUTE, Value
 from receiver.storage import alarms, circuits, glance, nodes, tally
 from receiver.storage.glance import Backlog, Letters, Losing, Standing
 

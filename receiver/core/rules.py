@@ -9,7 +9,8 @@ from typing import Final
 
 from receiver.core import alarm
 from receiver.core.alarm import Finding
-from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Circuit, Value
+from receiver.core.circuit import Circuit
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Value
 from receiver.core.spans import span
 
 #: How far back jobs count whose callback should have come.

@@ -10,8 +10,9 @@ import structlog
 from msgspec.structs import replace
 
 from receiver.circuits import TOO_OLD, Circuits
+from receiver.core.circuit import Sign
 from receiver.core.identity import ATTEMPT, new_id
-from receiver.core.model import PROGRESS, SECOND, Attempt, Dispatch, Failure, Job, Sign
+from receiver.core.model import PROGRESS, SECOND, Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
 from receiver.handlers import Handler, idempotency_key
 from receiver.metrics import Metrics

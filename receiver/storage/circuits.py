@@ -10,8 +10,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from receiver.core.circuit import Circuit, Sign
 from receiver.core.errors import NotFoundError
-from receiver.core.model import Circuit, Dispatch, Failure, Sign
+from receiver.core.model import Dispatch, Failure
 from receiver.storage.driver import Row, Transaction
 
 CIRCUIT: Final = "handler, state, failures, trials, since, trial_at, who, error_code, error_text"

@@ -7,7 +7,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.model import Attempt, Dispatch, Failure, Job, Sign, Value
+from receiver.core.circuit import Sign
+from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
 from receiver.storage import circuits, rows
 from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
+from receiver.core.circuit import Circuit
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.model import DAY, HOUR, SECOND, Circuit, HandlerSpec, Value
+from receiver.core.model import DAY, HOUR, SECOND, HandlerSpec, Value
 from receiver.storage.circuits import circuits
 from receiver.storage.driver import Transaction
 

@@ -1,7 +1,8 @@
 """Vigil: what a thread of its own asks and tells the database, whatever the event loop and the writer are doing."""
 
+from receiver.core.circuit import Circuit
 from receiver.core.errors import StoreUnavailableError
-from receiver.core.model import Circuit, HandlerSpec
+from receiver.core.model import HandlerSpec
 from receiver.storage import circuits, claims, nodes, pauses
 from receiver.storage.claims import Beat
 from receiver.storage.driver import ContendedError, Driver

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from receiver.core.model import Circuit
+from receiver.core.circuit import Circuit
 from receiver.storage.nodes import Registered
 from receiver.views.document import Document, FailureDocument, Moment, failure_document, moment, timestamp
 

@@ -7,7 +7,8 @@ import pytest
 from receiver.core import alarm, rules
 from receiver.core.alarm import CALM, SEVERITIES, Alarm, Finding, follow
 from receiver.core.cadence import usual_lag
-from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Circuit, Failure
+from receiver.core.circuit import Circuit
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Failure
 from receiver.docs.codes import groups
 from tests.core.making import NOW
 

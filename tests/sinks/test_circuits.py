@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from receiver import Receiver
-    from receiver.core.model import Circuit
+    from receiver.core.circuit import Circuit
 
 __all__ = ["world"]
 

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from receiver.core.circuit import Circuit, Sign
 from receiver.core.errors import NotFoundError
-from receiver.core.model import HOUR, MINUTE, SECOND, Circuit, Dispatch, Failure, Job, Sign
+from receiver.core.model import HOUR, MINUTE, SECOND, Dispatch, Failure, Job
 from receiver.storage import circuits
 from receiver.storage.dispatches import AWAY, DispatchClaim, DispatchSettled
 from receiver.storage.settlements import timeline
