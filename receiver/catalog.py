@@ -126,6 +126,25 @@ def _for_audience(provider: Provider, settings: Settings) -> Provider:
     return replace(provider, verify=replace(verify, **resolved)) if resolved else provider
 
 
+def check_times(provider: Provider) -> list[str]:
+    """What of a description's times would lose results whose callback is lost, in sentences.
+
+    Nobody knows how soon after its submission a job is done: two looks are to fit before its result is deleted.
+    """
+    callback, retention = provider.callback, provider.retention
+    if callback is None or retention is None or provider.poll is None:
+        return []
+    keeps = min([retention.keeps, *(one.keeps for one in retention.keeps_when)])
+    if callback.expected * 2 < keeps:
+        return []
+    return [
+        (
+            f"callback.expected: {callback.expected // 1000} s is not less than half of what retention.keeps says "
+            f"({keeps // 1000} s): where a callback is lost, the result is looked for once at most before it is deleted."
+        )
+    ]
+
+
 def check_samples(provider: Provider) -> list[str]:
     """Read a description's own samples; the sentences say what came out otherwise than described."""
     return [

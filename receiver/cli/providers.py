@@ -6,7 +6,7 @@ from typing import Final, Protocol
 import click
 import msgspec
 
-from receiver.catalog import Catalog, check_samples, in_folder, load_file, packaged
+from receiver.catalog import Catalog, check_samples, check_times, in_folder, load_file, packaged
 from receiver.cli import options, output
 from receiver.cli.command import FAILED, Group, note
 from receiver.core.errors import ConfigurationError
@@ -147,7 +147,8 @@ def check(*, folder: Path | None, as_json: bool) -> None:
 def check_file(file: DescriptionFile) -> list[str]:
     """What is wrong with one description file, in sentences."""
     try:
-        return check_samples(load_file(file))
+        provider = load_file(file)
+        return [*check_samples(provider), *check_times(provider)]
     except ConfigurationError as error:
         return [str(error)]
 

@@ -167,6 +167,17 @@ def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: b
     return terms.delivers
 
 
+def keeps_for(provider: Provider, request: Mapping[str, Any]) -> int | None:
+    """For how many milliseconds the provider keeps the result of *request*, as far as its description tells."""
+    if provider.retention is None:
+        return None
+    for kept in provider.retention.keeps_when:
+        value = at_path(request, kept.path)
+        if type(value) is type(kept.is_) and value == kept.is_:
+            return int(kept.keeps)
+    return int(provider.retention.keeps)
+
+
 def submit(
     provider: Provider,
     job: Job,

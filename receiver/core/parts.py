@@ -178,10 +178,21 @@ class Cancel(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     confirms: bool = False
 
 
+class Kept(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request whose result is kept for another time."""
+
+    #: Path in the caller's request.
+    path: str
+    is_: Any = msgspec.field(name="is")
+    keeps: Duration
+
+
 class Retention(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long the provider keeps a result."""
 
     keeps: Duration
+    #: Requests whose results are kept for another time; the first that fits.
+    keeps_when: tuple[Kept, ...] = ()
     counted_from: Literal["completion", "submission"] = "completion"
 
 

@@ -86,7 +86,7 @@ def record_of(
         key_id=key_id,
         created_at=now,
         deadline_at=now + (int(order.deadline * 1000) if order.deadline is not None else provider.deadline),
-        keep_ms=None if retention is None else int(retention.keeps),
+        keep_ms=exchange.keeps_for(provider, order.request),
         keep_from="completion" if retention is None else retention.counted_from,
         metadata=order.metadata,
     )
