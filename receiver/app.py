@@ -236,6 +236,9 @@ class Receiver:
         idempotency_key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         deadline: float | None = None,
+        callback: bool = True,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
     ) -> Job:
         """Submit a job; it is recorded before anything is sent.
 
@@ -246,6 +249,9 @@ class Receiver:
             idempotency_key: The same key with the same request is the same job.
             metadata: Yours; JSON, kept with the job and given to the handlers.
             deadline: Seconds after which the job is given up.
+            callback: Whether to ask for a callback, where the provider makes any; else the job is polled.
+            headers: Headers of this submission, of those that the provider's description lets a job set.
+            query: Fields of the submission's address, likewise.
 
         Raises:
             RequestError: the order cannot be carried out as it stands; nothing was sent.
@@ -264,6 +270,9 @@ class Receiver:
                 idempotency_key=idempotency_key,
                 metadata=dict(metadata or {}),
                 deadline=deadline,
+                callback=callback,
+                headers=dict(headers or {}),
+                query=dict(query or {}),
                 local_files=True,
             )
         )

@@ -140,7 +140,7 @@ def check_times(provider: Provider) -> list[str]:
     return [
         (
             f"callback.expected: {callback.expected // 1000} s is not less than half of what retention.keeps says "
-            f"({keeps // 1000} s): where a callback is lost, the result is looked for once at most before it is deleted."
+            f"({keeps // 1000} s): a result whose callback is lost is looked for once at most before it is deleted."
         )
     ]
 

@@ -42,6 +42,11 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     metadata: dict[str, Any] | None = None
     #: Seconds after which the job is given up.
     deadline: float | None = None
+    #: Whether to ask for a callback, where the provider makes any; else the job is polled.
+    callback: bool = True
+    #: Headers of the submission, and fields of its address, that the provider's description lets a job set.
+    headers: dict[str, str] | None = None
+    query: dict[str, Any] | None = None
 
 
 class ReplayOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,6 +158,9 @@ class Jobs:
                 idempotency_key=wanted.idempotency_key,
                 metadata=wanted.metadata or {},
                 deadline=wanted.deadline,
+                callback=wanted.callback,
+                headers=wanted.headers or {},
+                query=wanted.query or {},
                 local_files=False,
             )
         )

@@ -35,6 +35,22 @@ _WAITS: Final = (1, 2, 4)
 )
 @click.option("--idempotency-key", metavar="KEY", help="The same key with the same request is the same job.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Give the job up after this long.")
+@click.option("--no-callback", is_flag=True, help="Ask for no callback: the job is polled.")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    callback=options.read_headers,
+    metavar="'NAME: VALUE'",
+    help="A header that the provider's description lets a job set; repeat it.",
+)
+@click.option(
+    "--query",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A field of the submission's address that the description lets a job set; repeat it.",
+)
 @click.option("--wait", is_flag=True, help="Wait until the job has ended; exits 1 unless it succeeded.")
 @click.option(
     "--save",
@@ -51,6 +67,9 @@ async def submit(
     metadata: str | None,
     idempotency_key: str | None,
     deadline: float | None,
+    no_callback: bool,
+    headers: tuple[tuple[bytes, bytes], ...],
+    query: tuple[str, ...],
     wait: bool,
     save: Path | None,
     as_json: bool,
@@ -75,6 +94,9 @@ async def submit(
         if metadata
         else {},
         deadline=deadline,
+        callback=not no_callback,
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
+        query=_fields(query),
         local_files=True,
     )
     async with session.opened(make=True) as running:
@@ -101,6 +123,17 @@ async def _submit(running: Running, order: Order) -> Submitted:
             note(f"{error} Trying again in {wait} s.")
             await asyncio.sleep(wait)
     return await running.submit(order)
+
+
+def _fields(given: tuple[str, ...]) -> dict[str, Any]:
+    """Fields of an address; a name that is given twice has a list of values."""
+    found: dict[str, list[str]] = {}
+    for one in given:
+        name, separator, value = one.partition("=")
+        if not name or not separator:
+            raise click.UsageError(f"--query {one!r} is not NAME=VALUE.")
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def _read(text: bytes, source: str, field: str) -> dict[str, Any]:

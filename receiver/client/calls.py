@@ -106,9 +106,12 @@ def submit(
     idempotency_key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     deadline: float | None = None,
+    callback: bool = True,
+    headers: Mapping[str, str] | None = None,
+    query: Mapping[str, Any] | None = None,
 ) -> Talk[JobDocument]:
     """Submit a job. With a key of its own where none is given, so that no repetition of ours makes a second job."""
-    order = {
+    order: dict[str, Any] = {
         "provider": provider,
         "request": dict(request),
         "operation": operation,
@@ -116,6 +119,10 @@ def submit(
         "metadata": dict(metadata or {}),
         "deadline": deadline,
     }
+    # Left out where they say nothing: a receiver of an earlier version knows none of them.
+    order |= {} if callback else {"callback": False}
+    order |= {"headers": dict(headers)} if headers else {}
+    order |= {"query": dict(query)} if query else {}
     answer = yield from _send(
         Asked(method="POST", path="/v1/jobs", body=json.dumps(order).encode(), patience=120)
     )

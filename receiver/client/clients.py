@@ -68,7 +68,8 @@ class Client:
         Args:
             provider: The provider's name.
             request: What the provider's API takes, without callback URL and secret.
-            **options: ``operation``, ``idempotency_key`` (made up where it is left out), ``metadata``, ``deadline``.
+            **options: ``operation``, ``idempotency_key`` (made up where it is left out), ``metadata``, ``deadline``,
+                ``callback``, ``headers``, ``query``; see ``Receiver.submit``.
 
         Raises:
             ApiError: the receiver refused it; ``code`` says why.

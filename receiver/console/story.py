@@ -294,6 +294,8 @@ def _exchange(record: Record, provider: Provider | None) -> tuple[tuple[str, str
     handed_out = provider.key.path if provider is not None and provider.key is not None else None
     names = {handed_out.rpartition(".")[2]} if handed_out else set[str]()
     boxes = [("What was asked", hidden_json(submission.request))]
+    if submission.options is not None:
+        boxes.append(("Headers and query", hidden_json(submission.options)))
     if submission.answer_body is not None:
         status = submission.answer_status
         boxes.append((f"Answer {status}", hidden_json(submission.answer_body, names=names) or "(empty)"))

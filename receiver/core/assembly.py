@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from itertools import pairwise
@@ -20,9 +20,38 @@ from receiver.core.provider import Provider
 
 _FIELD: Final = re.compile(r"\{request:([^{}]+)\}")
 _LONGEST_FIELD: Final = 512
+#: Headers that no description can let a job set: they say who we are, or how what is sent is to be read.
+_NEVER: Final = frozenset(
+    {
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "expect",
+    }
+    | {
+        "keep-alive",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "accept-encoding",
+    }
+)
 #: OpenAI takes sixteen pairs of metadata (openai 3.52.0, types/shared_params/metadata.py, read 2026-11-29): a
 #: submission is not spoiled for the sake of a mark.
 _MOST_BESIDE: Final = 16
+
+
+class Extras(Value, frozen=True, kw_only=True):
+    """What the submission of one job carries beside its request, as far as the description lets a job set it."""
+
+    headers: dict[str, str] = {}
+    query: dict[str, Any] = {}
 
 
 class Assembled(Value, frozen=True, kw_only=True):
@@ -45,14 +74,17 @@ def assemble(
     *,
     callback_url: str | None,
     secret: bytes | None,
+    extras: Extras = Extras(),  # noqa: B008  (it is frozen)
 ) -> Assembled:
     """Put the submission of *job* together.
 
     Raises:
-        RequestError: the request sets a field that the receiver sets, or lacks one that the address needs.
+        RequestError: the request sets a field that the receiver sets, lacks one that the address needs, or carries what
+            would go nowhere.
     """
     terms = provider.submit
     assert terms is not None  # noqa: S101  (the caller looked)
+    _refuse_unlisted(provider, extras)
     operation = provider.operations.get(job.operation)
     template = (operation.url if operation else None) or terms.url
     content = (operation.content if operation else None) or terms.content
@@ -63,12 +95,12 @@ def assemble(
     url, *_ = [_fill(one, asked) for one in (template, terms.response_url, terms.cancel_url) if one]
     for name in _in_addresses(terms, template):
         asked.pop(name, None)
-    query = _in_query(terms, asked)
+    query = _in_query(terms, asked) | extras.query
     if content == "query":
         query, asked = query | asked, {}
     # The body may be a list, so it is held by something that it can be replaced in.
     holder = _held(terms, asked, job.provider)
-    headers = _repeatable(terms, holder, job)
+    headers = extras.headers | _repeatable(terms, holder, job)
     _mark(terms, holder, job)
     callback = provider.callback
     if callback_url is not None and callback is not None and callback.where != "registered":
@@ -135,6 +167,41 @@ def _unwrapped(name: str, asked: Mapping[str, Any], provider: str) -> Any:  # no
     return asked[name]
 
 
+def _refuse_unlisted(provider: Provider, extras: Extras) -> None:
+    """Refuse headers and fields of the address that the description does not let a job set."""
+    terms = provider.submit
+    assert terms is not None  # noqa: S101  (the caller looked)
+    ours = {one.header.lower() for one in provider.credentials} | {name.lower() for name in provider.headers}
+    for name, value in extras.headers.items():
+        if not _allowed(name.lower(), terms.job_headers) or name.lower() in ours | _NEVER:
+            raise _unlisted(provider, "header", name, terms.job_headers)
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise RequestError(f"The header {name} is no printable text.", field=f"headers.{name}")
+    for name in extras.query:
+        if not _allowed(name, terms.job_query):
+            raise _unlisted(provider, "query", name, terms.job_query)
+        if provider.callback is not None and name in {provider.callback.path, provider.callback.secret_path}:
+            raise _reserved(name)
+
+
+def _allowed(name: str, listed: Iterable[str]) -> bool:
+    return any(
+        name.startswith(one[:-1].lower()) if one.endswith("*") else name == one.lower() or name == one
+        for one in listed
+    )
+
+
+def _unlisted(provider: Provider, kind: str, name: str, listed: Sequence[str]) -> RequestError:
+    what = "header" if kind == "header" else "field of the address"
+    may = f"it may set {', '.join(listed)}" if listed else "it may set none"
+    return RequestError(
+        f"The description of {provider.name} does not let a job set the {what} {name}; {may} (submit.job_"
+        f"{'headers' if kind == 'header' else 'query'}).",
+        code="request_field_unknown",
+        field=f"{'headers' if kind == 'header' else 'query'}.{name}",
+    )
+
+
 def _refuse_reserved(terms: CallbackTerms, request: Mapping[str, Any]) -> None:
     """Refuse a callback of the caller's own, wherever the request may be put: with it a secret would travel inside."""
     if terms.where == "registered":
@@ -167,6 +234,26 @@ def with_addresses(terms: Submit, seen: Observation, request: Mapping[str, Any])
         if template is not None and getattr(seen, name) is None
     }
     return replace(seen, **made) if made else seen
+
+
+def keeps_for(provider: Provider, request: Mapping[str, Any]) -> int | None:
+    """For how many milliseconds the provider keeps the result of *request*, as far as its description tells."""
+    if provider.retention is None:
+        return None
+    for kept in provider.retention.keeps_when:
+        value = at_path(request, kept.path)
+        if type(value) is type(kept.is_) and value == kept.is_:
+            return int(kept.keeps)
+    return int(provider.retention.keeps)
+
+
+def declines(terms: CallbackTerms, request: Mapping[str, Any]) -> bool:
+    """Whether a request says null where the callback URL goes: its job is to be polled."""
+    if terms.where == "registered":
+        return False
+    above, _, key = terms.path.rpartition(".")
+    place = at_path(request, above) if above else request
+    return isinstance(place, Mapping) and key in place and place[key] is None
 
 
 def at_path(document: Any, path: str) -> Any:  # noqa: ANN401

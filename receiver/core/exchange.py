@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from receiver.core.assembly import assemble, at_path, with_addresses
+from receiver.core.assembly import Extras, assemble, at_path, declines, with_addresses
 from receiver.core.document import Document
 from receiver.core.errors import RequestError, UnreadableError
 from receiver.core.message import Message
@@ -158,24 +158,13 @@ _Answered: TypeAlias = tuple[Observation, int | None, HttpResponse]
 def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: bool) -> Delivery:
     """How the provider will tell of the end of a job submitted as *request*; *reachable*: we have a public URL."""
     terms = provider.callback
-    if terms is None or (not reachable and terms.where != "registered"):
+    if terms is None or (not reachable and terms.where != "registered") or declines(terms, request):
         return Delivery.NONE
     for variant in terms.delivers_when:
         value = at_path(request, variant.path)
         if type(value) is type(variant.is_) and value == variant.is_:
             return variant.delivers
     return terms.delivers
-
-
-def keeps_for(provider: Provider, request: Mapping[str, Any]) -> int | None:
-    """For how many milliseconds the provider keeps the result of *request*, as far as its description tells."""
-    if provider.retention is None:
-        return None
-    for kept in provider.retention.keeps_when:
-        value = at_path(request, kept.path)
-        if type(value) is type(kept.is_) and value == kept.is_:
-            return int(kept.keeps)
-    return int(provider.retention.keeps)
 
 
 def submit(
@@ -186,6 +175,7 @@ def submit(
     callback_url: str | None,
     secret: bytes | None,
     files: Mapping[str, FilePart],
+    extras: Extras = Extras(),  # noqa: B008  (it is frozen)
     largest: int,
     now: int,
 ) -> Generator[HttpRequest, HttpResponse, Submission]:
@@ -195,7 +185,7 @@ def submit(
         RequestError: the request sets a field that the receiver sets.
     """
     response = yield submission_request(
-        provider, job, request, callback_url=callback_url, secret=secret, files=files
+        provider, job, request, callback_url=callback_url, secret=secret, files=files, extras=extras
     )
     wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
     if response.status == _TRY_LATER:
@@ -223,6 +213,7 @@ def submission_request(
     callback_url: str | None,
     secret: bytes | None = None,
     files: Mapping[str, FilePart] = {},
+    extras: Extras = Extras(),  # noqa: B008  (it is frozen)
 ) -> HttpRequest:
     """The request that starts *job*; raises RequestError as ``submit`` does."""
     terms = provider.submit
@@ -231,7 +222,7 @@ def submission_request(
             f"{provider.name} only sends callbacks; jobs cannot be submitted to it.",
             code="submit_unsupported",
         )
-    made = assemble(provider, job, request, callback_url=callback_url, secret=secret)
+    made = assemble(provider, job, request, callback_url=callback_url, secret=secret, extras=extras)
     headers = made.headers
     if made.content == "multipart":
         fields = {name: value for name, value in made.fields().items() if name not in files}

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from receiver.core import exchange
+from receiver.core.assembly import Extras, keeps_for
 from receiver.core.errors import RequestError
 from receiver.core.identity import JOB, new_id
 from receiver.core.model import Delivery, Job, Value
@@ -27,8 +28,18 @@ class Order(Value, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     #: Seconds after which the job is given up; the provider's description sets it otherwise.
     deadline: float | None = None
+    #: Whether a callback is to be asked for, where the provider makes any; else the job is polled.
+    callback: bool = True
+    #: Further headers and fields of the address, as far as the description lets a job set them.
+    headers: dict[str, str] = {}
+    query: dict[str, Any] = {}
     #: Whether ``file`` in the request may name a file of this machine: never for a remote caller.
     local_files: bool = False
+
+    @property
+    def extras(self) -> Extras:
+        """What its submission carries beside the request."""
+        return Extras(headers=self.headers, query=self.query)
 
 
 class Submitted(Value, frozen=True, kw_only=True):
@@ -63,12 +74,7 @@ def record_of(
         raise RequestError(
             f"idempotency_key is 1 to {_LONGEST_KEY} printable characters.", field="idempotency_key"
         )
-    delivery = exchange.delivery_for(provider, order.request, reachable=reachable)
-    if delivery is Delivery.NONE and provider.poll is None:
-        raise RequestError(
-            f"{provider.name} answers only to a callback URL; set RECEIVER_PUBLIC_URL.",
-            code="public_url_missing",
-        )
+    delivery = _delivery(order, provider, reachable=reachable)
     try:
         request = msgspec.json.encode(order.request)
     except (TypeError, ValueError, RecursionError) as error:
@@ -86,20 +92,47 @@ def record_of(
         key_id=key_id,
         created_at=now,
         deadline_at=now + (int(order.deadline * 1000) if order.deadline is not None else provider.deadline),
-        keep_ms=exchange.keeps_for(provider, order.request),
+        keep_ms=keeps_for(provider, order.request),
         keep_from="completion" if retention is None else retention.counted_from,
         metadata=order.metadata,
     )
-    canonical = msgspec.json.encode([provider.name, operation, order.request], order="deterministic")
+    wanted = [provider.name, operation, order.request]
+    options = None
+    if order.headers or order.query:
+        options = msgspec.json.encode(order.extras)
+        wanted.append(msgspec.to_builtins(order.extras))
+    if not order.callback:
+        wanted.append("no callback")
+    canonical = msgspec.json.encode(wanted, order="deterministic")
     return NewJob(
         job=job,
         request=request,
         request_sha256=hashlib.sha256(canonical).hexdigest(),
         metadata=metadata,
+        options=options,
         idempotency_key=order.idempotency_key,
         owner=owner,
         lease_ms=lease_ms,
     )
+
+
+def _delivery(order: Order, provider: Provider, *, reachable: bool) -> Delivery:
+    """How the end of the job will be told; raises RequestError where nobody could learn of it."""
+    delivery = Delivery.NONE
+    if order.callback:
+        delivery = exchange.delivery_for(provider, order.request, reachable=reachable)
+    if delivery is Delivery.NONE and provider.poll is None and reachable:
+        raise RequestError(
+            f"{provider.name} answers only to a callback URL and cannot be asked, so its jobs cannot do without one.",
+            code="callback_needed",
+            field="callback",
+        )
+    if delivery is Delivery.NONE and provider.poll is None:
+        raise RequestError(
+            f"{provider.name} answers only to a callback URL; set RECEIVER_PUBLIC_URL.",
+            code="public_url_missing",
+        )
+    return delivery
 
 
 def takes_files(provider: Provider, job: Job) -> bool:

@@ -9,6 +9,7 @@ import structlog
 
 from receiver.catalog import Catalog
 from receiver.core import exchange
+from receiver.core.assembly import Extras
 from receiver.core.errors import (
     CommitUnknownError,
     ConfigurationError,
@@ -21,7 +22,7 @@ from receiver.core.errors import (
     StoreUnavailableError,
 )
 from receiver.core.exchange import FilePart, Refused, Submission, TryLater, Unknown
-from receiver.core.model import Delivery, Due, Failure, Job, Step
+from receiver.core.model import Delivery, Due, Failure, Job, Step, Value
 from receiver.core.provider import Provider
 from receiver.core.token import callback_url
 from receiver.core.urgency import ASKED
@@ -44,6 +45,13 @@ _LONGEST_SUBMISSION: Final = 90_000
 #: Seconds between looks whether a job was recorded whose commit was not answered.
 _LOOKS: Final = (0.1, 0.2, 0.5, 1.0, 1.0, 2.0, 2.0)
 T = TypeVar("T")
+
+
+class Asked(Value, frozen=True, kw_only=True):
+    """What a submission is made of."""
+
+    request: Mapping[str, Any]
+    extras: Extras
 
 
 class Submit:
@@ -100,13 +108,15 @@ class Submit:
         )
         callback_url = self._callback_url(provider, new.job)
         # Everything that can be wrong with the request is found before it is recorded.
-        exchange.submission_request(provider, new.job, order.request, callback_url=callback_url, secret=b"-")
+        exchange.submission_request(
+            provider, new.job, order.request, callback_url=callback_url, secret=b"-", extras=order.extras
+        )
         self._keys.credentials(provider)
-        files: dict[str, FilePart] = {}
+        asked, files = Asked(request=order.request, extras=order.extras), dict[str, FilePart]()
         if takes_files(provider, new.job):
             files = await asyncio.to_thread(open_files, order.request, allowed=order.local_files)
         # The caller may go away; what was begun is carried out, and its answer recorded.
-        return await asyncio.shield(self._begin(self._carry_out(provider, new, order.request, files)))
+        return await asyncio.shield(self._begin(self._carry_out(provider, new, asked, files)))
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Begin what is waited for when the process ends."""
@@ -125,20 +135,20 @@ class Submit:
         self,
         provider: Provider,
         new: NewJob,
-        request: Mapping[str, Any],
+        asked: Asked,
         files: Mapping[str, FilePart],
     ) -> Submitted:
-        job, created = await self._record(provider, new, request, files)
+        job, created = await self._record(provider, new, asked, files)
         if not created:
             return Submitted(job=job, new=False, callback_url=None)
-        sent = await self._send_first(provider, job, request, files)
+        sent = await self._send_first(provider, job, asked, files)
         return Submitted(job=sent, new=True, callback_url=self._callback_url(provider, job))
 
     async def _record(
         self,
         provider: Provider,
         new: NewJob,
-        request: Mapping[str, Any],
+        asked: Asked,
         files: Mapping[str, FilePart],
     ) -> tuple[Job, bool]:
         """Record a job; whether it is new."""
@@ -157,7 +167,7 @@ class Submit:
                 return await self._store.submit(again)
             except StoreUnavailableError:
                 await asyncio.sleep(wait)
-        self._begin(self._carry_out_later(provider, again, request, files))
+        self._begin(self._carry_out_later(provider, again, asked, files))
         raise OutcomeUnknownError(
             f"The database went away while the job {new.job.id} was recorded. It is sent as soon as the database is "
             "back. Do not send the job again; ask for it by its id later.",
@@ -168,7 +178,7 @@ class Submit:
         self,
         provider: Provider,
         new: NewJob,
-        request: Mapping[str, Any],
+        asked: Asked,
         files: Mapping[str, FilePart],
     ) -> None:
         while self._clock() < new.job.deadline_at:
@@ -178,11 +188,11 @@ class Submit:
                 await asyncio.sleep(_LOOKS[-1])
                 continue
             if created:
-                await self._send_first(provider, job, request, files)
+                await self._send_first(provider, job, asked, files)
             return
 
     async def _send_first(
-        self, provider: Provider, job: Job, request: Mapping[str, Any], files: Mapping[str, FilePart]
+        self, provider: Provider, job: Job, asked: Asked, files: Mapping[str, FilePart]
     ) -> Job:
         due = Due(
             job_id=job.id,
@@ -193,7 +203,7 @@ class Submit:
             attempt=1,
             owner=self._owner,
         )
-        return await self._send(provider, job, due, request, files)
+        return await self._send(provider, job, due, asked, files)
 
     async def recover(self) -> None:
         """Store the answers that processes left behind which are no more."""
@@ -249,6 +259,8 @@ class Submit:
         if claimed.lapsed:
             job = msgspec.structs.replace(job, submission=UNSURE)
         request = msgspec.json.decode(submission.request)
+        extras = msgspec.json.decode(submission.options or b"{}", type=Extras)
+        asked = Asked(request=request, extras=extras)
         files: dict[str, FilePart] = {}
         try:
             if takes_files(provider, job):
@@ -256,7 +268,7 @@ class Submit:
         except RequestError as error:
             refused = Refused(error=Failure(code=error.code, text=str(error)))
             return await self._answers.settle(provider, job, due, refused, started)
-        return await self._send(provider, job, due, request, files)
+        return await self._send(provider, job, due, asked, files)
 
     def _callback_url(self, provider: Provider, job: Job) -> str | None:
         if self._public_url is None or provider.callback is None or provider.callback.where == "registered":
@@ -271,7 +283,7 @@ class Submit:
         provider: Provider,
         job: Job,
         due: Due,
-        request: Mapping[str, Any],
+        asked: Asked,
         files: Mapping[str, FilePart],
     ) -> Job:
         started = self._clock()
@@ -281,10 +293,11 @@ class Submit:
         conversation = exchange.submit(
             provider,
             job,
-            request,
+            asked.request,
             callback_url=self._callback_url(provider, job),
             secret=secret,
             files=files,
+            extras=asked.extras,
             largest=self._largest,
             now=started,
         )

@@ -50,6 +50,8 @@ class Submission(Value, frozen=True, kw_only=True):
     idempotency_key: str | None
     answer_status: int | None
     answer_body: bytes | None
+    #: What it carries beside the request, as JSON.
+    options: bytes | None = None
 
 
 class Record(Value, frozen=True, kw_only=True):
@@ -172,18 +174,20 @@ def record(tx: Transaction, job_id: str) -> Record:
 def submission(tx: Transaction, job_id: str) -> Submission | None:
     """What was submitted for a job; ``None`` for one that was not submitted here."""
     found = tx.run(
-        "SELECT request, metadata, idempotency_key, answer_status, answer_body FROM submission WHERE job_id = :id",
+        "SELECT request, metadata, idempotency_key, answer_status, answer_body, options FROM submission "
+        "WHERE job_id = :id",
         {"id": job_id},
     )
     if not found:
         return None
-    request, metadata, key, status, body = found[0]
+    request, metadata, key, status, body, options = found[0]
     return Submission(
         request=bytes(request),
         metadata=bytes(metadata),
         idempotency_key=key,
         answer_status=status,
         answer_body=None if body is None else bytes(body),
+        options=None if options is None else bytes(options),
     )
 
 

@@ -21,7 +21,7 @@ from receiver.storage.dues import request_cancel
 from receiver.storage.ledger import Ledger
 
 _UNTOUCHED = "SELECT 1 FROM due WHERE job_id = :job_id AND step = 'submit' AND owner = :me AND attempt = 1 {for_update}"
-_SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key"
+_SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key, options"
 
 
 class NewJob(Value, frozen=True, kw_only=True):
@@ -32,6 +32,8 @@ class NewJob(Value, frozen=True, kw_only=True):
     #: Over provider, operation and request: the same key with another digest is a conflict.
     request_sha256: str
     metadata: bytes
+    #: What the submission carries beside the request, as JSON.
+    options: bytes | None = None
     idempotency_key: str | None
     owner: str
     lease_ms: int
@@ -82,7 +84,10 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
     tx.insert(
         "submission",
         _SUBMISSION,
-        [(one.job.id, one.request, one.request_sha256, one.metadata, one.idempotency_key) for one in new],
+        [
+            (one.job.id, one.request, one.request_sha256, one.metadata, one.idempotency_key, one.options)
+            for one in new
+        ],
     )
     tx.insert("due", rows.DUE, [rows.due_params(_sending(one)) for one in new])
     return answers

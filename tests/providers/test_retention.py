@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from receiver.catalog import check_times
 from receiver.cli.providers import check_file
+from receiver.core.assembly import keeps_for
 from receiver.core.cadence import first_look, next_look
-from receiver.core.exchange import keeps_for
 from receiver.core.model import DAY, MINUTE, Due, Step
 from receiver.core.provider import describe
 
