@@ -13,9 +13,9 @@ import httpx
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import HOUR, SECOND
 from receiver.core.retry import parse_retry_after
-from receiver.core.scheme import Scheme
 from receiver.core.signature import load_key
 from receiver.core.signing import sign
+from receiver.core.standard import STANDARD_WEBHOOKS
 from receiver.sinks.configuration import SinkConfig, filled
 from receiver.sinks.event import Event
 from receiver.sinks.sink import SinkAwayError, SinkFailedError, SinkGoneError, SinkRefusedError
@@ -27,17 +27,6 @@ _GONE: Final = 410
 #: Answers after which the same event will be answered alike: it is malformed to them, too large, or has no place.
 _NEVER: Final = frozenset({400, 404, 405, 406, 411, 413, 414, 415, 422, 431})
 _LONGEST_WORDS: Final = 300
-_SCHEME: Final = Scheme(
-    kind="hmac",
-    header="webhook-signature",
-    item_sep=" ",
-    prefix="v1,",
-    encoding="base64",
-    key_encoding="whsec",
-    timestamp="header:webhook-timestamp",
-    delivery_id="header:webhook-id",
-    signed="{delivery_id}.{timestamp}.{body}",
-)
 
 
 class HttpSink:
@@ -49,7 +38,9 @@ class HttpSink:
         self._to = config.to
         self._clock = clock
         try:
-            self._key: Key | None = None if secret is None else load_key(config.name, secret, scheme=_SCHEME)
+            self._key: Key | None = (
+                None if secret is None else load_key(config.name, secret, scheme=STANDARD_WEBHOOKS)
+            )
         except ConfigurationError as error:
             raise config.wrong("secret", str(error)) from error
         # Certificates are read when the first event goes out; what proxies the environment names is not asked.
@@ -62,7 +53,9 @@ class HttpSink:
             self._client = httpx.AsyncClient(trust_env=False, timeout=self._timeout, follow_redirects=False)
         headers = event.headers("ce-")
         if self._key is not None:
-            signed = sign(event.data, scheme=_SCHEME, key=self._key, now=self._clock(), delivery_id=event.id)
+            signed = sign(
+                event.data, scheme=STANDARD_WEBHOOKS, key=self._key, now=self._clock(), delivery_id=event.id
+            )
             headers |= {name.decode(): value.decode() for name, value in signed}
         try:
             async with self._client.stream(

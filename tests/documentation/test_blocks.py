@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 #: These begin with nothing; the others are read beside a receiver that serves and has a history.
 ALONE = {"README.md", "receiver/docs/configuration.md", "receiver/docs/handlers.md"}
-#: Their programs are the files of one project, which tests/testing/test_example.py runs.
-PROJECTS = {"receiver/docs/testing.md"}
+#: Their programs are files of projects, which run as that: tests/testing/test_example.py, tests/recipes.
+PROJECTS = {"receiver/docs/testing.md", "receiver/docs/frameworks.md"}
 #: What is done at an installation, inside of other commands.
 OF_INSTALLATIONS = {
     "doctor",
