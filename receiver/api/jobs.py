@@ -132,7 +132,7 @@ class Jobs:
                 path="/v1/jobs/{id}/result",
                 summary="The result's bytes, as the provider sent them.",
                 endpoint=self.result,
-                answers={200: "application/octet-stream", 304: None},
+                answers={200: "*/*", 304: None},
                 problems=(404,),
             ),
             Operation(

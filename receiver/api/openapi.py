@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from receiver.api.examples import BODIES, OF_OPERATIONS, PARAMETERS
 from receiver.api.resource import Operation
 
 _REF: Final = "#/components/schemas/{name}"
@@ -96,24 +97,38 @@ def _operation(operation: Operation, names: dict[Any, Any]) -> dict[str, Any]:
         "operationId": getattr(operation.endpoint, "__qualname__", operation.path).lower(),
         "summary": operation.summary,
         "parameters": [
-            *(_parameter(name, "path") for name in _PATH_PARAMETER.findall(operation.path)),
-            *(_parameter(name, "query") for name in operation.query),
-            *(_parameter(name, "header") for name in operation.headers),
+            *(_parameter(name, "path", operation) for name in _PATH_PARAMETER.findall(operation.path)),
+            *(_parameter(name, "query", operation) for name in operation.query),
+            *(_parameter(name, "header", operation) for name in operation.headers),
         ],
         "responses": responses,
     }
     if operation.takes is not None:
         described["requestBody"] = {
             "required": not operation.may_be_empty,
-            "content": _content(operation.takes, names),
+            "content": _with_examples(_content(operation.takes, names), operation),
         }
     return described
 
 
-def _parameter(name: str, place: str) -> dict[str, Any]:
+def _with_examples(content: dict[str, Any], operation: Operation) -> dict[str, Any]:
+    known = BODIES.get(f"{operation.method} {operation.path}")
+    if known is None:
+        return content
+    examples = {name: {"value": value} for name, value in known.items()}
+    return {kind: {**described, "examples": examples} for kind, described in content.items()}
+
+
+def _parameter(name: str, place: str, operation: Operation) -> dict[str, Any]:
     schema = {"type": "integer", "minimum": 1} if name == "limit" else {"type": "string"}
     parameter = {"name": name, "in": place, "required": place == "path", "schema": schema}
-    return parameter | ({"description": _HINTS[name]} if name in _HINTS else {})
+    own = OF_OPERATIONS.get(f"{operation.method} {operation.path}", {})
+    example = own.get(name, PARAMETERS.get(name))
+    return (
+        parameter
+        | ({"description": _HINTS[name]} if name in _HINTS else {})
+        | ({} if example is None else {"example": example})
+    )
 
 
 def _content(kind: object, names: dict[Any, Any]) -> dict[str, Any]:

@@ -27,10 +27,10 @@ OTHER = "whsec_" + base64.b64encode(b"another secret of 24 b..").decode()
 
 
 def sent(
-    job: Job, *, secret: str = SECRET, largest: int = 10_000, **more: Any
+    job: Job, *, secret: str = SECRET, largest: int = 10_000, test: bool = False
 ) -> tuple[bytes, dict[str, str]]:
     """What an HTTP sink would send."""
-    event = event_of(job, largest=largest, public_url="https://hooks.example", now=read_clock(), **more)
+    event = event_of(job, largest=largest, public_url="https://hooks.example", now=read_clock(), test=test)
     key = load_key("key", secret, scheme=STANDARD_WEBHOOKS)
     proof = sign(event.data, scheme=STANDARD_WEBHOOKS, key=key, now=read_clock(), delivery_id=event.id)
     return event.data, event.headers("ce-") | {name.decode(): value.decode() for name, value in proof}
