@@ -83,8 +83,9 @@ class Front:
 
     async def __call__(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: 2xx only after the commit, 503 if there was none, 404 for all that is unknown."""
+        way = self._ingest.way(address.provider, address.token)
         try:
-            status, headers, body = await self._take(address, scope, receive)
+            status, headers, body = await self._take(address, way, scope, receive)
             # A list of its own: whatever we are mounted in may add to it.
             await send({"type": "http.response.start", "status": status, "headers": [*headers]})
             await send({"type": "http.response.body", "body": body})
@@ -100,11 +101,14 @@ class Front:
         # Not above: an error that is being handled holds what had come of the body.
         if response is not None:
             await response(scope, receive, send)
-        await self._note(address, scope, status, code)
+        await self._note(address, way, scope, status, code)
 
     async def missed(self, scope: Scope, path: str) -> None:
         """Note that *path*, which is no address at all, was asked for and answered 404."""
-        await self._miss("other", scope, path)
+        if self._refusals.look_closer():
+            await self._miss("other", scope, path)
+        else:
+            self._refusals.note("other", 404)
 
     async def malformed(self, address: Address, scope: Scope, status: int) -> None:
         """Note that what was sent to *address* is no request; nothing, unless its token is good."""
@@ -113,10 +117,9 @@ class Front:
             sender = self._senders.of(scope)
             await self._refuse(way, code="request_malformed", status=status, method="", sender=sender)
 
-    async def _take(self, address: Address, scope: Scope, receive: Receive) -> _Told:
+    async def _take(self, address: Address, way: Way | None, scope: Scope, receive: Receive) -> _Told:
         # Before the body: a trailer must not become a header after the fact.
         headers = tuple(scope["headers"])
-        way = self._ingest.way(address.provider, address.token)
         if way is None or not scope["path"].isascii():
             if self._ingest.is_probe(address.provider, token := address.token or ""):
                 self._bodies.give(len(await self._bodies.read(receive, headers)))
@@ -176,12 +179,15 @@ class Front:
             return _coded(_UNAVAILABLE, error.code)
         return _told(answer, said)
 
-    async def _note(self, address: Address, scope: Scope, status: int, code: str) -> None:
+    async def _note(self, address: Address, way: Way | None, scope: Scope, status: int, code: str) -> None:
         """Note a refusal, once it has been told: how long that takes says nothing about the address."""
-        way, route = self._ingest.way(address.provider, address.token), _route(address)
+        route = _route(address)
         if way is None:
-            token = "" if address.token is None else f"/{address.token}"
-            await self._miss(route, scope, f"/{route}/{address.provider}{token}")
+            if self._refusals.look_closer():
+                token = "" if address.token is None else f"/{address.token}"
+                await self._miss(route, scope, f"/{route}/{address.provider}{token}")
+            else:
+                self._refusals.note(route, 404)
             return
         self._refusals.note(route, status, code=code, provider=way.provider.name, job=way.job_id)
         # A retired token is nobody's any more, and what had no room is sent again.
@@ -191,9 +197,7 @@ class Front:
             )
 
     async def _miss(self, route: str, scope: Scope, path: str) -> None:
-        found = None
-        if self._refusals.look_closer():
-            found = near(path, ways=self._ingest.way, names=self._ingest.callers)
+        found = near(path, ways=self._ingest.way, names=self._ingest.callers)
         if found is None:
             self._refusals.note(route, 404)
             return

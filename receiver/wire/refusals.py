@@ -4,8 +4,8 @@ A line names the route, the status and, where they are known to be ours, provide
 hold a token.
 """
 
-import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 import structlog
@@ -56,10 +56,10 @@ class Refusals:
         self._metrics.refused(route, status)
         if near is not None and provider is not None:
             self._metrics.missed(provider, near)
-        facts = {"code": code, "provider": provider, "job": job, "near": near}
         told = self._tell(route, status, provider, near, job is not None)
         if told is None:
             return
+        facts = {"code": code, "provider": provider, "job": job, "near": near}
         tell = log.info if job is None and near is None else log.warning
         tell(
             "request_refused",
@@ -79,7 +79,7 @@ class Refusals:
 
     def look_closer(self) -> bool:
         """Whether another address may be looked at in this second: it costs a digest for each provider."""
-        second = int(asyncio.get_running_loop().time())
+        second = int(monotonic())
         if second != self._second:
             self._second, self._looks = second, 0
         self._looks += 1
@@ -100,7 +100,7 @@ class Refusals:
 
     def _tell(self, *kind: Any) -> int | None:  # noqa: ANN401
         """How many of a kind were left out before this one; ``None`` where this one is."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         window = self._windows.get(kind)
         if window is None or now - window.began >= _WINDOW:
             window = self._windows[kind] = _Window(now, 0 if window is None else window.left_out)
