@@ -2,17 +2,19 @@
 
 A completion is written in the commit of its job and gets its place later, by whoever reads: places are given in one
 transaction at a time. So a completion whose commit comes late gets a later place, and nobody who has read up to a
-place finds one behind it, on any number of nodes. Who has no reader pays for one short row a completion.
+place finds one behind it, on any number of nodes. Who has no reader pays for one short row a completion: those without
+a place stand in a table of their own.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from receiver.core.errors import ReceiverError
-from receiver.core.identity import COMPLETION
+from receiver.core.identity import COMPLETION, made_at
 from receiver.core.model import Job, JobState, Value
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
@@ -75,19 +77,18 @@ def give_places(tx: Transaction, items: Sequence[int]) -> list[int]:
     """Give a place to completions that have none; how many got one, for each of *items* (whose values say nothing)."""
     # Whoever holds this row gives places, and what is committed meanwhile waits for the next to do so.
     [(last,)] = tx.run("SELECT last FROM feed WHERE name = 'completions' {for_update}")
-    found = tx.run(
-        "SELECT id FROM completion WHERE place IS NULL ORDER BY id LIMIT :limit", {"limit": _TOGETHER}
-    )
+    found = tx.run(f"SELECT {rows.COMPLETION} FROM unplaced ORDER BY id LIMIT :limit", {"limit": _TOGETHER})
     if found:
-        placed = [(place, row[0]) for place, row in enumerate(found, start=last + 1)]
-        tx.update("completion", "place", placed, key="id")
+        placed = [(place, *row) for place, row in enumerate(found, start=last + 1)]
+        tx.insert("completion", f"place, {rows.COMPLETION}", placed)
+        tx.delete("unplaced", [row[:1] for row in found], key="id")
         tx.update("feed", "last", [(last + len(found), _NAME)], key="name")
     return [len(found), *[0] * (len(items) - 1)]
 
 
 def unplaced(tx: Transaction) -> bool:
     """Whether there are completions without a place."""
-    return bool(tx.run("SELECT 1 FROM completion WHERE place IS NULL LIMIT 1"))
+    return bool(tx.run("SELECT 1 FROM unplaced LIMIT 1"))
 
 
 def last(tx: Transaction) -> int:
@@ -152,19 +153,33 @@ def stands(tx: Transaction, name: str) -> int | None:
 
 
 def forget(tx: Transaction, *, before: int) -> int:
-    """Drop the completions that came before *before*, in milliseconds; how many."""
+    """Drop the completions that came before *before*, in milliseconds, from the beginning of the feed on; how many."""
     # Each has a place when it goes, so that a reader can be told that something was there.
     give_places(tx, [0])
-    found = tx.run(
-        "SELECT id, place FROM completion WHERE id < :before AND place IS NOT NULL ORDER BY id LIMIT :limit",
-        {"before": f"{COMPLETION}_{max(before, 0):012x}", "limit": _TOGETHER},
-    )
-    if found:
+    since = f"{COMPLETION}_{max(before, 0):012x}"
+    found = tx.run("SELECT place, id FROM completion ORDER BY place LIMIT :limit", {"limit": _TOGETHER})
+    old = [(place,) for place, _ in takewhile(lambda row: row[1] < since, found)]
+    if old:
         [(_,)] = tx.run("SELECT pruned FROM feed WHERE name = 'completions' {for_update}")
-        tx.delete("completion", [row[:1] for row in found], key="id")
-        highest = max(row[1] for row in found)
+        tx.delete("completion", old, key="place")
         tx.run(
             "UPDATE feed SET pruned = :place WHERE name = 'completions' AND pruned < :place",
-            {"place": highest},
+            {"place": old[-1][0]},
         )
-    return len(found)
+    return len(old)
+
+
+def unite(tx: Transaction, *, younger: str, older: str, replay_id: str | None) -> None:
+    """Have what is told of one job be told of another, under a replay id; or of neither, where that is ``None``."""
+    # A completion is younger than its job, and its id begins with the time.
+    since = f"{COMPLETION}_{made_at(younger):012x}"
+    for table in ("completion", "unplaced"):
+        which = "job_id = :younger" + (" AND id >= :since" if table == "unplaced" else "")
+        names = {"younger": younger} | ({"since": since} if table == "unplaced" else {})
+        if replay_id is None:
+            tx.run(f"DELETE FROM {table} WHERE {which}", names)
+        else:
+            tx.run(
+                f"UPDATE {table} SET job_id = :older, replay_id = :replay WHERE {which}",
+                names | {"older": older, "replay": replay_id},
+            )

@@ -306,7 +306,7 @@ class Ledger:
             conflict=_SOONER,
         )
         tx.insert("dispatch", rows.NEW_DISPATCH, sorted(self._dispatches), conflict="ON CONFLICT DO NOTHING")
-        tx.insert("completion", rows.COMPLETION, sorted(self._completions))
+        tx.insert("unplaced", rows.COMPLETION, sorted(self._completions))
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         for united in self._united:
             absorb(tx, united)

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import Final
 
-from receiver.core.identity import COMPLETION, made_at
 from receiver.core.uniting import United
+from receiver.storage import feed
 from receiver.storage.driver import Transaction
 
 #: The replay id that a job's late outcome gives its dispatches: it keeps them apart from those that its time-out made.
@@ -35,29 +35,15 @@ def absorb(tx: Transaction, united: United) -> None:
         tx.run("DELETE FROM result_chunk WHERE job_id = :older", names)
         tx.run("UPDATE result_chunk SET job_id = :older WHERE job_id = :younger", names)
         tx.run(_MOVE_DISPATCHES, names | {"replay": LATE if united.late else ""})
-    _tell_once(tx, united)
+    # The feed tells of the one outcome that stands, under the job's one id.
+    heir = (LATE if united.late else "") if united.inherits else None
+    feed.unite(tx, younger=absorbed.id, older=job.id, replay_id=heir)
     for table in ("result_chunk", "dispatch", "due"):
         tx.run(f"DELETE FROM {table} WHERE job_id = :younger", names)
     tx.run("UPDATE attempt SET job_id = :older WHERE job_id = :younger", names)
     tx.run("DELETE FROM job WHERE id = :younger", names)
     tx.run("UPDATE united SET into_id = :older WHERE into_id = :younger", names)
     tx.insert("united", "job_id, into_id, replay_id", [(absorbed.id, job.id, LATE if united.late else "")])
-
-
-def _tell_once(tx: Transaction, united: United) -> None:
-    """Have the feed tell of the one outcome that stands, under the job's one id."""
-    # A completion is younger than its job, and its id begins with the time: not all of the feed is looked through.
-    since = f"{COMPLETION}_{made_at(united.absorbed.id):012x}"
-    which = "job_id = :younger AND id >= :since"
-    names = {"younger": united.absorbed.id, "since": since}
-    if united.inherits:
-        replay = LATE if united.late else ""
-        tx.run(
-            f"UPDATE completion SET job_id = :older, replay_id = :replay WHERE {which}",
-            names | {"older": united.job.id, "replay": replay},
-        )
-    else:
-        tx.run(f"DELETE FROM completion WHERE {which}", names)
 
 
 def led(tx: Transaction, ids: Collection[str]) -> dict[str, tuple[str, str]]:

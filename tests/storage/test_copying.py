@@ -48,7 +48,7 @@ FILLED = {
         "pruned",
         "quarantine",
     ),
-    *("result_chunk", "submission", "tally"),
+    *("result_chunk", "submission", "tally", "unplaced"),
 }
 
 
@@ -105,6 +105,9 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         one = await desk.submitted(remote_id=f"r{number}", key=f"k{number}", metadata={"n": number})
         if number % 2:
             await desk.call(one, DONE, at=NOW + number)
+    with store.driver.write() as tx:
+        feed.give_places(tx, [0])
+    await desk.call(await desk.submitted(remote_id="r10"), DONE)
     await desk.call(one, {"status": "done", "result": "x" * 100_000})
     await store.write_chunks(one.id, part=1, first=0, content=bytes(range(256)) * 4096)
     await store.ingest(arrival(callback(ACME, b"\x00\xff", rejected="signature_mismatch")))

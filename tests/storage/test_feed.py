@@ -141,7 +141,7 @@ async def test_a_commit_that_comes_late_stands_behind_what_was_read(migrated_url
             with slow.driver.write(patient=True) as tx:
                 columns = "id, job_id, replay_id, provider, state"
                 row = ("cpl_" + "0" * 32, held.id, "", "acme", "succeeded")
-                tx.insert("completion", columns, [row])
+                tx.insert("unplaced", columns, [row])
                 wrote.set()
                 assert go_on.wait(10)
 

@@ -64,6 +64,7 @@ def test_tables_that_are_written_all_the_time_are_vacuumed_early(store: Store, u
             ).fetchall()
         )
     assert set(told) == {
+        "circuit",
         "dispatch",
         "due",
         "held",
@@ -73,6 +74,7 @@ def test_tables_that_are_written_all_the_time_are_vacuumed_early(store: Store, u
         "quarantine",
         "submission",
         "united",
+        "unplaced",
     }
     for options in told.values():
         assert {"fillfactor=80", "autovacuum_vacuum_scale_factor=0.01"} <= set(options)
