@@ -109,6 +109,8 @@ class Receiver:
                 await running.presence.join()
                 running.tallying.start()
                 running.alarming.start()
+                if running.telemetry is not None:
+                    running.telemetry.start()
                 await self._tell_absent(running)
                 # Before anything is claimed: what was answered already is not sent again.
                 await running.submit.recover()
@@ -239,6 +241,7 @@ class Receiver:
         callback: bool = True,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
     ) -> Job:
         """Submit a job; it is recorded before anything is sent.
 
@@ -252,6 +255,8 @@ class Receiver:
             callback: Whether to ask for a callback, where the provider makes any; else the job is polled.
             headers: Headers of this submission, of those that the provider's description lets a job set.
             query: Fields of the submission's address, likewise.
+            traceparent: The place in a distributed trace that it belongs to (W3C), kept with the job; where
+                RECEIVER_OTEL is set it is the current span's if left out.
 
         Raises:
             RequestError: the order cannot be carried out as it stands; nothing was sent.
@@ -273,6 +278,7 @@ class Receiver:
                 callback=callback,
                 headers=dict(headers or {}),
                 query=dict(query or {}),
+                traceparent=traceparent,
                 local_files=True,
             )
         )

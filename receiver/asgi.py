@@ -177,7 +177,7 @@ class Application:
         health = Health(
             store=running.store,
             keys=running.keys,
-            metrics=running.metrics,
+            gather=running.gathering,
             clock=running.clock,
             node=running.node,
             drift=running.drift,

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TextIO
 
@@ -14,6 +15,9 @@ import msgspec
 import structlog
 from structlog import BoundLoggerBase
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+#: What else is said of a line: the trace that it belongs to; whoever keeps traces says so.
+place: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
 
 
 class Lines:
@@ -101,6 +105,8 @@ def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, /, **
 def _describe(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Add the level, and the time in UTC."""
     second, rest = divmod(time.time_ns(), 1_000_000_000)
+    if place is not None:
+        event.update(place(event))
     event["level"] = method
     event["timestamp"] = f"{_second(second)}.{rest // 1000:06d}Z"
     return event

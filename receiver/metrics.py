@@ -143,7 +143,7 @@ class Metrics:
             found["job", provider, state] += count
         return found
 
-    def exposition(
+    def families(
         self,
         counts: dict[str, Any] | None,
         sizes: Sequence[TableSize],
@@ -153,8 +153,8 @@ class Metrics:
         refusing: bool,
         counted_at: int,
         now: int,
-    ) -> bytes:
-        """Everything in Prometheus' text format.
+    ) -> list[Metric]:
+        """Everything that is measured.
 
         Args:
             counts: How the record stands; ``None`` where the store does not answer.
@@ -165,14 +165,11 @@ class Metrics:
             counted_at: When the record stood so.
             now: The time.
         """
-        registry = CollectorRegistry()
         standing = () if counts is None else _standing(counts, counted_at, now)
         commits, running = _commits(failed, refusing=refusing), _running(self.running())
         circuits = _circuits(self.circuits())
         raised = () if alarms is None else _alarms(alarms, now)
-        given = [*self._families(), *commits, *standing, *raised, *_room(sizes), *running, circuits]
-        registry.register(_Given(given))
-        return generate_latest(registry)
+        return [*self._families(), *commits, *standing, *raised, *_room(sizes), *running, circuits]
 
     def _families(self) -> Iterable[Metric]:
         for name, (text, labels) in _COUNTERS.items():
@@ -185,6 +182,13 @@ class Metrics:
             for values, at in self._moments[name].items():
                 moment.add_metric(values, at / SECOND)
             yield moment
+
+
+def exposition(families: Sequence[Metric]) -> bytes:
+    """*families* in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Given(families))
+    return generate_latest(registry)
 
 
 def _running(running: Sequence[Running]) -> Iterable[Metric]:

@@ -4,7 +4,8 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import structlog
@@ -26,15 +27,12 @@ from receiver.settings import Settings
 from receiver.sinks.sinks import Sinks
 from receiver.steps.cancel import Cancel
 from receiver.steps.confirm import Confirm
-from receiver.steps.dispatch import RunDispatch
 from receiver.steps.fetch import Fetch
 from receiver.steps.follow import Follow
-from receiver.steps.ingest import Ingest
 from receiver.steps.poll import Poll
 from receiver.steps.proving import Proving
 from receiver.steps.refuse import Refuse
 from receiver.steps.replay import Replay
-from receiver.steps.submit import Submit
 from receiver.steps.wait import Wait
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Leases
@@ -42,10 +40,14 @@ from receiver.storage.nodes import Node
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 from receiver.worker.alarming import Alarming
+from receiver.worker.gathering import Gathering
 from receiver.worker.presence import Presence
-from receiver.worker.steps import Steps
+from receiver.worker.steps import Kinds
 from receiver.worker.tallying import Tallying
 from receiver.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from receiver.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +106,10 @@ class Running:
             "clock": clock,
             "metrics": self.metrics,
         }
-        self.submit = Submit(
+        self.gathering = Gathering(store=store, metrics=self.metrics, clock=clock)
+        self.telemetry = self._telemetry() if settings.otel else None
+        kinds = Kinds() if self.telemetry is None else self.telemetry.kinds
+        self.submit = kinds.submit(
             **asking,
             keys=self.keys,
             spool=Spool(settings.spool_folder),
@@ -134,12 +139,12 @@ class Running:
             allowances=self.allowances,
             circuits=self.circuits,
         )
-        self.steps = Steps(
+        self.steps = kinds.steps(
             submit=self.submit,
             poll=Poll(**asking, largest=settings.max_result),
             fetch=Fetch(**asking, largest=settings.max_result),
             cancel=self.cancel,
-            dispatch=RunDispatch(
+            dispatch=kinds.dispatch(
                 store=store,
                 clock=clock,
                 metrics=self.metrics,
@@ -163,7 +168,7 @@ class Running:
         self.follow = Follow(store=store, news=self.news)
         self._handlers = handlers
         self._sinks = sinks
-        self.ingest = Ingest(
+        self.ingest = kinds.ingest(
             store=store,
             catalog=self.catalog,
             keys=self.keys,
@@ -177,6 +182,18 @@ class Running:
         self.refuse = Refuse(store=store, clock=clock, notify=self.notify)
         self.replay = Replay(
             store=store, catalog=self.catalog, proving=self.proving, clock=clock, notify=self.notify
+        )
+
+    def _telemetry(self) -> "Telemetry":
+        if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+            raise ConfigurationError(
+                "RECEIVER_OTEL is 1, and OpenTelemetry is not installed: pip install 'receiver[otel]'.",
+                code="otel_missing",
+            )
+        from receiver.telemetry import Telemetry  # noqa: PLC0415  (who does not ask for it pays nothing)
+
+        return Telemetry(
+            store=self.store, clock=self.clock, gather=self.gathering, environ=self.settings.environ
         )
 
     def notify(self, *, due: bool = True) -> None:
@@ -287,6 +304,8 @@ class Running:
         await self.submit.close()
         await self.alarming.stop()
         await self.tallying.stop()
+        if self.telemetry is not None:
+            await self.telemetry.stop()
         await self.presence.leave()
         self.worker = None
         if self._sinks is not None:

@@ -147,6 +147,12 @@ class Settings:
         "Which of the people that the proxy names may act and not only look: names, comma-separated; `*` is "
         "everybody.",
     )
+    otel: bool = _setting(
+        "RECEIVER_OTEL",
+        False,
+        "Whether traces and metrics go to OpenTelemetry (1, with the extra `otel`); where to, variables such as "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` say.",
+    )
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.")
     #: The whole environment, for the references in provider descriptions.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -14,19 +14,17 @@ from receiver.api.resource import answer
 from receiver.core.errors import ReceiverError, StoreUnavailableError
 from receiver.core.model import SECOND
 from receiver.keys import Keys
-from receiver.metrics import Alarms, Metrics
+from receiver.metrics import exposition
 from receiver.storage import alarms as stored
 from receiver.storage.claims import Beat
-from receiver.storage.driver import Transaction
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.views.alarm import AlarmDocument, alarm_document
 from receiver.wire.web import PRIVATE
+from receiver.worker.gathering import Gathering
 
 #: Seconds that a read and a write together may take.
 _PATIENCE: Final = 2.0
-#: Seconds that a scrape waits for the record to be counted; then it is given the last count.
-_COUNTING: Final = 0.03
 #: Milliseconds for which an answer is given again: asking more often does not make the store work more.
 _FRESH: Final = SECOND
 #: Milliseconds by which this machine's clock may be off. The receiver may go by the database's clock; other
@@ -45,10 +43,6 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     alarms: list[AlarmDocument] | msgspec.UnsetType = msgspec.UNSET
 
 
-def _alarms(tx: Transaction) -> Alarms:
-    return Alarms(known=stored.everything(tx), looked_at=stored.looked_at(tx))
-
-
 def _passing(error: Exception) -> bool:
     return isinstance(error, StoreUnavailableError) and error.code == StoreUnavailableError.code
 
@@ -61,7 +55,7 @@ class Health:
         *,
         store: Store,
         keys: Keys,
-        metrics: Metrics,
+        gather: Gathering,
         clock: Callable[[], int],
         node: Node,
         drift: Callable[[], int],
@@ -70,7 +64,7 @@ class Health:
     ) -> None:
         self._store = store
         self._keys = keys
-        self._metrics = metrics
+        self._gather = gather
         self._clock = clock
         self._node = node
         self._drift = drift
@@ -116,25 +110,9 @@ class Health:
 
     async def expose(self, _request: Request) -> Response:
         """Answer with the metrics in Prometheus' text format."""
-        now = self._clock()
-        try:
-            counts, counted_at = await self._store.counting.soon(now=now, patience=_COUNTING)
-            sizes = await self._store.sizes()
-            alarms: Alarms | None = await self._store.read(_alarms)
-        except StoreUnavailableError:
-            # The counters of this process are known without the store, and that the store is away is worth telling.
-            counts, counted_at, sizes, alarms = None, now, [], None
-        refusing = counts is None or self._store.refusing() is not None
-        exposition = self._metrics.exposition(
-            counts,
-            sizes,
-            failed=self._store.failed,
-            alarms=alarms,
-            refusing=refusing,
-            counted_at=counted_at,
-            now=now,
+        return Response(
+            exposition(await self._gather()), headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST}
         )
-        return Response(exposition, headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST})
 
     async def _check(self, now: int) -> Readiness:
         reasons = []

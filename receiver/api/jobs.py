@@ -13,6 +13,7 @@ from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Job
+from receiver.core.trace import parse_traceparent
 from receiver.steps.cancel import Cancel
 from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
@@ -99,6 +100,7 @@ class Jobs:
                 summary="Submit a job; a repetition with the same idempotency key answers 200 with that job.",
                 endpoint=self.submit,
                 takes=Submission,
+                headers=("traceparent",),
                 answers={202: JobDocument, 200: JobDocument},
                 problems=(400, 408, 409, 413, 500),
             ),
@@ -161,6 +163,8 @@ class Jobs:
                 callback=wanted.callback,
                 headers=wanted.headers or {},
                 query=wanted.query or {},
+                # As W3C has it, one that cannot be read is as good as none.
+                traceparent=parse_traceparent(request.headers.get("traceparent", "")),
                 local_files=False,
             )
         )

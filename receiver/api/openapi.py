@@ -38,6 +38,7 @@ _HINTS: Final = {
     "cursor": "The cursor of the page before.",
     "after": "Only what comes after this cursor of the feed: 0 is the beginning, latest the end.",
     "wait": "Seconds that the answer may wait for news.",
+    "traceparent": "The place in a distributed trace (W3C) that the job belongs to; kept with it.",
     "X-Receiver-Url": "The address as its sender called it; with a key for each job, its callback URL.",
     "X-Receiver-At": "Verify as of this time: RFC 3339, or seconds since the epoch.",
     "X-Receiver-Authorization": "Bearer and the API token, where Authorization is the message's own.",

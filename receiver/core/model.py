@@ -214,6 +214,8 @@ class Job(Value, frozen=True):
     attention: str | None = None
     word: str | None = None
     metadata: dict[str, Any] = {}
+    #: The place in a distributed trace that it belongs to (W3C ``traceparent``), loaded as the metadata is.
+    traceparent: str | None = None
     #: Loaded for handlers and on request, never for lists.
     result: Result | None = None
 

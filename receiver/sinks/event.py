@@ -91,6 +91,8 @@ def event_of(
         "subject": job.id,
         "datacontenttype": JSON,
     }
+    if job.traceparent is not None:
+        attributes["traceparent"] = job.traceparent
     if test:
         attributes["receivertest"] = "true"
     content, is_json = b"", False

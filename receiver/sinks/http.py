@@ -16,6 +16,7 @@ from receiver.core.retry import parse_retry_after
 from receiver.core.signature import load_key
 from receiver.core.signing import sign
 from receiver.core.standard import STANDARD_WEBHOOKS
+from receiver.core.trace import passed_on
 from receiver.sinks.configuration import SinkConfig, filled
 from receiver.sinks.event import Event
 from receiver.sinks.sink import SinkAwayError, SinkFailedError, SinkGoneError, SinkRefusedError
@@ -52,6 +53,8 @@ class HttpSink:
         if self._client is None:
             self._client = httpx.AsyncClient(trust_env=False, timeout=self._timeout, follow_redirects=False)
         headers = event.headers("ce-")
+        if (traceparent := passed_on.get()) is not None:
+            headers["traceparent"] = traceparent
         if self._key is not None:
             signed = sign(
                 event.data, scheme=STANDARD_WEBHOOKS, key=self._key, now=self._clock(), delivery_id=event.id

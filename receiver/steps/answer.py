@@ -130,7 +130,7 @@ class Answers:
             log.warning(f"submission_{word}", **facts, see=_NEXT[word].format(job=job.id, code=code))
         else:
             log.info(f"submission_{word}", **facts)
-        return msgspec.structs.replace(after, metadata=job.metadata)
+        return msgspec.structs.replace(after, metadata=job.metadata, traceparent=job.traceparent)
 
     def _seal(self, job: Job, outcome: Submission) -> bytes | None:
         key = outcome.key if isinstance(outcome, Accepted) else None

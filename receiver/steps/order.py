@@ -11,6 +11,7 @@ from receiver.core.errors import RequestError
 from receiver.core.identity import JOB, new_id
 from receiver.core.model import Delivery, Job, Value
 from receiver.core.provider import Provider
+from receiver.core.trace import parse_traceparent
 from receiver.storage.records import NewJob
 
 _LONGEST_KEY: Final = 255
@@ -26,6 +27,8 @@ class Order(Value, frozen=True, kw_only=True):
     operation: str = ""
     idempotency_key: str | None = None
     metadata: dict[str, Any] = {}
+    #: The place in a distributed trace that the job belongs to (W3C ``traceparent``).
+    traceparent: str | None = None
     #: Seconds after which the job is given up; the provider's description sets it otherwise.
     deadline: float | None = None
     #: Whether a callback is to be asked for, where the provider makes any; else the job is polled.
@@ -74,6 +77,11 @@ def record_of(
         raise RequestError(
             f"idempotency_key is 1 to {_LONGEST_KEY} printable characters.", field="idempotency_key"
         )
+    if order.traceparent is not None and parse_traceparent(order.traceparent) is None:
+        raise RequestError(
+            "traceparent is four parts in hexadecimal digits: 00-<trace id>-<parent id>-<flags>.",
+            field="traceparent",
+        )
     delivery = _delivery(order, provider, reachable=reachable)
     try:
         request = msgspec.json.encode(order.request)
@@ -95,6 +103,7 @@ def record_of(
         keep_ms=keeps_for(provider, order.request),
         keep_from="completion" if retention is None else retention.counted_from,
         metadata=order.metadata,
+        traceparent=order.traceparent,
     )
     wanted = [provider.name, operation, order.request]
     options = None

@@ -13,7 +13,7 @@ from receiver.core.model import Attempt, Dispatch, Due, Job, JobState, Step, Val
 from receiver.core.urgency import ASKED, BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
-from receiver.storage.metadata import read_metadata
+from receiver.storage.metadata import read_given
 from receiver.storage.nodes import Node, alive
 from receiver.storage.united import led
 
@@ -174,8 +174,8 @@ def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) ->
     found = tx.run(f"SELECT {rows.JOB} FROM job WHERE {where}", params)
     jobs = {row[0]: rows.job_of(row) for row in found}
     if metadata:
-        for job_id, given in read_metadata(tx, wanted).items():
-            jobs[job_id] = replace(jobs[job_id], metadata=given)
+        for job_id, given in read_given(tx, wanted).items():
+            jobs[job_id] = replace(jobs[job_id], metadata=given.metadata, traceparent=given.traceparent)
     return jobs
 
 

@@ -43,7 +43,7 @@ AWAY: Final = "away"
 #: Bytes up to which a result comes along with the claim of a dispatch.
 _SMALL_RESULT: Final = 64 * 1024
 _JOBS: Final = f"""
-    SELECT {", ".join(f"wanted.{name}" for name in split(rows.JOB))}, submission.metadata,
+    SELECT {", ".join(f"wanted.{name}" for name in split(rows.JOB))}, submission.metadata, submission.traceparent,
         CASE WHEN wanted.held_size <= :most
             THEN substr(callback.body, CAST(held_offset AS INTEGER) + 1, CAST(held_size AS INTEGER)) END
     FROM (SELECT {rows.JOB} FROM job WHERE {{ids}}) AS wanted
@@ -170,9 +170,9 @@ def _jobs(tx: Transaction, ids: Collection[str]) -> Iterator[Job]:
         return
     where, params = tx.among("id", sorted(ids))
     for row in tx.run(_JOBS.format(ids=where), params | {"most": _SMALL_RESULT}):
-        job, metadata, content = rows.job_of(row[:-2]), row[-2], row[-1]
-        if metadata is not None and (given := _decode(metadata)):
-            job = replace(job, metadata=given)
+        job, (metadata, traceparent, content) = rows.job_of(row[:-3]), row[-3:]
+        if metadata is not None and ((given := _decode(metadata)) or traceparent is not None):
+            job = replace(job, metadata=given, traceparent=traceparent)
         yield job if content is None else with_result(job, bytes(content))
 
 

@@ -1,17 +1,29 @@
 """The metadata of jobs, which are kept with their submissions: the path of a callback does not read them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from receiver.storage.driver import Transaction
 
 
-def read_metadata(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+class Given(NamedTuple):
+    """What was given with the submission of a job."""
+
+    metadata: dict[str, Any]
+    traceparent: str | None
+
+
+def read_given(tx: Transaction, ids: Sequence[str]) -> dict[str, Given]:
     """What was given with the submission of jobs; those that were not submitted here are absent."""
     if not ids:
         return {}
     where, params = tx.among("job_id", sorted(set(ids)))
-    found = tx.run(f"SELECT job_id, metadata FROM submission WHERE {where}", params)
-    return {job_id: msgspec.json.decode(text) for job_id, text in found}
+    found = tx.run(f"SELECT job_id, metadata, traceparent FROM submission WHERE {where}", params)
+    return {job_id: Given(msgspec.json.decode(text), traceparent) for job_id, text, traceparent in found}
+
+
+def read_metadata(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The metadata of jobs; those that were not submitted here are absent."""
+    return {job_id: given.metadata for job_id, given in read_given(tx, ids).items()}

@@ -21,7 +21,7 @@ from receiver.storage.dues import request_cancel
 from receiver.storage.ledger import Ledger
 
 _UNTOUCHED = "SELECT 1 FROM due WHERE job_id = :job_id AND step = 'submit' AND owner = :me AND attempt = 1 {for_update}"
-_SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key, options"
+_SUBMISSION = "job_id, request, request_sha256, metadata, idempotency_key, options, traceparent"
 
 
 class NewJob(Value, frozen=True, kw_only=True):
@@ -85,7 +85,15 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
         "submission",
         _SUBMISSION,
         [
-            (one.job.id, one.request, one.request_sha256, one.metadata, one.idempotency_key, one.options)
+            (
+                one.job.id,
+                one.request,
+                one.request_sha256,
+                one.metadata,
+                one.idempotency_key,
+                one.options,
+                one.job.traceparent,
+            )
             for one in new
         ],
     )

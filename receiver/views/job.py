@@ -54,6 +54,8 @@ class JobDocument(Document, frozen=True, kw_only=True):
     callbacks: int
     #: The caller's own; left out of lists.
     metadata: dict[str, Any] | UnsetType = UNSET
+    #: The place in a distributed trace that it belongs to (W3C); left out of lists.
+    traceparent: str | UnsetType | None = UNSET
     #: A capability: shown once, in the answer that made it.
     callback_url: str | UnsetType = UNSET
 
@@ -120,6 +122,7 @@ def job_fields(job: Job, *, listed: bool) -> dict[str, Any]:
         "word": job.word,
         "callbacks": job.callbacks,
         "metadata": UNSET if listed else job.metadata,
+        "traceparent": UNSET if listed else job.traceparent,
     }
 
 

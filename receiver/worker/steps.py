@@ -1,9 +1,13 @@
-"""The steps that the worker hands due rows to."""
+"""The steps that the worker hands due rows to, and what they are made of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from receiver.core.model import Step
 from receiver.steps.cancel import Cancel
 from receiver.steps.dispatch import RunDispatch
 from receiver.steps.fetch import Fetch
+from receiver.steps.ingest import Ingest
 from receiver.steps.poll import Poll
 from receiver.steps.submit import Submit
 from receiver.storage.claims import Claimed
@@ -32,3 +36,12 @@ class Steps:
                 return await self.fetch(claimed)
             case Step.LOOK:
                 return await self.poll(claimed)
+
+
+class Kinds(NamedTuple):
+    """What the steps are made of: the plain ones, unless somebody puts something around them."""
+
+    submit: Callable[..., Submit] = Submit
+    ingest: Callable[..., Ingest] = Ingest
+    steps: Callable[..., Steps] = Steps
+    dispatch: Callable[..., RunDispatch] = RunDispatch

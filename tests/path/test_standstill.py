@@ -11,6 +11,7 @@ import structlog
 
 from receiver import Job, Receiver, Settings
 from receiver.core.errors import ConfigurationError
+from receiver.metrics import exposition
 
 from .test_nodes import node
 from .world import REQUESTS, World, until
@@ -149,10 +150,10 @@ async def test_a_plain_handler_that_hangs_is_told_of(world: World) -> None:
             assert receiver.running.worker is not None
             (one,) = receiver.running.worker.running()
             assert (one.slot, one.many, one.overdue) == ("handler h", 1, 1)
-            exposition = receiver.running.metrics.exposition(
+            families = receiver.running.metrics.families(
                 None, [], failed={}, refusing=False, counted_at=0, now=1
             )
-            assert b'receiver_work_overdue{slot="handler h"} 1.0' in exposition
+            assert b'receiver_work_overdue{slot="handler h"} 1.0' in exposition(families)
 
 
 async def test_a_completion_that_nobody_wants_is_counted_and_told_of(world: World) -> None:
