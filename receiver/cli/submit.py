@@ -1,6 +1,7 @@
 """``receiver submit``."""
 
 import asyncio
+import os
 import secrets
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -14,6 +15,7 @@ from receiver.cli.saving import check_place, save_result
 from receiver.core.errors import NothingSentError, RequestError, UnreadableError
 from receiver.core.jsontext import parse_json
 from receiver.core.model import JobState
+from receiver.core.trace import parse_traceparent
 from receiver.running import Running
 from receiver.steps.order import Order, Submitted
 
@@ -78,7 +80,7 @@ async def submit(
 
     FILE holds the request as a JSON object, without callback URL and secret; '-' reads standard input. It is
     sent by this process; callback, polls and handlers are the serving process's business. Exits 1 if the
-    provider refused it.
+    provider refused it. A W3C trace that TRACEPARENT in the environment names is kept with the job.
     """
     if save is not None:
         if not wait:
@@ -97,6 +99,7 @@ async def submit(
         callback=not no_callback,
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
         query=_fields(query),
+        traceparent=parse_traceparent(os.environ.get("TRACEPARENT", "")),
         local_files=True,
     )
     async with session.opened(make=True) as running:
