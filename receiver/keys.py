@@ -7,6 +7,7 @@ from typing import Final
 
 from receiver.core.errors import ConfigurationError, KeyUnavailableError
 from receiver.core.keylist import KeyList, load_keys
+from receiver.core.minting import Credential, Mint
 from receiver.core.model import Value
 from receiver.core.provider import KeySource, Provider
 from receiver.core.scheme import Scheme
@@ -24,6 +25,19 @@ class Remarks(Value, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     #: How the setting is read, where that is not plain.
     note: str | None = None
+
+
+class Minted(Value, frozen=True, kw_only=True):
+    """What a credential is minted with, and where it goes."""
+
+    mint: Mint
+    header: str
+    prefix: str
+    #: The secrets, by the names that ``mint`` has for them.
+    values: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Minted(kind={self.mint.kind!r})"
 
 
 class Keys:
@@ -206,18 +220,35 @@ class Keys:
         return headers
 
     def _authorization(self, provider: Provider) -> dict[str, str]:
-        if not provider.credentials:
+        chosen = self._chosen(provider)
+        if chosen is None or chosen[0].mint is not None:
             return {}
+        one, found = chosen
+        if one.basic is None:
+            return {one.header: one.prefix + found[0]}
+        return {one.header: "Basic " + base64.b64encode(":".join(found).encode()).decode()}
+
+    def minted(self, provider: Provider) -> Minted | None:
+        """What the credentials of *provider* are minted with, where they are; raises as ``credentials`` does."""
+        chosen = self._chosen(provider)
+        if chosen is None or chosen[0].mint is None:
+            return None
+        one, mint = chosen[0], chosen[0].mint
+        texts = {reference: self._settings.resolve(reference) for reference in mint.named().values()}
+        values = {name: text for name, reference in mint.named().items() if (text := texts[reference])}
+        return Minted(mint=mint, header=one.header, prefix=one.prefix, values=values)
+
+    def _chosen(self, provider: Provider) -> tuple[Credential, list[str]] | None:
+        """The first of the ways to authenticate that is configured, and its secrets."""
         wanted = []
         for one in provider.credentials:
-            references = [one.secret] if one.basic is None else list(one.basic)
-            values = [self._settings.resolve(reference or "") for reference in references]
+            values = [self._settings.resolve(reference) for reference in one.references]
             found = [value for value in values if value]
-            if len(found) == len(references):
-                if one.basic is None:
-                    return {one.header: one.prefix + found[0]}
-                return {one.header: "Basic " + base64.b64encode(":".join(found).encode()).decode()}
-            wanted.append(" and ".join((reference or "").partition(":")[2] for reference in references))
+            if len(found) == len(values):
+                return one, found
+            wanted.append(" and ".join(reference.partition(":")[2] for reference in one.references))
+        if not wanted:
+            return None
         raise ConfigurationError(
             f"No credentials for {provider.name}: set {' or '.join(wanted)}.", code="credentials_missing"
         )

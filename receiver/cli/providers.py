@@ -9,10 +9,12 @@ import msgspec
 from receiver.catalog import Catalog, check_samples, check_times, in_folder, load_file, packaged
 from receiver.cli import options, output
 from receiver.cli.command import FAILED, Group, note
-from receiver.core.errors import ConfigurationError
-from receiver.core.provider import Credential, Provider
+from receiver.core.errors import ConfigurationError, RequestError
+from receiver.core.minting import Credential
+from receiver.core.provider import Provider
 from receiver.keys import Keys
 from receiver.settings import Settings, from_environment
+from receiver.watch import compare
 
 _KEYS: Final = {
     "per-job": "one for each job, derived from RECEIVER_SECRET_KEY",
@@ -114,12 +116,24 @@ def show(*, name: str, as_json: bool) -> None:
 
 @providers.command()
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
+@click.option(
+    "--against-sdk",
+    "against",
+    metavar="NAME",
+    help="Compare provider NAME with its vendor's package installed here.",
+)
 @options.as_json
-def check(*, folder: Path | None, as_json: bool) -> None:
+def check(*, folder: Path | None, against: str | None, as_json: bool) -> None:
     """Check descriptions and read their own samples.
 
-    Without DIR the packaged ones and those of RECEIVER_PROVIDERS_DIR. Exits 1 if one is wrong.
+    Without DIR the packaged ones and those of RECEIVER_PROVIDERS_DIR. With --against-sdk one description is compared
+    with the words and paths of its vendor's own package, whose files are read and not run. Exits 1 if one is wrong.
     """
+    if against is not None:
+        if folder is not None:
+            raise click.UsageError("Give DIR or --against-sdk, not both.")
+        _against(against, as_json=as_json)
+        return
     if folder is not None:
         files = list(in_folder(folder))
     else:
@@ -141,6 +155,30 @@ def check(*, folder: Path | None, as_json: bool) -> None:
         if not findings:
             note(f"There are no descriptions in {folder}.")
     if any(findings.values()):
+        raise click.exceptions.Exit(FAILED)
+
+
+def _against(name: str, *, as_json: bool) -> None:
+    """Compare one description with every package that it names."""
+    provider = Catalog.load(from_environment()).named(name)
+    if not provider.sdk:
+        raise RequestError(
+            f"The description of {name} names no package of its vendor's to compare it with.",
+            code="sdk_missing",
+        )
+    found = [compare(provider, sdk) for sdk in provider.sdk]
+    if as_json:
+        output.show_json(
+            {"ok": not any(one.problems for one in found), "packages": msgspec.to_builtins(found)}
+        )
+    else:
+        for one in found:
+            label = f"{one.package} {one.version}"
+            for sentence in one.problems or ("ok",):
+                click.echo(output.clean(f"{label}: {sentence}"))
+            for sentence in one.notes:
+                note(f"{label}: {sentence}")
+    if any(one.problems for one in found):
         raise click.exceptions.Exit(FAILED)
 
 
@@ -195,7 +233,7 @@ def _has_credentials(one: Provider, settings: Settings) -> bool:
 
 
 def _references(one: Credential) -> str:
-    return " and ".join(map(_plain, one.basic or (one.secret or "",)))
+    return " and ".join(map(_plain, one.references))
 
 
 def _plain(reference: str) -> str:

@@ -40,24 +40,6 @@ class Cited(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     read: str
 
 
-class Credential(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One way to authenticate to the provider; the first whose secrets are configured is used."""
-
-    header: str = "Authorization"
-    #: What stands before the secret: ``"Bearer "``, ``"Api-Key "``.
-    prefix: str = ""
-    #: ``env:NAME`` or ``file:PATH``; never the secret itself.
-    secret: str | None = None
-    #: References to user name and password, for HTTP Basic.
-    basic: tuple[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.secret is None) == (self.basic is None):
-            raise ValueError("give either secret or basic")
-        for reference in (self.secret,) if self.basic is None else self.basic:
-            check_reference(reference or "")
-
-
 class Idempotency(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the provider takes a key that keeps a repeated submission from being billed twice."""
 

@@ -13,12 +13,12 @@ import msgspec
 
 from receiver.core.address import Network, networks
 from receiver.core.callbacks import CallbackTerms, Challenge, KeySource, Variant
+from receiver.core.minting import Credential
 from receiver.core.model import HOUR, Delivery, JobState
 from receiver.core.origin import completed, is_origin, lies_in, moved_to, origin_of, settings_in
 from receiver.core.parts import (
     Cancel,
     Cited,
-    Credential,
     Duration,
     Fetch,
     Idempotency,
@@ -33,6 +33,7 @@ from receiver.core.parts import (
     is_reference,
 )
 from receiver.core.scheme import Scheme
+from receiver.core.sdk import Sdk
 from receiver.core.shape import About, Condition, Rule, Shape
 
 __all__ = [
@@ -96,6 +97,8 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     deadline: Duration = Duration(6 * HOUR)
     shapes: dict[str, Shape] = {}
     samples: tuple[Sample, ...] = ()
+    #: The vendor's own packages that say the same.
+    sdk: tuple[Sdk, ...] = ()
     #: Whether the origins were replaced by a setting (a simulator, a proxy): plain http to loopback may pass.
     relocated: bool = False
     #: The settings that its addresses need and that are not set; ``None`` as long as nobody has looked.
@@ -239,7 +242,8 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         """
         base = base_url.rstrip("/")
         moved = partial(moved_to, base, origins=self.origins)
-        return self._placed(moved, relocated=True, origins=(origin_of(base),))
+        credentials = tuple(one.at(base) for one in self.credentials)
+        return self._placed(moved, relocated=True, origins=(origin_of(base),), credentials=credentials)
 
     @property
     def settings(self) -> dict[str, str | None]:

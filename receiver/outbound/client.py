@@ -1,8 +1,9 @@
 """Requests to providers: to vetted addresses, with bounded answers, and credentials only where they belong."""
 
 import asyncio
+import functools
 import ssl
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
 import httpcore
@@ -18,6 +19,7 @@ from receiver.keys import Keys
 from receiver.outbound.allowances import Allowances
 from receiver.outbound.answer import Sink, bounded, stored, whole
 from receiver.outbound.egress import DIRECT, Egress, egress_of, place_of
+from receiver.outbound.minting import Minting
 from receiver.outbound.network import VettedNetwork
 from receiver.outbound.vetting import vet
 from receiver.settings import Settings
@@ -32,6 +34,7 @@ _LONGEST_WAIT: Final = 10.0
 #: Connections for the providers' key sets.
 _SPARE: Final = 20
 _OK: Final = 200
+_UNAUTHORISED: Final = 401
 _REDIRECTS: Final = range(300, 400)
 
 
@@ -48,8 +51,9 @@ class Outbound:
         settings: Settings | None = None,
         allowances: Allowances | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], int] = read_clock,
     ) -> None:
-        self._keys = keys
+        self._minting = Minting(keys=keys, clock=clock)
         self._transport = transport
         self._max_result = max_result
         self._patience = patience
@@ -109,12 +113,18 @@ class Outbound:
         if request.after:
             await asyncio.sleep(request.after / 1000)
         headers = {"accept-encoding": "identity", **request.headers}
-        if request.credentials and provider.lists(str(url)):
-            headers |= self._keys.credentials(provider)
+        ours = request.credentials and provider.lists(str(url))
+        ask = functools.partial(self.send, provider)
+        if ours:
+            headers |= await self._minting.headers(provider, request, url=str(url), sent=headers, ask=ask)
         if request.purpose == "keys":
             # A callback waits for it, and its sender; there is no more than one in a minute.
             return await self._send(provider, url, request, headers, sink, part)
         async with self._allowances.of(provider).request(patience=_LONGEST_WAIT):
+            answer = await self._send(provider, url, request, headers, sink, part)
+        if answer.status == _UNAUTHORISED and ours and self._minting.refused(provider):
+            # Refused for its token it was not carried out; with a new one it is asked again, once.
+            headers |= await self._minting.headers(provider, request, url=str(url), sent=headers, ask=ask)
             answer = await self._send(provider, url, request, headers, sink, part)
         wait = parse_retry_after(answer.header(b"retry-after"), now=read_clock(), longest=HOUR)
         self._allowances.answered(provider, answer.status, wait)

@@ -33,7 +33,7 @@ MARKED: Final = json.dumps({"receiver_job": JOB_ID})
 EXPECTED: dict[str, tuple[dict[str, Any], str, Any, str]] = {
     "apify": (
         {"actor": "apify~website-content-crawler", "startUrls": []},
-        "https://api.apify.com/v2/acts/apify~website-content-crawler/runs?webhooks=BASE64",
+        "https://api.apify.com/v2/actors/apify~website-content-crawler/runs?webhooks=BASE64",
         {"startUrls": []},
         "Authorization: Bearer x",
     ),
@@ -155,7 +155,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], str, Any, str]] = {
     ),
     "luma": (
         {"prompt": "A cat", "model": "ray-2"},
-        "https://api.lumalabs.ai/dream-machine/v1/generations",
+        "https://api.lumalabs.ai/dream-machine/v1/generations/video",
         {"prompt": "A cat", "model": "ray-2", "callback_url": CALLBACK},
         "Authorization: Bearer x",
     ),
