@@ -8,10 +8,10 @@ from receiver.cli.finding import OK, WARN, Check, failed
 from receiver.core.circuit import Circuit
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import DAY
+from receiver.core.rules import Attention
 from receiver.core.shape import NEEDS_ACTION
 from receiver.running import Running
 from receiver.storage import alarms, attention, serving
-from receiver.storage.attention import Attention
 
 #: Jobs of so many milliseconds are looked through for such as have no name at their provider.
 _LATELY: Final = 7 * DAY

@@ -12,9 +12,18 @@ from receiver.console.causes import Causes
 from receiver.console.chart import Chart, chart
 from receiver.console.parts import Parts
 from receiver.console.shown import query, since, span
-from receiver.core.alarm import CALLBACKS_SILENT, DISK_LOW, JOBS_OVERDUE, NODE_SILENT, OLD_KEY_IN_USE, Alarm
+from receiver.core.alarm import (
+    CALLBACKS_SILENT,
+    DISK_LOW,
+    JOBS_OVERDUE,
+    NODE_SILENT,
+    OLD_KEY_IN_USE,
+    Alarm,
+)
 from receiver.core.circuit import Circuit
 from receiver.core.model import DAY, MINUTE, Value
+from receiver.core.reading import WORD_UNLISTED
+from receiver.core.shape import NEEDS_ACTION
 from receiver.storage import alarms, circuits, glance, nodes, tally
 from receiver.storage.glance import Backlog, Letters, Losing, Standing
 
@@ -35,6 +44,8 @@ _MOST_NEEDS: Final = 12
 _ALARMS: Final = {
     CALLBACKS_SILENT: "Callbacks stopped",
     JOBS_OVERDUE: "Jobs are overdue",
+    NEEDS_ACTION: "A provider waits for you",
+    WORD_UNLISTED: "An unknown word",
     OLD_KEY_IN_USE: "An old key is in use",
     DISK_LOW: "A disk is nearly full",
     NODE_SILENT: "A node is silent",

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from receiver.core.identity import ALARM, new_id
 from receiver.core.model import MINUTE, Value
+from receiver.core.reading import WORD_UNLISTED
+from receiver.core.shape import NEEDS_ACTION
 
 #: For how long nothing must have been found before an alarm is cleared.
 CALM: Final = MINUTE
@@ -36,6 +38,8 @@ SEVERITIES: Final = {
     CIRCUIT_OPEN: "warning",
     JOBS_OVERDUE: "warning",
     BACKLOG_OLD: "warning",
+    WORD_UNLISTED: "warning",
+    NEEDS_ACTION: "warning",
     OLD_KEY_IN_USE: "warning",
     DISK_LOW: "critical",
     NODE_SILENT: "warning",

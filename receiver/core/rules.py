@@ -11,6 +11,7 @@ from receiver.core import alarm
 from receiver.core.alarm import Finding
 from receiver.core.circuit import Circuit
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Value
+from receiver.core.shape import NEEDS_ACTION
 from receiver.core.spans import span
 
 #: How far back jobs count whose callback should have come.
@@ -39,6 +40,8 @@ KEY_SETTLED: Final = DAY
 _KEY_RAISES: Final = HOUR
 #: By how much more than the floor must be free before the alarm goes.
 _DISK_KEEPS: Final = 1.25
+#: A provider's word is the subject of an alarm up to so many characters.
+_LONGEST_WORD: Final = 100
 #: A node is silent after so many leases without a sign of life.
 _LEASES: Final = 3
 
@@ -109,6 +112,19 @@ class Waiting(Value, frozen=True, kw_only=True):
     provider: str = ""
     #: Until when the provider asked to be left alone.
     paused_until: int | None = None
+
+
+class Attention(Value, frozen=True, kw_only=True):
+    """A provider's word that deserves attention, and where it was met."""
+
+    provider: str
+    #: ``needs_action`` or ``word_unlisted``.
+    kind: str
+    #: ``None`` where a rule of the description says so, and no word.
+    word: str | None
+    count: int
+    #: The newest of the jobs.
+    job_id: str
 
 
 class OldKey(Value, frozen=True, kw_only=True):
@@ -286,6 +302,23 @@ def backlog_old(waiting: Waiting, *, now: int) -> Iterator[Finding]:
         firm=age >= _BACKLOG_RAISES,
         cause=f"The oldest of the {what} has waited for {span(age)}: {why}.",
         advice=following,
+    )
+
+
+def attention_wanted(attention: Attention) -> Iterator[Finding]:
+    """A provider waits for a person, or uses a word that its description does not list."""
+    jobs = f"{attention.count} job{'' if attention.count == 1 else 's'}, such as {attention.job_id}"
+    cause = f"{attention.word!r} is a word of {attention.provider} for a state that its description does not list: "
+    advice = "Add it to states of the description; until then it means what unknown says there (running, if nothing)."
+    if attention.kind == NEEDS_ACTION:
+        cause = f"A person has to do something at {attention.provider} before it goes on ({attention.word}): "
+        advice = f"What it is says: receiver jobs show {attention.job_id}"
+    yield Finding(
+        name=attention.kind,
+        provider=attention.provider,
+        subject=(attention.word or "")[:_LONGEST_WORD],
+        cause=f"{cause}{jobs}.",
+        advice=advice,
     )
 
 

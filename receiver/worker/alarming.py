@@ -17,13 +17,13 @@ from receiver.catalog import Catalog
 from receiver.core import rules
 from receiver.core.alarm import OF_ONE_NODE, SEVERITIES, Alarm, Finding
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
-from receiver.core.model import MINUTE, SECOND
+from receiver.core.model import DAY, MINUTE, SECOND
 from receiver.core.rules import Disk
 from receiver.keys import Keys
 from receiver.raising import Dead
 from receiver.settings import Settings
 from receiver.sinks.sinks import Sinks
-from receiver.storage import alarms, circuits, signs
+from receiver.storage import alarms, attention, circuits, signs
 from receiver.storage.alarms import Looked, Notice, Round
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
@@ -106,6 +106,8 @@ class Alarming:
             found += rules.jobs_overdue(overdue, now=now)
         for waiting in await read(signs.waiting, now=now):
             found += rules.backlog_old(waiting, now=now)
+        for wanted in await read(attention.attention, now - DAY):
+            found += rules.attention_wanted(wanted)
         for key in await read(signs.old_keys, self._several_keys(), now=now):
             found += rules.old_key_in_use(key, now=now)
         # Whoever looks is there.

@@ -9,6 +9,8 @@ from receiver.core.alarm import CALM, SEVERITIES, Alarm, Finding, follow
 from receiver.core.cadence import usual_lag
 from receiver.core.circuit import Circuit
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Failure
+from receiver.core.reading import WORD_UNLISTED
+from receiver.core.shape import NEEDS_ACTION
 from receiver.docs.codes import groups
 from tests.core.making import NOW
 
@@ -64,7 +66,7 @@ def test_a_clock_that_is_set_back_keeps_no_alarm() -> None:
 
 def test_every_alarm_is_explained() -> None:
     """``receiver explain`` knows each by its name, and no other is among the alarms."""
-    assert {code.name for one in groups() if one.place == "alarm" for code in one.codes} == set(SEVERITIES)
+    assert {code.name for one in groups() for code in one.codes if "alarm" in code.places} == set(SEVERITIES)
 
 
 def calls(heard: Iterable[bool], *, last: int | None = NOW - HOUR) -> rules.Calls:
@@ -230,6 +232,13 @@ def test_every_rule_says_cause_and_advice_in_sentences() -> None:
         *rules.jobs_overdue(rules.Overdue(provider="acme", count=1, since=NOW - HOUR), now=NOW),
         *rules.backlog_old(
             rules.Waiting(provider="acme", since=NOW - HOUR, paused_until=NOW + HOUR), now=NOW
+        ),
+        *(
+            found
+            for kind in (NEEDS_ACTION, WORD_UNLISTED)
+            for found in rules.attention_wanted(
+                rules.Attention(provider="acme", kind=kind, word="held", count=1, job_id="job_1")
+            )
         ),
         *rules.old_key_in_use(rules.OldKey(provider="acme", key="a", newest="b", last=NOW), now=NOW),
         *rules.disk_low(rules.Disk(host="a", folder="/", free=0, floor=GIB)),

@@ -14,7 +14,7 @@ from receiver.core.alarm import CALM, SEVERITIES, Finding
 from receiver.core.exchange import Seen
 from receiver.core.looking import Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, HandlerSpec, JobState, Observation, Step
-from receiver.storage import alarms, signs, tally
+from receiver.storage import alarms, attention, signs, tally
 from receiver.storage.alarms import Looked, Round
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.nodes import Node
@@ -257,6 +257,7 @@ async def test_every_question_is_answered_by_an_index(tmp_path: Path) -> None:
         signs.letters(noting)
         signs.overdue(noting, now=NOW)
         signs.waiting(noting, now=NOW)
+        attention.attention(noting, NOW - DAY)
         signs.old_keys(noting, {"acme": ["a", "b"]}, now=NOW)
         read = [
             (row[3], sql)
