@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from receiver.app import Receiver
     from receiver.core.errors import NothingSentError, OutcomeUnknownError, ReceiverError, RejectionError
+    from receiver.core.file import File, FileState
     from receiver.core.model import Job, JobState, Result
     from receiver.handlers import idempotency_key
     from receiver.raising import Away, Dead, Discard, Retry
@@ -19,6 +20,8 @@ __all__ = [
     "Away",
     "Dead",
     "Discard",
+    "File",
+    "FileState",
     "Job",
     "JobState",
     "NothingSentError",
@@ -37,6 +40,8 @@ _HOMES: Final = {
     "Away": ("receiver.raising", "Away"),
     "Dead": ("receiver.raising", "Dead"),
     "Discard": ("receiver.raising", "Discard"),
+    "File": ("receiver.core.file", "File"),
+    "FileState": ("receiver.core.file", "FileState"),
     "Job": ("receiver.core.model", "Job"),
     "JobState": ("receiver.core.model", "JobState"),
     "NothingSentError": ("receiver.core.errors", "NothingSentError"),

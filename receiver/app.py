@@ -10,7 +10,9 @@ import structlog
 
 from receiver.asgi import AlreadyStartedError, Application, NotStartedError
 from receiver.clock import DatabaseClock, read_clock
+from receiver.core.file import When
 from receiver.core.model import Job
+from receiver.files.stored import StoredFile
 from receiver.handlers import Handlers
 from receiver.running import Running
 from receiver.settings import Settings, from_environment
@@ -242,6 +244,7 @@ class Receiver:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, Any] | None = None,
         traceparent: str | None = None,
+        files: When = "before",
     ) -> Job:
         """Submit a job; it is recorded before anything is sent.
 
@@ -257,6 +260,8 @@ class Receiver:
             query: Fields of the submission's address, likewise.
             traceparent: The place in a distributed trace that it belongs to (W3C), kept with the job; where
                 RECEIVER_OTEL is set it is the current span's if left out.
+            files: Whether its handlers wait for the files that its result links to (``before``), are called while they
+                are fetched (``beside``), or whether the files are not fetched at all (``never``).
 
         Raises:
             RequestError: the order cannot be carried out as it stands; nothing was sent.
@@ -279,6 +284,7 @@ class Receiver:
                 headers=dict(headers or {}),
                 query=dict(query or {}),
                 traceparent=traceparent,
+                files=files,
                 local_files=True,
             )
         )
@@ -337,6 +343,11 @@ class Receiver:
         """A job as it is now; raises NotFoundError."""
         running = await self._begun()
         return await running.store.job(job_id)
+
+    async def files(self, job_id: str) -> tuple[StoredFile, ...]:
+        """The files of a job as they are now, which can be opened once they are stored; raises NotFoundError."""
+        await self.running.store.job(job_id)
+        return await self.running.lending.files(job_id)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask the provider to cancel; see ``cancel.Cancel`` for what is raised."""

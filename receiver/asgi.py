@@ -200,6 +200,7 @@ class Application:
             settings=running.settings,
         )
         api = Api(
+            files=running.files,
             store=running.store,
             catalog=running.catalog,
             keys=running.keys,

@@ -25,6 +25,8 @@ _COUNTERS: Final = {
         ("provider", "state"),
     ),
     "dispatches": ("Attempts of handlers.", ("handler", "outcome")),
+    "files": ("Files that results link to, stored or lost.", ("provider", "state")),
+    "file_bytes": ("Bytes of files that were stored.", ("provider",)),
     "completions_unhandled": ("Ended jobs that no registered handler wants.", ("provider", "state")),
     "event_loop_blocked_seconds": ("Seconds in which something kept the event loop from turning.", ()),
     "process_frozen_seconds": ("Seconds in which the whole process stood still.", ()),
@@ -125,6 +127,12 @@ class Metrics:
     def unlisted(self, provider: str, state: str) -> None:
         """Count a word that the description of its provider does not list."""
         self._counts["unlisted_words"][provider, state] += 1
+
+    def files(self, provider: str, state: str, *, count: int = 1, size: int = 0) -> None:
+        """Count files that came to their end, and the bytes of those that are stored."""
+        self._counts["files"][provider, state] += count
+        if size:
+            self._counts["file_bytes"][provider,] += size
 
     def dispatch(self, handler: str, outcome: str) -> None:
         """Count an attempt of a handler."""

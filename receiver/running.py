@@ -15,6 +15,7 @@ from receiver.circuits import Circuits
 from receiver.clock import DatabaseClock, StepWatch, read_clock
 from receiver.console.access import check_settings
 from receiver.core.errors import ConfigurationError
+from receiver.files.opening import Marking, open_files
 from receiver.handlers import Audience, Handlers
 from receiver.keys import Keys
 from receiver.metrics import Metrics
@@ -22,16 +23,21 @@ from receiver.news import News
 from receiver.outbound.allowances import Allowances
 from receiver.outbound.certificates import Certificates
 from receiver.outbound.client import Outbound
+from receiver.outbound.downloads import Downloads
 from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
 from receiver.sinks.sinks import Sinks
 from receiver.steps.cancel import Cancel
 from receiver.steps.confirm import Confirm
+from receiver.steps.download import FetchFile
 from receiver.steps.fetch import Fetch
 from receiver.steps.follow import Follow
+from receiver.steps.gather import Gather
+from receiver.steps.lending import Lending
 from receiver.steps.poll import Poll
 from receiver.steps.proving import Proving
 from receiver.steps.refuse import Refuse
+from receiver.steps.renewing import Renewing
 from receiver.steps.replay import Replay
 from receiver.steps.wait import Wait
 from receiver.storage.arrivals import Quota
@@ -41,6 +47,7 @@ from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 from receiver.worker.alarming import Alarming
 from receiver.worker.gathering import Gathering
+from receiver.worker.downloading import Downloading
 from receiver.worker.presence import Presence
 from receiver.worker.steps import Kinds
 from receiver.worker.tallying import Tallying
@@ -89,6 +96,12 @@ class Running:
             max_result=settings.max_result,
             settings=settings,
             transport=transport,
+        )
+        self.files = open_files(settings)
+        self.marking = Marking(store=store, files=self.files)
+        self.lending = Lending(store, files=self.files)
+        self.downloads = Downloads(
+            keys=self.keys, providers=self.catalog.values(), settings=settings, transport=transport
         )
         self.key_sets = KeySets(outbound=self.outbound, clock=clock)
         self.proving = Proving(
@@ -143,9 +156,19 @@ class Running:
             submit=self.submit,
             poll=Poll(**asking, largest=settings.max_result),
             fetch=Fetch(**asking, largest=settings.max_result),
+            gather=Gather(
+                store=store,
+                catalog=self.catalog,
+                clock=clock,
+                metrics=self.metrics,
+                most=settings.max_files,
+                largest=settings.max_file,
+                notify=self._files_found,
+            ),
             cancel=self.cancel,
             dispatch=kinds.dispatch(
                 store=store,
+                lending=self.lending,
                 clock=clock,
                 metrics=self.metrics,
                 doubts=self.presence.doubts,
@@ -164,7 +187,7 @@ class Running:
             node=self.node,
         )
         self.news = News()
-        self.wait = Wait(store=store, news=self.news)
+        self.wait = Wait(store=store, lending=self.lending, news=self.news)
         self.follow = Follow(store=store, news=self.news)
         self._handlers = handlers
         self._sinks = sinks
@@ -202,6 +225,13 @@ class Running:
         if self.worker is not None:
             self.worker.notify(due=due)
 
+    def _completed(self) -> None:
+        self.notify(due=False)
+
+    def _files_found(self) -> None:
+        if self.worker is not None:
+            self.worker.notify_files()
+
     def warnings(self) -> list[str]:
         """What keeps nobody from being taken, and deserves a look: keys that cannot be used beside others that can."""
         return [sentence for one in self.catalog.values() for sentence in self.keys.remarks(one).warnings]
@@ -228,6 +258,34 @@ class Running:
 
     def start_worker(self) -> None:
         """Begin to do what is due."""
+        settings = self.settings
+        self.downloading = Downloading(
+            store=self.store,
+            step=FetchFile(
+                store=self.store,
+                catalog=self.catalog,
+                source=self.downloads,
+                kept=self.files,
+                marking=self.marking,
+                renewing=Renewing(
+                    store=self.store,
+                    outbound=self.outbound,
+                    clock=self.clock,
+                    largest=settings.max_result,
+                    most=settings.max_files,
+                ),
+                clock=self.clock,
+                metrics=self.metrics,
+                lease_ms=settings.lease_ms,
+                bytes_of_job=settings.max_files_size,
+            ),
+            kept=self.files,
+            clock=self.clock,
+            owner=self.node.name,
+            lease_ms=settings.lease_ms,
+            floor=settings.disk_floor,
+            completed=self._completed,
+        )
         watched = self.clock is read_clock or isinstance(self.clock, DatabaseClock)
         self.worker = Worker(
             store=self.store,
@@ -243,6 +301,7 @@ class Running:
             doubts=self.presence.doubts,
             allowances=self.allowances,
             circuits=self.circuits,
+            downloading=self.downloading,
         )
         self.metrics.running = self.worker.running
         self.worker.start()
@@ -312,4 +371,6 @@ class Running:
             await self._sinks.close()
         await self.key_sets.close()
         await self.outbound.close()
+        await self.downloads.close()
+        await self.files.close()
         await self.store.close()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from receiver.core.address import Network, networks
 from receiver.core.errors import ConfigurationError
@@ -67,6 +67,25 @@ class Settings:
     )
     max_body: int = _setting("RECEIVER_MAX_BODY", 10 * _MIB, "The largest callback, in bytes.")
     max_result: int = _setting("RECEIVER_MAX_RESULT", 64 * _MIB, "The largest answer and result, in bytes.")
+    files_url: str | None = _setting(
+        "RECEIVER_FILES_URL",
+        None,
+        "Where the files are kept that results link to: `file:///folder`. If it is left out: `receiver.files` beside "
+        "an SQLite file called `receiver.db`, and `receiver.files` in the current folder otherwise.",
+    )
+    max_file: int = _setting(
+        "RECEIVER_MAX_FILE",
+        2048 * _MIB,
+        "The largest file that is fetched because a result links to it, in bytes.",
+    )
+    max_files: int = _setting(
+        "RECEIVER_MAX_FILES",
+        1000,
+        "Files of one result that are fetched; the others are lost, and said to be.",
+    )
+    max_files_size: int = _setting(
+        "RECEIVER_MAX_FILES_SIZE", 20 * 1024 * _MIB, "The largest size of all files of one result, in bytes."
+    )
     receive_timeout: int = _setting(
         "RECEIVER_RECEIVE_TIMEOUT", 10, "How long a request may take to arrive, in seconds."
     )
@@ -113,8 +132,8 @@ class Settings:
     disk_floor: int = _setting(
         "RECEIVER_DISK_FLOOR",
         1024 * _MIB,
-        "Bytes that should stay free on the disks that are written to (SQLite's and the spool's); below that the alarm "
-        "`disk_low` is raised. 0 raises none.",
+        "Bytes that should stay free on the disks that are written to (SQLite's, the spool's, that of a folder of "
+        "files); below that the alarm `disk_low` is raised, and no file is fetched. 0 raises none.",
     )
     quarantine: int = _setting(
         "RECEIVER_QUARANTINE",
@@ -185,7 +204,7 @@ class Settings:
                 "RECEIVER_LOG_LEVEL must be debug, info, warning or error.", code="setting_invalid"
             )
         _ = self.proxies
-        for name in ("max_body", "max_result", "receive_timeout", "lease"):
+        for name in ("max_body", "max_result", "max_file", "max_files", "receive_timeout", "lease"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RECEIVER_{name.upper()} must be positive.", code="setting_invalid")
         if 0 < self.keep_days < _SHORTEST_DAYS:
@@ -218,6 +237,15 @@ class Settings:
         """The folder of the SQLite file; ``None`` where the database is no file."""
         scheme, _, rest = self.database_url.partition("://")
         return Path(rest[1:]).parent if scheme == "sqlite" else None
+
+    @property
+    def files_folder(self) -> Path | None:
+        """The folder in which files are kept that results link to; ``None`` where they are kept elsewhere."""
+        if self.files_url:
+            parts = urlsplit(self.files_url)
+            return Path(unquote(parts.path)) if (parts.scheme, parts.netloc) == ("file", "") else None
+        scheme, _, rest = self.database_url.partition("://")
+        return Path(rest[1:]).with_suffix(".files") if scheme == "sqlite" else Path("receiver.files")
 
     @property
     def lease_ms(self) -> int:

@@ -48,6 +48,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     #: Headers of the submission, and fields of its address, that the provider's description lets a job set.
     headers: dict[str, str] | None = None
     query: dict[str, Any] | None = None
+    #: Whether handlers wait for the files that the result links to (before), are called meanwhile (beside), or whether
+    #: they are not fetched at all (never).
+    files: str = "before"
 
 
 class ReplayOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,6 +168,7 @@ class Jobs:
                 query=wanted.query or {},
                 # As W3C has it, one that cannot be read is as good as none.
                 traceparent=parse_traceparent(request.headers.get("traceparent", "")),
+                files=wanted.files,
                 local_files=False,
             )
         )

@@ -12,6 +12,7 @@ from receiver.api.alarms import Alarms
 from receiver.api.callbacks import Callbacks
 from receiver.api.completions import Completions
 from receiver.api.dispatches import Dispatches
+from receiver.api.files import Files
 from receiver.api.handlers import RegisteredHandlers
 from receiver.api.jobs import Jobs
 from receiver.api.openapi import describe
@@ -19,6 +20,7 @@ from receiver.api.readers import Readers
 from receiver.api.resource import Operation, Resource, answer
 from receiver.api.verification import Verification
 from receiver.catalog import Catalog
+from receiver.files.store import FileStore
 from receiver.keys import Keys
 from receiver.settings import Settings
 from receiver.steps.cancel import Cancel
@@ -42,6 +44,7 @@ class Api:
         self,
         *,
         store: Store,
+        files: FileStore,
         catalog: Catalog,
         keys: Keys,
         proving: Proving,
@@ -77,6 +80,7 @@ class Api:
         #: What can be asked for; routes and OpenAPI are made from it, so neither can lack what the other has.
         self.operations: list[Operation] = [
             *jobs.operations,
+            *Files(store=store, kept=files).operations,
             *callbacks.operations,
             *completions.operations,
             *readers.operations,

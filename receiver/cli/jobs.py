@@ -9,6 +9,7 @@ import click
 from receiver.api.filters import MOST, cut
 from receiver.cli import options, output, session
 from receiver.cli.command import FAILED, TIMED_OUT, Group, note
+from receiver.cli.files import files
 from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
 from receiver.core.model import Job, JobState
@@ -28,6 +29,9 @@ _LONGEST_NAME: Final = 256
 @click.group(cls=Group)
 def jobs() -> None:
     """List, show and steer jobs."""
+
+
+jobs.add_command(files)
 
 
 @jobs.command("list")

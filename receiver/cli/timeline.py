@@ -1,5 +1,6 @@
 """What happened, a line each: an arrow out of the receiver, into it, or to the handlers."""
 
+from collections import Counter
 from typing import Final
 
 import click
@@ -18,7 +19,7 @@ from receiver.views.timeline import (
 )
 
 OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
-_OUT_STEPS: Final = {"submit", "poll", "fetch", "cancel"}
+_OUT_STEPS: Final = {"submit", "poll", "fetch", "file", "cancel"}
 #: Where the time of day begins and ends in RFC 3339.
 _TIME_OF_DAY: Final = slice(11, 23)
 
@@ -40,6 +41,7 @@ def show_record(record: Record) -> None:
             ("cancel asked", output.moment(job.cancel_requested_at)),
             ("callbacks", job.callbacks),
             ("result", None if job.held is None else f"{output.size(job.held.size)} {job.held.content_type}"),
+            ("files", _files(record)),
             ("error", output.failure(job.error)),
             ("metadata", output.compact(job.metadata) if job.metadata else None),
         ]
@@ -47,6 +49,11 @@ def show_record(record: Record) -> None:
     click.echo()
     for entry in timeline(record):
         click.echo(line(entry))
+
+
+def _files(record: Record) -> str | None:
+    counts = Counter(one.state.value for one in record.files)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or None
 
 
 def show_callback(detail: CallbackDetail) -> None:
@@ -123,4 +130,6 @@ def _attempt(entry: AttemptEntry) -> tuple[str, str, list[str]]:
         )
     took = output.span(entry.duration_ms) if entry.duration_ms else ""
     number = f"attempt {entry.number}" if entry.number > 1 else ""
+    if entry.step == "file":
+        name = f"file {entry.detail.get('file', '')}"
     return arrow, entry.outcome, [output.clean(name), output.clean(entry.code or ""), number, took]

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from receiver.console import words
 from receiver.console.hiding import hidden, hidden_json
-from receiver.console.shown import compact, span
+from receiver.console.shown import compact, size, span
 from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Step, Value
 from receiver.core.provider import Provider
 from receiver.storage.audit import Deed
@@ -281,6 +281,18 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             sender = one.detail.get("sender")
             text = ", ".join(filter(None, (why, f"from {sender}" if sender else "")))
             return Part(at=one.started_at, arrow=IN, title="Callback", pill=one.outcome, text=text)
+        case "files":
+            text = f"{words.many(int(one.detail.get('files', 0)), 'file')} in the result"
+            said = ", ".join(filter(None, (text, why)))
+            return Part(at=one.started_at, arrow=HERE, title="Files", pill=one.outcome, text=said)
+        case "file":
+            title, stored = f"File {one.detail.get('file', '')}", one.detail.get("bytes")
+            resumed = one.detail.get("resumed_at")
+            went_on = f"gone on with from {size(int(resumed))}" if resumed else ""
+            said = ", ".join(
+                filter(None, (why, size(int(stored)) if stored is not None else "", went_on, took))
+            )
+            return Part(at=one.started_at, arrow=OUT, title=title, pill=one.outcome, text=said)
     arrow = OUT if one.step in {"fetch", "cancel"} else HERE
     text = ", ".join(filter(None, (why, took)))
     return Part(at=one.started_at, arrow=arrow, title=one.step.capitalize(), pill=one.outcome, text=text)
@@ -346,7 +358,12 @@ def _dispatch(one: Dispatch, now: int) -> Part:
 
 
 def _due(one: Due, job: Job, now: int) -> Part:
-    word = {Step.SUBMIT: "Submission", Step.CANCEL: "Cancellation", Step.LOOK: "Next poll"}[one.step]
+    word = {
+        Step.SUBMIT: "Submission",
+        Step.CANCEL: "Cancellation",
+        Step.LOOK: "Next poll",
+        Step.FILES: "Reading which files the result links to",
+    }[one.step]
     if one.step is Step.LOOK and one.result_url is not None:
         word = "Fetch of the result"
     elif one.step is Step.LOOK and job.delivery != "none" and not one.attempt and not job.woken_by:

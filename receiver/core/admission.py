@@ -11,13 +11,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from receiver.core.errors import UnreadableError
+from receiver.core.file import When
 from receiver.core.message import Message
 from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
 from receiver.core.provider import Provider
 from receiver.core.reading import lost_to_readers, read, unreadable_failure
 from receiver.core.shape import UNSUCCESSFUL
 from receiver.core.signature import Key, prepare
-from receiver.core.transition import Move, ask_more, hint, observe, settled, woken
+from receiver.core.transition import Move, ask_more, gathering, hint, observe, settled, woken
 
 _LONGEST_TYPE: Final = 200
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
@@ -40,6 +41,8 @@ class Terms(Value, frozen=True, kw_only=True):
     key_id: str
     #: How long to wait for a callback before asking about it; ``None`` where there is nobody to ask.
     look_ms: int | None = None
+    #: What is done about the files that its result links to.
+    files_when: When = "never"
 
 
 class Unreadable(Value, frozen=True, kw_only=True, tag=True):
@@ -238,7 +241,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         verdict=_ACCEPTED if move.changed else _DUPLICATE,
         code=move.note,
         move=move,
-        content=content if move.completed else None,
+        content=content if move.taken else None,
         fetch_refused=refused,
     )
 
@@ -248,7 +251,13 @@ def _wants_more(job: Job, seen: Observation, examined: Examined) -> bool:
 
     And who has not been told before.
     """
-    if seen.state not in UNSUCCESSFUL or not examined.askable or job.state.ended or job.ends_as is not None:
+    if (
+        seen.state not in UNSUCCESSFUL
+        or not examined.askable
+        or job.state.ended
+        or job.ends_as is not None
+        or gathering(job)
+    ):
         return False
     known = job.remote_id or seen.remote_id or job.response_url
     wanting = seen.state is _FAILED and (seen.error is None or not seen.error.text)
@@ -266,4 +275,5 @@ def terms_for(provider: Provider, *, key_id: str) -> Terms:
         keep_from="completion" if retention is None else retention.counted_from,
         key_id=key_id,
         look_ms=int(provider.callback.expected) if provider.callback and provider.poll else None,
+        files_when="before" if provider.files else "never",
     )

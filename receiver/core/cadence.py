@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
+from receiver.core.keeping import expires_at, late_look
 from receiver.core.model import DAY, MINUTE, SECOND, Delivery, Due, Job, JobState
 from receiver.core.provider import Provider
 from receiver.core.retry import Backoff
-from receiver.core.transition import FOLLOWED, expires_at, followed_until, late_look
+from receiver.core.transition import FOLLOWED, followed_until
 
 #: Failing answers are asked again forever, up to the deadline; only the wait grows.
 FAILING = Backoff(first=2 * SECOND, longest=5 * MINUTE, attempts=1_000_000)

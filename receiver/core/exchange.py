@@ -54,7 +54,7 @@ class FilePart(Value, frozen=True, kw_only=True):
 class HttpRequest(Value, frozen=True, kw_only=True):
     """A request to a provider."""
 
-    purpose: Literal["submit", "poll", "fetch", "cancel", "keys"]
+    purpose: Literal["submit", "poll", "fetch", "cancel", "keys", "download"]
     method: str
     url: str
     headers: dict[str, str] = {}

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from receiver.core import transition
 from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.keeping import UNKNOWN_RETENTION, past_retention
 from receiver.core.model import DAY, MINUTE, Due, Job, JobState, Source, Value
-from receiver.core.transition import ASKED_FOR_RESULT, ASKED_WHY, UNKNOWN_RETENTION, Move, observe
+from receiver.core.transition import ASKED_FOR_RESULT, ASKED_WHY, Move, observe
 
 #: How long a provider that gives no answer once a clock has run out is asked again before the clock counts.
 LAST_WORD: Final = 10 * MINUTE
@@ -89,7 +90,7 @@ def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, te
         terms: What a 404 means at its provider.
     """
     move = _heard(job, due, finding, now=now, terms=terms)
-    if move is not None and move.completed:
+    if move is not None and move.taken:
         return Conclusion(move=move)
     after = job if move is None else move.job
     told = _told(after, finding, now=now, terms=terms)
@@ -152,7 +153,7 @@ def _heard(job: Job, due: Due, finding: Finding, *, now: int, terms: Terms) -> M
             if seen.result_url is not None and job.state is JobState.FETCHING and not move.completed:
                 return replace(move, changed=True, look_now=True, result_url=seen.result_url)
             return move
-        case Gone(status=status) if transition.past_retention(job, now):
+        case Gone(status=status) if past_retention(job, now):
             return transition.gone(job, source=Source.POLL, now=now)
         case Gone(status=status) if _may_be_gone(job, terms):
             # A replica may lag behind the one that told of success: a 404 is asked again, a 410 leaves no doubt.

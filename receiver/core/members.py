@@ -131,6 +131,15 @@ class _Level:
             raise UnreadableError("The JSON repeats a key that decides.", code="json_repeated_key")
         return found
 
+    def members(self) -> Iterator[tuple[str, bytes]]:
+        members = self._members
+        if isinstance(members, Mapping):
+            named = iter(members.items())
+        else:
+            named = ((str(place), one) for place, one in enumerate(members))
+        for name, one in named:
+            yield name, bytes(one).strip(BLANK)
+
     def _repeats(self, key: str) -> bool:
         if self._repeated is None:
             if self._escapes is None:
@@ -156,6 +165,13 @@ def _is_at(raw: bytes, key: str, wanted: str) -> bool:
         return _TEXT.decode(text) == wanted
     except msgspec.DecodeError:
         return False
+
+
+def members_of(raw: bytes) -> Iterator[tuple[str, bytes]]:
+    """The members of the object or list that *raw* is, each with its name or place; raises UnreadableError."""
+    level = _taken_apart(raw)
+    if level is not None:
+        yield from level.members()
 
 
 @cache

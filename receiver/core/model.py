@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from receiver.core.charset import charset_of
+from receiver.core.file import File, When
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
@@ -110,6 +111,8 @@ class Step(StrEnum):
     LOOK = "look"
     #: Ask the provider to cancel.
     CANCEL = "cancel"
+    #: Read which files a stored result links to.
+    FILES = "files"
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,11 +216,14 @@ class Job(Value, frozen=True):
     #: or ``word_unlisted`` (its description does not say what the provider's word means); and that word.
     attention: str | None = None
     word: str | None = None
+    #: Whether the files that its result links to are fetched, and whether its handlers wait for them.
+    files_when: When = "never"
     metadata: dict[str, Any] = {}
     #: The place in a distributed trace that it belongs to (W3C ``traceparent``), loaded as the metadata is.
     traceparent: str | None = None
     #: Loaded for handlers and on request, never for lists.
     result: Result | None = None
+    files: tuple[File, ...] = ()
 
 
 class ResultAt(Value, frozen=True, kw_only=True):
@@ -342,7 +348,7 @@ class Attempt(Value, frozen=True, kw_only=True):
 
     id: str
     job_id: str
-    #: submit, receive, poll, fetch, state, cancel, deadline, dispatch, replay.
+    #: submit, receive, poll, fetch, files, file, state, cancel, deadline, dispatch, replay.
     step: str
     handler: str = ""
     replay_id: str = ""

@@ -13,6 +13,7 @@ import msgspec
 
 from receiver.core.address import Network, networks
 from receiver.core.callbacks import CallbackTerms, Challenge, KeySource, Variant
+from receiver.core.linked import Linked, Size
 from receiver.core.minting import Credential
 from receiver.core.model import HOUR, Delivery, JobState
 from receiver.core.origin import completed, is_origin, lies_in, moved_to, origin_of, settings_in
@@ -92,6 +93,8 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     fetch: Fetch = Fetch()
     cancel: Cancel | None = None
     retention: Retention | None = None
+    #: Where its results link to files, which are fetched and kept too.
+    files: tuple[Linked, ...] = ()
     limits: Limits = Limits()
     #: A job without a word for this long after submission is timed out.
     deadline: Duration = Duration(6 * HOUR)
@@ -291,6 +294,8 @@ def describe(document: dict[str, Any]) -> Provider:
     def convert(kind: type, value: object) -> object:
         if kind is Duration:
             return Duration.parse(value)
+        if kind is Size:
+            return Size.parse(value)
         raise TypeError(f"no rule to read {kind.__name__}")
 
     return msgspec.convert(document, Provider, dec_hook=convert)

@@ -9,11 +9,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from receiver.core.identity import made_at
-from receiver.core.model import DAY, HOUR, MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
+from receiver.core.keeping import late_look
+from receiver.core.model import MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
 from receiver.core.shape import NEEDS_ACTION, UNSUCCESSFUL
 
-#: How long we guess that a provider keeps a result, where it does not say; it ends nothing by itself.
-UNKNOWN_RETENTION: Final = 3 * DAY
 #: How long a wake-up is followed until what the provider says agrees with it.
 FOLLOWED: Final = 5 * MINUTE
 #: For how long a provider is asked why a job failed whose callback does not say, and for a result that may be there.
@@ -21,8 +20,6 @@ ASKED_WHY: Final = MINUTE
 ASKED_FOR_RESULT: Final = 10 * MINUTE
 #: What the error of an open job is called that a wake-up, which is not believed, says has failed.
 HINTED: Final = "failure_hinted"
-#: A job that timed out is looked at again after at least, and at most, so long.
-_RARELY: Final = (10 * MINUTE, 12 * HOUR)
 # Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module, and a
 # callback asks for twenty of them. 3.12 does not (https://docs.python.org/3.12/whatsnew/3.12.html, "Removed",
 # gh-95083, read 2026-11-22).
@@ -31,6 +28,7 @@ _FETCHING: Final = JobState.FETCHING
 _TIMED_OUT: Final = JobState.TIMED_OUT
 _EXPIRED: Final = JobState.EXPIRED
 _POLL: Final = Source.POLL
+_GATHERING: Final = frozenset({_FETCHING, _TIMED_OUT, _EXPIRED})
 
 
 class Move(Value, frozen=True, kw_only=True):
@@ -41,6 +39,8 @@ class Move(Value, frozen=True, kw_only=True):
     changed: bool = False
     #: Whether this is the job's end, so that handlers hear of it.
     completed: bool = False
+    #: Whether its result is here, and the files that it links to are to be fetched.
+    gather: bool = False
     #: Whether it is the one late outcome that may follow ``timed_out``.
     late: bool = False
     #: Whether it is the result of a job that we took for *expired*, found because a person asked again.
@@ -52,10 +52,20 @@ class Move(Value, frozen=True, kw_only=True):
     #: What the timeline notes about an observation without effect.
     note: str | None = None
 
+    @property
+    def taken(self) -> bool:
+        """Whether the result that came along is the job's: it is stored with it, and nobody is asked any more."""
+        return self.completed or self.gather
+
 
 def settled(job: Job) -> bool:
     """Whether its outcome stands, whatever is said about it from now on."""
     return job.state.ended and job.state is not _TIMED_OUT
+
+
+def gathering(job: Job) -> bool:
+    """Whether its result is stored, and it succeeds once the files that the result links to are stored or lost."""
+    return job.held is not None and job.state in _GATHERING
 
 
 def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None = None) -> Move:
@@ -64,7 +74,7 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
     The first terminal observation wins; what comes later is evidence and changes nothing, except that one
     late outcome replaces ``timed_out``.
     """
-    if settled(job) and not _found_again(job, seen, source):
+    if gathering(job) or (settled(job) and not _found_again(job, seen, source)):
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
     known = _with_attention(_with_addresses(job, seen), seen)
@@ -210,29 +220,21 @@ def lost(job: Job, *, source: Source, now: int) -> Move:
     return _without_result(job, error, source=source, now=now)
 
 
+def gathered(job: Job, *, now: int) -> Move:
+    """Every file that the result links to is stored or lost: the job succeeds now, if its handlers waited for that."""
+    if not gathering(job):
+        return Move(job=job)
+    return _end(job, _SUCCEEDED, source=job.settled_by or _POLL, now=now, held=job.held)
+
+
 def abandoned(job: Job, *, now: int) -> Move:
-    """A person gives the job up."""
+    """A person gives the job up; one whose result is here is without the files that are not."""
+    if gathering(job):
+        return gathered(job, now=now)
     if job.state.ended:
         return Move(job=job, note="already_ended")
     error = Failure(code="abandoned", text="Given up by a person.")
     return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
-
-
-def late_look(job: Job, *, now: int) -> int | None:
-    """When to ask again about a job that timed out: ever more rarely, while its provider may have the result.
-
-    ``None`` once it cannot have it any more, by the documented retention, or by our guess where there is none.
-    """
-    if job.keep_from == "submission" and job.keep_ms is not None:
-        start = job.submitted_at or job.created_at
-    else:
-        start = job.succeeded_at or job.ended_at or now
-    keep = job.keep_ms or UNKNOWN_RETENTION
-    if now >= start + keep:
-        return None
-    soonest, latest = _RARELY
-    pause = max((now - (job.ended_at or now)) // 2, min(soonest, keep // 3))
-    return min(now + min(pause, latest), start + keep)
 
 
 def worth_looking(job: Job, *, named: bool, now: int) -> bool:
@@ -244,14 +246,6 @@ def worth_looking(job: Job, *, named: bool, now: int) -> bool:
     if not job.state.ended or named:
         return True
     return job.state is _TIMED_OUT and (late_look(job, now=now) is not None or now < followed_until(job))
-
-
-def expires_at(job: Job) -> int | None:
-    """When the provider deletes the result, as far as its description tells."""
-    if job.keep_ms is None:
-        return None
-    start = job.submitted_at if job.keep_from == "submission" else job.succeeded_at
-    return None if start is None else start + job.keep_ms
 
 
 def _without_result(job: Job, error: Failure, *, source: Source, now: int) -> Move:
@@ -288,8 +282,21 @@ def _clearer(seen: Failure | None, known: Failure | None) -> Failure | None:
 
 
 def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
+    if held is not None and job.files_when == "before":
+        state = job.state if job.state.ended else _FETCHING
+        moved = replace(
+            job,
+            state=state,
+            succeeded_at=job.succeeded_at or now,
+            settled_by=_settler(job, _SUCCEEDED, source),
+            held=held,
+            error=_error_of(job),
+            woken_by=None,
+        )
+        return Move(job=moved, changed=True, gather=True)
     if held is not None:
-        return _end(job, _SUCCEEDED, source=source, now=now, held=held)
+        move = _end(job, _SUCCEEDED, source=source, now=now, held=held)
+        return replace(move, gather=True) if job.files_when == "beside" else move
     state = job.state if job.state.ended else _FETCHING
     news = job.state is not _FETCHING and job.succeeded_at is None
     return Move(
@@ -312,11 +319,6 @@ def _end(
     error: Failure | None = None,
 ) -> Move:
     late = job.state is _TIMED_OUT
-    if source is _POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
-        source = Source.CANCEL
-    elif source is _POLL and job.woken_by is not None:
-        # The look happened because a callback asked for it, so the callback settled the job.
-        source = Source.CALLBACK
     ended = replace(
         job,
         state=state,
@@ -324,13 +326,22 @@ def _end(
         if job.ends_as is not None
         else job.succeeded_at or (now if state is _SUCCEEDED else None),
         ended_at=now,
-        settled_by=source,
+        settled_by=_settler(job, state, source),
         held=held,
         error=error,
         woken_by=None,
         ends_as=None,
     )
     return Move(job=ended, changed=True, completed=True, late=late, found=job.state is _EXPIRED)
+
+
+def _settler(job: Job, state: JobState, source: Source) -> Source:
+    if source is _POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
+        return Source.CANCEL
+    if source is _POLL and job.woken_by is not None:
+        # The look happened because a callback asked for it, so the callback settled the job.
+        return Source.CALLBACK
+    return source
 
 
 def _after_told(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
@@ -384,9 +395,3 @@ def _with_attention(job: Job, seen: Observation) -> Job:
     if job.attention == NEEDS_ACTION and seen.state is not None:
         return replace(job, attention=None, word=None)
     return job
-
-
-def past_retention(job: Job, now: int) -> bool:
-    """Whether the documented retention is over; counted from a completion that nobody has seen, that is not known."""
-    limit = expires_at(job)
-    return limit is not None and now > limit

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from receiver.core.identity import made_at
 from receiver.core.model import Job, JobState, Value
+from receiver.core.transition import gathering
 
 #: What a job's ``submission`` says if it was not submitted here.
 ADOPTED: Final = "none"
@@ -43,8 +44,8 @@ def same_work(one: Job, other: Job) -> bool:
 def unite(one: Job, other: Job) -> United:
     """Put the younger of two jobs into the older, which keeps its id, its metadata and what its handlers were told."""
     older, younger = sorted((one, other), key=_age)
-    stands = older.state.ended and older.state is not _TIMED_OUT
-    outcome = younger.state.ended and younger.state is not _TIMED_OUT
+    stands = (older.state.ended and older.state is not _TIMED_OUT) or gathering(older)
+    outcome = (younger.state.ended and younger.state is not _TIMED_OUT) or gathering(younger)
     job = replace(
         older,
         remote_id=older.remote_id or younger.remote_id,
@@ -58,7 +59,8 @@ def unite(one: Job, other: Job) -> United:
     if not stands and outcome:
         job = replace(
             job,
-            state=younger.state,
+            # What had timed out stays so until the files of its late result are here.
+            state=older.state if gathering(younger) and older.state.ended else younger.state,
             succeeded_at=younger.succeeded_at,
             ended_at=younger.ended_at,
             settled_by=younger.settled_by,

@@ -2,11 +2,9 @@
 
 import asyncio
 import functools
-import ssl
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
-import httpcore
 import httpx
 
 from receiver.clock import read_clock
@@ -18,9 +16,9 @@ from receiver.core.retry import parse_retry_after
 from receiver.keys import Keys
 from receiver.outbound.allowances import Allowances
 from receiver.outbound.answer import Sink, bounded, stored, whole
-from receiver.outbound.egress import DIRECT, Egress, egress_of, place_of
+from receiver.outbound.egress import DIRECT, Egress, egress_of
 from receiver.outbound.minting import Minting
-from receiver.outbound.network import VettedNetwork
+from receiver.outbound.pool import open_client
 from receiver.outbound.vetting import vet
 from receiver.settings import Settings
 
@@ -28,7 +26,6 @@ T = TypeVar("T")
 
 #: From this many bytes on, an answer is read off the event loop.
 _LARGE: Final = 64 * 1024
-_CONNECT: Final = 5.0
 #: Seconds that a request waits for its turn before it is put off.
 _LONGEST_WAIT: Final = 10.0
 #: Connections for the providers' key sets.
@@ -188,24 +185,14 @@ class Outbound:
                 transport=self._transport, timeout=self._patience, trust_env=False, follow_redirects=False
             )
         if client is None:
-            context = ssl.create_default_context()
-            transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)
-            # httpx has no public way to choose how names are resolved; its pool does (httpx 0.28, pinned).
-            transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
-                ssl_context=context,
+            leaving = tuple(self._leaving(egress))
+            client = self._clients[egress] = open_client(
+                egress,
+                leaving,
                 # Room for all that every provider may be sent at once, so that none waits for another's.
-                max_connections=sum(one.limits.concurrency for one in self._leaving(egress)) + _SPARE,
-                max_keepalive_connections=40,
-                keepalive_expiry=15.0,
-                network_backend=VettedNetwork(
-                    (place_of(one) for p in self._leaving(egress) if p.relocated for one in p.origins),
-                    egress=egress,
-                    context=context,
-                ),
-            )
-            timeout = httpx.Timeout(self._patience, connect=_CONNECT)
-            client = self._clients[egress] = httpx.AsyncClient(
-                transport=transport, timeout=timeout, trust_env=False, follow_redirects=False
+                connections=sum(one.limits.concurrency for one in leaving) + _SPARE,
+                kept=40,
+                patience=self._patience,
             )
         return client
 

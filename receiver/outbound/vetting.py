@@ -6,9 +6,10 @@ import httpx
 
 from receiver.core.errors import FetchRefusedError
 from receiver.core.exchange import HttpRequest
+from receiver.core.links import LONGEST_URL
 from receiver.core.provider import Provider
 
-_LONGEST_URL: Final = 2048
+_LONGEST_URLS: Final = {"fetch": 2048, "download": LONGEST_URL}
 
 
 def vet(provider: Provider, request: HttpRequest) -> httpx.URL:
@@ -21,7 +22,7 @@ def vet(provider: Provider, request: HttpRequest) -> httpx.URL:
         raise FetchRefusedError("The address is not a URL.") from error
     if not name or url.port == 0:
         raise FetchRefusedError("The address names no host, or no port.")
-    if len(request.url) > _LONGEST_URL and request.purpose == "fetch":
+    if len(request.url) > _LONGEST_URLS.get(request.purpose, len(request.url)):
         raise FetchRefusedError("The address is too long.")
     if url.userinfo or url.fragment:
         raise FetchRefusedError("The address carries a user name or a fragment.")

@@ -38,6 +38,7 @@ class RunDispatch:
         self,
         *,
         store: Store,
+        lending: Lending,
         clock: Callable[[], int],
         metrics: Metrics,
         doubts: Callable[[], int],
@@ -51,7 +52,7 @@ class RunDispatch:
         self._clock = clock
         self._metrics = metrics
         self._deadlines = Deadlines()
-        self._lending = Lending(store)
+        self._lending = lending
 
     async def run(
         self, dispatch: Dispatch, job: Job, *, handler: Handler, doubts: int, stopping: Callable[[], bool]

@@ -13,6 +13,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from receiver.core.model import Held, Job, Result
+from receiver.files.store import FileStore
+from receiver.files.stored import StoredFile, stored_file
+from receiver.storage import files
 from receiver.storage.results import read_slice, with_result
 from receiver.storage.store import Store
 
@@ -58,8 +61,9 @@ class Pieces(Result, frozen=True, kw_only=True):
 class Lending:
     """Lends results."""
 
-    def __init__(self, store: Store, *, room: int = ROOM) -> None:
+    def __init__(self, store: Store, *, files: FileStore, room: int = ROOM) -> None:
         self._store = store
+        self._files = files
         self._room = room
         #: What is lent, or being read: by job and place.
         self._lent: dict[tuple[str, Held], asyncio.Task[bytes]] = {}
@@ -72,6 +76,8 @@ class Lending:
     async def lend(self, job: Job, *, pieces: bool = False) -> AsyncIterator[Job]:
         """*job* with its result, if it has one: whole, or to be read in *pieces*; raises StoreUnavailableError."""
         held = job.held
+        if job.files_when != "never":
+            job = replace(job, files=await self.files(job.id))
         if held is None or (job.result is not None and not pieces):
             yield job
             return
@@ -96,6 +102,11 @@ class Lending:
                 del self._borrowers[key]
                 self._lent.pop(key).cancel()
                 self._returned.set()
+
+    async def files(self, job_id: str) -> tuple[StoredFile, ...]:
+        """The files of a job, which can be opened as far as they are stored; raises StoreUnavailableError."""
+        found = await self._store.read(files.of_job, job_id)
+        return tuple(stored_file(one, self._files) for one in found)
 
     def _fits(self, size: int) -> bool:
         lent = sum(held.size for _, held in self._lent)

@@ -8,6 +8,7 @@ import msgspec
 from receiver.core import exchange
 from receiver.core.assembly import Extras, keeps_for
 from receiver.core.errors import RequestError
+from receiver.core.file import When
 from receiver.core.identity import JOB, new_id
 from receiver.core.model import Delivery, Job, Value
 from receiver.core.provider import Provider
@@ -15,6 +16,7 @@ from receiver.core.trace import parse_traceparent
 from receiver.storage.records import NewJob
 
 _LONGEST_KEY: Final = 255
+_FILES: Final[dict[str, When]] = {"before": "before", "beside": "beside", "never": "never"}
 #: Seconds; nobody waits longer for a job.
 _LONGEST_DEADLINE: Final = 365 * 86_400
 
@@ -36,6 +38,9 @@ class Order(Value, frozen=True, kw_only=True):
     #: Further headers and fields of the address, as far as the description lets a job set them.
     headers: dict[str, str] = {}
     query: dict[str, Any] = {}
+    #: Whether handlers wait for the files that the result links to (``before``), are called meanwhile (``beside``), or
+    #: whether they are not fetched at all (``never``).
+    files: str = "before"
     #: Whether ``file`` in the request may name a file of this machine: never for a remote caller.
     local_files: bool = False
 
@@ -77,6 +82,8 @@ def record_of(
         raise RequestError(
             f"idempotency_key is 1 to {_LONGEST_KEY} printable characters.", field="idempotency_key"
         )
+    if order.files not in _FILES:
+        raise RequestError("files is before, beside or never.", field="files")
     if order.traceparent is not None and parse_traceparent(order.traceparent) is None:
         raise RequestError(
             "traceparent is four parts in hexadecimal digits: 00-<trace id>-<parent id>-<flags>.",
@@ -102,6 +109,7 @@ def record_of(
         deadline_at=now + (int(order.deadline * 1000) if order.deadline is not None else provider.deadline),
         keep_ms=keeps_for(provider, order.request),
         keep_from="completion" if retention is None else retention.counted_from,
+        files_when=_FILES[order.files] if provider.files else "never",
         metadata=order.metadata,
         traceparent=order.traceparent,
     )

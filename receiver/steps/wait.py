@@ -3,9 +3,12 @@
 import asyncio
 from typing import Final
 
+from msgspec.structs import replace
+
 from receiver.core.errors import ReceiverError
 from receiver.core.model import Job
 from receiver.news import News
+from receiver.steps.lending import Lending
 from receiver.storage.results import with_result
 from receiver.storage.store import Store
 
@@ -31,8 +34,9 @@ class WaitTimeoutError(ReceiverError):
 class Wait:
     """Waits for jobs."""
 
-    def __init__(self, *, store: Store, news: News) -> None:
+    def __init__(self, *, store: Store, lending: Lending, news: News) -> None:
         self._store = store
+        self._lending = lending
         self._news = news
 
     async def __call__(self, job_id: str, *, timeout: float | None = None) -> Job:  # noqa: ASYNC109
@@ -55,6 +59,8 @@ class Wait:
             )
         if job.held is not None:
             job = with_result(job, await self._store.result(job))
+        if job.files_when != "never":
+            job = replace(job, files=await self._lending.files(job.id))
         return job
 
     async def until_ended(self, job_id: str, *, patience: float | None) -> Job:

@@ -8,6 +8,7 @@ from receiver.core import transition
 from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, admit
 from receiver.core.cadence import planned
 from receiver.core.identity import JOB, new_id
+from receiver.core.keeping import late_look
 from receiver.core.model import Delivery, Job, JobState, Observation, Source
 from receiver.core.transition import settled
 from receiver.core.uniting import same_work, unite
@@ -79,7 +80,7 @@ def learned(tx: Transaction, ledger: Ledger, before: Job, *, look_ms: int | None
     if job.state.ended and job.state is not _TIMED_OUT:
         return job
     if job.state is _TIMED_OUT:
-        again = transition.late_look(job, now=now)
+        again = late_look(job, now=now)
         if again is not None:
             ledger.look(job, run_at=again)
     else:
@@ -163,6 +164,7 @@ def adopt(
         deadline_at=now + terms.deadline_ms,
         keep_ms=terms.keep_ms,
         keep_from=terms.keep_from,
+        files_when=terms.files_when,
         submission="none",
     )
     ledger.add(job)

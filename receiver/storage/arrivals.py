@@ -282,7 +282,7 @@ def receipt(admission: Admission, job: Job) -> Receipt:
         job_id=job.id,
         state=job.state,
         completed=move is not None and move.completed,
-        look=move is not None and move.look_now,
+        look=move is not None and (move.look_now or move.gather),
     )
 
 

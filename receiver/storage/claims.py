@@ -272,6 +272,7 @@ def release_all(tx: Transaction, items: Sequence[int]) -> list[None]:
             {"now": now},
         )
         tx.run("UPDATE dispatch SET run_at = :now WHERE owner IS NOT NULL", {"now": now})
+        tx.run("UPDATE download SET run_at = :now, owner = NULL WHERE owner IS NOT NULL", {"now": now})
     return [None] * len(items)
 
 
@@ -288,11 +289,11 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
             tx.run(f"UPDATE {table} SET seen_at = seen_at + :step", {"step": step})
         params = {"step": step, "now": item.now, "before": item.before}
         if step < 0:
-            for table in ("due", "dispatch"):
+            for table in ("due", "dispatch", "download"):
                 tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE run_at > :now", params)
             tx.run("UPDATE circuit SET trial_at = trial_at + :step WHERE trial_at > :now", params)
             continue
-        for table in ("due", "dispatch"):
+        for table in ("due", "dispatch", "download"):
             tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE owner IS NOT NULL", params)
         tx.run(
             "UPDATE job SET deadline_at = deadline_at + :step "

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from receiver.core import urgency
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import COMPLETION, new_id
+from receiver.core.keeping import expires_at, late_look
 from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
-from receiver.core.transition import Move, expires_at, late_look
+from receiver.core.transition import Move, gathering
 from receiver.core.uniting import United
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
@@ -59,6 +60,8 @@ class Ledger:
         #: The jobs that have ended, each with the part of its result that is kept.
         self._ended: dict[str, int] = {}
         self._looks: dict[str, Due] = {}
+        #: The jobs whose results are to be read for the files that they link to.
+        self._gathers: dict[str, Due] = {}
         #: The jobs that are another by now, each with that one's id; and those that became so in this transaction.
         self._led: dict[str, str] = {}
         self._united: list[United] = []
@@ -164,6 +167,8 @@ class Ledger:
         self._led[absorbed.id] = job.id
         self._united.append(united)
         self._looks.pop(absorbed.id, None)
+        if (gather := self._gathers.pop(absorbed.id, None)) is not None:
+            self._gathers[job.id] = replace(gather, job_id=job.id)
         if united.inherits:
             self._looks.pop(job.id, None)
             self._ended[job.id] = -1
@@ -187,9 +192,12 @@ class Ledger:
         self.put(job, now=now)
         if job.attention is not None and (job.attention, job.word) != (before.attention, before.word):
             self.note(job.id, step="state", outcome="noted", code=job.attention, now=now, word=job.word)
-        if move.completed:
+        if move.taken:
             self._ended[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
             self._looks.pop(job.id, None)
+        if move.gather:
+            self._gathers[job.id] = self._due(job, Step.FILES, run_at=now)
+        if move.completed:
             replay_id = LATE if move.late else FOUND if move.found else ""
             self.dispatch(job, now=now, replay_id=replay_id)
             told = new_id(COMPLETION, now), job.id, replay_id, job.provider, job.state.value
@@ -247,21 +255,29 @@ class Ledger:
         self, job: Job, *, run_at: int, result_url: str | None = None, candidate_id: str | None = None
     ) -> None:
         """Have the worker ask the provider about *job* at *run_at*, or earlier if it was to do so anyway."""
+        if gathering(job):
+            return  # its result is here: there is nothing to ask
         before = self._looks.get(job.id)
         if before is not None:
             run_at = min(run_at, before.run_at)
+        self._looks[job.id] = replace(
+            self._due(job, Step.LOOK, run_at=run_at),
+            result_url=result_url or (before.result_url if before else None),
+            candidate_id=candidate_id or (before.candidate_id if before else None),
+        )
+
+    @staticmethod
+    def _due(job: Job, step: Step, *, run_at: int) -> Due:
         deletion = expires_at(job)
         urgent_at = urgency.urgent_at(job, deletion)
-        self._looks[job.id] = Due(
+        return Due(
             job_id=job.id,
-            step=Step.LOOK,
+            step=step,
             provider=job.provider,
             run_at=run_at,
             expires_at=deletion,
             lane=urgency.lane(job, run_at=run_at, urgent_at=urgent_at),
             urgent_at=urgent_at,
-            result_url=result_url or (before.result_url if before else None),
-            candidate_id=candidate_id or (before.candidate_id if before else None),
         )
 
     def log(self, attempt: Attempt) -> None:
@@ -305,12 +321,14 @@ class Ledger:
             [rows.due_params(self._looks[one]) for one in sorted(self._looks)],
             conflict=_SOONER,
         )
+        gathers = [rows.due_params(self._gathers[one]) for one in sorted(self._gathers)]
+        tx.insert("due", rows.DUE, gathers, conflict=_SOONER)
         tx.insert("dispatch", rows.NEW_DISPATCH, sorted(self._dispatches), conflict="ON CONFLICT DO NOTHING")
         tx.insert("unplaced", rows.COMPLETION, sorted(self._completions))
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         for united in self._united:
             absorb(tx, united)
-        if self._looks or self._dispatches:
+        if self._looks or self._gathers or self._dispatches:
             tx.announce()
 
     def _progress(self, ids: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from receiver.core import transition, urgency
 from receiver.core.exchange import Gone, Seen
+from receiver.core.keeping import expires_at
 from receiver.core.looking import Finding, Interrupted, Nowhere, Terms, Unanswered, conclude, fails
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
 from receiver.core.transition import Move
@@ -91,11 +92,11 @@ def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: Look
         if move.completed and move.job.settled_by is Source.DEADLINE:
             code = move.job.error.code if move.job.error is not None else ""
             ledger.note(job.id, step="deadline", outcome="overdue", code=code, now=now)
-        if isinstance(finding, Seen) and finding.content is not None and move.completed:
+        if isinstance(finding, Seen) and finding.content is not None and move.taken:
             write_chunks(tx, job.id, part=item.due.attempt, content=finding.content)
         ledger.carry_out(move, now=now)
         learned(tx, ledger, before, look_ms=max(item.next_at - now, 0), now=now)
-        if move.completed:
+        if move.taken:
             return move
     # What this look began to store is of no use to the next.
     drop_look(tx, job.id, attempt=item.due.attempt)
@@ -163,7 +164,7 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
     failed = isinstance(finding, Gone | Unanswered | Interrupted)
     stale = failed and item.renewable and due.result_url == item.due.result_url
     unspent = finding.unspent if isinstance(finding, Unanswered) else _not_there(item)
-    deletion = transition.expires_at(job)
+    deletion = expires_at(job)
     urgent_at = urgency.urgent_at(job, deletion)
     dues.reschedule(
         tx,

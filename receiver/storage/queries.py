@@ -7,6 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
+from receiver.core.file import File
 from receiver.core.identity import dispatch_key, made_at
 from receiver.core.model import (
     Attempt,
@@ -22,6 +23,7 @@ from receiver.core.urgency import LANES
 from receiver.storage import rows
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
+from receiver.storage.files import of_job
 from receiver.storage.united import led
 
 MOST: Final = 500
@@ -63,6 +65,7 @@ class Record(Value, frozen=True, kw_only=True):
     attempts: list[Attempt]
     dispatches: list[Dispatch]
     due: list[Due]
+    files: list[File] = []
 
 
 def jobs(tx: Transaction, page: Page) -> list[Job]:
@@ -168,6 +171,7 @@ def record(tx: Transaction, job_id: str) -> Record:
             rows.due_of(row)
             for row in tx.run(f"SELECT {rows.DUE} FROM due WHERE job_id = :id", {"id": job_id})
         ],
+        files=[] if job.files_when == "never" else of_job(tx, job_id),
     )
 
 

@@ -12,7 +12,7 @@ from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdi
 from receiver.core.transition import settled
 from receiver.core.uniting import same_work
 from receiver.core.urgency import ASKED
-from receiver.storage import rows
+from receiver.storage import downloads, rows
 from receiver.storage.admitting import adopt, decide, learned, one_of_its_name
 from receiver.storage.arrivals import Receipt, receipt, was_pruned
 from receiver.storage.claims import load_jobs
@@ -121,8 +121,11 @@ def abandon(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     """Give jobs up by hand: (job id, now)."""
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
-        move = transition.abandoned(ledger.jobs[ledger.led(job_id)], now=now)
+        job = ledger.jobs[ledger.led(job_id)]
+        move = transition.abandoned(job, now=now)
         if move.changed:
+            if transition.gathering(job):
+                downloads.give_up(tx, job.id)
             ledger.note(job_id, step="deadline", outcome="abandoned", code="abandoned", now=now)
             ledger.carry_out(move, now=now)
     ledger.flush()

@@ -25,6 +25,8 @@ _TABLES: Final = {
     "attempt": "job_id",
     "audit": "job_id",
     "dispatch": "job_id",
+    "download": "job_id",
+    "file": "job_id",
     "due": "job_id",
     "result_chunk": "job_id",
     "submission": "job_id",

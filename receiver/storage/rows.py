@@ -35,7 +35,7 @@ JOB_PROGRESS: Final = (
 )
 JOB: Final = (
     "id, provider, operation, delivery, key_id, remote_id, created_at, deadline_at, keep_ms, keep_from, "
-    f"{JOB_PROGRESS}"
+    f"files_when, {JOB_PROGRESS}"
 )
 #: Where in a row of JOB_PROGRESS the outcome is, and where, in one of JOB too, what may change besides.
 OUTCOME: Final = slice(len(split(JOB_OUTCOME)))
@@ -84,6 +84,7 @@ def job_params(job: Job) -> Row:
         job.deadline_at,
         job.keep_ms,
         job.keep_from,
+        job.files_when,
         *progress_params(job),
     )
 
@@ -130,6 +131,7 @@ def job_of(row: Row) -> Job:
         deadline_at,
         keep_ms,
         keep_from,
+        files_when,
         state,
         succeeded_at,
         ended_at,
@@ -191,6 +193,7 @@ def job_of(row: Row) -> Job:
         None if ends_as is None else _STATES[ends_as],
         attention,
         word,
+        files_when,
     )
 
 

@@ -164,7 +164,7 @@ def _accept(tx: Transaction, ledger: Ledger, job: Job, item: SubmitSettled) -> N
     before = job
     job = one_of_its_name(tx, ledger, job, item.seen.remote_id, now=now)
     move = transition.submitted(job, item.seen, now=now, held=item.held)
-    if item.content is not None and move.completed:
+    if item.content is not None and move.taken:
         write_chunks(tx, job.id, part=0, content=item.content)
     ledger.carry_out(move, now=now)
     learned(tx, ledger, before, look_ms=None, now=now)

@@ -34,11 +34,13 @@ def absorb(tx: Transaction, united: United) -> None:
     if united.inherits:
         tx.run("DELETE FROM result_chunk WHERE job_id = :older", names)
         tx.run("UPDATE result_chunk SET job_id = :older WHERE job_id = :younger", names)
+        for table, which in (("file", ""), ("download", ""), ("due", " AND step = 'files'")):
+            tx.run(f"UPDATE {table} SET job_id = :older WHERE job_id = :younger{which}", names)
         tx.run(_MOVE_DISPATCHES, names | {"replay": LATE if united.late else ""})
     # The feed tells of the one outcome that stands, under the job's one id.
     heir = (LATE if united.late else "") if united.inherits else None
     feed.unite(tx, younger=absorbed.id, older=job.id, replay_id=heir)
-    for table in ("result_chunk", "dispatch", "due"):
+    for table in ("result_chunk", "dispatch", "due", "file", "download"):
         tx.run(f"DELETE FROM {table} WHERE job_id = :younger", names)
     tx.run("UPDATE attempt SET job_id = :older WHERE job_id = :younger", names)
     tx.run("DELETE FROM job WHERE id = :younger", names)

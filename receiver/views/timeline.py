@@ -2,12 +2,15 @@
 
 from typing import Any, TypeAlias
 
+from msgspec import UNSET, UnsetType
+
 from receiver.core.identity import is_id
 from receiver.core.model import Attempt, Due, Job, Step
 from receiver.storage.queries import Record, Submission
 from receiver.views.callback import CallbackDocument, callback_document
 from receiver.views.dispatch import DispatchDocument, dispatch_document
 from receiver.views.document import Document, Moment, moment, timestamp
+from receiver.views.file import FileDocument, file_document
 from receiver.views.job import JobDocument, job_fields
 from receiver.views.masking import masked_detail
 
@@ -32,7 +35,7 @@ class AttemptEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="a
 
     at: Moment
     id: str
-    #: submit, receive, poll, fetch, state, cancel, deadline, dispatch or replay.
+    #: submit, receive, poll, fetch, files, file, state, cancel, deadline, dispatch or replay.
     step: str
     number: int
     duration_ms: int
@@ -69,11 +72,15 @@ class RecordDocument(JobDocument, frozen=True, kw_only=True):
     """A job and everything that happened to it, in the order of time."""
 
     timeline: list[Entry]
+    #: The files that its result links to; left out where none are fetched.
+    files: list[FileDocument] | UnsetType = UNSET
 
 
 def record_document(record: Record) -> RecordDocument:
     """Describe a job with its timeline."""
-    return RecordDocument(**job_fields(record.job, listed=False), timeline=timeline(record))
+    job = record.job
+    files = UNSET if job.files_when == "never" else [file_document(one) for one in record.files]
+    return RecordDocument(**job_fields(job, listed=False), timeline=timeline(record), files=files)
 
 
 def timeline(record: Record) -> list[Entry]:

@@ -143,7 +143,8 @@ class Alarming:
     def _disks(self) -> list[Disk]:
         """The disks that are written to here, the fullest first."""
         found = []
-        for folder in (self._settings.database_folder, self._settings.spool_folder):
+        settings = self._settings
+        for folder in (settings.database_folder, settings.spool_folder, settings.files_folder):
             there = next((one for one in (folder, *folder.parents) if one.is_dir()), None) if folder else None
             if there is not None:
                 free = shutil.disk_usage(there).free

@@ -7,6 +7,7 @@ from receiver.core.model import Step
 from receiver.steps.cancel import Cancel
 from receiver.steps.dispatch import RunDispatch
 from receiver.steps.fetch import Fetch
+from receiver.steps.gather import Gather
 from receiver.steps.ingest import Ingest
 from receiver.steps.poll import Poll
 from receiver.steps.submit import Submit
@@ -17,11 +18,19 @@ class Steps:
     """The steps that due rows are handed to."""
 
     def __init__(
-        self, *, submit: Submit, poll: Poll, fetch: Fetch, cancel: Cancel, dispatch: RunDispatch
+        self,
+        *,
+        submit: Submit,
+        poll: Poll,
+        fetch: Fetch,
+        gather: Gather,
+        cancel: Cancel,
+        dispatch: RunDispatch,
     ) -> None:
         self.submit = submit
         self.poll = poll
         self.fetch = fetch
+        self.gather = gather
         self.cancel = cancel
         self.dispatch = dispatch
 
@@ -34,6 +43,8 @@ class Steps:
                 return await self.cancel.send(claimed)
             case Step.LOOK if claimed.due.result_url is not None:
                 return await self.fetch(claimed)
+            case Step.FILES:
+                return await self.gather(claimed)
             case Step.LOOK:
                 return await self.poll(claimed)
 

@@ -19,6 +19,7 @@ from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.store import Store
 from receiver.worker.alone import Alone
 from receiver.worker.chores import Chores
+from receiver.worker.downloading import Downloading
 from receiver.worker.following import Following
 from receiver.worker.leases import Leased
 from receiver.worker.pacing import Pacing
@@ -54,6 +55,7 @@ class Worker:
         doubts: Callable[[], int],
         allowances: Allowances,
         circuits: Circuits,
+        downloading: Downloading | None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -74,6 +76,11 @@ class Worker:
         # due is looked up first, which is not worth its while after every single callback.
         self._dues = Turns(self._take_due, away=self._follow_clock.be_patient, pause=_PAUSE)
         self._dispatches = Turns(self._take_dispatches, away=self._follow_clock.be_patient)
+        # Apart, too: only a result that links to files makes any, so no callback has them looked for.
+        self._downloading = downloading
+        self._files = None if downloading is None else Turns(downloading, away=self._follow_clock.be_patient)
+        if downloading is not None and self._files is not None:
+            downloading.freed = self._files.notify
         self._leased = Leased(settle=self._settle, freed=self._freed)
         self._alone = Alone(clock=asyncio.get_running_loop().time)
         self._turns: set[asyncio.Task[None]] = set()
@@ -89,6 +96,11 @@ class Worker:
             self._dues.notify()
         self._dispatches.notify()
 
+    def notify_files(self) -> None:
+        """Say that there are files to fetch; from the event loop only."""
+        if self._files is not None:
+            self._files.notify()
+
     def leases(self) -> Leases:
         """What is being worked on here."""
         return self._leased.leases()
@@ -99,7 +111,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin."""
-        for turns in (self._dues, self._dispatches):
+        for turns in filter(None, (self._dues, self._dispatches, self._files)):
             self._begin(turns)
 
     def _begin(self, turns: Turns) -> None:
@@ -120,11 +132,15 @@ class Worker:
         self._chores.end()
         self._dues.end()
         self._dispatches.end()
+        if self._files is not None:
+            self._files.end()
         if self._turns:
             # A claim that is being committed must reach us, or nobody would know whose it is.
             await asyncio.wait(self._turns, timeout=_LAST_CLAIM)
             for turns in list(self._turns):
                 turns.cancel()
+        if self._downloading is not None:
+            await self._downloading.drain(patience=_LAST_CLAIM)
         await self._leased.wait(patience)
         self._leased.cancel()
         # A handler may refuse to be cancelled; the process does not wait for it.

@@ -75,7 +75,7 @@ def test_the_commands_are_those_of_the_design() -> None:
             ),
             *(
                 f"jobs {name}"
-                for name in ("list", "show", "wait", "poll", "cancel", "resubmit", "link", "abandon")
+                for name in ("list", "show", "wait", "poll", "cancel", "resubmit", "link", "abandon", "files")
             ),
             *(f"callbacks {name}" for name in ("list", "show", "body", "reverify")),
             *(f"dead {name}" for name in ("list", "retry", "discard")),

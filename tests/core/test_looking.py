@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.keeping import UNKNOWN_RETENTION
 from receiver.core.looking import (
     GUESS_DOUBTED,
     LAST_WORD,
@@ -18,7 +19,6 @@ from receiver.core.looking import (
     conclude,
 )
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Due, Held, Job, JobState, Observation, Source, Step
-from receiver.core.transition import UNKNOWN_RETENTION
 from tests.core.making import NOW, job
 
 OPEN = [state for state in JobState if not state.ended and state is not JobState.FETCHING]

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from receiver.core import transition
 from receiver.core.identity import new_id
+from receiver.core.keeping import UNKNOWN_RETENTION, expires_at, late_look
 from receiver.core.model import DAY, MINUTE, Failure, Held, Job, JobState, Observation, Source
-from receiver.core.transition import FOLLOWED, UNKNOWN_RETENTION, Move, observe
+from receiver.core.transition import FOLLOWED, Move, observe
 from tests.core.making import NOW, job
 
 OPEN = [state for state in JobState if not state.ended]
@@ -174,7 +175,7 @@ def test_a_job_that_timed_out_is_looked_at_ever_more_rarely(changes: dict[str, o
     """While its provider may have the result, and once more when that ends; then no more."""
     out = at(JobState.TIMED_OUT, **changes)
     now, looks = NOW, list[int]()
-    while (following := transition.late_look(out, now=now)) is not None:
+    while (following := late_look(out, now=now)) is not None:
         looks.append(following - now)
         now = following
     assert now == until
@@ -195,12 +196,10 @@ def test_a_wake_up_is_followed_for_minutes() -> None:
 
 def test_expiry_counts_from_what_the_description_says() -> None:
     """Retention counts from submission or from completion, and is unknown until that moment is known."""
-    assert transition.expires_at(at(JobState.RUNNING, submitted_at=NOW)) is None
-    assert transition.expires_at(at(JobState.FETCHING)) == NOW + 3 * DAY
-    assert (
-        transition.expires_at(at(JobState.RUNNING, submitted_at=NOW, keep_from="submission")) == NOW + 3 * DAY
-    )
-    assert transition.expires_at(at(JobState.FETCHING, keep_ms=None)) is None
+    assert expires_at(at(JobState.RUNNING, submitted_at=NOW)) is None
+    assert expires_at(at(JobState.FETCHING)) == NOW + 3 * DAY
+    assert expires_at(at(JobState.RUNNING, submitted_at=NOW, keep_from="submission")) == NOW + 3 * DAY
+    assert expires_at(at(JobState.FETCHING, keep_ms=None)) is None
 
 
 Step = Callable[[Job, int], Move | None]

@@ -87,6 +87,7 @@ error = ["reason"]
 """
     if keeps is not None:
         text += f'[retention]\nkeeps = "{keeps[0]}"\ncounted_from = "{keeps[1]}"\n'
+    text += tables.get("files", "")
     if cancels:
         text += f'[cancel]\nurl = "https://{name}.example/jobs/{{id}}/cancel"\n'
     if where is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core.model import Held, Job
+from receiver.files.folder import Folder
 from receiver.steps.lending import Lending, Pieces
 from receiver.storage.results import CHUNK
 from receiver.storage.store import Store
@@ -26,6 +27,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await opened.close()
 
 
+def lends(store: Store, **options: int) -> Lending:
+    """Whoever lends its results."""
+    return Lending(store, files=Folder(Path("nowhere"), floor=0), **options)
+
+
 async def fetched(store: Store, name: str, content: bytes) -> Job:
     """A job whose result lies in chunks of its own."""
     for number, start in enumerate(range(0, len(content), CHUNK)):
@@ -37,7 +43,7 @@ async def fetched(store: Store, name: str, content: bytes) -> Job:
 async def test_all_handlers_of_a_job_share_one_copy(store: Store) -> None:
     """Also while it is being read; one that gives up takes it from nobody, and it goes once the last has ended."""
     one = await fetched(store, "job_1", os.urandom(4 * MIB))
-    lending = Lending(store)
+    lending = lends(store)
     end, all_here = asyncio.Event(), asyncio.Event()
     seen: list[bytes] = []
 
@@ -66,7 +72,7 @@ async def test_a_whole_result_is_in_memory_once_while_it_is_read(store: Store) -
     one = await fetched(store, "job_1", os.urandom(16 * MIB))
     tracemalloc.start()
     try:
-        async with Lending(store).lend(one) as lent:
+        async with lends(store).lend(one) as lent:
             assert lent.result is not None
             assert len(lent.result.content) == 16 * MIB
             _, peak = tracemalloc.get_traced_memory()
@@ -79,7 +85,7 @@ async def test_no_more_is_lent_than_there_is_room_for(store: Store) -> None:
     """Others wait in a row until something is given back; one that is larger than all the room is lent alone."""
     jobs = [await fetched(store, f"job_{n}", os.urandom(MIB)) for n in range(6)]
     large = await fetched(store, "job_large", os.urandom(4 * MIB))
-    lending = Lending(store, room=2 * MIB)
+    lending = lends(store, room=2 * MIB)
     most = running = 0
     order: list[str] = []
 
@@ -105,7 +111,7 @@ async def test_whoever_asks_for_pieces_is_given_no_whole(store: Store) -> None:
     """In the event loop and in a thread; to ask for the whole is an error that says how to have it."""
     content = os.urandom(3 * CHUNK + 5)
     one = await fetched(store, "job_1", content)
-    async with Lending(store).lend(one, pieces=True) as lent:
+    async with lends(store).lend(one, pieces=True) as lent:
         result = lent.result
         assert isinstance(result, Pieces)
         assert (result.content, result.size) == (b"", len(content))
@@ -120,7 +126,7 @@ async def test_whoever_asks_for_pieces_is_given_no_whole(store: Store) -> None:
 async def test_a_result_that_cannot_be_read_is_lent_to_nobody(store: Store) -> None:
     """The error is each borrower's, and the next one tries anew."""
     one = await fetched(store, "job_1", b"x")
-    lending = Lending(store)
+    lending = lends(store)
     await store.close()
     for _ in range(2):
         with pytest.raises(RuntimeError):

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import pytest
 
+from receiver.core.file import Download
 from receiver.core.model import (
     Attempt,
     Callback,
@@ -19,7 +20,7 @@ from receiver.core.model import (
     Value,
     Verdict,
 )
-from receiver.storage import rows
+from receiver.storage import files, rows
 from receiver.storage.driver import Row, split
 
 JOB: Final = Job(
@@ -47,6 +48,7 @@ JOB: Final = Job(
     error=Failure(code="code", text="text"),
     callbacks=10,
     first_callback="first_callback",
+    files_when="beside",
 )
 CALLBACK: Final = Callback(
     id="id",
@@ -111,6 +113,24 @@ ATTEMPT: Final = Attempt(
     code="code",
     detail={"a": 1},
 )
+DOWNLOAD: Final = Download(
+    job_id="job_id",
+    number=1,
+    provider="provider",
+    url="url",
+    origin="origin",
+    authenticated=True,
+    largest=2,
+    run_at=3,
+    expires_at=4,
+    attempt=5,
+    owner="owner",
+    failures=6,
+    renewed=True,
+    partial="partial",
+    received=7,
+    validator="validator",
+)
 #: Columns that hold a part of a noun of their own.
 PARTS: Final = {
     "held_callback": "callback",
@@ -132,6 +152,7 @@ PARTS: Final = {
         (JOB, rows.JOB_PROGRESS, rows.progress_params(JOB), None),
         (CALLBACK, rows.CALLBACK, rows.callback_params(CALLBACK), rows.callback_of),
         (DUE, rows.DUE, rows.due_params(DUE), rows.due_of),
+        (DOWNLOAD, files.DOWNLOAD, files.download_params(DOWNLOAD), files.download_of),
         (
             DISPATCH,
             rows.DISPATCH,
@@ -147,7 +168,7 @@ PARTS: Final = {
         (ATTEMPT, rows.ATTEMPT, rows.attempt_params(ATTEMPT), rows.attempt_of),
     ],
 )
-def test_each_value_has_its_own_column(noun: Value, columns: str, row: Row, back: Any) -> None:  # noqa: ANN401
+def test_each_value_has_its_own_column(noun: Value | Download, columns: str, row: Row, back: Any) -> None:  # noqa: ANN401
     """In a row of a dozen texts none may change places with another."""
     for name, value in zip(split(columns), row, strict=True):
         assert value == (PARTS[name] if name in PARTS else getattr(noun, name)), name

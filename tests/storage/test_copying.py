@@ -9,9 +9,11 @@ import pytest
 
 from receiver.core.alarm import DISK_LOW, OF_ONE_NODE, Finding
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
+from receiver.core.file import Download
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND, HandlerSpec
 from receiver.storage import alarms, audit, circuits, copying, feed, pauses, schema, tables, tally
+from receiver.storage import files as linked
 from receiver.storage.alarms import Looked, Round
 from receiver.storage.audit import Deed
 from receiver.storage.copying import Copied, Progress
@@ -38,9 +40,12 @@ FILLED = {
         "circuit",
         "completion",
         "dispatch",
+        "download",
         "due",
         "feed",
         "feed_reader",
+        "file",
+        "file_store",
         "handler",
         "held",
         "job",
@@ -123,6 +128,14 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         low = Finding(name=DISK_LOW, subject="a", cause="full", advice="prune")
         alarms.settle(tx, [Looked(names=OF_ONE_NODE, findings=(low,), sinks=("ops",), now=NOW)])
         feed.stand(tx, [("laptop", 3, NOW)])
+        linked.name_store(tx, [("a store", NOW)])
+        tx.insert(
+            "file", "job_id, number, state, name, place, source", [(one.id, 1, "waiting", "a", "b", "c")]
+        )
+        left = Download(
+            job_id=one.id, number=1, provider="acme", url="u", origin="o", largest=1, run_at=1, expires_at=2
+        )
+        tx.insert("download", linked.DOWNLOAD, [linked.download_params(left)])
         tally.add(tx, [("n1", NOW, [Tallied(kind="job", provider="acme", word="failed", count=1)])])
     await desk.work("save", at=NOW + SECOND, limit=2)
     yield desk

@@ -66,6 +66,7 @@ def test_tables_that_are_written_all_the_time_are_vacuumed_early(store: Store, u
     assert set(told) == {
         "circuit",
         "dispatch",
+        "download",
         "due",
         "held",
         "job",

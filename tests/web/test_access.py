@@ -31,6 +31,8 @@ ROUTES = {
     ("get", "/v1/jobs/{id}"),
     ("delete", "/v1/jobs/{id}"),
     ("get", "/v1/jobs/{id}/result"),
+    ("get", "/v1/jobs/{id}/files"),
+    ("get", "/v1/jobs/{id}/files/{number}"),
     ("post", "/v1/jobs/{id}/replay"),
     ("get", "/v1/callbacks"),
     ("get", "/v1/callbacks/{id}"),

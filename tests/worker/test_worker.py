@@ -14,10 +14,12 @@ from receiver.catalog import Catalog
 from receiver.circuits import Circuits
 from receiver.clock import StepWatch
 from receiver.core.model import HOUR, Job
+from receiver.files.folder import Folder
 from receiver.handlers import Handlers
 from receiver.metrics import Metrics
 from receiver.outbound.allowances import Allowances
 from receiver.steps.dispatch import RunDispatch
+from receiver.steps.lending import Lending
 from receiver.storage.claims import Claimed, Leases
 from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.postgres import driver as postgres
@@ -78,6 +80,7 @@ def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], in
         doubts=lambda: 0,
         allowances=Allowances(PROVIDERS.values(), clock=clock),
         circuits=Circuits(),
+        downloading=None,
     )
 
 
@@ -171,6 +174,7 @@ async def dispatching(
         await desk.call(await desk.submitted(remote_id=f"r{number}"), DONE)
     dispatch = run(
         store=store,
+        lending=Lending(store, files=Folder(Path("nowhere"), floor=0)),
         clock=lambda: NOW,
         metrics=Metrics(),
         doubts=lambda: 0,

@@ -1,0 +1,68 @@
+"""Which file store a setting names."""
+
+import secrets
+
+from receiver.core.errors import ConfigurationError
+from receiver.files.folder import Folder
+from receiver.files.store import FileStore, FilesUnsharedError
+from receiver.settings import Settings
+from receiver.storage import files
+from receiver.storage.store import Store
+
+
+def open_files(settings: Settings) -> FileStore:
+    """The file store; raises ConfigurationError where RECEIVER_FILES_URL names none."""
+    folder = settings.files_folder
+    if folder is not None:
+        return Folder(folder, floor=settings.disk_floor)
+    raise ConfigurationError(
+        "RECEIVER_FILES_URL must be file:///folder.",
+        code="setting_invalid",
+    )
+
+
+class Marking:
+    """Makes sure that the file store is the one that the record's files are in."""
+
+    def __init__(self, *, store: Store, files: FileStore) -> None:
+        self._store = store
+        self._files = files
+        self._sure = False
+
+    async def check(self) -> None:
+        """Raise FilesUnsharedError where the record's files are elsewhere; nothing is written."""
+        wanted = await self._store.read(files.store_id)
+        if wanted is not None and (found := await self._files.mark()) != wanted:
+            raise _unshared(self._files.where, wanted, found)
+
+    async def claim(self, *, now: int) -> None:
+        """The same before something is written, which makes it the store of the record; raises FilesUnsharedError."""
+        if self._sure:
+            return
+        known = await self._store.read(files.store_id)
+        found = await self._files.mark()
+        if known is None:
+            if found is not None:
+                # Of a record that is gone, or of another that is still in use: its sweep would delete our files.
+                raise _unshared(self._files.where, None, found)
+            await self._files.set_mark(secrets.token_hex(16))
+            # Two nodes may do so at once; whose mark stands there is told by the store, as long as they share it.
+            known = await self._store.write(files.name_store, (await self._files.mark() or "", now))
+            found = await self._files.mark()
+        if found != known:
+            raise _unshared(self._files.where, known, found)
+        self._sure = True
+
+
+def _unshared(where: str, wanted: str | None, found: str | None) -> FilesUnsharedError:
+    if wanted is None:
+        return FilesUnsharedError(
+            f"{where} holds the files of another record (its receiver-files.id is {found}). Have RECEIVER_FILES_URL "
+            "name an empty place; or, if that record is gone for good, delete receiver-files.id there."
+        )
+    state = "is not there" if found is None else f"is {found}"
+    return FilesUnsharedError(
+        f"The record's files are in the store {wanted}, and receiver-files.id in {where} {state}. Have "
+        "RECEIVER_FILES_URL name the same place on every node: a folder that they all mount, or an object store. If "
+        f"the files were moved or are lost, write {wanted} into receiver-files.id there."
+    )

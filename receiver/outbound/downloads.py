@@ -1,0 +1,129 @@
+"""Downloads: files at vetted addresses, streamed, with credentials only where a description says so.
+
+Redirects are followed as far as they lead to addresses that may be asked, and never with credentials.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+
+from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError
+from receiver.core.exchange import HttpRequest
+from receiver.core.provider import Provider, origin_of
+from receiver.keys import Keys
+from receiver.outbound.egress import DIRECT, Egress, egress_of
+from receiver.outbound.pool import open_client
+from receiver.outbound.vetting import vet
+from receiver.settings import Settings
+
+#: Redirects in a row that are followed.
+_MOST_REDIRECTS: Final = 5
+_REDIRECTS: Final = {301, 302, 303, 307, 308}
+#: Seconds that one may be silent.
+SILENCE: Final = 30.0
+#: A pool for each way out: as many as are ever fetched at once, and some that follow a redirect.
+_CONNECTIONS: Final = 100
+_KEPT: Final = 20
+
+
+class Downloads:
+    """Where files are asked for."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        providers: Iterable[Provider],
+        settings: Settings | None = None,
+        silence: float = SILENCE,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._keys = keys
+        self._transport = transport
+        self._providers = tuple(providers)
+        self._silence = silence
+        self._egress = {} if settings is None else {p.name: egress_of(settings, p) for p in self._providers}
+        self._clients: dict[Egress, httpx.AsyncClient] = {}
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
+
+    @asynccontextmanager
+    async def get(
+        self,
+        provider: Provider,
+        url: str,
+        *,
+        authenticated: bool,
+        start: int = 0,
+        validator: str | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """Ask for a file from byte *start* on, if it is still the one of *validator*; its body is still to be read.
+
+        Raises:
+            FetchRefusedError: the address, or one that it leads to, is not one that we ask.
+            NeverConnectedError: it was not reached.
+            NoAnswerError: no whole answer came, or not in time; while the block reads, too.
+        """
+        headers = {"accept-encoding": "identity"}
+        if start and validator is not None:
+            headers |= {"range": f"bytes={start}-", "if-range": validator}
+        client = self._open(provider)
+        try:
+            for hop in range(_MOST_REDIRECTS + 1):
+                target = vet(provider, _request(provider, url))
+                ours = authenticated and hop == 0 and provider.lists(str(target))
+                login = self._keys.credentials(provider) if ours else {}
+                extensions = None if self._transport is None else {"provider": provider.name}
+                async with client.stream(
+                    "GET", target, headers=headers | login, extensions=extensions
+                ) as answer:
+                    # Nobody here is to be known again.
+                    client.cookies.clear()
+                    if answer.status_code not in _REDIRECTS:
+                        yield answer
+                        return
+                    url = _led(target, answer)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise NeverConnectedError(f"{origin_of(url)} was not reached.") from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise FetchRefusedError("The address is not one that can be asked.") from error
+        except httpx.HTTPError as error:
+            raise NoAnswerError(f"{origin_of(url)} gave no whole answer.") from error
+        raise FetchRefusedError(f"The address leads on more than {_MOST_REDIRECTS} times.")
+
+    def _open(self, provider: Provider) -> httpx.AsyncClient:
+        egress = self._egress.get(provider.name, DIRECT)
+        client = self._clients.get(egress)
+        if client is None and self._transport is not None:
+            client = self._clients[egress] = httpx.AsyncClient(
+                transport=self._transport, timeout=self._silence, trust_env=False, follow_redirects=False
+            )
+        if client is None:
+            leaving = [one for one in self._providers if self._egress.get(one.name, DIRECT) == egress]
+            client = self._clients[egress] = open_client(
+                egress, leaving, connections=_CONNECTIONS, kept=_KEPT, patience=self._silence
+            )
+        return client
+
+
+def _request(provider: Provider, url: str) -> HttpRequest:
+    return HttpRequest(
+        purpose="download", method="GET", url=url, credentials=False, anywhere=not provider.lists(url)
+    )
+
+
+def _led(target: httpx.URL, answer: httpx.Response) -> str:
+    where = answer.headers.get("location")
+    if not where:
+        raise FetchRefusedError("A redirect names no address.")
+    try:
+        led = target.join(where)
+    except httpx.InvalidURL as error:
+        raise FetchRefusedError("A redirect names what is no address.") from error
+    return str(led.copy_with(fragment=None))

@@ -1,0 +1,170 @@
+"""The files that results link to: written when a result has been read, and found for whoever wants them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from receiver.core import transition
+from receiver.core.errors import NotFoundError
+from receiver.core.file import Download, File, FileState
+from receiver.core.model import Attempt, Due, Step, Value
+from receiver.core.transition import Move
+from receiver.storage import dues
+from receiver.storage.driver import Row, Transaction, split
+from receiver.storage.ledger import Ledger
+
+_FILE: Final = "number, state, name, place, source, code, size, content_type, sha256, stored_at"
+DOWNLOAD: Final = (
+    "job_id, number, provider, url, origin, authenticated, largest, run_at, expires_at, attempt, owner, failures, "
+    "renewed, partial, received, validator"
+)
+KEY: Final = "job_id, number"
+#: What is told of a file once it is stored, or of its last attempt.
+_OUTCOME: Final = "state, code, size, content_type, sha256, stored_at"
+
+
+class Gathered(Value, frozen=True, kw_only=True):
+    """What a result links to."""
+
+    due: Due
+    files: tuple[File, ...]
+    #: How those are to be had that wait.
+    downloads: tuple[Download, ...]
+    log: Attempt
+    now: int
+
+
+def gather(tx: Transaction, items: Sequence[Gathered]) -> list[Move | None]:
+    """Record what results link to; the move that each made, or ``None`` where it came too late.
+
+    A job whose result links to nothing that could be had succeeds at once.
+    """
+    ledger = Ledger(tx)
+    ledger.open(item.due.job_id for item in items)
+    answers: list[Move | None] = []
+    for item in items:
+        job = ledger.get(item.due.job_id)
+        due = None if job is None else dues.fenced(tx, item.due)
+        if job is None or due is None:
+            answers.append(None)
+            continue
+        dues.forget(tx, job.id, Step.FILES)
+        tx.insert("file", f"job_id, {_FILE}", [(job.id, *_params(one)) for one in item.files])
+        tx.insert("download", DOWNLOAD, [download_params(one) for one in item.downloads])
+        ledger.log(item.log)
+        move = transition.gathered(job, now=item.now) if not item.downloads else Move(job=job)
+        if move.completed:
+            ledger.carry_out(move, now=item.now)
+        answers.append(move)
+    ledger.flush()
+    return answers
+
+
+def of_job(tx: Transaction, job_id: str) -> list[File]:
+    """The files of a job, in their order."""
+    found = tx.run(f"SELECT {_FILE} FROM file WHERE job_id = :id ORDER BY number", {"id": job_id})
+    return [_file(row) for row in found]
+
+
+def of_number(tx: Transaction, job_id: str, number: int) -> File:
+    """One file of a job; raises NotFoundError."""
+    found = tx.run(
+        f"SELECT {_FILE} FROM file WHERE job_id = :id AND number = :number",
+        {"id": job_id, "number": number},
+    )
+    if not found:
+        raise NotFoundError(f"{job_id} has no file {number}.", code="file_not_found")
+    return _file(found[0])
+
+
+def kept(tx: Transaction, digests: Sequence[str]) -> set[str]:
+    """Those of *digests* that some job still has a file of."""
+    where, params = tx.among("sha256", digests)
+    return {row[0] for row in tx.run(f"SELECT DISTINCT sha256 FROM file WHERE {where}", params)}
+
+
+def partials(tx: Transaction) -> set[str]:
+    """What was left unfinished and is to be gone on with."""
+    return {row[0] for row in tx.run("SELECT partial FROM download WHERE partial IS NOT NULL")}
+
+
+def stored_bytes(tx: Transaction, job_id: str) -> int:
+    """How many bytes of a job's files are stored."""
+    found = tx.run("SELECT coalesce(sum(size), 0) FROM file WHERE job_id = :id", {"id": job_id})
+    return int(found[0][0])
+
+
+def store_id(tx: Transaction) -> str | None:
+    """The id of the file store that the record's bytes are in; ``None`` as long as there are none."""
+    found = tx.run("SELECT id FROM file_store")
+    return found[0][0] if found else None
+
+
+def name_store(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[str]:
+    """Give the file store an id, unless it has one: (id, now); the one that it has."""
+    tx.guard(["file store"])
+    answers = []
+    for wanted, now in items:
+        known = store_id(tx)
+        if known is None:
+            tx.insert("file_store", "id, made_at", [(wanted, now)])
+        answers.append(known or wanted)
+    return answers
+
+
+def tell(tx: Transaction, outcomes: Iterable[tuple[str, File]]) -> None:
+    """Set how files of jobs stand."""
+    changed = [
+        (one.state.value, one.code, one.size, one.content_type, one.sha256, one.stored_at, job_id, one.number)
+        for job_id, one in outcomes
+    ]
+    tx.update("file", _OUTCOME, changed, key=KEY)
+
+
+def download_params(one: Download) -> Row:
+    """A download as a row of DOWNLOAD."""
+    return (
+        one.job_id,
+        one.number,
+        one.provider,
+        one.url,
+        one.origin,
+        int(one.authenticated),
+        one.largest,
+        one.run_at,
+        one.expires_at,
+        one.attempt,
+        one.owner,
+        one.failures,
+        int(one.renewed),
+        one.partial,
+        one.received,
+        one.validator,
+    )
+
+
+def download_of(row: Row) -> Download:
+    """A download from a row of DOWNLOAD."""
+    values = dict(zip(split(DOWNLOAD), row, strict=True))
+    return Download(
+        **values | {"authenticated": bool(values["authenticated"]), "renewed": bool(values["renewed"])}
+    )
+
+
+def _params(one: File) -> Row:
+    return (
+        one.number,
+        one.state.value,
+        one.name,
+        one.place,
+        one.source,
+        one.code,
+        one.size,
+        one.content_type,
+        one.sha256,
+        one.stored_at,
+    )
+
+
+def _file(row: Row) -> File:
+    values = dict(zip(split(_FILE), row, strict=True))
+    return File(**values | {"state": FileState(values["state"])})
