@@ -46,8 +46,8 @@ from receiver.storage.nodes import Node
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 from receiver.worker.alarming import Alarming
-from receiver.worker.gathering import Gathering
 from receiver.worker.downloading import Downloading
+from receiver.worker.gathering import Gathering
 from receiver.worker.presence import Presence
 from receiver.worker.steps import Kinds
 from receiver.worker.tallying import Tallying
@@ -101,7 +101,7 @@ class Running:
         self.marking = Marking(store=store, files=self.files)
         self.lending = Lending(store, files=self.files)
         self.downloads = Downloads(
-            keys=self.keys, providers=self.catalog.values(), settings=settings, transport=transport
+            login=self.outbound.login, providers=self.catalog.values(), settings=settings, transport=transport
         )
         self.key_sets = KeySets(outbound=self.outbound, clock=clock)
         self.proving = Proving(

@@ -127,6 +127,11 @@ class Outbound:
         self._allowances.answered(provider, answer.status, wait)
         return answer
 
+    async def login(self, provider: Provider, request: HttpRequest) -> dict[str, str]:
+        """The headers that authenticate *request*, which goes to an origin of *provider*; raises as ``converse`` does."""
+        ask = functools.partial(self.send, provider)
+        return await self._minting.headers(provider, request, url=request.url, sent=request.headers, ask=ask)
+
     async def _send(
         self,
         provider: Provider,

@@ -3,7 +3,7 @@
 Redirects are followed as far as they lead to addresses that may be asked, and never with credentials.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,7 +12,6 @@ import httpx
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError
 from receiver.core.exchange import HttpRequest
 from receiver.core.provider import Provider, origin_of
-from receiver.keys import Keys
 from receiver.outbound.egress import DIRECT, Egress, egress_of
 from receiver.outbound.pool import open_client
 from receiver.outbound.vetting import vet
@@ -29,18 +28,23 @@ _KEPT: Final = 20
 
 
 class Downloads:
-    """Where files are asked for."""
+    """Where files are asked for.
+
+    Args:
+        login: The headers that authenticate a request to an origin of a provider.
+        silence: Seconds that one may be silent.
+    """
 
     def __init__(
         self,
         *,
-        keys: Keys,
+        login: Callable[[Provider, HttpRequest], Awaitable[dict[str, str]]],
         providers: Iterable[Provider],
         settings: Settings | None = None,
         silence: float = SILENCE,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._keys = keys
+        self._login = login
         self._transport = transport
         self._providers = tuple(providers)
         self._silence = silence
@@ -76,9 +80,10 @@ class Downloads:
         client = self._open(provider)
         try:
             for hop in range(_MOST_REDIRECTS + 1):
-                target = vet(provider, _request(provider, url))
+                request = _request(provider, url)
+                target = vet(provider, request)
                 ours = authenticated and hop == 0 and provider.lists(str(target))
-                login = self._keys.credentials(provider) if ours else {}
+                login = await self._login(provider, request) if ours else {}
                 extensions = None if self._transport is None else {"provider": provider.name}
                 async with client.stream(
                     "GET", target, headers=headers | login, extensions=extensions
