@@ -128,7 +128,7 @@ class Outbound:
         return answer
 
     async def login(self, provider: Provider, request: HttpRequest) -> dict[str, str]:
-        """The headers that authenticate *request*, which goes to an origin of *provider*; raises as ``converse`` does."""
+        """The headers that authenticate *request* to an origin of *provider*; raises as ``converse`` does."""
         ask = functools.partial(self.send, provider)
         return await self._minting.headers(provider, request, url=request.url, sent=request.headers, ask=ask)
 
