@@ -2,5 +2,15 @@
 
 from receiver.client.calls import ApiError, NoAnswerFromReceiverError, StillRunningError
 from receiver.client.clients import AsyncClient, Client
+from receiver.views.completion import CompletionDocument
+from receiver.views.job import JobDocument
 
-__all__ = ["ApiError", "AsyncClient", "Client", "NoAnswerFromReceiverError", "StillRunningError"]
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "CompletionDocument",
+    "JobDocument",
+    "NoAnswerFromReceiverError",
+    "StillRunningError",
+]

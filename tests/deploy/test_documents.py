@@ -20,7 +20,7 @@ TOP = sorted(path.name for path in DEPLOY.iterdir() if path.is_file() and path.n
 FILES = sorted(
     str(path.relative_to(DEPLOY))
     for path in DEPLOY.rglob("*")
-    if path.is_file() and path.name != ".env" and path.parent.name != "secrets"
+    if path.is_file() and path.name != ".env" and path.parent.name not in {"secrets", "__pycache__"}
 )
 DOCUMENTS = [name for name in FILES if name.endswith(".md")]
 # Names of vendors' settings end like this; names of other programs' settings do not.

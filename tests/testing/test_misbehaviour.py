@@ -132,3 +132,25 @@ async def test_what_was_asked_can_be_seen(provider: Provider, receiver: Receiver
     done = await provider.complete(job, {"text": "Hello"})
     assert done.job.state == "succeeded"
     assert provider.asked[0].url.path == "/extract"
+
+
+async def test_a_handler_that_is_left_alone_keeps_nobody_waiting(
+    receiver: Receiver, provider: Provider, receiver_clock: Clock
+) -> None:
+    """Once its circuit is open a handler is due at its next trial, and not before, however many jobs wait for it."""
+    calls: list[str] = []
+
+    @receiver.on("perplexity", circuit=2, attempts=50)
+    async def broken(job: Job) -> None:
+        calls.append(job.id)
+        raise ValueError
+
+    for _ in range(3):
+        await provider.complete(await receiver.submit("perplexity", CHAT), {"choices": []})
+    tried = len(calls)
+    due = await receiver.idle(timeout=5)
+    assert due is not None
+    assert due > receiver_clock()
+    receiver_clock.reach(due)
+    await receiver.idle(timeout=5)
+    assert len(calls) == tried + 1
