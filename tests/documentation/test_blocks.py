@@ -82,7 +82,7 @@ def hook() -> Iterator[str]:
 def placed(folder: Path, program: Program, ports: tuple[int, int], hook: str, **ids: str) -> Desk:
     """A desk with the files that a reader has."""
     (folder / "providers").mkdir(exist_ok=True)
-    (acme,) = [one for one in blocks("receiver/providers/README.md") if one.language == "toml"]
+    acme = next(one for one in blocks("receiver/providers/README.md") if 'name = "acme"' in one.text)
     (folder / "providers" / "acme.toml").write_text(acme.text, encoding="utf-8")
     here = {
         "127.0.0.1:8000": f"127.0.0.1:{ports[0]}",
