@@ -27,6 +27,7 @@ from receiver.core.model import (
     ResultAt,
     Value,
 )
+from receiver.core.parts import own_headers
 from receiver.core.provider import Poll, Provider
 from receiver.core.reading import UNREADABLE, lost_to_readers, read, unreadable_failure
 from receiver.core.retry import parse_retry_after
@@ -223,7 +224,7 @@ def submission_request(
             code="submit_unsupported",
         )
     made = assemble(provider, job, request, callback_url=callback_url, secret=secret, extras=extras)
-    headers = made.headers
+    headers = own_headers(terms.headers, job.operation or "") | made.headers
     if made.content == "multipart":
         fields = {name: value for name, value in made.fields().items() if name not in files}
         return HttpRequest(
@@ -236,7 +237,7 @@ def submission_request(
         )
     if made.content == "query":
         return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers)
-    headers["content-type"] = "application/json"
+    headers = {"content-type": "application/json"} | headers
     body = json.dumps(made.body).encode()
     return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers, body=body)
 
@@ -253,10 +254,11 @@ def status(
     url = _status_url(provider, job, candidate_id)
     if url is None or provider.poll is None:
         return Pending()
-    asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url)
+    headers = own_headers(provider.poll.headers, job.operation or "")
+    asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url, headers=headers)
     if provider.poll.body is not None:
         body = json.dumps(_filled(provider.poll.body, job, candidate_id)).encode()
-        asked = replace(asked, headers={"content-type": "application/json"}, body=body)
+        asked = replace(asked, headers={"content-type": "application/json"} | headers, body=body)
     answered = yield from _asked_for(provider, provider.poll, asked, largest=largest, now=now)
     if not isinstance(answered, tuple):
         return answered
