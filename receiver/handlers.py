@@ -9,7 +9,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from receiver.core.errors import ConfigurationError
-from receiver.core.model import PROGRESS, SECOND, HandlerSpec, Job, JobState, Value
+from receiver.core.handler import BLOCK, GO_ON, HandlerSpec
+from receiver.core.model import PROGRESS, SECOND, Job, JobState, Value
 from receiver.core.retry import Backoff
 from receiver.injection import Wanted, wanted_by
 from receiver.raising import NotWanted
@@ -21,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 idempotency_key: contextvars.ContextVar[str] = contextvars.ContextVar("receiver_idempotency_key")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_ORDER: Final = re.compile(r"provider|operation|job|metadata\.[A-Za-z0-9_-]{1,100}")
 _ATTEMPTS: Final = 8
 _INTERRUPTIONS: Final = 12
 #: After how many failures in a row a handler is left alone but for one trial at a time.
@@ -97,6 +99,8 @@ class Handlers:
         where: Callable[[Job], bool] | None = None,
         name: str | None = None,
         aliases: Iterable[str] = (),
+        ordered_by: str | None = None,
+        on_dead: str = BLOCK,
         concurrency: int = 8,
         timeout: float = 300.0,
         attempts: int = _ATTEMPTS,
@@ -119,6 +123,10 @@ class Handlers:
             name: What the handler is called in the store; its function's name if left out. Renaming a
                 function that has dispatches waiting leaves them without a handler, so long-lived ones get a name.
             aliases: The names that it had before: what waits under one of them is its own.
+            ordered_by: One at a time, and in the order of completion, of jobs that have the same ``metadata.<key>``,
+                ``provider``, ``operation`` or ``job``; on all nodes.
+            on_dead: What becomes of those behind a dead letter: ``block`` has them wait until it is retried or
+                discarded, ``continue`` does not.
             concurrency: How many attempts run at once on a node.
             timeout: Seconds after which an attempt has failed. A plain function cannot be stopped: it keeps
                 its slot until it ends.
@@ -150,6 +158,7 @@ class Handlers:
             raise _invalid("circuit, rate and max_age of a handler must not be negative.")
         if where is not None and inspect.iscoroutinefunction(where):
             raise _invalid("where must be a plain function: it is asked before the handler is called.")
+        check_order(ordered_by, on_dead)
         wishes = as_metadata(metadata or {})
 
         def register(function: F) -> F:
@@ -170,7 +179,15 @@ class Handlers:
                 raise _invalid(f"{called!r} reads the whole result; register it without pieces=True.")
             plain = _is_plain(function)
             self._handlers[called] = Handler(
-                spec=HandlerSpec(name=called, provider=provider, state=state, metadata=wishes, aliases=known),
+                spec=HandlerSpec(
+                    name=called,
+                    provider=provider,
+                    state=state,
+                    metadata=wishes,
+                    aliases=known,
+                    ordered_by=ordered_by,
+                    on_dead=on_dead,
+                ),
                 function=_prepared(function, plain=plain, wanted=wanted, where=where),
                 plain=plain,
                 concurrency=concurrency,
@@ -217,6 +234,16 @@ class Audience:
             known = self._specs is None or any(one.wants(provider, JobState(state)) for one in self._specs)
             self._wanted[provider, state] = known
         return known
+
+
+def check_order(ordered_by: str | None, on_dead: str) -> None:
+    """Raise ConfigurationError where nobody can order completions so."""
+    if ordered_by is not None and _ORDER.fullmatch(ordered_by) is None:
+        raise _invalid(
+            f"Nobody can order completions by {ordered_by!r}; it is metadata.<key>, provider, operation or job."
+        )
+    if on_dead not in {BLOCK, GO_ON}:
+        raise _invalid(f"on_dead is {BLOCK} or {GO_ON}, not {on_dead!r}.")
 
 
 def as_metadata(wishes: Mapping[str, Any]) -> dict[str, Any]:

@@ -178,6 +178,8 @@ def test_where_is_asked_before_anything_is_read() -> None:
         (lambda answer: None, {"annotation": Answer, "pieces": True}, "without pieces=True"),  # noqa: ARG005
         (lambda job: None, {"state": "submitting"}, "no state 'submitting'"),  # noqa: ARG005
         (lambda job: None, {"metadata": {"a": {1, 2j}}}, "must be JSON"),  # noqa: ARG005
+        (lambda job: None, {"ordered_by": "customer"}, "order completions by 'customer'"),  # noqa: ARG005
+        (lambda job: None, {"ordered_by": "job", "on_dead": "stop"}, "on_dead is block or continue"),  # noqa: ARG005
         (lambda job: None, {"rate": -1}, "must not be negative"),  # noqa: ARG005
         (lambda job: None, {"aliases": ["h"]}, "a handler 'h' already"),  # noqa: ARG005
         (lambda job: None, {"aliases": ["a b"]}, "cannot name a handler"),  # noqa: ARG005

@@ -95,7 +95,7 @@ def callback_readers(catalog: Catalog) -> dict[str, Reader]:
 def dispatch_readers() -> dict[str, Reader]:
     """The parameters of ``GET /v1/dispatches``."""
     return {
-        "state": _one_of(["dead", "ready"]),
+        "state": _one_of(["dead", "lined", "ready"]),
         "job": _id_of(JOB),
         "limit": _limit,
         "cursor": _dispatch,

@@ -110,7 +110,7 @@ class JobPage:
             handlers=_handlers(record),
             copies=None if submission is None else exports.of_job(job, submission),
             deleted_at=_deleted_at(job),
-            settled=job.state.ended and not any(one.state == "ready" for one in record.dispatches),
+            settled=job.state.ended and not any(one.state != "dead" for one in record.dispatches),
         )
 
     async def result(self, ask: Ask) -> Response:

@@ -20,6 +20,7 @@ _COLOURS: Final = {
     "pending": "run",
     "waiting": "run",
     "ready": "run",
+    "lined": "run",
     "due": "run",
     "retry_requested": "warn",
     "failed": "bad",

@@ -314,7 +314,7 @@ class Dispatch(Value, frozen=True, kw_only=True):
     job_id: str
     handler: str
     replay_id: str = ""
-    #: ready or dead; a running one is ready with an owner, a finished one is gone from the table.
+    #: ready, lined (behind others of its key) or dead; a running one is ready with an owner, a finished one is gone.
     state: str = "ready"
     run_at: int
     attempt: int = 0
@@ -331,6 +331,8 @@ class Dispatch(Value, frozen=True, kw_only=True):
     trial: int = 0
     #: The name that its handler had when it was made, if that was another.
     alias: str | None = None
+    #: Which line of its handler it stands in, if that orders its completions.
+    line: str | None = None
 
     @property
     def id(self) -> str:
@@ -358,32 +360,3 @@ class Attempt(Value, frozen=True, kw_only=True):
     outcome: str
     code: str | None = None
     detail: dict[str, Any] = {}
-
-
-class HandlerSpec(Value, frozen=True, kw_only=True):
-    """Which completions a handler wants; kept in the store, so that a node without it can fan out."""
-
-    name: str
-    provider: str | None = None
-    state: str = JobState.SUCCEEDED.value
-    #: What a job's metadata must have, by key.
-    metadata: dict[str, Any] = {}
-    #: The names that it had before.
-    aliases: tuple[str, ...] = ()
-
-    def wants(self, provider: str, state: JobState) -> bool:
-        """Say whether a completion of *provider* in *state* may go to this handler, whatever its metadata."""
-        return self.provider in {None, provider} and self.state in {"any", state}
-
-    def hears(self, provider: str, state: JobState) -> bool:
-        """Say whether the first sight of *state*, on the way to an end, may go to this handler."""
-        return self.provider in {None, provider} and self.state == state
-
-    def accepts(self, metadata: dict[str, Any]) -> bool:
-        """Say whether a job with this *metadata* goes to this handler."""
-        return all(key in metadata and _same(metadata[key], value) for key, value in self.metadata.items())
-
-
-def _same(one: object, other: object) -> bool:
-    """Whether two values are the same in JSON, where true is no 1."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)

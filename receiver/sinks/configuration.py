@@ -14,8 +14,9 @@ from urllib.parse import quote
 import msgspec
 
 from receiver.core.errors import ConfigurationError
+from receiver.core.handler import BLOCK
 from receiver.core.model import Value
-from receiver.handlers import CIRCUIT, STATES
+from receiver.handlers import CIRCUIT, STATES, check_order
 from receiver.settings import Settings
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
@@ -42,6 +43,9 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     completions: bool = True
     #: What the job's metadata must have, by key.
     metadata: dict[str, Any] = {}
+    #: What its events are ordered by, one at a time, and whether a dead one holds up those behind it.
+    ordered_by: str | None = None
+    on_dead: str = BLOCK
     #: What it signs or signs in with, as ``env:NAME`` or ``file:PATH``.
     secret: str | None = None
     #: Bytes of a result that travels inside the event; a larger one is linked.
@@ -191,6 +195,10 @@ def _checked(one: SinkConfig) -> SinkConfig:
         raise one.wrong("largest", "it is a number of bytes.")
     if one.secret is not None and not one.secret.startswith(("env:", "file:")):
         raise one.wrong("secret", "it is a reference, env:NAME or file:PATH, never the secret itself.")
+    try:
+        check_order(one.ordered_by, one.on_dead)
+    except ConfigurationError as error:
+        raise one.wrong("ordered_by", str(error)) from error
     _check_address(one)
     return one
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from receiver.core.alarm import Alarm
-from receiver.core.model import SECOND, HandlerSpec, Job
+from receiver.core.handler import HandlerSpec
+from receiver.core.model import SECOND, Job
 from receiver.core.retry import Backoff
 from receiver.handlers import Handler, Handlers, as_metadata, idempotency_key
 from receiver.settings import Settings
@@ -66,7 +67,12 @@ class Sinks:
     def _handler(self, one: SinkConfig) -> Handler:
         return Handler(
             spec=HandlerSpec(
-                name=one.handler, provider=one.provider, state=one.state, metadata=as_metadata(one.metadata)
+                name=one.handler,
+                provider=one.provider,
+                state=one.state,
+                metadata=as_metadata(one.metadata),
+                ordered_by=one.ordered_by,
+                on_dead=one.on_dead,
             ),
             function=self._function(one),
             plain=False,

@@ -36,7 +36,7 @@ _OTHERS: Final = f"""
     SELECT provider, count(*), sum(CASE WHEN ended_at IS NULL AND deadline_at < :now THEN 1 ELSE 0 END)
     FROM job WHERE {_INDEXED} AND state = :state AND {{range}} GROUP BY provider"""
 _DISPATCHES: Final = """
-    SELECT sum(CASE WHEN state = 'ready' AND owner IS NULL THEN 1 ELSE 0 END),
+    SELECT sum(CASE WHEN state <> 'dead' AND owner IS NULL THEN 1 ELSE 0 END),
         min(CASE WHEN state = 'ready' AND owner IS NULL THEN run_at END),
         sum(CASE WHEN state = 'dead' THEN 1 ELSE 0 END)
     FROM dispatch WHERE {range}"""

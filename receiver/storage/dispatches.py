@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from receiver.core.circuit import Sign
 from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
-from receiver.storage import circuits, rows
+from receiver.storage import circuits, lines, rows
 from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
@@ -18,7 +18,7 @@ from receiver.storage.united import led
 
 _WANTED: Final = (
     "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions, "
-    "alias"
+    "alias, line"
 )
 #: A lease of another may not have lapsed although the clock says so: see ``worker/following``.
 _FREE: Final = "(owner IS NULL OR owner = :owner OR :lapses)"
@@ -67,6 +67,8 @@ class DispatchClaim(Value, frozen=True, kw_only=True):
     interrupted: bool = False
     #: Handlers whose circuit may be open, each with the milliseconds that a trial of it may take.
     trials: Mapping[str, int] = {}
+    #: Those of the handlers that order their completions.
+    ordering: Collection[str] = ()
 
 
 class DispatchSettled(Value, frozen=True, kw_only=True):
@@ -94,6 +96,10 @@ def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
     dispatches, those of each handler the oldest first, with their jobs, metadata and small results included.
     """
     ended = [one for item in items if not isinstance(item, DispatchClaim) for one in item]
+    ordering = {name for item in items if isinstance(item, DispatchClaim) for name in item.ordering}
+    ordering |= {one.dispatch.handler for one in ended if one.dispatch.line is not None}
+    if ordering:
+        lines.guard(tx, ordering)
     settled = iter(_settle(tx, ended))
     return [
         _claim(tx, item) if isinstance(item, DispatchClaim) else list(islice(settled, len(item)))
@@ -104,6 +110,8 @@ def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
 def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
     owner, until = item.owner, item.now + item.lease_ms
     due = {"now": item.now, "owner": owner, "lapses": item.lapses}
+    for handler in sorted(item.ordering):
+        lines.line_up(tx, handler, now=item.now)
     found = [
         row
         for handler, limit in sorted(item.limits.items())
@@ -122,19 +130,10 @@ def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
         found += tx.run(_INTERRUPTED % where, params | due)
     leased: list[Dispatch] = []
     changed: list[Row] = []
-    for (
-        job_id,
-        handler,
-        replay_id,
-        attempt,
-        created_at,
-        before,
-        code,
-        text,
-        failures,
-        interruptions,
-        alias,
-    ) in found:
+    for row in found:
+        job_id, handler, replay_id, attempt, created_at, before, code, text, failures, interruptions = row[
+            :10
+        ]
         held = before == owner and (job_id, handler, replay_id) in item.held
         # Where its process is gone, or frozen, nothing of it is run before that has been recorded.
         lapsed = before is not None and before != owner
@@ -156,7 +155,8 @@ def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
                     interruptions=interruptions,
                     lapsed=lapsed,
                     trial=trials[handler] if handler in tried else 0,
-                    alias=alias,
+                    alias=row[10],
+                    line=row[11],
                 )
             )
     tx.update("dispatch", LEASE, changed, key=rows.DISPATCH_KEY)
@@ -185,6 +185,7 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     finished: list[Row] = []
     again: list[Row] = []
     signs: list[tuple[Dispatch, Sign, Failure | None, int]] = []
+    moving: dict[tuple[str, str], int] = {}
     answers = []
     for item in items:
         dispatch, attempt = item.dispatch, item.log
@@ -201,6 +202,8 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
         logged.append(rows.attempt_params(attempt))
         if item.sign is not None:
             signs.append((dispatch, item.sign, item.error, attempt.started_at + attempt.duration_ms))
+        if dispatch.line is not None:
+            moving[dispatch.handler, dispatch.line] = attempt.started_at + attempt.duration_ms
         if attempt.outcome in {"succeeded", "discarded"}:
             finished.append(key)
             continue
@@ -222,6 +225,8 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     tx.insert("attempt", rows.ATTEMPT, logged)
     if signs:
         circuits.take(tx, signs)
+    if moving:
+        lines.advance(tx, moving, now=max(moving.values()))
     return answers
 
 
@@ -253,37 +258,43 @@ def _locked(tx: Transaction, ids: Sequence[str]) -> dict[tuple[Any, ...], tuple[
 
 
 def retry(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
-    """Give dead dispatches a fresh row of attempts: (job id, handler, replay id, now)."""
+    """Give dead dispatches a fresh row of attempts: (job id, handler, replay id, now).
+
+    One that stands in a line takes its place there again, which is before those that it held up.
+    """
+    lines.guard(tx, [item[1] for item in items])
     _locked(tx, [item[0] for item in items])
-    return [
-        bool(
-            tx.run(
-                "UPDATE dispatch SET state = 'ready', owner = NULL, attempt = 0, failures = 0, "
-                "interruptions = 0, run_at = :now, created_at = :now "
-                "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id AND state = 'dead' "
-                "RETURNING job_id",
-                {"job_id": job_id, "handler": handler, "replay_id": replay_id, "now": now},
-            )
+    answers = []
+    for job_id, handler, replay_id, now in items:
+        found = tx.run(
+            f"UPDATE dispatch SET state = CASE WHEN line IS NULL THEN 'ready' ELSE '{lines.LINED}' END, "
+            "owner = NULL, attempt = 0, failures = 0, interruptions = 0, run_at = :now, created_at = :now "
+            "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id AND state = 'dead' "
+            "RETURNING line",
+            {"job_id": job_id, "handler": handler, "replay_id": replay_id, "now": now},
         )
-        for job_id, handler, replay_id, now in items
-    ]
+        lines.advance(tx, {(handler, row[0]) for row in found if row[0] is not None}, now=now)
+        answers.append(bool(found))
+    return answers
 
 
 def discard(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
     """Drop dead dispatches for good: (job id, handler, replay id, now); the timeline keeps a line."""
+    lines.guard(tx, [item[1] for item in items])
     _locked(tx, [item[0] for item in items])
     ledger = Ledger(tx)
     answers = []
     for job_id, handler, replay_id, now in items:
         found = tx.run(
             "DELETE FROM dispatch WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id "
-            "AND state = 'dead' RETURNING job_id",
+            "AND state = 'dead' RETURNING line",
             {"job_id": job_id, "handler": handler, "replay_id": replay_id},
         )
         if found:
             ledger.note(
                 job_id, step="dispatch", outcome="discarded", code="by_hand", now=now, handler=handler
             )
+        lines.advance(tx, {(handler, row[0]) for row in found if row[0] is not None}, now=now)
         answers.append(bool(found))
     ledger.flush()
     return answers

@@ -12,14 +12,16 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from receiver.core import urgency
+from receiver.core.handler import HandlerSpec
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import COMPLETION, new_id
 from receiver.core.keeping import expires_at, late_look
-from receiver.core.model import Attempt, Due, HandlerSpec, Job, JobState, Step
+from receiver.core.model import Attempt, Due, Job, JobState, Step
 from receiver.core.transition import Move, gathering
 from receiver.core.uniting import United
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
+from receiver.storage.lines import LINED, NEW_LINED
 from receiver.storage.metadata import read_metadata
 from receiver.storage.nodes import specs
 from receiver.storage.united import LATE, absorb, led
@@ -53,6 +55,9 @@ class Ledger:
         #: The handlers that want a completion whatever its metadata, or depending on that, by its provider and state.
         self._wanted: dict[tuple[str, JobState], tuple[list[str], list[HandlerSpec]]] = {}
         self._metadata: dict[str, dict[str, Any]] = {}
+        #: The handlers that order their completions, by name.
+        self._ordering: dict[str, HandlerSpec] = {}
+        self._lined: list[Row] = []
         self._new: set[str] = set()
         self._changed: set[str] = set()
         self._renamed: set[str] = set()
@@ -175,7 +180,7 @@ class Ledger:
             # Of the younger nobody knew the metadata: whoever goes by them hears of its end only now.
             replay_id = LATE if united.late else ""
             for name in self._choosing(job):
-                self._dispatches.append(rows.new_dispatch(job.id, name, replay_id, job.ended_at or 0))
+                self._dispatch(job, name, replay_id, now=job.ended_at or 0)
 
     def count(self, job_id: str, *, first: str | None = None) -> None:
         """Count one more callback of a job; *first* is its id if it is the first, which the job then names."""
@@ -199,23 +204,36 @@ class Ledger:
             self._gathers[job.id] = self._due(job, Step.FILES, run_at=now)
         if move.completed:
             replay_id = LATE if move.late else FOUND if move.found else ""
-            self.dispatch(job, now=now, replay_id=replay_id)
-            told = new_id(COMPLETION, now), job.id, replay_id, job.provider, job.state.value
-            self._completions.append(told)
+            told = new_id(COMPLETION, now)
+            self.dispatch(job, now=now, replay_id=replay_id, told=told)
+            self._completions.append((told, job.id, replay_id, job.provider, job.state.value))
             if job.state is JobState.TIMED_OUT and (again := late_look(job, now=now)) is not None:
                 self.look(job, run_at=again)
         elif move.look_now:
             self.look(job, run_at=now, result_url=move.result_url, candidate_id=candidate_id)
 
-    def dispatch(self, job: Job, *, now: int, replay_id: str, handler: str | None = None) -> list[str]:
-        """Make the dispatches of a completion; return the handlers that get one."""
+    def dispatch(
+        self, job: Job, *, now: int, replay_id: str, handler: str | None = None, told: str | None = None
+    ) -> list[str]:
+        """Make the dispatches of a completion, whose id is *told* if it is new; return the handlers that get one."""
         if handler is None:
             wanted = self.wanted(job)
         else:
             wanted = [spec.name for spec in self.handlers() if spec.name == handler]
         for name in wanted:
-            self._dispatches.append(rows.new_dispatch(job.id, name, replay_id, now))
+            self._dispatch(job, name, replay_id, now=now, told=told)
         return wanted
+
+    def _dispatch(self, job: Job, name: str, replay_id: str, *, now: int, told: str | None = None) -> None:
+        row = rows.new_dispatch(job.id, name, replay_id, now)
+        if self._ordering and (spec := self._ordering.get(name)) is not None:
+            by_metadata = (spec.ordered_by or "").startswith("metadata.")
+            line = spec.line(job, self._metadata_of(job.id) if by_metadata else {})
+            if line is not None:
+                lined = rows.new_dispatch(job.id, name, replay_id, now, state=LINED)
+                self._lined.append((*lined, line, told or new_id(COMPLETION, now)))
+                return
+        self._dispatches.append(row)
 
     def wanted(self, job: Job) -> list[str]:
         """The handlers that want the completion of *job*."""
@@ -249,7 +267,7 @@ class Ledger:
             if spec.hears(job.provider, job.state) and (
                 not spec.metadata or spec.accepts(self._metadata_of(job.id))
             ):
-                self._dispatches.append(rows.new_dispatch(job.id, spec.name, job.state.value, now))
+                self._dispatch(job, spec.name, job.state.value, now=now)
 
     def look(
         self, job: Job, *, run_at: int, result_url: str | None = None, candidate_id: str | None = None
@@ -302,6 +320,7 @@ class Ledger:
         """The handlers registered in the store, by any node."""
         if self._handlers is None:
             self._handlers = specs(self._tx)
+            self._ordering = {one.name: one for one in self._handlers if one.ordered_by is not None}
         return self._handlers
 
     def flush(self) -> None:
@@ -324,11 +343,12 @@ class Ledger:
         gathers = [rows.due_params(self._gathers[one]) for one in sorted(self._gathers)]
         tx.insert("due", rows.DUE, gathers, conflict=_SOONER)
         tx.insert("dispatch", rows.NEW_DISPATCH, sorted(self._dispatches), conflict="ON CONFLICT DO NOTHING")
+        tx.insert("dispatch", NEW_LINED, sorted(self._lined), conflict="ON CONFLICT DO NOTHING")
         tx.insert("unplaced", rows.COMPLETION, sorted(self._completions))
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         for united in self._united:
             absorb(tx, united)
-        if self._looks or self._gathers or self._dispatches:
+        if self._looks or self._gathers or self._dispatches or self._lined:
             tx.announce()
 
     def _progress(self, ids: Sequence[str]) -> None:

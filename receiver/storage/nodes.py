@@ -7,7 +7,9 @@ import msgspec
 
 from receiver.core.circuit import Circuit
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.model import DAY, HOUR, SECOND, HandlerSpec, Value
+from receiver.core.handler import BLOCK, HandlerSpec
+from receiver.core.model import DAY, HOUR, SECOND, Value
+from receiver.storage import lines
 from receiver.storage.circuits import circuits
 from receiver.storage.driver import Transaction
 
@@ -16,12 +18,14 @@ MISSING_AFTER: Final = HOUR
 _FORGOTTEN_AFTER: Final = DAY
 #: What another handler of that name has got already is left to be dead where it is.
 _MOVE: Final = """
-    UPDATE dispatch SET handler = :name, alias = coalesce(alias, :before)
+    UPDATE dispatch SET handler = :name, alias = coalesce(alias, :before),
+        state = CASE WHEN line IS NOT NULL AND state = 'ready' AND owner IS NULL THEN 'lined' ELSE state END
     WHERE handler = :before AND (owner IS NULL OR run_at <= :now) AND (job_id, replay_id) IN (
         SELECT job_id, replay_id FROM dispatch WHERE handler = :before AND (owner IS NULL OR run_at <= :now)
         AND NOT EXISTS (SELECT 1 FROM dispatch AS other WHERE other.handler = :name
             AND other.job_id = dispatch.job_id AND other.replay_id = dispatch.replay_id)
-        ORDER BY job_id, replay_id {for_update} {skip_locked})"""
+        ORDER BY job_id, replay_id {for_update} {skip_locked})
+    RETURNING line"""
 _MISSING: Final = "No node has had this handler for an hour; deploy it again, then retry this dispatch."
 
 
@@ -56,6 +60,8 @@ class Registered(Value, frozen=True, kw_only=True):
     dead: int
     #: What it wants of a job's metadata.
     metadata: dict[str, Any] = {}
+    #: What its completions are ordered by.
+    ordered_by: str | None = None
     #: Its circuit, unless that is closed and nothing has failed.
     circuit: Circuit | None = None
 
@@ -68,9 +74,10 @@ def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]
             tx.run("DELETE FROM node")
         _put(tx, node, now=now)
         _register(tx, node.handlers, now=now)
+        lines.dissolve(tx, [one.name for one in node.handlers if one.ordered_by is None])
         for spec in node.handlers:
             for alias in spec.aliases:
-                _rename(tx, alias, spec.name)
+                _rename(tx, alias, spec.name, now=now)
     return [None] * len(items)
 
 
@@ -93,13 +100,14 @@ def alive(tx: Transaction, node: Node, *, now: int) -> None:
 def _register(tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int) -> None:
     tx.insert(
         "handler",
-        "name, provider, state, metadata, seen_at, renamed_to",
+        "name, provider, state, metadata, ordered_by, on_dead, seen_at, renamed_to",
         [
-            (one.name, one.provider, one.state, _wishes(one), now, None)
+            (one.name, one.provider, one.state, _wishes(one), one.ordered_by, one.on_dead, now, None)
             for one in sorted(handlers, key=lambda one: one.name)
         ],
         conflict="ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, state = excluded.state, "
-        "metadata = excluded.metadata, seen_at = excluded.seen_at, renamed_to = excluded.renamed_to",
+        "metadata = excluded.metadata, ordered_by = excluded.ordered_by, on_dead = excluded.on_dead, "
+        "seen_at = excluded.seen_at, renamed_to = excluded.renamed_to",
     )
 
 
@@ -107,19 +115,25 @@ def _wishes(spec: HandlerSpec) -> str | None:
     return msgspec.json.encode(spec.metadata).decode() if spec.metadata else None
 
 
-def _rename(tx: Transaction, before: str, name: str) -> None:
+def _rename(tx: Transaction, before: str, name: str, *, now: int) -> None:
     """Have a handler be known by another name: what waits for it, or is dead, is moved.
 
     Its row stays, so that a node that still runs it under the old name registers nothing anew; it gets no completion.
     """
     tx.run("UPDATE handler SET renamed_to = :name WHERE name = :before", {"name": name, "before": before})
     tx.run("DELETE FROM circuit WHERE handler = :before", {"before": before})
-    _move(tx, before, name)
+    _move(tx, before, name, now=now)
 
 
-def _move(tx: Transaction, before: str, name: str, *, now: int = 0) -> None:
+def _move(tx: Transaction, before: str, name: str, *, now: int) -> None:
     """Move what nobody is at from one name of a handler to another; the rest is moved later, by ``reap``."""
-    tx.run(_MOVE, {"before": before, "name": name, "now": now})
+    found = tx.run(_MOVE, {"before": before, "name": name, "now": now})
+    moved = {(name, row[0]) for row in found if row[0] is not None}
+    if moved and not tx.run(
+        "SELECT 1 FROM handler WHERE name = :name AND ordered_by IS NOT NULL", {"name": name}
+    ):
+        lines.dissolve(tx, [name])
+    lines.advance(tx, moved, now=now)
 
 
 def _put(tx: Transaction, node: Node, *, now: int) -> None:
@@ -150,7 +164,7 @@ def reap(tx: Transaction, items: Sequence[int]) -> list[int]:
         )
         found = tx.run(
             "UPDATE dispatch SET state = 'dead', owner = NULL, error_code = 'handler_missing', error_text = :text "
-            "WHERE state = 'ready' AND run_at < :before AND handler NOT IN "
+            "WHERE state <> 'dead' AND run_at < :before AND handler NOT IN "
             "(SELECT name FROM handler WHERE seen_at >= :before) RETURNING job_id",
             {"before": now - MISSING_AFTER, "text": _MISSING},
         )
@@ -191,11 +205,19 @@ def forget(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[Regis
 def specs(tx: Transaction) -> list[HandlerSpec]:
     """What the registered handlers want."""
     found = tx.run(
-        "SELECT name, provider, state, metadata FROM handler WHERE renamed_to IS NULL ORDER BY name"
+        "SELECT name, provider, state, metadata, ordered_by, on_dead FROM handler WHERE renamed_to IS NULL "
+        "ORDER BY name"
     )
     return [
-        HandlerSpec(name=name, provider=provider, state=state, metadata=_read(metadata))
-        for name, provider, state, metadata in found
+        HandlerSpec(
+            name=name,
+            provider=provider,
+            state=state,
+            metadata=_read(metadata),
+            ordered_by=ordered_by,
+            on_dead=on_dead or BLOCK,
+        )
+        for name, provider, state, metadata, ordered_by, on_dead in found
     ]
 
 
@@ -207,12 +229,12 @@ def _read(metadata: str | None) -> dict[str, Any]:
 def registered(tx: Transaction) -> list[Registered]:
     """The registered handlers, with what is not finished of each."""
     found = tx.run(
-        "SELECT handler.name, handler.provider, handler.state, handler.metadata, handler.seen_at, "
-        "sum(CASE WHEN dispatch.state = 'ready' THEN 1 ELSE 0 END), "
+        "SELECT handler.name, handler.provider, handler.state, handler.metadata, handler.ordered_by, handler.seen_at, "
+        "sum(CASE WHEN dispatch.state <> 'dead' THEN 1 ELSE 0 END), "
         "sum(CASE WHEN dispatch.state = 'dead' THEN 1 ELSE 0 END) "
         "FROM handler LEFT JOIN dispatch ON dispatch.handler = handler.name "
         "WHERE handler.renamed_to IS NULL GROUP BY handler.name, handler.provider, handler.state, handler.metadata, "
-        "handler.seen_at ORDER BY handler.name"
+        "handler.ordered_by, handler.seen_at ORDER BY handler.name"
     )
     known = {one.handler: one for one in circuits(tx)}
     return [
@@ -221,12 +243,13 @@ def registered(tx: Transaction) -> list[Registered]:
             provider=provider,
             state=state,
             metadata=_read(metadata),
+            ordered_by=ordered_by,
             seen_at=seen_at,
             waiting=waiting,
             dead=dead,
             circuit=known.get(name),
         )
-        for name, provider, state, metadata, seen_at, waiting, dead in found
+        for name, provider, state, metadata, ordered_by, seen_at, waiting, dead in found
     ]
 
 

@@ -282,9 +282,9 @@ def due_of(row: Row) -> Due:
     )
 
 
-def new_dispatch(job_id: str, handler: str, replay_id: str, now: int) -> Row:
+def new_dispatch(job_id: str, handler: str, replay_id: str, now: int, *, state: str = "ready") -> Row:
     """A dispatch that is due at once, as a row of NEW_DISPATCH."""
-    return (job_id, handler, replay_id, "ready", now, 0, now)
+    return (job_id, handler, replay_id, state, now, 0, now)
 
 
 def dispatch_of(row: Row) -> Dispatch:

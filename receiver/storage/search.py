@@ -27,7 +27,7 @@ COUNTED: Final = 10_000
 #: The states whose jobs have an index (``job_state``): SQLite uses it only where that stands in the statement.
 _INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
 #: Outcomes that unfinished dispatches are known by; the others are known by attempts.
-_UNFINISHED: Final = {"dead": "state = 'dead'", "waiting": "state = 'ready'"}
+_UNFINISHED: Final = {"dead": "state = 'dead'", "waiting": "state <> 'dead'"}
 _BY_DUE: Final = {"open", JobState.SUBMITTED.value}
 
 

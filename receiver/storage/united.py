@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from typing import Final
 
+from receiver.core.identity import made_at
 from receiver.core.uniting import United
-from receiver.storage import feed
+from receiver.storage import feed, lines
 from receiver.storage.driver import Transaction
 
 #: The replay id that a job's late outcome gives its dispatches: it keeps them apart from those that its time-out made.
@@ -40,8 +41,12 @@ def absorb(tx: Transaction, united: United) -> None:
     # The feed tells of the one outcome that stands, under the job's one id.
     heir = (LATE if united.late else "") if united.inherits else None
     feed.unite(tx, younger=absorbed.id, older=job.id, replay_id=heir)
-    for table in ("result_chunk", "dispatch", "due", "file", "download"):
+    for table in ("result_chunk", "due", "file", "download"):
         tx.run(f"DELETE FROM {table} WHERE job_id = :younger", names)
+    gone = tx.run("DELETE FROM dispatch WHERE job_id = :younger RETURNING handler, line", names)
+    if behind := {(handler, line) for handler, line in gone if line is not None}:
+        lines.guard(tx, {handler for handler, _ in behind})
+        lines.advance(tx, behind, now=job.ended_at or made_at(absorbed.id))
     tx.run("UPDATE attempt SET job_id = :older WHERE job_id = :younger", names)
     tx.run("DELETE FROM job WHERE id = :younger", names)
     tx.run("UPDATE united SET into_id = :older WHERE into_id = :younger", names)

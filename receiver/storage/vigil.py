@@ -2,7 +2,7 @@
 
 from receiver.core.circuit import Circuit
 from receiver.core.errors import StoreUnavailableError
-from receiver.core.model import HandlerSpec
+from receiver.core.handler import HandlerSpec
 from receiver.storage import circuits, claims, nodes, pauses
 from receiver.storage.claims import Beat
 from receiver.storage.driver import ContendedError, Driver

@@ -11,7 +11,7 @@ class DispatchDocument(Document, frozen=True, kw_only=True):
     job_id: str
     handler: str
     replay_id: str | None
-    #: ready or dead.
+    #: ready, lined (it waits for its turn behind others of its key), or dead.
     state: str
     #: Whether an attempt is running.
     running: bool

@@ -31,6 +31,8 @@ class HandlerDocument(Document, frozen=True, kw_only=True):
     state: str
     #: What a job's metadata must have, by key.
     metadata: dict[str, Any]
+    #: What its completions are ordered by, one at a time.
+    ordered_by: str | None
     #: The last sign of life of a process that has it.
     seen_at: Moment
     #: How many of its dispatches are not finished, and how many are dead.
@@ -46,6 +48,7 @@ def handler_document(one: Registered) -> HandlerDocument:
         provider=one.provider,
         state=one.state,
         metadata=one.metadata,
+        ordered_by=one.ordered_by,
         seen_at=timestamp(one.seen_at),
         waiting=one.waiting,
         dead=one.dead,

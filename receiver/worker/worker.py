@@ -67,6 +67,8 @@ class Worker:
         self._doubts = doubts
         self._allowances = allowances
         self._circuits = circuits
+        #: The handlers that order their completions.
+        self._ordering = [one.spec.name for one in handlers if one.spec.ordered_by is not None]
         self._pacing = Pacing(clock=clock, nodes=lambda: allowances.nodes)
         self._chores = Chores(
             store=store, catalog=catalog, key_id=key_id, keep_days=keep_days, recover=steps.submit.recover
@@ -214,6 +216,7 @@ class Worker:
             return False
         doubts = self._doubts()
         now = self._clock()
+        ordering = [name for name in self._ordering if name in limits]
         claimed = await self._store.claim_dispatches(
             DispatchClaim(
                 owner=self._owner,
@@ -223,6 +226,7 @@ class Worker:
                 held=self._leased.keys,
                 lapses=self._follow_clock.lapses(now),
                 interrupted=self._alone.may_take(),
+                ordering=ordering,
                 trials=self._circuits.trials(
                     (one for one in self._handlers if one.spec.name in limits), lease_ms=self._lease_ms
                 ),

@@ -62,6 +62,16 @@ def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
         ('[sinks.a]\nto = "file:///x"\nsecret = "hunter2"\n', {}, "sinks.a: secret: it is a reference"),
         ('[sinks.a]\nto = "file:///x"\nattempts = 0\n', {}, "sinks.a: limits"),
         ('[sinks.a]\nto = "file:///x"\ncompletions = false\n', {}, "sinks.a: completions: .*alarms = true"),
+        (
+            '[sinks.a]\nto = "file:///x"\nordered_by = "customer"\n',
+            {},
+            "sinks.a: ordered_by: Nobody can order",
+        ),
+        (
+            '[sinks.a]\nto = "file:///x"\non_dead = "stop"\n',
+            {},
+            "sinks.a: ordered_by: on_dead is block or continue",
+        ),
         ('[sinks.a]\nto = "file:///x"\nrate = -1\n', {}, "sinks.a: rate: "),
         ('[sinks.a]\nto = "file:///x"\nmetadata = 1\n', {}, "sinks.a: metadata: "),
         ('[sinks.A_b]\nto = "file:///x"\n', {}, "sinks.A_b: name"),

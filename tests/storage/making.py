@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 import pytest
 
 from receiver.core.admission import examine, terms_for
+from receiver.core.handler import HandlerSpec
 from receiver.core.identity import CALLBACK, JOB, new_id
 from receiver.core.keyform import load_key
 from receiver.core.looking import Finding, Terms
@@ -22,7 +23,6 @@ from receiver.core.model import (
     Dispatch,
     Due,
     Failure,
-    HandlerSpec,
     Held,
     Job,
     JobState,

@@ -12,8 +12,9 @@ import pytest
 from receiver.core import alarm
 from receiver.core.alarm import CALM, SEVERITIES, Finding
 from receiver.core.exchange import Seen
+from receiver.core.handler import HandlerSpec
 from receiver.core.looking import Unanswered
-from receiver.core.model import DAY, HOUR, MINUTE, SECOND, HandlerSpec, JobState, Observation, Step
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState, Observation, Step
 from receiver.storage import alarms, attention, signs, tally
 from receiver.storage.alarms import Looked, Round
 from receiver.storage.driver import Row, Transaction

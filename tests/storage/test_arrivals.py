@@ -7,7 +7,8 @@ import pytest
 
 from receiver.core.admission import MOST_KEPT, terms_for
 from receiver.core.exchange import Pending, Seen
-from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step, Verdict
+from receiver.core.handler import HandlerSpec
+from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step, Verdict
 from receiver.storage.arrivals import HOLD, TOKEN_LIFE, Quota
 from tests.core.making import NOW
 from tests.storage.making import ACME, DONE, FAILED, WIDE, Desk, Wish, arrival, callback, held_in, new_job

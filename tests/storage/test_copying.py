@@ -10,8 +10,9 @@ import pytest
 from receiver.core.alarm import DISK_LOW, OF_ONE_NODE, Finding
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
 from receiver.core.file import Download
+from receiver.core.handler import HandlerSpec
 from receiver.core.identity import DEED, new_id
-from receiver.core.model import MINUTE, SECOND, HandlerSpec
+from receiver.core.model import MINUTE, SECOND
 from receiver.storage import alarms, audit, circuits, copying, feed, pauses, schema, tables, tally
 from receiver.storage import files as linked
 from receiver.storage.alarms import Looked, Round

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.exchange import Seen
-from receiver.core.model import DAY, HOUR, HandlerSpec, JobState, Observation, Verdict
+from receiver.core.handler import HandlerSpec
+from receiver.core.model import DAY, HOUR, JobState, Observation, Verdict
 from receiver.storage.claims import Beat
 from receiver.storage.dispatches import DispatchClaim
 from receiver.storage.nodes import Node

@@ -3,8 +3,9 @@
 import pytest
 
 from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.handler import HandlerSpec
 from receiver.core.looking import Lost, Unanswered
-from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, JobState, Observation, Source, Step
+from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step
 from receiver.storage.claims import LookClaim
 from receiver.storage.ledger import FOUND
 from receiver.storage.united import LATE

@@ -3,7 +3,8 @@
 import pytest
 
 from receiver.core.exchange import Seen
-from receiver.core.model import HOUR, MINUTE, HandlerSpec, Job, JobState, Observation, Step, Verdict
+from receiver.core.handler import HandlerSpec
+from receiver.core.model import HOUR, MINUTE, Job, JobState, Observation, Step, Verdict
 from tests.core.making import NOW
 from tests.storage.making import DONE, Desk
 

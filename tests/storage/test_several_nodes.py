@@ -13,7 +13,8 @@ from structlog.typing import EventDict
 from receiver.core.admission import terms_for
 from receiver.core.errors import ConflictError
 from receiver.core.exchange import Gone, Pending, Seen
-from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, Job, JobState, Observation, Step
+from receiver.core.handler import HandlerSpec
+from receiver.core.model import DAY, HOUR, MINUTE, Job, JobState, Observation, Step
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Claimed, LookClaim
 from receiver.storage.nodes import MISSING_AFTER

@@ -134,7 +134,7 @@ from tests.storage.making import ACME, arrival, callback, Desk
 async def main():
     store = await Store.open("sqlite:///" + sys.argv[1])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (512 * 1024, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (640 * 1024, hard))
     acked = []
     for _ in range(100):
         one = callback(ACME, b"x" * 20_000, rejected="x")

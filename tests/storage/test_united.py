@@ -7,7 +7,8 @@ import pytest
 
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.exchange import Pending, Seen
-from receiver.core.model import DAY, HOUR, MINUTE, HandlerSpec, Job, JobState, Observation, Source
+from receiver.core.handler import HandlerSpec
+from receiver.core.model import DAY, HOUR, MINUTE, Job, JobState, Observation, Source
 from receiver.storage.records import Link
 from receiver.storage.retention import Prune
 from receiver.storage.united import LATE

@@ -1,0 +1,98 @@
+"""Lines: dispatches of one handler and one key, one at a time and in the order in which their jobs were completed.
+
+The first of a line is *ready* and claimed like any other dispatch; those behind it are *lined*. When the first has
+ended the next becomes ready in the same commit; when it is dead it stays, and holds the others up unless its handler
+says otherwise. So who orders nothing pays for nothing, and who does pays for one short statement a dispatch.
+
+The order is that of the feed, which never changes. Whoever changes the lines of a handler guards its name first, so
+that no two nodes make two dispatches of one line ready.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from receiver.core.handler import GO_ON
+from receiver.storage import feed, rows
+from receiver.storage.driver import Row, Transaction
+
+LINED: Final = "lined"
+#: What is said of a dispatch that is new and stands in a line.
+NEW_LINED: Final = f"{rows.NEW_DISPATCH}, line, told"
+#: So many dispatches are given their place in one transaction.
+_TOGETHER: Final = 1000
+_UNPLACED: Final = (
+    "SELECT job_id, replay_id, line, told FROM dispatch "
+    "WHERE handler = :handler AND line IS NOT NULL AND place IS NULL ORDER BY told LIMIT :limit"
+)
+_BEFORE: Final = (
+    "SELECT place FROM completion WHERE id < :told AND place IS NOT NULL ORDER BY id DESC LIMIT 1"
+)
+_OF_LINE: Final = "FROM dispatch WHERE handler = :handler AND line = :line AND state ="
+#: The first of a line that waits, with whether one of it is under way, and the first of it that is dead.
+_HEAD: Final = f"""
+    SELECT head.job_id, head.replay_id, head.place, head.told,
+        (SELECT count(*) FROM (SELECT 1 {_OF_LINE} 'ready' LIMIT 1) AS active),
+        (SELECT place {_OF_LINE} 'dead' ORDER BY place, told LIMIT 1),
+        (SELECT told {_OF_LINE} 'dead' ORDER BY place, told LIMIT 1)
+    FROM (SELECT job_id, replay_id, place, told {_OF_LINE} '{LINED}' AND place IS NOT NULL
+        ORDER BY place, told LIMIT 1) AS head"""
+
+
+def guard(tx: Transaction, handlers: Iterable[str]) -> None:
+    """Be alone with the lines of some handlers; before any row is locked."""
+    tx.guard([f"lines\0{name}" for name in sorted(set(handlers))])
+
+
+def line_up(tx: Transaction, handler: str, *, now: int) -> None:
+    """Give dispatches of a handler that have none their place in line, and make ready whatever is first."""
+    found = tx.run(_UNPLACED, {"handler": handler, "limit": _TOGETHER})
+    if not found:
+        return
+    while feed.unplaced(tx):
+        feed.give_places(tx, [0])
+    where, params = tx.among("id", [row[3] for row in found])
+    places: dict[str, int] = dict(tx.run(f"SELECT id, place FROM completion WHERE {where}", params))
+    placed = [
+        (places[told] if told in places else _before(tx, told), job_id, handler, replay_id)
+        for job_id, replay_id, _, told in found
+    ]
+    tx.update("dispatch", "place", placed, key=rows.DISPATCH_KEY)
+    advance(tx, {(handler, row[2]) for row in found}, now=now)
+
+
+def advance(tx: Transaction, lines: Collection[tuple[str, str]], *, now: int) -> None:
+    """Make the first of each line ready, unless one of it is under way or dead before it: (handler, line)."""
+    if not lines:
+        return
+    where, params = tx.among("name", sorted({handler for handler, _ in lines}))
+    going_on = {
+        name
+        for name, on_dead in tx.run(f"SELECT name, on_dead FROM handler WHERE {where}", params)
+        if on_dead == GO_ON
+    }
+    ready: list[Row] = []
+    for handler, line in sorted(lines):
+        for row in tx.run(_HEAD, {"handler": handler, "line": line}):
+            job_id, replay_id, place, active, dead = *row[:2], row[2:4], row[4], row[5:7]
+            held_up = dead[1] is not None and handler not in going_on and dead < place
+            if not active and not held_up:
+                ready.append(("ready", now, job_id, handler, replay_id))
+    tx.update("dispatch", "state, run_at", ready, key=rows.DISPATCH_KEY)
+    if ready:
+        tx.announce()
+
+
+def dissolve(tx: Transaction, handlers: Iterable[str]) -> None:
+    """Have handlers that order nothing any more get what stands in their lines at once."""
+    for handler in sorted(handlers):
+        tx.run(
+            f"UPDATE dispatch SET state = CASE WHEN state = '{LINED}' THEN 'ready' ELSE state END, "
+            "line = NULL, place = NULL, told = NULL WHERE handler = :handler AND line IS NOT NULL",
+            {"handler": handler},
+        )
+
+
+def _before(tx: Transaction, told: str) -> int:
+    """The place of what is told of and is no completion: that of the last completion before it."""
+    found = tx.run(_BEFORE, {"told": told})
+    return int(found[0][0]) if found else 0

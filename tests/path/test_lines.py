@@ -1,0 +1,171 @@
+"""Ordered handlers in whole receivers: the order holds through retries, a killed process and two nodes."""
+
+import asyncio
+import random
+from itertools import groupby
+
+from receiver import Job, Receiver
+from tests.path.test_nodes import node
+
+from .hurry import hurried
+from .world import REQUESTS, World, until
+
+SIGNED = "perplexity-webhook"
+SLOW = """
+import os, time
+from pathlib import Path
+from receiver import Receiver
+receiver = Receiver()
+
+def note(word, job):
+    with Path(os.environ["RUNS"]).open("a") as runs:
+        runs.write(f"{word} {job.metadata['customer']} {job.id}\\n")
+
+@receiver.on(ordered_by="metadata.customer", first_wait=0.05, name="slow")
+def slow(job):
+    note("begin", job)
+    time.sleep(0.08)
+    note("end", job)
+"""
+
+
+async def told(receiver: Receiver, customers: dict[str, str]) -> dict[str, list[str]]:
+    """The jobs of each customer in the order in which they were completed."""
+    found: dict[str, list[str]] = {}
+    async for one in receiver.completions():
+        found.setdefault(customers[one.job.id], []).append(one.job.id)
+        if sum(map(len, found.values())) == len(customers):
+            break
+    return found
+
+
+async def submitted(receiver: Receiver, many: int, customers: int) -> dict[str, str]:
+    """So many jobs, each with its customer."""
+    names = [f"c{n % customers}" for n in range(many)]
+    jobs = await asyncio.gather(
+        *(receiver.submit(SIGNED, REQUESTS[SIGNED], metadata={"customer": one}) for one in names)
+    )
+    return {job.id: name for job, name in zip(jobs, names, strict=True)}
+
+
+async def test_retries_keep_the_order(world: World) -> None:
+    """Half of the attempts fail, and still each customer's jobs end one after the other, in the feed's order."""
+    begun: list[tuple[str, str]] = []
+    running: set[str] = set()
+
+    def prepare(receiver: Receiver) -> None:
+        @receiver.on(
+            SIGNED, ordered_by="metadata.customer", first_wait=0.1, longest_wait=0.1, circuit=0, attempts=99
+        )
+        async def flaky(job: Job) -> None:
+            customer = job.metadata["customer"]
+            assert customer not in running
+            running.add(customer)
+            await asyncio.sleep(0.005)
+            running.remove(customer)
+            if random.random() < 0.5:
+                raise ConnectionError
+            begun.append((customer, job.id))
+
+    async with hurried(world, prepare) as receiver:
+        customers = await submitted(receiver, 24, 3)
+        await until(lambda: len(begun) == 24, patience=20)
+        for customer, jobs in (await told(receiver, customers)).items():
+            assert [job for name, job in begun if name == customer] == jobs
+
+
+async def test_a_dead_one_blocks_its_key_and_no_other(world: World) -> None:
+    """Until a person retries it; then everything behind it follows in order."""
+    broken = True
+    done: list[str] = []
+
+    def prepare(receiver: Receiver) -> None:
+        @receiver.on(SIGNED, ordered_by="metadata.customer", attempts=1)
+        async def picky(job: Job) -> None:
+            if broken and job.metadata["customer"] == "a":
+                raise ValueError("not yet")
+            done.append(job.id)
+
+    async with hurried(world, prepare) as receiver:
+        store, jobs = receiver.running.store, []
+        for customer in ("a", "a", "b", "a"):
+            one = await receiver.submit(SIGNED, REQUESTS[SIGNED], metadata={"customer": customer})
+            await receiver.wait(one.id, timeout=10)
+            jobs.append(one.id)
+        await until(lambda: done == [jobs[2]])
+
+        async def blocked() -> bool:
+            (one,) = await store.registered()
+            return (one.waiting, one.dead) == (2, 1)
+
+        await until(blocked)
+        broken = False
+        dead = await store.dispatch(jobs[0], handler="picky", replay_id="")
+        assert await store.retry_dispatch(dead, now=receiver.running.clock())
+        await until(lambda: len(done) == 4)
+        assert done == [jobs[2], jobs[0], jobs[1], jobs[3]]
+
+
+async def test_a_killed_process_keeps_the_order(world: World) -> None:
+    """Kill -9 in the middle: the one that was interrupted comes again first, and none before its time."""
+    async with world.process(SLOW) as process:
+
+        async def submit(customer: str) -> str:
+            document = {"provider": SIGNED, "request": REQUESTS[SIGNED], "metadata": {"customer": customer}}
+            return str((await process.request("POST", "/v1/jobs", json=document)).json()["id"])
+
+        jobs = await asyncio.gather(*(submit(f"c{n % 2}") for n in range(16)))
+
+        async def completed() -> bool:
+            page = (await process.request("GET", "/v1/completions")).json()
+            return len(page["completions"]) == len(jobs)
+
+        await until(completed)
+        for _ in range(2):
+            before = len(runs(world))
+            await until(lambda before=before: len(runs(world)) >= before + 3)
+            process.kill()
+            await process.start()
+        await until(lambda: {job for word, _, job in runs(world) if word == "end"} == set(jobs), patience=20)
+        page = (await process.request("GET", "/v1/completions")).json()["completions"]
+    for customer in ("c0", "c1"):
+        mine = [(word, job) for word, name, job in runs(world) if name == customer]
+        # What was begun and not ended was cut short, and is begun again before anything else is.
+        assert [job for job, _ in groupby(job for _, job in mine)] == [
+            one["job"]["id"] for one in page if one["job"]["metadata"]["customer"] == customer
+        ]
+
+
+def runs(world: World) -> list[tuple[str, ...]]:
+    """What the handler noted: begin or end, customer, job."""
+    if not world.runs.exists():
+        return []
+    return [tuple(line.split()) for line in world.runs.read_text(encoding="utf-8").splitlines()]
+
+
+async def test_two_nodes_keep_the_order(world: World, migrated_url: str) -> None:
+    """Both run the handler, never two jobs of a customer at once, and each customer's in the feed's order."""
+    world.environ["RECEIVER_DATABASE_URL"] = migrated_url
+    ends: list[tuple[str, str, str]] = []
+    running: set[str] = set()
+
+    def prepare(receiver: Receiver) -> None:
+        @receiver.on(SIGNED, ordered_by="metadata.customer", name="h", concurrency=2)
+        async def handle(job: Job) -> None:
+            customer = job.metadata["customer"]
+            assert customer not in running
+            running.add(customer)
+            await asyncio.sleep(0.02)
+            running.remove(customer)
+            ends.append((receiver.running.node.name, customer, job.id))
+
+    async with (
+        node(world, prepare, port=world.port) as hears,
+        node(world, prepare),
+    ):
+        customers = await submitted(hears, 20, 4)
+        await until(lambda: len(ends) == 20, patience=20)
+        order = await told(hears, customers)
+    assert len({name for name, _, _ in ends}) == 2
+    for customer, jobs in order.items():
+        assert [job for _, name, job in ends if name == customer] == jobs
