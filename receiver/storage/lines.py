@@ -32,8 +32,8 @@ _OF_LINE: Final = "FROM dispatch WHERE handler = :handler AND line = :line AND s
 _HEAD: Final = f"""
     SELECT head.job_id, head.replay_id, head.place, head.told,
         (SELECT count(*) FROM (SELECT 1 {_OF_LINE} 'ready' LIMIT 1) AS active),
-        (SELECT place {_OF_LINE} 'dead' ORDER BY place, told LIMIT 1),
-        (SELECT told {_OF_LINE} 'dead' ORDER BY place, told LIMIT 1)
+        (SELECT place {_OF_LINE} 'dead' AND place IS NOT NULL ORDER BY place, told LIMIT 1),
+        (SELECT told {_OF_LINE} 'dead' AND place IS NOT NULL ORDER BY place, told LIMIT 1)
     FROM (SELECT job_id, replay_id, place, told {_OF_LINE} '{LINED}' AND place IS NOT NULL
         ORDER BY place, told LIMIT 1) AS head"""
 
