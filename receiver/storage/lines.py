@@ -24,9 +24,8 @@ _UNPLACED: Final = (
     "SELECT job_id, replay_id, line, told FROM dispatch "
     "WHERE handler = :handler AND line IS NOT NULL AND place IS NULL ORDER BY told LIMIT :limit"
 )
-_BEFORE: Final = (
-    "SELECT place FROM completion WHERE id < :told AND place IS NOT NULL ORDER BY id DESC LIMIT 1"
-)
+#: The latest completions: what is told beside them stands between them.
+_LATEST: Final = "SELECT place, id FROM completion ORDER BY place DESC LIMIT :limit"
 _OF_LINE: Final = "FROM dispatch WHERE handler = :handler AND line = :line AND state ="
 #: The first of a line that waits, with whether one of it is under way, and the first of it that is dead.
 _HEAD: Final = f"""
@@ -50,10 +49,11 @@ def line_up(tx: Transaction, handler: str, *, now: int) -> None:
         return
     while feed.unplaced(tx):
         feed.give_places(tx, [0])
-    where, params = tx.among("id", [row[3] for row in found])
+    where, params = tx.among("job_id", sorted({row[0] for row in found}))
     places: dict[str, int] = dict(tx.run(f"SELECT id, place FROM completion WHERE {where}", params))
+    latest = tx.run(_LATEST, {"limit": _TOGETHER}) if any(row[3] not in places for row in found) else []
     placed = [
-        (places[told] if told in places else _before(tx, told), job_id, handler, replay_id)
+        (places[told] if told in places else _beside(told, latest), job_id, handler, replay_id)
         for job_id, replay_id, _, told in found
     ]
     tx.update("dispatch", "place", placed, key=rows.DISPATCH_KEY)
@@ -92,7 +92,6 @@ def dissolve(tx: Transaction, handlers: Iterable[str]) -> None:
         )
 
 
-def _before(tx: Transaction, told: str) -> int:
+def _beside(told: str, latest: Iterable[Row]) -> int:
     """The place of what is told of and is no completion: that of the last completion before it."""
-    found = tx.run(_BEFORE, {"told": told})
-    return int(found[0][0]) if found else 0
+    return next((place for place, completion in latest if completion < told), 0)
