@@ -84,6 +84,7 @@ async def test_a_dead_letter_comes_back_by_command_and_by_api(world: World) -> N
 
 async def test_a_handler_is_paused_and_resumed_by_command(world: World) -> None:
     """What ends while it is paused waits; `receiver doctor` says so."""
+    world.cadence(expected="20m")
     async with world.process(FAILS) as process:
         assert command(world, "handlers", "pause", "picky")[1]["circuit"]["state"] == "paused"
         document = {"provider": SIGNED, "request": REQUESTS[SIGNED]}
