@@ -168,6 +168,8 @@ def _check(provider: Provider, sample: Sample) -> Iterator[str]:
         yield f"the state reads as {_said(seen.state)}, not {_said(sample.state)}"
     if (seen.result is not None) != sample.result:
         yield f"a result is {'found' if seen.result else 'not found'}"
+    if seen.goes_on != sample.pages:
+        yield f"a next page is {'found' if seen.goes_on else 'not found'}"
 
 
 def _said(value: str | None) -> str:

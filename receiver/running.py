@@ -28,6 +28,7 @@ from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
 from receiver.sinks.sinks import Sinks
 from receiver.steps.cancel import Cancel
+from receiver.steps.collect import Collect
 from receiver.steps.confirm import Confirm
 from receiver.steps.download import FetchFile
 from receiver.steps.fetch import Fetch
@@ -165,6 +166,7 @@ class Running:
                 largest=settings.max_file,
                 notify=self._files_found,
             ),
+            collect=Collect(**asking, largest=settings.max_result, most=settings.max_pages),
             cancel=self.cancel,
             dispatch=kinds.dispatch(
                 store=store,

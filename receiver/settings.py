@@ -67,6 +67,11 @@ class Settings:
     )
     max_body: int = _setting("RECEIVER_MAX_BODY", 10 * _MIB, "The largest callback, in bytes.")
     max_result: int = _setting("RECEIVER_MAX_RESULT", 64 * _MIB, "The largest answer and result, in bytes.")
+    max_pages: int = _setting(
+        "RECEIVER_MAX_PAGES",
+        1000,
+        "The most pages that one result may come in; together they may have `RECEIVER_MAX_RESULT` bytes.",
+    )
     files_url: str | None = _setting(
         "RECEIVER_FILES_URL",
         None,
@@ -204,7 +209,15 @@ class Settings:
                 "RECEIVER_LOG_LEVEL must be debug, info, warning or error.", code="setting_invalid"
             )
         _ = self.proxies
-        for name in ("max_body", "max_result", "max_file", "max_files", "receive_timeout", "lease"):
+        for name in (
+            "max_body",
+            "max_result",
+            "max_pages",
+            "max_file",
+            "max_files",
+            "receive_timeout",
+            "lease",
+        ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(f"RECEIVER_{name.upper()} must be positive.", code="setting_invalid")
         if 0 < self.keep_days < _SHORTEST_DAYS:

@@ -19,6 +19,7 @@ from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
 from receiver.steps.submit import Submit
 from receiver.steps.wait import LONGEST_REQUEST, Wait
+from receiver.storage import pages
 from receiver.storage.store import Store
 from receiver.views.job import JobDocument, job_document
 from receiver.views.timeline import RecordDocument, record_document
@@ -84,6 +85,7 @@ class Jobs:
         notify: Callable[[], None],
     ) -> None:
         self._store = store
+        self._catalog = catalog
         self._bodies = bodies
         self._submit = submit
         self._cancel = cancel
@@ -135,9 +137,17 @@ class Jobs:
             Operation(
                 method="GET",
                 path="/v1/jobs/{id}/result",
-                summary="The result's bytes, as the provider sent them.",
+                summary="The result's bytes, as the provider sent them; of pages, all as one document.",
                 endpoint=self.result,
                 answers={200: "*/*", 304: None},
+                problems=(404,),
+            ),
+            Operation(
+                method="GET",
+                path="/v1/jobs/{id}/pages/{number}",
+                summary="The bytes of one page of a result that comes in several, as the provider sent them.",
+                endpoint=self.page,
+                answers={200: "application/octet-stream", 304: None},
                 problems=(404,),
             ),
             Operation(
@@ -208,6 +218,9 @@ class Jobs:
         headers = AS_FILE | {"etag": etag, "content-disposition": f'attachment; filename="{job.id}"'}
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
+        if (provider := self._catalog.get(job.provider)) is not None and provider.paged is not None:
+            found = await self._store.read(pages.stored, job.id)
+            headers |= {"x-receiver-pages": str(len(found))} if found else {}
         headers |= {
             "content-length": str(job.held.size),
             "content-type": _content_type(job.held.content_type),
@@ -218,6 +231,20 @@ class Jobs:
         if len(first) == 0 < job.held.size:
             raise _missing(job)
         return StreamingResponse(_joined(first, chunks), headers=headers)
+
+    async def page(self, request: Request) -> Response:
+        """Hand on one page of a result."""
+        job, number = job_id(request), request.path_params["number"]
+        found = await self._store.read(pages.stored, job)
+        page = next((one for one in found if str(one.number) == number), None)
+        if page is None:
+            raise NotFoundError(f"{job} has no page {number[:20]} of a result.", code="page_missing")
+        etag = f'"{page.sha256}"'
+        headers = AS_FILE | {"etag": etag, "content-disposition": f'attachment; filename="{job}-{number}"'}
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        headers |= {"content-type": _content_type(page.content_type)}
+        return Response(await self._store.read(pages.read, job, page.number), headers=headers)
 
     async def replay(self, request: Request) -> Response:
         """Replay one job."""

@@ -14,6 +14,7 @@ from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
 from receiver.core.model import Job, JobState
 from receiver.running import Running
+from receiver.storage import pages
 from receiver.storage.claims import LookClaim
 from receiver.storage.queries import Page
 from receiver.storage.records import Link
@@ -80,13 +81,22 @@ async def list_jobs(
 @jobs.command()
 @click.argument("id_", metavar="ID")
 @click.option("--result", is_flag=True, help="Write the result's bytes, and nothing else.")
+@click.option(
+    "--page",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Write the bytes of this page of the result, as it came, and nothing else.",
+)
 @options.as_json
-async def show(*, id_: str, result: bool, as_json: bool) -> None:
+async def show(*, id_: str, result: bool, page: int | None, as_json: bool) -> None:
     """Show a job and everything that happened to it."""
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
         record = await running.store.record(job_id)
-        if result:
+        if page is not None:
+            sys.stdout.buffer.write(await running.store.read(pages.read, job_id, page))
+            sys.stdout.buffer.flush()
+        elif result:
             await _write_result(running, record.job)
         elif as_json:
             output.show_json(record_document(record))

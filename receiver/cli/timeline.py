@@ -41,6 +41,7 @@ def show_record(record: Record) -> None:
             ("cancel asked", output.moment(job.cancel_requested_at)),
             ("callbacks", job.callbacks),
             ("result", None if job.held is None else f"{output.size(job.held.size)} {job.held.content_type}"),
+            ("pages", _pages(record)),
             ("files", _files(record)),
             ("error", output.failure(job.error)),
             ("metadata", output.compact(job.metadata) if job.metadata else None),
@@ -54,6 +55,15 @@ def show_record(record: Record) -> None:
 def _files(record: Record) -> str | None:
     counts = Counter(one.state.value for one in record.files)
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or None
+
+
+def _pages(record: Record) -> str | None:
+    """How many pages of a result are here, where it comes in several."""
+    if not record.pages:
+        return None
+    more = "" if record.pages[-1].next_url is None else " so far"
+    items = sum(one.items for one in record.pages)
+    return f"{len(record.pages)}{more}, {items} {'item' if items == 1 else 'items'}"
 
 
 def show_callback(detail: CallbackDetail) -> None:
@@ -132,4 +142,5 @@ def _attempt(entry: AttemptEntry) -> tuple[str, str, list[str]]:
     number = f"attempt {entry.number}" if entry.number > 1 else ""
     if entry.step == "file":
         name = f"file {entry.detail.get('file', '')}"
-    return arrow, entry.outcome, [output.clean(name), output.clean(entry.code or ""), number, took]
+    page = str(entry.detail["page"]) if entry.outcome == "page" and "page" in entry.detail else ""
+    return arrow, entry.outcome, [output.clean(name), page, output.clean(entry.code or ""), number, took]

@@ -13,7 +13,7 @@ from receiver.core.errors import NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Held, Job, Value
 from receiver.core.provider import Provider
-from receiver.storage import audit, records, results
+from receiver.storage import audit, pages, records, results
 from receiver.storage.queries import Record
 
 #: What may be shown as what it is: a browser runs nothing in these.
@@ -33,6 +33,8 @@ _MEDIA: Final = {
     "video/mp4": "video",
     "video/webm": "video",
 }
+#: No result has so many pages.
+_LONGEST_NUMBER: Final = 10
 _DONE: Final = {
     "cancel": "The provider will be asked to cancel.",
     "resubmit": "It will be sent again.",
@@ -78,6 +80,7 @@ class JobPage:
             Route("GET", "/jobs/{id}", self.show),
             Route("GET", "/jobs/{id}/result", self.result),
             Route("GET", "/jobs/{id}/media", self.media),
+            Route("GET", "/jobs/{id}/pages/{number}", self.one_page),
             Route("GET", "/jobs/{id}/replay", self.foresee, acts=True),
             Route("POST", "/jobs/{id}/replay", self.replay, acts=True),
             Route("POST", "/jobs/{id}/poll", self.poll, acts=True),
@@ -122,6 +125,18 @@ class JobPage:
             "content-length": str(held.size),
         }
         return StreamingResponse(await self._chunks(job, held), headers=headers)
+
+    async def one_page(self, ask: Ask) -> Response:
+        """Hand one page of the result on as a file, as it came."""
+        number = ask.named["number"]
+        if not (number.isascii() and number.isdecimal() and len(number) < _LONGEST_NUMBER):
+            raise NotFoundError("Pages have numbers.", code="page_missing")
+        job_id = _job_id(ask)
+        headers = AS_FILE | {
+            "content-disposition": f'attachment; filename="{job_id}-{number}"',
+            "content-type": "application/octet-stream",
+        }
+        return Response(await self._store.read(pages.read, job_id, int(number)), headers=headers)
 
     async def media(self, ask: Ask) -> Response:
         """An image or a sound as what it is, in a sandbox; anything else is a file."""

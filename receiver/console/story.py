@@ -138,13 +138,15 @@ def _result(record: Record) -> Station:
     job = record.job
     if job.held is not None:
         from_callback = "in the callback" if job.held.callback_id else "fetched from the provider"
-        return Station(name="Result", text=from_callback, state="done")
+        pages = f" in {words.many(len(record.pages), 'page')}" if record.pages else ""
+        return Station(name="Result", text=from_callback + pages, state="done")
     if job.state == "succeeded":
         return Station(name="Result", text="empty", state="done")
     if job.state.ended:
         return Station(name="Result", text=f"none: {words.state(job.state)}", state="bad")
     if job.state == "fetching":
-        return Station(name="Result", text="being fetched", state="now")
+        pages = f": {words.many(len(record.pages), 'page')} so far" if record.pages else ""
+        return Station(name="Result", text=f"being fetched{pages}", state="now")
     return Station(name="Result", text="not yet")
 
 
@@ -224,6 +226,7 @@ def _folded(polls: Sequence[Attempt]) -> Part:
     answer = words.meaning(last.code)
     if len(polls) == 1:
         text = f"in {span(last.duration_ms)}" + (f": {answer}" if answer else "")
+        text = ", ".join(filter(None, (_page_of(last), text)))
         return Part(at=first.started_at, arrow=OUT, title="Poll", pill=last.outcome, text=text)
     over = span(last.started_at - first.started_at, rough=True)
     text = f"each time, over {over}" + (f": {answer}" if answer else "")
@@ -294,8 +297,17 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             )
             return Part(at=one.started_at, arrow=OUT, title=title, pill=one.outcome, text=said)
     arrow = OUT if one.step in {"fetch", "cancel"} else HERE
-    text = ", ".join(filter(None, (why, took)))
+    text = ", ".join(filter(None, (_page_of(one), why, took)))
     return Part(at=one.started_at, arrow=arrow, title=one.step.capitalize(), pill=one.outcome, text=text)
+
+
+def _page_of(one: Attempt) -> str:
+    """Which page of a result a look brought, or how many are one document now."""
+    number, pages, items = (one.detail.get(name) for name in ("page", "pages", "items"))
+    if number is None and pages is None:
+        return ""
+    which = f"page {number}" if pages is None else words.many(int(pages), "page")
+    return f"{which} with {words.many(int(items or 0), 'item')}"
 
 
 def _exchange(record: Record, provider: Provider | None) -> tuple[tuple[str, str], ...]:

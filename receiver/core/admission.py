@@ -169,7 +169,7 @@ def admit(job: Job, examined: Examined, *, callback_id: str, now: int) -> Admiss
     if not examined.signed and job.delivery is not Delivery.RESULT:
         return _wake(job, seen, examined, callback_id)
     if seen.state is None and job.delivery is Delivery.RESULT:
-        if seen.result is None:
+        if seen.result is None and not seen.goes_on:
             return _unreadable(job, "status_missing", examined, callback_id=callback_id, now=now)
         seen = replace(seen, state=_SUCCEEDED)
     if seen.state is None:

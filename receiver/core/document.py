@@ -87,6 +87,11 @@ class Document:
             return None
         return self.plain if not keys else self._source.cut(keys)
 
+    def count(self, path: str) -> int | None:
+        """How many items the list at *path* has; ``None`` where there is none."""
+        beside, keys = _parsed(path)
+        return self._source.count(keys) if beside is None and isinstance(self._source, Json) else None
+
     def charset(self, cut: bytes) -> str | None:
         """What *cut*, which was cut out of the document, is written in, if it is not UTF-8."""
         if cut is self.plain and self._original is not None:

@@ -27,6 +27,7 @@ from receiver.core.model import (
     ResultAt,
     Value,
 )
+from receiver.core.pagination import ResultPage, page_of
 from receiver.core.parts import own_headers
 from receiver.core.provider import Poll, Provider
 from receiver.core.reading import UNREADABLE, lost_to_readers, read, unreadable_failure
@@ -129,6 +130,8 @@ class Seen(Value, frozen=True, kw_only=True):
     content: bytes | None = None
     #: Why the result is kept packed, as it arrived, where it could not be unpacked.
     coded: str | None = None
+    #: One page of the result, where that comes in several.
+    page: ResultPage | None = None
 
 
 class Fetched(Value, frozen=True, kw_only=True):
@@ -272,6 +275,15 @@ def status(
         return TryLater(code="answer_for_another_job", wait=wait)
     if seen.state is None:
         return TryLater(code="status_missing", wait=wait, answer=response)
+    if seen.goes_on:
+        message, shape = (
+            Message(body=response.body, headers=response.headers),
+            provider.shapes[provider.poll.answer],
+        )
+        page = page_of(message, shape, url=url, largest=largest)
+        if page.next_url == url:
+            return TryLater(code="page_repeated", wait=wait, answer=response)
+        return Seen(seen=replace(seen, result_url=page.next_url), page=page)
     if seen.state is JobState.SUCCEEDED and seen.result is None and seen.result_url is None:
         return TryLater(code="result_missing", wait=wait, answer=response)
     return Seen(seen=seen) if seen.state.ended else Pending(wait=wait) if wait else Seen(seen=seen)

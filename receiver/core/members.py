@@ -77,6 +77,11 @@ class Json:
         """
         return self._at(keys, strictly=False)
 
+    def count(self, keys: Sequence[str]) -> int | None:
+        """How many items the list has that the keys lead to; ``None`` where there is none."""
+        level = self._level(keys)
+        return None if level is None else level.items
+
     def _at(self, keys: Sequence[str], *, strictly: bool) -> bytes | None:
         if not keys:
             return self._text
@@ -140,6 +145,10 @@ class _Level:
         for name, one in named:
             yield name, bytes(one).strip(BLANK)
 
+    @property
+    def items(self) -> int | None:
+        return None if isinstance(self._members, dict) else len(self._members)
+
     def _repeats(self, key: str) -> bool:
         if self._repeated is None:
             if self._escapes is None:
@@ -172,6 +181,29 @@ def members_of(raw: bytes) -> Iterator[tuple[str, bytes]]:
     level = _taken_apart(raw)
     if level is not None:
         yield from level.members()
+
+
+def place_of(text: bytes, keys: Sequence[str]) -> tuple[int, int] | None:
+    """Where in the document that *text* is, without blanks around it, a value begins and ends; ``None`` if nowhere.
+
+    Of a key that is there twice the last counts, as for ``Json.cut``.
+
+    Raises:
+        UnreadableError: the text is no JSON.
+    """
+    begin, end = 0, len(text)
+    for key in keys:
+        if text[begin : begin + 1] not in (b"{", b"["):
+            return None
+        listed = text[begin : begin + 1] == b"["
+        found = None
+        for place, (name, start, stop) in enumerate(_scan(text[begin:end])):
+            if (str(place) if listed else name) == key:
+                found = begin + start, begin + stop
+        if found is None:
+            return None
+        begin, end = found
+    return begin, end
 
 
 @cache

@@ -252,6 +252,8 @@ class Observation(Value, frozen=True, kw_only=True, tag=True):
     mark: str | None = None
     #: Why somebody should look at it: ``needs_action``, or ``word_unlisted``.
     attention: str | None = None
+    #: Whether it brings no more than the first page of the result: there is a next one, to be asked for.
+    goes_on: bool = False
 
 
 class Callback(Value, frozen=True, kw_only=True):

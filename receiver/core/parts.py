@@ -151,7 +151,8 @@ class Fetch(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     patience: Duration = Duration(2 * MINUTE)
     #: HTTP statuses that are the job's own failure; the body is the reason.
     failed: tuple[int, ...] = ()
-    #: The shape of what is at the result's address, where that only says where the bytes are: its ``result_url``.
+    #: The shape of what is at the result's address, where that has to be read: it says where the bytes are
+    #: (``result_url``), or comes in pages (``items``).
     answer: str | None = None
 
 
@@ -202,6 +203,8 @@ class Sample(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: str | None = None
     state: JobState | None = None
     result: bool = False
+    #: Whether the result goes on at a next page.
+    pages: bool = False
 
 
 def own_headers(headers: Mapping[str, str], operation: str) -> dict[str, str]:

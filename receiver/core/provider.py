@@ -150,9 +150,15 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
             wanted |= {self.callback.result} if Delivery.RESULT in asked else set()
         if missing := sorted(wanted - self.shapes.keys()):
             raise ValueError(f"shapes.{missing[0]} is used but not described")
-        if self.fetch.answer is not None and self.shapes[self.fetch.answer].result_url is None:
+        if self.fetch.answer is not None:
+            shape = self.shapes[self.fetch.answer]
+            if shape.result_url is None and shape.next is None:
+                raise ValueError(
+                    f"fetch.answer: shapes.{self.fetch.answer} needs result_url, where the bytes are, or items and next"
+                )
+        if self.poll is None and any(shape.next is not None for shape in self.shapes.values()):
             raise ValueError(
-                f"fetch.answer: shapes.{self.fetch.answer} needs result_url: where the bytes are"
+                "a result in pages needs poll: pages are asked for at addresses that an answer names"
             )
 
     def _check_callback(self) -> None:
@@ -213,6 +219,13 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         if self.poll is None:
             return frozenset()
         return frozenset(self.shapes[self.poll.answer].unsuccessful_with_result)
+
+    @cached_property
+    def paged(self) -> Shape | None:
+        """How the pages of its results read; ``None`` where a result is one answer."""
+        names = (self.poll.answer if self.poll else None, self.fetch.answer)
+        shapes = (self.shapes[name] for name in names if name is not None)
+        return next((shape for shape in shapes if shape.next is not None), None)
 
     def lists(self, url: str) -> bool:
         """Whether *url* lies in one of the origins."""

@@ -19,6 +19,7 @@ from receiver.core.identity import JOB, is_id
 from receiver.core.jsontext import parse_json
 from receiver.core.message import Message
 from receiver.core.model import Failure, JobState, Observation, ResultAt
+from receiver.core.pagination import goes_on
 from receiver.core.shape import MEANINGS, NEEDS_ACTION, UNSUCCESSFUL, Condition, Shape
 
 #: Why a job failed whose outcome arrived and cannot be read.
@@ -31,6 +32,7 @@ _BEGINNING: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 # Named here for the same reason as in ``transition``.
 _SUCCEEDED: Final = JobState.SUCCEEDED
+_MAY_GO_ON: Final = {None, _SUCCEEDED}
 _NOT_YET: Final = {"status_missing", "event_of_no_job"}
 #: A document of which nothing is known but that it is JSON.
 _PLAIN: Final = Shape()
@@ -59,6 +61,8 @@ def read(
         and (state in UNSUCCESSFUL or shape.result_url in shape.templates)
     ):
         result_url = None  # an address that we make ourselves says nothing before the end
+    may_go_on = shape.next is not None and (ends_with_result or state in _MAY_GO_ON)
+    paged = may_go_on and goes_on(found.document, shape)
     return Observation(
         state=state,
         word=word,
@@ -66,10 +70,11 @@ def read(
         response_url=None if shape.response_url is None else found.url(shape.response_url),
         cancel_url=None if shape.cancel_url is None else found.url(shape.cancel_url),
         result_url=result_url,
-        result=None if result_url else found.result(state, ends_with_result=ends_with_result),
+        result=None if result_url or paged else found.result(state, ends_with_result=ends_with_result),
         error=found.failure() if state in UNSUCCESSFUL else None,
         attention=attention,
         mark=found.mark() if shape.mark else None,
+        goes_on=paged,
     )
 
 
@@ -101,10 +106,10 @@ def text_at(message: Message, path: str) -> str | None:
 class _Reading:
     """What a document of one shape says."""
 
-    __slots__ = ("_document", "_message", "_shape", "find")
+    __slots__ = ("_message", "_shape", "document", "find")
 
     def __init__(self, document: Document, message: Message, shape: Shape) -> None:
-        self._document = document
+        self.document = document
         self._message = message
         self._shape = shape
         self.find = document.find
@@ -171,7 +176,7 @@ class _Reading:
         return Failure(code="provider_reported")
 
     def result(self, state: JobState | None, *, ends_with_result: bool) -> ResultAt | None:
-        shape, plain = self._shape, self._document.plain
+        shape, plain = self._shape, self.document.plain
         if shape.result is None:
             return None
         if state is None:
@@ -181,14 +186,14 @@ class _Reading:
         elif state is not _SUCCEEDED and (not ends_with_result or shape.result_url is not None):
             # Where a result has an address, a document without one tells of none: only success has one all the same.
             return None
-        content = self._document.cut(shape.result)
+        content = self.document.cut(shape.result)
         if content is None:
             return None
         # A result that can be pointed at inside the stored bytes is not stored a second time.
         offset = _place(content, plain) if plain is self._message.body else -1
-        charset = self._document.charset(content)
+        charset = self.document.charset(content)
         # A form in place of JSON is told by its type.
-        content_type = _FORM if shape.result == "." and self._document.is_form else shape.result_type
+        content_type = _FORM if shape.result == "." and self.document.is_form else shape.result_type
         if charset is not None:
             content_type += f"; charset={charset}"
         return ResultAt(content=content, content_type=content_type, offset=None if offset < 0 else offset)
@@ -199,7 +204,7 @@ class _Reading:
             if isinstance(value, bytes):
                 value = json.dumps(parse_json(value))
         except UnreadableError:
-            value = (self._document.cut(path) or b"").decode(errors="replace")
+            value = (self.document.cut(path) or b"").decode(errors="replace")
         if value is None:
             return None
         text = value if isinstance(value, str) else json.dumps(value)

@@ -9,6 +9,8 @@ import msgspec
 from receiver.core.model import JobState
 from receiver.core.parts import Part
 
+#: What stands in a template for the number of items on all pages so far.
+SO_FAR: Final = "items_so_far"
 #: How a document is written: ``form-json`` is JSON in one field of a form, ``json-json`` in a text of a JSON document.
 Content = Literal["json", "json-string", "json-json", "form", "form-json", "query", "claims", "any"]
 
@@ -128,8 +130,18 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     error: tuple[str, ...] = ()
     #: Paths of what the provider repeats of ``submit.mark``.
     mark: tuple[str, ...] = ()
+    #: Path of the list that further pages add to, inside ``result``; ``.`` is the whole document.
+    items: str | None = None
+    #: Where the next page is: the path of its address, or a template of it. One that begins with ``?`` sets fields of
+    #: the address that this page came from. Without a value the page is the last.
+    next: str | None = None
+    #: Path of a flag that says whether there is a next page.
+    more: str | None = None
+    #: Path of the number of items on all pages.
+    total: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_pages()
         for word, meaning in self.states.items():
             try:
                 check_meaning(meaning)
@@ -149,8 +161,24 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if bool(nested) != (self.field is not None):
             raise ValueError("content 'form-json' or 'json-json' and field belong together")
         addresses = (self.result_url, self.response_url, self.cancel_url)
-        for path in (*self.id, *self.error, *self.mark, *self.statuses, self.result, *addresses):
+        leads = (self.next, self.more, self.total)
+        for path in (*self.id, *self.error, *self.mark, *self.statuses, self.result, *addresses, *leads):
             check_path(path or ".")
+
+    def _check_pages(self) -> None:
+        if (self.items is None) != (self.next is None):
+            raise ValueError("items and next belong together: what pages add to, and where the next one is")
+        if self.next is None:
+            if self.more is not None or self.total is not None:
+                raise ValueError("more and total need next")
+            return
+        items, result = self.items or "", self.result or ""
+        if result not in {".", items} and not items.startswith(f"{result}."):
+            raise ValueError("items must lie in result: what pages add to is a part of the result")
+        if self.result_url is not None or self.content != "json" or self.content_types or "[" in items:
+            raise ValueError(
+                "a page is JSON that brings items by a plain path, not the address of something else"
+            )
 
     def _check_result_for(self) -> None:
         if self.result_for and self.result is None and self.result_url is None:
@@ -193,8 +221,8 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def templates(self) -> tuple[str, ...]:
         """The addresses among its keys that are templates rather than paths."""
-        urls = (self.result_url, self.response_url, self.cancel_url)
-        return tuple(url for url in urls if url is not None and "{" in url)
+        urls = (self.result_url, self.response_url, self.cancel_url, self.next)
+        return tuple(url for url in urls if url is not None and "{" in url and not url.startswith("?"))
 
     def at(self, moved: Callable[[str], str]) -> Self:
         """The same shape with its templates elsewhere."""
@@ -204,6 +232,7 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
             result_url=moves.get(self.result_url or "", self.result_url),
             response_url=moves.get(self.response_url or "", self.response_url),
             cancel_url=moves.get(self.cancel_url or "", self.cancel_url),
+            next=moves.get(self.next or "", self.next),
         )
 
 

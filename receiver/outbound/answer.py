@@ -54,8 +54,8 @@ async def stored(
     end, and one that was sent only once must be kept either way. The store drops the part that is not the result.
     """
     kind = Message(headers=headers).header(b"content-type")
-    received = _Part(sink, part)
-    unfolding = _Unfolding(codings_of(headers), _Part(sink, unfolded(part)), largest=largest)
+    received = Storing(sink, part)
+    unfolding = _Unfolding(codings_of(headers), Storing(sink, unfolded(part)), largest=largest)
     async for piece in arriving:
         await received.add(piece)
         await unfolding.add(piece)
@@ -66,10 +66,11 @@ async def stored(
     return HttpResponse(status=status, headers=_unlabelled(headers), held=await plain.end(kind))
 
 
-class _Part:
+class Storing:
     """One part of a result on its way into the store."""
 
     def __init__(self, sink: Sink, part: int) -> None:
+        """Take what *part* is to hold, and hand it to *sink*."""
         self._sink = sink
         self._part = part
         self._digest = hashlib.sha256()
@@ -79,6 +80,7 @@ class _Part:
         self._waiting: list[bytes] = []
 
     async def add(self, arrived: bytes) -> None:
+        """Take what comes next."""
         self._digest.update(arrived)
         self._size += len(arrived)
         for piece in cut(arrived):
@@ -88,6 +90,7 @@ class _Part:
             self._waiting.append(piece)
 
     async def end(self, kind: bytes | None) -> Held:
+        """Hand over what is left; where all of it lies, of the content type *kind*."""
         if self._waiting or self._number == 0:
             await self._write()
         content_type = (kind or b"application/octet-stream").decode("latin-1")[:200]
@@ -109,8 +112,8 @@ class _Part:
 class _Unfolding:
     """What a body with codings unfolds to, as long as that goes well."""
 
-    def __init__(self, codings: Sequence[bytes], into: _Part, *, largest: int) -> None:
-        self._into: _Part | None = into if codings else None
+    def __init__(self, codings: Sequence[bytes], into: Storing, *, largest: int) -> None:
+        self._into: Storing | None = into if codings else None
         self._inflation: Inflation | None = None
         #: Why it was given up, if the bytes look packed all the same.
         self.trouble: str | None = None
@@ -128,7 +131,7 @@ class _Unfolding:
         except EncodingError as error:
             self._give_up(error)
 
-    def end(self) -> _Part | None:
+    def end(self) -> Storing | None:
         if self._into is not None and self._inflation is not None:
             try:
                 self._inflation.end()

@@ -38,7 +38,7 @@ class SimulatorSettings:
     run_seconds_of: Mapping[str, float | None] = field(default_factory=dict)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     perplexity_signature: Encoding = "hex"
-    firecrawl_secret: str = field(default="simulated", repr=False)
+    firecrawl_secret: str = field(default="a simulated account", repr=False)
     video_seconds: float = 2.0
     brief_seconds: float = 2.0
     link_seconds: int = 86_400

@@ -13,6 +13,7 @@ from receiver.core.errors import ConflictError, NotFoundError, ProviderError, Re
 from receiver.core.identity import CALLBACK, JOB, REPLAY, is_id, new_id
 from receiver.core.model import Callback, Job, Value, Verdict
 from receiver.steps.proving import Proving
+from receiver.storage.pages import stored
 from receiver.storage.queries import Page
 from receiver.storage.records import Readmission
 from receiver.storage.store import Store
@@ -48,6 +49,8 @@ class Replayed(Value, frozen=True, kw_only=True):
     code: str | None = None
     #: The handlers that get a dispatch.
     handlers: list[str] = []
+    #: For a job: how many pages the result came in that they get whole; 0 where it did not come in pages.
+    pages: int = 0
 
 
 class Reverified(Value, frozen=True, kw_only=True):
@@ -191,13 +194,29 @@ class Replay:
                     f"{job_id} is {job.state}; only an ended job can be replayed.", code="job_not_ended"
                 )
             wanted = await self._wanted(job, handler)
-            return Replayed(id=job_id, dry_run=True, job_id=job_id, state=job.state, handlers=wanted)
+            pages = await self._pages(job)
+            return Replayed(
+                id=job_id, dry_run=True, job_id=job_id, state=job.state, handlers=wanted, pages=pages
+            )
+        pages = await self._pages(job)
         now = self._clock()
         replay_id = new_id(REPLAY, now)
         made = await self._store.replay(job_id, handler=handler, replay_id=replay_id, now=now)
         return Replayed(
-            id=job_id, dry_run=False, replay_id=replay_id, job_id=job_id, state=job.state, handlers=made
+            id=job_id,
+            dry_run=False,
+            replay_id=replay_id,
+            job_id=job_id,
+            state=job.state,
+            handlers=made,
+            pages=pages,
         )
+
+    async def _pages(self, job: Job) -> int:
+        provider = self._catalog.get(job.provider)
+        if provider is None or provider.paged is None:
+            return 0  # and no query: replays come by the thousand
+        return len(await self._store.read(stored, job.id))
 
     async def _callback(self, callback_id: str, handler: str | None, dry_run: bool) -> Replayed:  # noqa: FBT001
         callback = await self._store.callback(callback_id)

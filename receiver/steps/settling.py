@@ -1,7 +1,7 @@
 """Settling a look at a provider, poll or fetch: what it found into the store, and when to look again."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -31,8 +31,13 @@ class Settling:
         self._clock = clock
         self._metrics = metrics
 
-    async def __call__(self, claimed: Claimed, finding: Finding, *, started: int) -> Move | None:
-        """Settle what *claimed* found, having begun at *started*; the move that it made, if any."""
+    async def __call__(
+        self, claimed: Claimed, finding: Finding, *, started: int, detail: Mapping[str, int] | None = None
+    ) -> Move | None:
+        """Settle what *claimed* found, having begun at *started*; the move that it made, if any.
+
+        *detail* is what the timeline says besides.
+        """
         job, due, now = claimed.job, claimed.due, self._clock()
         provider = self._catalog.named(job.provider)
         # A look that a wake-up asked for fetches; one by the clock polls.
@@ -63,6 +68,7 @@ class Settling:
                     outcome=outcome,
                     code=code,
                     number=due.attempt,
+                    detail={**(detail or {}), **_page(finding)},
                 ),
                 # What was interrupted asked nobody anything, so there is nothing to wait for.
                 next_at=now if isinstance(finding, Interrupted) else next_at,
@@ -91,9 +97,16 @@ class Settling:
         return move
 
 
+def _page(finding: Finding) -> dict[str, int]:
+    page = finding.page if isinstance(finding, Seen) else None
+    return {} if page is None else {"page": page.number, "items": page.items, "size": len(page.content)}
+
+
 def _told(finding: Finding) -> tuple[str, str | None]:
     """What the timeline says came of a look, and why."""
     match finding:
+        case Seen(page=page) if page is not None:
+            return "page", None
         case Seen(seen=seen, coded=coded):
             return str(seen.state or "running"), seen.error.code if seen.error else coded
         case Pending() | Nowhere():

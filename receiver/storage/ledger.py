@@ -24,12 +24,14 @@ from receiver.storage.driver import Row, Transaction
 from receiver.storage.lines import LINED, NEW_LINED
 from receiver.storage.metadata import read_metadata
 from receiver.storage.nodes import specs
+from receiver.storage.results import FIRST_PAGE
 from receiver.storage.united import LATE, absorb, led
 
 #: That of a result which was found although its job had been taken for *expired*.
 FOUND: Final = "found"
 
-_DROP_PARTS = "DELETE FROM result_chunk WHERE job_id = :id AND part <> :part"
+# Pages stay beside the result that they make up.
+_DROP_PARTS = f"DELETE FROM result_chunk WHERE job_id = :id AND part <> :part AND part < {FIRST_PAGE}"
 # A row that is being worked on keeps its lease; what it is told meanwhile is looked at when it is settled.
 _SOONER = """ON CONFLICT (job_id, step) DO UPDATE SET
     run_at = CASE WHEN due.owner IS NULL AND excluded.run_at < due.run_at THEN excluded.run_at

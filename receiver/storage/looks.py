@@ -8,11 +8,11 @@ from msgspec.structs import replace
 from receiver.core import transition, urgency
 from receiver.core.exchange import Gone, Seen
 from receiver.core.keeping import expires_at
-from receiver.core.looking import Finding, Interrupted, Nowhere, Terms, Unanswered, conclude, fails
+from receiver.core.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, conclude, fails
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
 from receiver.core.transition import Move
 from receiver.core.uniting import ADOPTED, same_work
-from receiver.storage import dues
+from receiver.storage import dues, pages
 from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
@@ -20,6 +20,8 @@ from receiver.storage.results import drop_look, unfolded, write_chunks
 
 #: Of failures in a row, this many are written to the timeline; the attempt numbers show the gap.
 _LOGGED_FAILURES: Final = 3
+#: So many pages are written there one by one, and then one in so many.
+_LOGGED_PAGES: Final = 20
 
 
 class LookSettled(Value, frozen=True, kw_only=True):
@@ -84,6 +86,10 @@ def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: Look
     finding, now = item.finding, item.now
     said = finding.seen.remote_id if isinstance(finding, Seen) else None
     job = one_of_its_name(tx, ledger, before, said, now=now)
+    taken = None
+    if isinstance(finding, Seen) and finding.page is not None:
+        taken = pages.take(tx, job.id, finding.page, now=now)
+        item, finding = _paged(item, finding, taken, due)
     conclusion = conclude(job, due, finding, started=item.log.started_at, now=now, terms=item.terms)
     move = conclusion.move
     if _telling(due, job, move, finding):
@@ -101,8 +107,18 @@ def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: Look
     # What this look began to store is of no use to the next.
     drop_look(tx, job.id, attempt=item.due.attempt)
     due = replace(due, doubt_since=conclusion.doubt_since, failures=conclusion.failures)
+    if taken is not None and taken.new:
+        due = replace(due, doubt_since=None, failures=0)
     _look_again(tx, ledger, due, item, move)
     return move
+
+
+def _paged(item: LookSettled, finding: Seen, taken: pages.Taken, due: Due) -> tuple[LookSettled, Finding]:
+    """What a page says: where it goes on, if that was not asked already and must not be again."""
+    told: Finding = replace(finding, seen=replace(finding.seen, result_url=taken.onward))
+    if not taken.new and not taken.complete and taken.onward == due.spent_url:
+        told = Lost()
+    return replace(item, finding=told), told
 
 
 def _is_another(tx: Transaction, ledger: Ledger, job: Job, item: LookSettled) -> bool:
@@ -209,6 +225,9 @@ def _taken(ledger: Ledger, job: Job, seen: Observation) -> bool:
 
 def _telling(due: Due, job: Job, move: Move | None, finding: Finding) -> bool:
     """Whether a look belongs in the timeline: a job polled for hours must not fill it with "not yet"."""
+    if isinstance(finding, Seen) and finding.page is not None:
+        number = finding.page.number
+        return due.failures < _LOGGED_FAILURES and (number <= _LOGGED_PAGES or number % _LOGGED_PAGES == 0)
     if move is not None and move.changed and not isinstance(finding, Nowhere):
         return True
     return fails(job, finding) and due.failures < _LOGGED_FAILURES

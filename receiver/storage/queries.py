@@ -24,6 +24,8 @@ from receiver.storage import rows
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.files import of_job
+from receiver.storage.pages import StoredPage
+from receiver.storage.pages import stored as stored_pages
 from receiver.storage.united import led
 
 MOST: Final = 500
@@ -66,6 +68,8 @@ class Record(Value, frozen=True, kw_only=True):
     dispatches: list[Dispatch]
     due: list[Due]
     files: list[File] = []
+    #: What is here of a result that comes in pages.
+    pages: list[StoredPage] = []
 
 
 def jobs(tx: Transaction, page: Page) -> list[Job]:
@@ -172,6 +176,7 @@ def record(tx: Transaction, job_id: str) -> Record:
             for row in tx.run(f"SELECT {rows.DUE} FROM due WHERE job_id = :id", {"id": job_id})
         ],
         files=[] if job.files_when == "never" else of_job(tx, job_id),
+        pages=stored_pages(tx, job_id),
     )
 
 

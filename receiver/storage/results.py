@@ -9,6 +9,8 @@ from receiver.core.model import Held, Job, Result
 from receiver.storage.driver import Transaction
 
 CHUNK = 256 * 1024
+#: Beyond it the parts are the pages of a result, by their numbers: no look is the billionth of its job.
+FIRST_PAGE = 1_000_000_000
 
 
 def cut(content: bytes) -> Iterable[bytes]:

@@ -28,6 +28,7 @@ _TABLES: Final = {
     "download": "job_id",
     "file": "job_id",
     "due": "job_id",
+    "page": "job_id",
     "result_chunk": "job_id",
     "submission": "job_id",
     "united": "into_id",

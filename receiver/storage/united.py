@@ -37,11 +37,13 @@ def absorb(tx: Transaction, united: United) -> None:
         tx.run("UPDATE result_chunk SET job_id = :older WHERE job_id = :younger", names)
         for table, which in (("file", ""), ("download", ""), ("due", " AND step = 'files'")):
             tx.run(f"UPDATE {table} SET job_id = :older WHERE job_id = :younger{which}", names)
+        tx.run("DELETE FROM page WHERE job_id = :older", names)
+        tx.run("UPDATE page SET job_id = :older WHERE job_id = :younger", names)
         tx.run(_MOVE_DISPATCHES, names | {"replay": LATE if united.late else ""})
     # The feed tells of the one outcome that stands, under the job's one id.
     heir = (LATE if united.late else "") if united.inherits else None
     feed.unite(tx, younger=absorbed.id, older=job.id, replay_id=heir)
-    for table in ("result_chunk", "due", "file", "download"):
+    for table in ("result_chunk", "page", "due", "file", "download"):
         tx.run(f"DELETE FROM {table} WHERE job_id = :younger", names)
     gone = tx.run("DELETE FROM dispatch WHERE job_id = :younger RETURNING handler, line", names)
     if behind := {(handler, line) for handler, line in gone if line is not None}:

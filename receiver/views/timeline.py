@@ -6,6 +6,7 @@ from msgspec import UNSET, UnsetType
 
 from receiver.core.identity import is_id
 from receiver.core.model import Attempt, Due, Job, Step
+from receiver.storage.pages import StoredPage
 from receiver.storage.queries import Record, Submission
 from receiver.views.callback import CallbackDocument, callback_document
 from receiver.views.dispatch import DispatchDocument, dispatch_document
@@ -68,9 +69,23 @@ class DueEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="due")
 Entry: TypeAlias = SubmissionEntry | CallbackEntry | AttemptEntry | DispatchEntry | DueEntry
 
 
+class PageDocument(Document, frozen=True, kw_only=True):
+    """One page of a result that comes in several, without its bytes."""
+
+    number: int
+    size: int
+    sha256: str
+    content_type: str
+    #: How many items it adds to the result's list.
+    items: int
+    fetched_at: Moment
+
+
 class RecordDocument(JobDocument, frozen=True, kw_only=True):
     """A job and everything that happened to it, in the order of time."""
 
+    #: What is here of a result that comes in pages; empty for one that does not.
+    pages: list[PageDocument]
     timeline: list[Entry]
     #: The files that its result links to; left out where none are fetched.
     files: list[FileDocument] | UnsetType = UNSET
@@ -80,7 +95,23 @@ def record_document(record: Record) -> RecordDocument:
     """Describe a job with its timeline."""
     job = record.job
     files = UNSET if job.files_when == "never" else [file_document(one) for one in record.files]
-    return RecordDocument(**job_fields(job, listed=False), timeline=timeline(record), files=files)
+    return RecordDocument(
+        **job_fields(job, listed=False),
+        pages=[_page(one) for one in record.pages],
+        timeline=timeline(record),
+        files=files,
+    )
+
+
+def _page(page: StoredPage) -> PageDocument:
+    return PageDocument(
+        number=page.number,
+        size=page.size,
+        sha256=page.sha256,
+        content_type=page.content_type,
+        items=page.items,
+        fetched_at=timestamp(page.fetched_at),
+    )
 
 
 def timeline(record: Record) -> list[Entry]:

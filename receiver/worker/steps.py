@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from receiver.core.model import Step
 from receiver.steps.cancel import Cancel
+from receiver.steps.collect import Collect
 from receiver.steps.dispatch import RunDispatch
 from receiver.steps.fetch import Fetch
 from receiver.steps.gather import Gather
@@ -24,6 +25,7 @@ class Steps:
         poll: Poll,
         fetch: Fetch,
         gather: Gather,
+        collect: Collect,
         cancel: Cancel,
         dispatch: RunDispatch,
     ) -> None:
@@ -31,6 +33,7 @@ class Steps:
         self.poll = poll
         self.fetch = fetch
         self.gather = gather
+        self.collect = collect
         self.cancel = cancel
         self.dispatch = dispatch
 
@@ -41,6 +44,8 @@ class Steps:
                 return await self.submit.resume(claimed)
             case Step.CANCEL:
                 return await self.cancel.send(claimed)
+            case Step.LOOK if self.collect.concerns(claimed):
+                return await self.collect(claimed)
             case Step.LOOK if claimed.due.result_url is not None:
                 return await self.fetch(claimed)
             case Step.FILES:

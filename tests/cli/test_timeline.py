@@ -20,3 +20,10 @@ def test_a_refused_callback_is_a_line_of_what_came() -> None:
     )
     said = line(attempt_entry(one))
     assert said.split(" ", 1)[1] == "← callback refused body_too_large 413 POST from 203.0.113.9\\x1b[31m"
+
+
+def test_a_page_of_a_result_is_a_line_of_its_own() -> None:
+    """Which page it was stands beside the step that got it."""
+    detail = {"page": 2, "items": 100, "size": 7}
+    one = Attempt(id="att_1", job_id="job_1", step="fetch", started_at=NOW, outcome="page", detail=detail)
+    assert line(attempt_entry(one)).split(" ", 1)[1] == "→ fetch page 2"

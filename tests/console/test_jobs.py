@@ -289,3 +289,20 @@ async def test_a_mounted_console_stays_below_its_mount(tmp_path_factory: pytest.
             assert (await client.get(css)).status_code == 200
             assert (await client.get("/console")).status_code == 404
     await asyncio.sleep(0)
+
+
+async def test_a_result_in_pages_says_so(site: Site, operator: Person) -> None:
+    """How many there were, and each to take away as it came; one that is not there is not found."""
+    job = await site.ended("firecrawl")
+    page = await operator.see(f"/jobs/{job['id']}")
+    for words in (
+        "fetched from the provider in 3 pages",
+        "It came in 3 pages with 6 items",
+        "page 2 with 2 items",
+    ):
+        assert words in page
+    answer = await operator.http.get(f"/console/jobs/{job['id']}/pages/2")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.content == (await site.get(f"/v1/jobs/{job['id']}/pages/2")).content
+    for number in ("4", "x", "1" * 20):
+        await operator.see(f"/jobs/{job['id']}/pages/{number}", status=404)

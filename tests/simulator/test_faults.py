@@ -44,7 +44,7 @@ def signed_well(name: str, arrived: Arrived) -> bool:
         mac = base64.b64encode(hmac.new(key, signed + arrived.body, hashlib.sha256).digest()).decode()
         return arrived.headers["webhook-signature"] == f"v1,{mac}"
     if name == "firecrawl":
-        mac = hmac.new(b"simulated", arrived.body, hashlib.sha256).hexdigest()
+        mac = hmac.new(b"a simulated account", arrived.body, hashlib.sha256).hexdigest()
         return arrived.headers["x-firecrawl-signature"] == f"sha256={mac}"
     mac = hmac.new(b"per-job secret", arrived.body, hashlib.sha256).hexdigest()
     return arrived.headers["x-perplexity-signature"] == mac

@@ -59,7 +59,7 @@ async def test_the_callback(client: Clients, sink: Sink) -> None:
     crawl = client("firecrawl")
     job_id = await crawl.done(webhook={"url": sink.url, "events": ["completed"]})
     (arrived,) = sink.arrived
-    mac = hmac.new(b"simulated", arrived.body, hashlib.sha256).hexdigest()
+    mac = hmac.new(b"a simulated account", arrived.body, hashlib.sha256).hexdigest()
     assert arrived.headers["x-firecrawl-signature"] == f"sha256={mac}"
     assert (arrived.json()["type"], arrived.json()["id"]) == ("crawl.completed", job_id)
     await crawl.done(webhook={"url": sink.url, "events": ["failed"]})

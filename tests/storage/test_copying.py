@@ -13,7 +13,8 @@ from receiver.core.file import Download
 from receiver.core.handler import HandlerSpec
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND
-from receiver.storage import alarms, audit, circuits, copying, feed, pauses, schema, tables, tally
+from receiver.core.pagination import ResultPage
+from receiver.storage import alarms, audit, circuits, copying, feed, pages, pauses, schema, tables, tally
 from receiver.storage import files as linked
 from receiver.storage.alarms import Looked, Round
 from receiver.storage.audit import Deed
@@ -50,6 +51,7 @@ FILLED = {
         "handler",
         "held",
         "job",
+        "page",
         "pause",
         "pruned",
         "quarantine",
@@ -137,6 +139,10 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
             job_id=one.id, number=1, provider="acme", url="u", origin="o", largest=1, run_at=1, expires_at=2
         )
         tx.insert("download", linked.DOWNLOAD, [linked.download_params(left)])
+        page = ResultPage(
+            number=1, url="https://a.example", content=b"[1]", content_type="a/b", items=1, next_url=None
+        )
+        pages.take(tx, one.id, page, now=NOW)
         tally.add(tx, [("n1", NOW, [Tallied(kind="job", provider="acme", word="failed", count=1)])])
     await desk.work("save", at=NOW + SECOND, limit=2)
     yield desk
@@ -212,7 +218,7 @@ async def test_rows_are_read_in_bounded_memory(to_postgres: tuple[str, str], sma
     attempts = next(one for one in tables.tables() if one.name == "attempt")
     for url in to_postgres:
         with opened(url) as (driver,), driver.read(patient=True) as tx:
-            assert [len(batch) for batch in tables.batches(lambda: nullcontext(tx), chunks)] == [1] * 4
+            assert [len(batch) for batch in tables.batches(lambda: nullcontext(tx), chunks)] == [1] * 5
             read = list(tables.batches(lambda: nullcontext(tx), attempts))
             assert max(map(len, read)) == 3
             assert [row for batch in read for row in batch] == _rows(tx, attempts)

@@ -34,6 +34,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "perplexity": CHAT,
     "perplexity-webhook": CHAT,
     "pulse": PULSE,
+    "firecrawl": {"url": "https://example.com"},
 }
 
 
@@ -170,6 +171,8 @@ def _environ(sim: Simulator, url: str, folder: Path) -> dict[str, str]:
         "NETNUT_PASSWORD": "canary-password-77",
         "PULSE_API_KEY": "canary-pulse-key",
         "PULSE_WEBHOOK_SECRET": WHSEC,
+        "FIRECRAWL_API_KEY": "fc-key",
+        "FIRECRAWL_WEBHOOK_SECRET": "a simulated account",
         "PERPLEXITY_API_KEY": "canary-perplexity-key",
         "YANDEX_FOLDER_ID": "b1g",
         "PATH": os.environ["PATH"],

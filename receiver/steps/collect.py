@@ -1,0 +1,183 @@
+"""Collect: get the pages of a result, one a look, each stored before the next; then make one document of them."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from receiver.catalog import Catalog
+from receiver.core import exchange, pages
+from receiver.core.errors import (
+    ConfigurationError,
+    FetchRefusedError,
+    NeverConnectedError,
+    ProviderError,
+    RedirectedError,
+)
+from receiver.core.exchange import Gone, Pending, Seen, TryLater
+from receiver.core.keeping import past_retention
+from receiver.core.looking import Finding, Interrupted, Lost, Unanswered
+from receiver.core.model import Held, JobState, Observation
+from receiver.core.provider import Provider
+from receiver.core.shape import Shape
+from receiver.core.transition import Move
+from receiver.metrics import Metrics
+from receiver.outbound.answer import Storing
+from receiver.outbound.client import Outbound
+from receiver.steps.settling import Settling
+from receiver.storage import pages as storage
+from receiver.storage.claims import Claimed
+from receiver.storage.pages import StoredPage
+from receiver.storage.results import unfolded
+from receiver.storage.store import Store
+
+
+class Collect:
+    """Gets pages."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        outbound: Outbound,
+        clock: Callable[[], int],
+        metrics: Metrics,
+        largest: int,
+        most: int,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._outbound = outbound
+        self._clock = clock
+        self._largest = largest
+        self._most = most
+        self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
+
+    def concerns(self, claimed: Claimed) -> bool:
+        """Whether what *claimed* is to fetch comes in pages."""
+        return claimed.due.result_url is not None and (
+            self._catalog.named(claimed.job.provider).paged is not None
+        )
+
+    async def __call__(self, claimed: Claimed) -> Move | None:
+        """Get one page, or make the result once all are here; settle what came of it; the move it made, if any."""
+        started = self._clock()
+        provider = self._catalog.named(claimed.job.provider)
+        shape = provider.paged
+        assert shape is not None  # noqa: S101  (the worker looked)
+        have = await self._store.read(storage.stored, claimed.job.id)
+        if have and have[-1].next_url is None:
+            finding: Finding = await self._joined(claimed, shape, have)
+            told = {"pages": len(have), "items": sum(one.items for one in have)}
+            return await self._settling(claimed, finding, started=started, detail=told)
+        finding = await self._next(provider, shape, claimed, have, started)
+        return await self._settling(claimed, finding, started=started)
+
+    async def _next(
+        self, provider: Provider, shape: Shape, claimed: Claimed, have: Sequence[StoredPage], started: int
+    ) -> Finding:
+        job, due, url = claimed.job, claimed.due, claimed.due.result_url
+        assert url is not None  # noqa: S101  (the worker looked)
+        single_use = provider.fetch.single_use
+        elsewhere = exchange.can_look(provider, job, replace(due, result_url=None))
+        if single_use and have and url == have[0].url and have[-1].next_url is not None:
+            # The first page's address was named again, and what it gave is here.
+            url = have[-1].next_url
+            elsewhere = elsewhere and due.spent_url != url
+        # Another address than the one that it stopped at: the result is begun anew, from a fresh first page.
+        follows = bool(have) and url == have[-1].next_url
+        number = len(have) + 1 if follows else 1
+        if number > self._most:
+            return Unanswered(code="too_many_pages", unspent=True)
+        if single_use:
+            if due.spent_url == url:
+                # A GET of this address was begun and never settled: it must not be asked a second time.
+                return Interrupted() if elsewhere else Lost()
+            if not await self._store.spend(due, url):
+                return Interrupted()
+        before = have if follows else ()
+        finding = await self._get(provider, shape, claimed, url, before, started)
+        if isinstance(finding, Gone) and follows and not past_retention(job, self._clock()):
+            # The result is there, as its first page is: this page is asked for as long as it may be.
+            return Unanswered(code=f"status_{finding.status}", unspent=True)
+        return finding
+
+    async def _get(
+        self,
+        provider: Provider,
+        shape: Shape,
+        claimed: Claimed,
+        url: str,
+        before: Sequence[StoredPage],
+        started: int,
+    ) -> Finding:
+        conversation = pages.page(
+            provider,
+            shape,
+            url,
+            number=len(before) + 1,
+            before=sum(one.items for one in before),
+            remote_id=claimed.job.remote_id,
+            largest=self._largest,
+            now=started,
+        )
+        try:
+            outcome = await self._outbound.converse(provider, conversation)
+        except RedirectedError as error:
+            return Unanswered(code=error.code)
+        except (FetchRefusedError, NeverConnectedError, ConfigurationError) as error:
+            # Certainly not sent.
+            return Unanswered(code=error.code, unspent=True)
+        except ProviderError as error:
+            return Unanswered(code=error.code)
+        match outcome:
+            case Seen():
+                return self._judged(outcome, url, before, attempt=claimed.due.attempt)
+            case Gone() | Pending():
+                return outcome
+            case TryLater(code=code, wait=wait):
+                return Unanswered(code=code, wait=wait, unspent=code.startswith("status_"))
+
+    def _judged(self, outcome: Seen, url: str, before: Sequence[StoredPage], *, attempt: int) -> Finding:
+        """What came, unless it leads in a circle or is more than a result may be."""
+        page, result = outcome.page, outcome.seen.result
+        if page is not None:
+            if page.next_url in {url, *(one.url for one in before)}:
+                return Unanswered(code="page_repeated")
+            if sum(one.size for one in before) + len(page.content) > self._largest:
+                return Unanswered(code="result_too_large")
+            return outcome
+        if result is None:
+            return Unanswered(code="result_missing")
+        held = Held(
+            offset=attempt,
+            size=len(result.content),
+            sha256=hashlib.sha256(result.content).hexdigest(),
+            content_type=result.content_type,
+        )
+        return replace(outcome, held=held, content=result.content)
+
+    async def _joined(self, claimed: Claimed, shape: Shape, have: Sequence[StoredPage]) -> Seen:
+        """All pages as one document: the first one, with the items of all."""
+        job_id = claimed.job.id
+
+        async def sink(part: int, number: int, content: bytes) -> None:
+            await self._store.write_chunks(job_id, part=part, first=number, content=content)
+
+        storing = Storing(sink, unfolded(claimed.due.attempt))
+        after, between = b"", b""
+        for one in have:
+            content = await self._store.read(storage.read, job_id, one.number)
+            # Megabytes of JSON are not gone through on the event loop.
+            begin, items, end = await asyncio.to_thread(pages.taken_apart, content, one.content_type, shape)
+            if one.number == 1:
+                await storing.add(begin)
+                after = end
+            if one.items:
+                await storing.add(between + items)
+                between = b","
+        await storing.add(after)
+        held = await storing.end(shape.result_type.encode())
+        return Seen(seen=Observation(state=JobState.SUCCEEDED), held=held)
