@@ -99,7 +99,9 @@ class Document:
         return None if self._codec is None or is_utf8(cut) else self._codec
 
     def _read(self, shape: Shape, claims: Mapping[str, Any] | None) -> Source:
-        content = shape.content_of(self._message.header(b"content-type"))
+        content = shape.content
+        if shape.content_types:
+            content = shape.content_of(self._message.header(b"content-type"))
         if content == "query":
             return Fields(self._message.query)
         if content in {"any", "claims"}:

@@ -34,20 +34,23 @@ _SCALAR: Final = re.compile(rb'[^ \t\n\r"\[\]{},:]++')
 _BRACKETS: Final = re.compile(
     rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([\[{]++|[\]}]++|"|\Z)', re.DOTALL
 )
+_OPENING: Final = frozenset({b"{", b"["})
 _CLOSING: Final = bytes.maketrans(b"[{", b"]}")
 
 
 class Json:
     """One document; values are found by the keys on the way to them."""
 
-    __slots__ = ("_codec", "_levels", "_text")
+    __slots__ = ("_codec", "_levels", "_text", "_top")
 
     def __init__(self, text: bytes, codec: str | None = None) -> None:
         """Take *text*, in which strings that are not UTF-8 are in *codec*; raises UnreadableError if it is no JSON."""
         self._text = text.strip(BLANK)
         self._codec = codec
+        self._top = _taken_apart(self._text)
+        #: What is below, by the keys that lead to it.
         self._levels: dict[Sequence[str], _Level | None] = {}
-        if self._level(()) is None:
+        if self._top is None:
             parse_json(self._text)
 
     def find(self, keys: Sequence[str]) -> Any:  # noqa: ANN401
@@ -59,11 +62,12 @@ class Json:
             UnreadableError: it is not what a strict parser reads, or one of the keys is there twice.
         """
         raw = self._at(keys, strictly=True)
-        if raw is None or raw[:1] in (b"{", b"["):
+        first = None if raw is None else raw[:1]
+        if raw is None or first in _OPENING:
             return raw
         if self._codec is not None and not is_utf8(raw):
             raw = raw.decode(self._codec, "replace").encode()
-        if raw[:1] == b'"':
+        if first == b'"':
             try:
                 return _TEXT.decode(raw)
             except msgspec.DecodeError:
@@ -85,25 +89,25 @@ class Json:
     def _at(self, keys: Sequence[str], *, strictly: bool) -> bytes | None:
         if not keys:
             return self._text
-        level = self._level(keys[:-1])
+        above = keys[:-1]
+        level = self._level(above) if above else self._top
         raw = None if level is None else level.at(keys[-1], strictly=strictly)
         if raw is None:
             return None
-        found = bytes(raw).strip(BLANK)
         # A key above may be there twice although the last of them leads on.
-        if strictly and len(keys) > 1:
-            self._at(keys[:-1], strictly=True)
+        if strictly and above:
+            self._at(above, strictly=True)
+        found = bytes(raw)
         return None if found == b"null" else found
 
     def _level(self, keys: Sequence[str]) -> "_Level | None":
         """The object or list that the keys lead to, taken apart; ``None`` where there is something else."""
+        if not keys:
+            return self._top
         if keys in self._levels:
             return self._levels[keys]
-        if not keys:
-            raw: _Bytes | None = self._text
-        else:
-            above = self._level(keys[:-1])
-            raw = None if above is None else above.at(keys[-1], strictly=False)
+        above = self._level(keys[:-1])
+        raw = None if above is None else above.at(keys[-1], strictly=False)
         self._levels[keys] = level = None if raw is None else _taken_apart(bytes(raw))
         return level
 
@@ -151,11 +155,12 @@ class _Level:
 
     def _repeats(self, key: str) -> bool:
         if self._repeated is None:
+            raw = self._raw
             if self._escapes is None:
-                self._escapes = b"\\u00" in self._raw
+                self._escapes = b"\\u00" in raw
             # As a rule it is there once in all: then nobody needs to look at the names one by one.
             written = None if self._escapes else _written(key)
-            if written is not None and self._raw.find(written, self._raw.find(written) + 1) < 0:
+            if written is not None and raw.count(written) == 1:
                 return False
             self._repeated = _repeated(_names(self._raw))
         return key in self._repeated
