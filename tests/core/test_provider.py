@@ -69,7 +69,7 @@ def written(folder: Path, name: str, text: str) -> Path:
         ),
         ('secret = "env:PULSE_API_KEY"', 'secret = "sk-live-123"', "credentials[0]", "not a reference"),
         ('secret = "env:PULSE_API_KEY"', 'secret = "env:"', "credentials[0]", "not a reference"),
-        ('secret = "env:PULSE_API_KEY"', "", "credentials[0]", "either secret or basic"),
+        ('secret = "env:PULSE_API_KEY"', "", "credentials[0]", "one of secret, basic"),
         ('secret = "env:PULSE_WEBHOOK_SECRET"', 'secret = "whsec_abc"', "key", "not a reference"),
         ('source = "settings"', 'source = "per-job"', "key", "settings"),
         ('source = "settings"\nsecret', 'source = "vault"\nsecret', "key.source", "vault"),
