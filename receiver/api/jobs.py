@@ -12,14 +12,14 @@ from receiver.api.resource import Operation, answer, read_document
 from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import JOB, is_id
-from receiver.core.model import Job
+from receiver.core.model import Job, Result
 from receiver.core.trace import parse_traceparent
 from receiver.steps.cancel import Cancel
 from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
 from receiver.steps.submit import Submit
 from receiver.steps.wait import LONGEST_REQUEST, Wait
-from receiver.storage import pages
+from receiver.storage import pages, results
 from receiver.storage.store import Store
 from receiver.views.job import JobDocument, job_document
 from receiver.views.timeline import RecordDocument, record_document
@@ -144,6 +144,14 @@ class Jobs:
             ),
             Operation(
                 method="GET",
+                path="/v1/jobs/{id}/answer",
+                summary="The provider's last word about a job, whole: what says how it ended.",
+                endpoint=self.answer,
+                answers={200: "application/octet-stream"},
+                problems=(404,),
+            ),
+            Operation(
+                method="GET",
                 path="/v1/jobs/{id}/pages/{number}",
                 summary="The bytes of one page of a result that comes in several, as the provider sent them.",
                 endpoint=self.page,
@@ -245,6 +253,23 @@ class Jobs:
             return Response(status_code=304, headers=headers)
         headers |= {"content-type": _content_type(page.content_type)}
         return Response(await self._store.read(pages.read, job, page.number), headers=headers)
+
+    async def answer(self, request: Request) -> Response:
+        """The provider's last word, as it sent it but for content codings."""
+        job = await self._store.job(job_id(request))
+        found = await self._store.read(results.answered, job)
+        if found is None:
+            raise NotFoundError(
+                f"Nothing that {job.provider} said of {job.id} is kept.", code="answer_missing"
+            )
+        headers = AS_FILE | {
+            "content-disposition": f'attachment; filename="{job.id}.answer"',
+            "content-type": _content_type(found.content_type),
+            "content-length": str(found.size),
+        }
+        if isinstance(found, Result):
+            return Response(found.content, headers=headers)
+        return StreamingResponse(self._store.result_chunks(job.id, found), headers=headers)
 
     async def replay(self, request: Request) -> Response:
         """Replay one job."""

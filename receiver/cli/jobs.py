@@ -12,9 +12,9 @@ from receiver.cli.command import FAILED, TIMED_OUT, Group, note
 from receiver.cli.files import files
 from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
-from receiver.core.model import Job, JobState
+from receiver.core.model import Job, JobState, Result
 from receiver.running import Running
-from receiver.storage import pages
+from receiver.storage import pages, results
 from receiver.storage.claims import LookClaim
 from receiver.storage.queries import Page
 from receiver.storage.records import Link
@@ -87,8 +87,9 @@ async def list_jobs(
     metavar="NUMBER",
     help="Write the bytes of this page of the result, as it came, and nothing else.",
 )
+@click.option("--answer", is_flag=True, help="Write the provider's last word, whole, and nothing else.")
 @options.as_json
-async def show(*, id_: str, result: bool, page: int | None, as_json: bool) -> None:
+async def show(*, id_: str, result: bool, page: int | None, answer: bool, as_json: bool) -> None:
     """Show a job and everything that happened to it."""
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
@@ -98,6 +99,8 @@ async def show(*, id_: str, result: bool, page: int | None, as_json: bool) -> No
             sys.stdout.buffer.flush()
         elif result:
             await _write_result(running, record.job)
+        elif answer:
+            await _write_answer(running, record.job)
         elif as_json:
             output.show_json(record_document(record))
         else:
@@ -262,6 +265,18 @@ async def _look(running: Running, job_id: str) -> bool:
         if not any(one.run_at <= running.clock() and one.result_url for one in due):
             break
     return looked
+
+
+async def _write_answer(running: Running, job: Job) -> None:
+    found = await running.store.read(results.answered, job)
+    if found is None:
+        raise NotFoundError(f"Nothing that {job.provider} said of {job.id} is kept.", code="answer_missing")
+    if isinstance(found, Result):
+        sys.stdout.buffer.write(found.content)
+    else:
+        async for chunk in running.store.result_chunks(job.id, found):
+            sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
 
 
 async def _write_result(running: Running, job: Job) -> None:

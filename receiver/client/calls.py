@@ -156,11 +156,20 @@ def wait(
 
 def result(job_id: str) -> Talk[Result]:
     """The result of a job, byte for byte."""
-    answer = yield from _send(Asked(method="GET", path=f"/v1/jobs/{job_id}/result", patience=120))
+    return (yield from _bytes(f"/v1/jobs/{job_id}/result"))
+
+
+def answer(job_id: str) -> Talk[Result]:
+    """The provider's last word about a job, whole."""
+    return (yield from _bytes(f"/v1/jobs/{job_id}/answer"))
+
+
+def _bytes(path: str) -> Talk[Result]:
+    found = yield from _send(Asked(method="GET", path=path, patience=120))
     return Result(
-        content=answer.body,
-        content_type=answer.headers.get("content-type", "application/octet-stream"),
-        size=len(answer.body),
+        content=found.body,
+        content_type=found.headers.get("content-type", "application/octet-stream"),
+        size=len(found.body),
     )
 
 

@@ -100,6 +100,10 @@ class Client:
         """The result of a job, byte for byte; raises as ``submit`` does."""
         return self._run(calls.result(job_id))
 
+    def answer(self, job_id: str) -> Result:
+        """The provider's last word about a job, whole; raises as ``submit`` does."""
+        return self._run(calls.answer(job_id))
+
     def cancel(self, job_id: str) -> JobDocument:
         """Ask the provider to cancel; raises as ``submit`` does."""
         return self._run(calls.cancel(job_id))
@@ -219,6 +223,10 @@ class AsyncClient:
     async def result(self, job_id: str) -> Result:
         """See ``Client.result``."""
         return await self._run(calls.result(job_id))
+
+    async def answer(self, job_id: str) -> Result:
+        """See ``Client.answer``."""
+        return await self._run(calls.answer(job_id))
 
     async def cancel(self, job_id: str) -> JobDocument:
         """See ``Client.cancel``."""

@@ -11,7 +11,7 @@ from receiver.console.ask import Ask, Route
 from receiver.console.parts import Parts
 from receiver.core.errors import NotFoundError
 from receiver.core.identity import JOB, is_id
-from receiver.core.model import Held, Job, Value
+from receiver.core.model import Held, Job, Result, Value
 from receiver.core.provider import Provider
 from receiver.storage import audit, pages, records, results
 from receiver.storage.queries import Record
@@ -79,6 +79,7 @@ class JobPage:
         return [
             Route("GET", "/jobs/{id}", self.show),
             Route("GET", "/jobs/{id}/result", self.result),
+            Route("GET", "/jobs/{id}/answer", self.answer),
             Route("GET", "/jobs/{id}/media", self.media),
             Route("GET", "/jobs/{id}/pages/{number}", self.one_page),
             Route("GET", "/jobs/{id}/replay", self.foresee, acts=True),
@@ -137,6 +138,23 @@ class JobPage:
             "content-type": "application/octet-stream",
         }
         return Response(await self._store.read(pages.read, job_id, int(number)), headers=headers)
+
+    async def answer(self, ask: Ask) -> Response:
+        """Hand the provider's last word on as a file."""
+        job = await self._store.job(_job_id(ask))
+        found = await self._store.read(results.answered, job)
+        if found is None:
+            raise NotFoundError(
+                f"Nothing that {job.provider} said of {job.id} is kept.", code="answer_missing"
+            )
+        headers = AS_FILE | {
+            "content-disposition": f'attachment; filename="{job.id}.answer"',
+            "content-type": "application/octet-stream",
+            "content-length": str(found.size),
+        }
+        if isinstance(found, Result):
+            return Response(found.content, headers=headers)
+        return StreamingResponse(await self._chunks(job, found), headers=headers)
 
     async def media(self, ask: Ask) -> Response:
         """An image or a sound as what it is, in a sandbox; anything else is a file."""

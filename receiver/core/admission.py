@@ -215,8 +215,9 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
     if refused:
         # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
         seen = replace(seen, response_url=None, cancel_url=None, result_url=None)
+    whole = Held(callback_id=callback_id, size=0, sha256="")
     if _wants_more(job, seen, examined):
-        move = ask_more(job, seen, callback_id=callback_id)
+        move = ask_more(replace(job, answer_held=whole), seen, callback_id=callback_id)
         return Admission(verdict=_ACCEPTED, move=move, fetch_refused=refused)
     held, content, result = None, None, seen.result
     if result is not None and seen.state is not None and seen.state.ended and not settled(job):
@@ -230,6 +231,9 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         )
         content = None if inside else result.content
     move = observe(job, seen, source=_CALLBACK, now=now, held=held)
+    if (move.taken or move.result_url is not None) and (held is None or held.callback_id is None):
+        # Where the result lies in it, that tells.
+        move = replace(move, job=replace(move.job, answer_held=whole))
     if move.look_now:
         heeded = move.changed or job.callbacks < MOST_KEPT
         move = (

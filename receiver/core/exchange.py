@@ -7,13 +7,13 @@ whoever sends a request attaches those, and only at the provider's own origins.
 import json
 from collections.abc import Generator, Mapping
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import quote
 
 from msgspec.structs import replace
 
 from receiver.core.assembly import Extras, assemble, at_path, declines, with_addresses
 from receiver.core.document import Document
 from receiver.core.errors import RequestError, UnreadableError
+from receiver.core.given import Given
 from receiver.core.message import Message
 from receiver.core.model import (
     HOUR,
@@ -28,7 +28,7 @@ from receiver.core.model import (
     Value,
 )
 from receiver.core.pagination import ResultPage, page_of
-from receiver.core.parts import own_headers
+from receiver.core.placeholders import fill, fill_all
 from receiver.core.provider import Poll, Provider
 from receiver.core.reading import UNREADABLE, lost_to_readers, read, unreadable_failure
 from receiver.core.retry import parse_retry_after
@@ -94,6 +94,8 @@ class Accepted(Value, frozen=True, kw_only=True):
     seen: Observation
     #: The key for its callbacks, where the answer brings one.
     key: str | None = None
+    #: All that it said, where it says that the job has ended already.
+    given: Given | None = None
 
     def __repr__(self) -> str:
         return f"Accepted(seen={self.seen!r})"
@@ -132,6 +134,8 @@ class Seen(Value, frozen=True, kw_only=True):
     coded: str | None = None
     #: One page of the result, where that comes in several.
     page: ResultPage | None = None
+    #: All that it said, where it says how the job ended.
+    given: Given | None = None
 
 
 class Fetched(Value, frozen=True, kw_only=True):
@@ -206,7 +210,10 @@ def submit(
         # A 2xx means that the job is running and being paid for: it is not sent again.
         return Unknown(code=error.code, answer=response)
     seen = with_addresses(provider.submit, seen, request)
-    return Accepted(seen=seen, key=_key(provider, response, largest))
+    ended = seen.state is not None and seen.state.ended
+    return Accepted(
+        seen=seen, key=_key(provider, response, largest), given=given(response) if ended else None
+    )
 
 
 def submission_request(
@@ -227,7 +234,7 @@ def submission_request(
             code="submit_unsupported",
         )
     made = assemble(provider, job, request, callback_url=callback_url, secret=secret, extras=extras)
-    headers = own_headers(terms.headers, job.operation or "") | made.headers
+    headers = made.headers
     if made.content == "multipart":
         fields = {name: value for name, value in made.fields().items() if name not in files}
         return HttpRequest(
@@ -240,7 +247,7 @@ def submission_request(
         )
     if made.content == "query":
         return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers)
-    headers = {"content-type": "application/json"} | headers
+    headers["content-type"] = "application/json"
     body = json.dumps(made.body).encode()
     return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers, body=body)
 
@@ -257,17 +264,16 @@ def status(
     url = _status_url(provider, job, candidate_id)
     if url is None or provider.poll is None:
         return Pending()
-    headers = own_headers(provider.poll.headers, job.operation or "")
-    asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url, headers=headers)
+    asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url)
     if provider.poll.body is not None:
-        body = json.dumps(_filled(provider.poll.body, job, candidate_id)).encode()
-        asked = replace(asked, headers={"content-type": "application/json"} | headers, body=body)
+        body = json.dumps(fill_all(provider.poll.body, job, candidate_id)).encode()
+        asked = replace(asked, headers={"content-type": "application/json"}, body=body)
     answered = yield from _asked_for(provider, provider.poll, asked, largest=largest, now=now)
     if not isinstance(answered, tuple):
         return answered
     seen, wait, response = answered
     if seen.error is not None and seen.error.code in {UNREADABLE, ANSWERED}:
-        return Seen(seen=seen)
+        return Seen(seen=seen, given=given(response))
     wanted = job.remote_id or candidate_id
     if (seen.remote_id is not None and wanted is not None and seen.remote_id != wanted) or (
         job.remote_id is None and seen.remote_id is None
@@ -276,17 +282,26 @@ def status(
     if seen.state is None:
         return TryLater(code="status_missing", wait=wait, answer=response)
     if seen.goes_on:
-        message, shape = (
-            Message(body=response.body, headers=response.headers),
-            provider.shapes[provider.poll.answer],
+        return _paged(provider, seen, response, url, largest) or TryLater(
+            code="page_repeated", wait=wait, answer=response
         )
-        page = page_of(message, shape, url=url, largest=largest)
-        if page.next_url == url:
-            return TryLater(code="page_repeated", wait=wait, answer=response)
-        return Seen(seen=replace(seen, result_url=page.next_url), page=page)
     if seen.state is JobState.SUCCEEDED and seen.result is None and seen.result_url is None:
         return TryLater(code="result_missing", wait=wait, answer=response)
-    return Seen(seen=seen) if seen.state.ended else Pending(wait=wait) if wait else Seen(seen=seen)
+    if seen.state.ended:
+        return Seen(seen=seen, given=given(response))
+    return Pending(wait=wait) if wait else Seen(seen=seen)
+
+
+def _paged(
+    provider: Provider, seen: Observation, response: HttpResponse, url: str, largest: int
+) -> Seen | None:
+    """The first page of a result, and where it goes on; ``None`` where that is the same page."""
+    message = Message(body=response.body, headers=response.headers)
+    assert provider.poll is not None  # noqa: S101  (it was asked)
+    page = page_of(message, provider.shapes[provider.poll.answer], url=url, largest=largest)
+    if page.next_url == url:
+        return None
+    return Seen(seen=replace(seen, result_url=page.next_url), page=page)
 
 
 def _asked_for(
@@ -321,6 +336,12 @@ def failure(response: HttpResponse) -> Observation:
     return Observation(state=JobState.FAILED, error=Failure(code=ANSWERED, text=words(response)))
 
 
+def given(response: HttpResponse) -> Given:
+    """An answer as a document."""
+    content_type = response.header(b"content-type") or "application/octet-stream"
+    return Given(content=response.body, content_type=content_type[:_LONGEST_TYPE])
+
+
 def words(response: HttpResponse) -> str:
     """What a provider says in an answer that is not as described, as text."""
     return response.body[:_LONGEST_WORDS].decode(errors="replace").replace("\0", " ")
@@ -329,7 +350,7 @@ def words(response: HttpResponse) -> str:
 def cancel(provider: Provider, job: Job, *, now: int) -> Generator[HttpRequest, HttpResponse, Look]:
     """Ask the provider to cancel *job*; whether it did is for an observation to say."""
     assert provider.cancel is not None  # noqa: S101  (the intent was refused otherwise)
-    url = _fill(provider.cancel.url, job, None)
+    url = fill(provider.cancel.url, job, None)
     if url is None:
         return Gone(status=404)
     response = yield HttpRequest(purpose="cancel", method=provider.cancel.method, url=url)
@@ -357,11 +378,11 @@ def _key(provider: Provider, response: HttpResponse, largest: int) -> str | None
 
 
 def _unreadable(response: HttpResponse, code: str) -> Observation:
-    content_type = response.header(b"content-type") or "application/octet-stream"
+    whole = given(response)
     return Observation(
         state=JobState.FAILED,
         error=unreadable_failure(code),
-        result=ResultAt(content=response.body, content_type=content_type[:_LONGEST_TYPE]),
+        result=ResultAt(content=whole.content, content_type=whole.content_type, offset=0),
     )
 
 
@@ -373,35 +394,7 @@ def read_answer(provider: Provider, shape: str, response: HttpResponse, largest:
 
 def _status_url(provider: Provider, job: Job, candidate_id: str | None) -> str | None:
     for template in provider.poll.url if provider.poll is not None else ():
-        url = _fill(template, job, candidate_id)
+        url = fill(template, job, candidate_id)
         if url is not None and provider.lists(url):
             return url
     return None
-
-
-def _filled(value: Any, job: Job, candidate_id: str | None) -> Any:  # noqa: ANN401
-    """What a poll sends, with the job's names in it."""
-    if isinstance(value, Mapping):
-        return {name: _filled(one, job, candidate_id) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_filled(one, job, candidate_id) for one in value]
-    if isinstance(value, str):
-        return value.replace("{id}", job.remote_id or candidate_id or "").replace(
-            "{operation}", job.operation
-        )
-    return value
-
-
-def _fill(template: str, job: Job, candidate_id: str | None) -> str | None:
-    known = {
-        "{response_url}": job.response_url,
-        "{cancel_url}": job.cancel_url,
-        "{id}": quote(job.remote_id or candidate_id or "", safe="") or None,
-        "{operation}": job.operation or None,
-    }
-    for placeholder, value in known.items():
-        if placeholder in template:
-            if value is None:
-                return None
-            template = template.replace(placeholder, value)
-    return template

@@ -13,6 +13,7 @@ from receiver.core.exchange import (
     Seen,
     TryLater,
     failure,
+    given,
     read_answer,
 )
 from receiver.core.model import HOUR, Held, JobState, Observation
@@ -63,7 +64,7 @@ def _named(
     except UnreadableError as error:
         return TryLater(code=error.code, answer=response)
     if seen.state is not None and seen.state.ended and seen.state is not JobState.SUCCEEDED:
-        return Seen(seen=seen)
+        return Seen(seen=seen, given=given(response))
     if seen.result_url is not None:
         return seen.result_url
     if seen.result is None:
@@ -82,7 +83,7 @@ def _named(
 def _unfetched(provider: Provider, response: HttpResponse, *, now: int) -> Seen | Gone | TryLater:
     """What an answer says that brought no result."""
     if response.status in provider.fetch.failed:
-        return Seen(seen=failure(response))
+        return Seen(seen=failure(response), given=given(response))
     if response.status in _GONE:
         return Gone(status=response.status)
     wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)

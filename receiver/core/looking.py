@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from receiver.core import transition
 from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.given import Given
 from receiver.core.keeping import UNKNOWN_RETENTION, past_retention
 from receiver.core.model import DAY, MINUTE, Due, Job, JobState, Source, Value
 from receiver.core.transition import ASKED_FOR_RESULT, ASKED_WHY, Move, observe
@@ -21,6 +22,9 @@ GUESS_DOUBTED: Final = DAY
 #: However much time has passed, so many looks must have failed before: the receiver may have been away.
 _FEWEST_FAILURES: Final = 2
 _DELETED: Final = 410
+#: Why a job ended without an outcome whose provider answered with something else than its description says.
+ANSWER_UNUSABLE: Final = "answer_unusable"
+_LONGEST_BEGINNING: Final = 200
 
 
 class Unanswered(Value, frozen=True, kw_only=True):
@@ -32,6 +36,8 @@ class Unanswered(Value, frozen=True, kw_only=True):
     unspent: bool = False
     #: What the provider said all the same, where it answered; it may bear out a failure that a wake-up told of.
     words: str | None = None
+    #: All of it.
+    given: Given | None = None
 
 
 class Nowhere(Value, frozen=True, kw_only=True):
@@ -100,7 +106,7 @@ def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, te
     named = move is not None and move.result_url is not None
     if clock is not None and not named and _counts(clock, due, after, finding, now=now):
         end = transition.unreachable if after.state is JobState.FETCHING else transition.timed_out
-        return Conclusion(move=end(after, now=now))
+        return Conclusion(move=_with_last_word(end(after, now=now), finding))
     doubted = clock is not None or (isinstance(finding, Gone) and _may_be_gone(after, terms))
     doubt_since = _doubt(due, after)
     if doubted and doubt_since is None:
@@ -110,6 +116,21 @@ def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, te
     # A poll that names an address again must not hide that fetching from there keeps failing.
     failures = due.failures if has_succeeded(after) else 0
     return Conclusion(move=move, doubt_since=doubt_since, failures=failures)
+
+
+def _with_last_word(move: Move, finding: Finding) -> Move:
+    """Say what came instead of an outcome, where the provider did answer."""
+    error = move.job.error
+    if error is None or not isinstance(finding, Unanswered) or finding.words is None:
+        return move
+    if error.code not in {transition.OVERDUE, transition.UNREACHABLE}:
+        return move  # how it ended is known
+    begins = " ".join(finding.words.split())[:_LONGEST_BEGINNING]
+    text = (
+        f"{error.text} The provider did answer, with what says nothing of the job ({finding.code}); its last answer "
+        f"is kept and {'begins: ' + begins if begins else 'is empty.'}"
+    )
+    return replace(move, job=replace(move.job, error=replace(error, code=ANSWER_UNUSABLE, text=text)))
 
 
 def has_succeeded(job: Job) -> bool:

@@ -165,8 +165,10 @@ class Held(Value, frozen=True, kw_only=True):
 
     #: The callback whose body holds the result, or ``None`` where it was fetched into chunks.
     callback_id: str | None = None
-    #: Where the slice begins, or which look wrote the chunks.
+    #: Where the slice begins, or which part the chunks are.
     offset: int = 0
+    #: Where it begins in that part.
+    start: int = 0
     size: int
     sha256: str
     content_type: str = "application/json"
@@ -218,12 +220,21 @@ class Job(Value, frozen=True):
     word: str | None = None
     #: Whether the files that its result links to are fetched, and whether its handlers wait for them.
     files_when: When = "never"
+    #: Where its provider's last word lies, if that is not the callback that ``held`` names.
+    answer_held: Held | None = None
     metadata: dict[str, Any] = {}
     #: The place in a distributed trace that it belongs to (W3C ``traceparent``), loaded as the metadata is.
     traceparent: str | None = None
     #: Loaded for handlers and on request, never for lists.
     result: Result | None = None
     files: tuple[File, ...] = ()
+    #: The provider's last word about it, whole: what says how it ended, the result inside or not. Loaded likewise.
+    answer: Result | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether its provider's last word is kept."""
+        return self.answer_held is not None or (self.held is not None and self.held.callback_id is not None)
 
 
 class ResultAt(Value, frozen=True, kw_only=True):

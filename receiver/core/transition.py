@@ -20,6 +20,9 @@ ASKED_WHY: Final = MINUTE
 ASKED_FOR_RESULT: Final = 10 * MINUTE
 #: What the error of an open job is called that a wake-up, which is not believed, says has failed.
 HINTED: Final = "failure_hinted"
+#: What the errors are called of jobs whose outcome, or result, was not seen in time.
+OVERDUE: Final = "deadline_passed"
+UNREACHABLE: Final = "result_unreachable"
 # Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module, and a
 # callback asks for twenty of them. 3.12 does not (https://docs.python.org/3.12/whatsnew/3.12.html, "Removed",
 # gh-95083, read 2026-11-22).
@@ -198,13 +201,13 @@ def followed_until(job: Job) -> int:
 
 def timed_out(job: Job, *, now: int) -> Move:
     """The deadline has passed, and nobody knows better."""
-    error = Failure(code="deadline_passed", text="No outcome was seen before the deadline.")
+    error = Failure(code=OVERDUE, text="No outcome was seen before the deadline.")
     return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
 def unreachable(job: Job, *, now: int) -> Move:
     """The provider has deleted the result by now, and it was never there for us."""
-    error = Failure(code="result_unreachable", text="The result could not be fetched while it was kept.")
+    error = Failure(code=UNREACHABLE, text="The result could not be fetched while it was kept.")
     return _without_result(job, error, source=Source.DEADLINE, now=now)
 
 

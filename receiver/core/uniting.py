@@ -65,6 +65,7 @@ def unite(one: Job, other: Job) -> United:
             ended_at=younger.ended_at,
             settled_by=younger.settled_by,
             held=younger.held,
+            answer_held=younger.answer_held,
             error=younger.error,
             woken_by=None,
             ends_as=None,

@@ -1,11 +1,10 @@
 """Answer: record what a provider answered to a submission, or that nobody knows."""
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Callable
 from itertools import chain, repeat
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -13,7 +12,8 @@ import structlog
 from receiver.core.cadence import first_look
 from receiver.core.errors import NotFoundError, OutcomeUnknownError, StoreUnavailableError
 from receiver.core.exchange import Accepted, Refused, Submission, TryLater, Unknown
-from receiver.core.model import Due, Failure, Held, Job, Source
+from receiver.core.given import Given, place
+from receiver.core.model import Due, Failure, Held, Job, Observation, Source
 from receiver.core.provider import Provider
 from receiver.core.retry import Backoff, GiveUp, after_failure
 from receiver.keys import Keys
@@ -95,7 +95,8 @@ class Answers:
             word, refused = "unknown", None
         if retry_at is not None:
             retry_at = min(retry_at, max(job.deadline_at, now))
-        held, content = _inline(seen)
+        whole = outcome.given if isinstance(outcome, Accepted) else None
+        held, content = _inline(seen, whole)
         # What was accepted is in the job; any other answer is kept in the provider's own words.
         answer = None if isinstance(outcome, Accepted) else outcome.answer
         settled = SubmitSettled(
@@ -103,6 +104,7 @@ class Answers:
             seen=seen,
             held=held,
             content=content,
+            given=whole,
             refused=refused,
             retry_at=retry_at,
             unsure=unsure,
@@ -235,13 +237,7 @@ class Answers:
         return "retrying", decision.when, None
 
 
-def _inline(seen: Any) -> tuple[Held | None, bytes | None]:  # noqa: ANN401
+def _inline(seen: Observation | None, whole: Given | None) -> tuple[Held | None, bytes | None]:
     if seen is None or seen.state is None or not seen.state.ended or seen.result is None:
         return None, None
-    content = seen.result.content
-    held = Held(
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        content_type=seen.result.content_type,
-    )
-    return held, content
+    return place(seen.result, part=0, whole=whole)

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
@@ -16,9 +16,11 @@ from receiver.core.model import Held, Job, Result
 from receiver.files.store import FileStore
 from receiver.files.stored import StoredFile, stored_file
 from receiver.storage import files
-from receiver.storage.results import read_slice, with_result
+from receiver.storage.results import answer_at, loaded, read_slice
 from receiver.storage.store import Store
 
+#: A job, and where its result and its answer lie.
+_Key: TypeAlias = tuple[str, Held | None, Held | None]
 #: Bytes of results that are lent at once; a single one may be larger.
 ROOM: Final = 256 * 1024 * 1024
 
@@ -66,36 +68,46 @@ class Lending:
         self._files = files
         self._room = room
         #: What is lent, or being read: by job and place.
-        self._lent: dict[tuple[str, Held], asyncio.Task[bytes]] = {}
-        self._borrowers: Counter[tuple[str, Held]] = Counter()
+        self._lent: dict[_Key, asyncio.Task[Job]] = {}
+        self._borrowers: Counter[_Key] = Counter()
         #: Whoever waits for room waits in a row, or a large one would wait for ever.
         self._row = asyncio.Lock()
         self._returned = asyncio.Event()
 
     @asynccontextmanager
     async def lend(self, job: Job, *, pieces: bool = False) -> AsyncIterator[Job]:
-        """*job* with its result, if it has one: whole, or to be read in *pieces*; raises StoreUnavailableError."""
-        held = job.held
+        """*job* with its result and its answer, if it has them: whole, or to be read in *pieces*.
+
+        Raises:
+            StoreUnavailableError: they cannot be read.
+        """
         if job.files_when != "never":
             job = replace(job, files=await self.files(job.id))
-        if held is None or (job.result is not None and not pieces):
+        if (job.held is None and not job.answered) or (job.answer is not None and not pieces):
             yield job
             return
         if pieces:
-            yield replace(job, result=self._pieces(job.id, held))
+            at = await self._store.read(answer_at, job) if job.answered else None
+            yield replace(
+                job,
+                result=None if job.held is None else self._pieces(job.id, job.held),
+                answer=None if at is None else self._pieces(job.id, at),
+            )
             return
-        key = job.id, held
+        key = job.id, job.held, job.answer_held
+        size = sum(one.size for one in (job.held, job.answer_held) if one is not None)
         if key not in self._lent:
             async with self._row:
-                while key not in self._lent and not self._fits(held.size):
+                while key not in self._lent and not self._fits(size):
                     self._returned.clear()
                     await self._returned.wait()
         if key not in self._lent:
-            self._lent[key] = asyncio.create_task(self._store.result(job))
+            self._lent[key] = asyncio.create_task(self._store.read(loaded, job))
         self._borrowers[key] += 1
         try:
             # Whoever gives up while it is read takes it from nobody else.
-            yield with_result(job, await asyncio.shield(self._lent[key]))
+            found = await asyncio.shield(self._lent[key])
+            yield replace(job, result=found.result, answer=found.answer)
         finally:
             self._borrowers[key] -= 1
             if not self._borrowers[key]:
@@ -109,7 +121,7 @@ class Lending:
         return tuple(stored_file(one, self._files) for one in found)
 
     def _fits(self, size: int) -> bool:
-        lent = sum(held.size for _, held in self._lent)
+        lent = sum(held.size for _, *parts in self._lent for held in parts if held is not None)
         return not lent or lent + size <= self._room
 
     def _pieces(self, job_id: str, held: Held) -> Pieces:

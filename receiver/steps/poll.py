@@ -1,6 +1,5 @@
 """Poll: ask the provider how a job stands; also where a job's time runs out."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -11,8 +10,8 @@ from receiver.catalog import Catalog
 from receiver.core import exchange
 from receiver.core.errors import ConfigurationError, ProviderError
 from receiver.core.exchange import Seen, TryLater
+from receiver.core.given import place
 from receiver.core.looking import Finding, Lost, Nowhere, Unanswered
-from receiver.core.model import Held
 from receiver.core.provider import Provider
 from receiver.core.reading import WORD_UNLISTED
 from receiver.core.transition import Move
@@ -69,7 +68,8 @@ class Poll:
         match outcome:
             case TryLater(code=code, wait=wait, answer=answer):
                 said = None if answer is None or answer.status in _OF_US else exchange.words(answer)
-                return Unanswered(code=code, wait=wait, words=said)
+                whole = None if answer is None or said is None else exchange.given(answer)
+                return Unanswered(code=code, wait=wait, words=said, given=whole)
             case Seen():
                 return self._seen(provider, claimed, outcome)
             case _:
@@ -85,11 +85,5 @@ class Poll:
             return Lost()
         if seen.state is None or not seen.state.ended or seen.result is None:
             return outcome
-        content = seen.result.content
-        held = Held(
-            offset=due.attempt,
-            size=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            content_type=seen.result.content_type,
-        )
+        held, content = place(seen.result, part=due.attempt, whole=outcome.given)
         return replace(outcome, held=held, content=content)

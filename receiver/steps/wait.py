@@ -9,7 +9,7 @@ from receiver.core.errors import ReceiverError
 from receiver.core.model import Job
 from receiver.news import News
 from receiver.steps.lending import Lending
-from receiver.storage.results import with_result
+from receiver.storage.results import loaded
 from receiver.storage.store import Store
 
 #: The longest that one request waits, in seconds: proxies give up after a minute.
@@ -57,8 +57,8 @@ class Wait:
                 f"receiver.wait({job.id!r}), or on the command line with 'receiver jobs wait {job.id}'.",
                 job=job,
             )
-        if job.held is not None:
-            job = with_result(job, await self._store.result(job))
+        if job.held is not None or job.answered:
+            job = await self._store.read(loaded, job)
         if job.files_when != "never":
             job = replace(job, files=await self._lending.files(job.id))
         return job

@@ -13,7 +13,7 @@ from receiver.storage import circuits, lines, rows
 from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
-from receiver.storage.results import with_result
+from receiver.storage.results import with_answer
 from receiver.storage.united import led
 
 _WANTED: Final = (
@@ -44,8 +44,7 @@ AWAY: Final = "away"
 _SMALL_RESULT: Final = 64 * 1024
 _JOBS: Final = f"""
     SELECT {", ".join(f"wanted.{name}" for name in split(rows.JOB))}, submission.metadata, submission.traceparent,
-        CASE WHEN wanted.held_size <= :most
-            THEN substr(callback.body, CAST(held_offset AS INTEGER) + 1, CAST(held_size AS INTEGER)) END
+        CASE WHEN length(callback.body) <= :most THEN callback.body END, callback.headers
     FROM (SELECT {rows.JOB} FROM job WHERE {{ids}}) AS wanted
     LEFT JOIN submission ON submission.job_id = wanted.id
     LEFT JOIN callback ON callback.id = wanted.held_callback"""
@@ -165,15 +164,19 @@ def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
 
 
 def _jobs(tx: Transaction, ids: Collection[str]) -> Iterator[Job]:
-    """Jobs with their metadata, and with their results where these are small and lie in a callback."""
+    """Jobs with their metadata, and with result and answer where these lie in a callback that is small."""
     if not ids:
         return
     where, params = tx.among("id", sorted(ids))
     for row in tx.run(_JOBS.format(ids=where), params | {"most": _SMALL_RESULT}):
-        job, (metadata, traceparent, content) = rows.job_of(row[:-3]), row[-3:]
+        job, (metadata, traceparent, body, headers) = rows.job_of(row[:-4]), row[-4:]
         if metadata is not None and ((given := _decode(metadata)) or traceparent is not None):
             job = replace(job, metadata=given, traceparent=traceparent)
-        yield job if content is None else with_result(job, bytes(content))
+        yield (
+            job
+            if body is None or job.answer_held is not None
+            else with_answer(job, bytes(body), bytes(headers))
+        )
 
 
 def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:

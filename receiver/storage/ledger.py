@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from receiver.core import urgency
+from receiver.core.given import ANSWER
 from receiver.core.handler import HandlerSpec
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import COMPLETION, new_id
@@ -24,14 +25,13 @@ from receiver.storage.driver import Row, Transaction
 from receiver.storage.lines import LINED, NEW_LINED
 from receiver.storage.metadata import read_metadata
 from receiver.storage.nodes import specs
-from receiver.storage.results import FIRST_PAGE
 from receiver.storage.united import LATE, absorb, led
 
 #: That of a result which was found although its job had been taken for *expired*.
 FOUND: Final = "found"
 
-# Pages stay beside the result that they make up.
-_DROP_PARTS = f"DELETE FROM result_chunk WHERE job_id = :id AND part <> :part AND part < {FIRST_PAGE}"
+# Pages stay beside the result that they make up, and the provider's last word beside both.
+_DROP_PARTS = f"DELETE FROM result_chunk WHERE job_id = :id AND part <> :part AND part < {ANSWER}"
 # A row that is being worked on keeps its lease; what it is told meanwhile is looked at when it is settled.
 _SOONER = """ON CONFLICT (job_id, step) DO UPDATE SET
     run_at = CASE WHEN due.owner IS NULL AND excluded.run_at < due.run_at THEN excluded.run_at

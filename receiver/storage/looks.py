@@ -16,7 +16,7 @@ from receiver.storage import dues, pages
 from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
-from receiver.storage.results import drop_look, unfolded, write_chunks
+from receiver.storage.results import drop_look, keep_answer, unfolded, write_chunks
 
 #: Of failures in a row, this many are written to the timeline; the attempt numbers show the gap.
 _LOGGED_FAILURES: Final = 3
@@ -100,6 +100,8 @@ def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: Look
             ledger.note(job.id, step="deadline", outcome="overdue", code=code, now=now)
         if isinstance(finding, Seen) and finding.content is not None and move.taken:
             write_chunks(tx, job.id, part=item.due.attempt, content=finding.content)
+        if isinstance(finding, Seen) or (isinstance(finding, Unanswered) and not move.job.answered):
+            move = keep_answer(tx, move, finding.given)
         ledger.carry_out(move, now=now)
         learned(tx, ledger, before, look_ms=max(item.next_at - now, 0), now=now)
         if move.taken:

@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from receiver.core.given import ANSWER
 from receiver.core.model import (
     Attempt,
     Callback,
@@ -31,7 +32,7 @@ JOB_OUTCOME: Final = (
 #: What may change of a job once it is recorded, but for its name.
 JOB_PROGRESS: Final = (
     f"{JOB_OUTCOME}, response_url, cancel_url, submitted_at, submission, cancel_requested_at, woken_by, error_code, "
-    "error_text, ends_as, attention, word"
+    "error_text, ends_as, attention, word, held_start, answer_callback, answer_size, answer_type"
 )
 JOB: Final = (
     "id, provider, operation, delivery, key_id, remote_id, created_at, deadline_at, keep_ms, keep_from, "
@@ -91,7 +92,7 @@ def job_params(job: Job) -> Row:
 
 def progress_params(job: Job) -> Row:
     """What may change of a job, as a row of JOB_PROGRESS."""
-    held, error = job.held, job.error
+    held, error, answer = job.held, job.error, job.answer_held
     return (
         job.state._value_,
         job.succeeded_at,
@@ -115,6 +116,10 @@ def progress_params(job: Job) -> Row:
         None if job.ends_as is None else job.ends_as._value_,
         job.attention,
         job.word,
+        None if held is None else held.start or None,
+        None if answer is None else answer.callback_id,
+        None if answer is None else answer.size,
+        None if answer is None else answer.content_type,
     )
 
 
@@ -154,12 +159,17 @@ def job_of(row: Row) -> Job:
         ends_as,
         attention,
         word,
+        held_start,
+        answer_callback,
+        answer_size,
+        answer_type,
     ) = row
     held = None
     if held_size is not None:
         held = Held(
             callback_id=held_callback,
             offset=held_offset,
+            start=held_start or 0,
             size=held_size,
             sha256=held_sha256,
             content_type=held_type,
@@ -194,7 +204,13 @@ def job_of(row: Row) -> Job:
         attention,
         word,
         files_when,
+        None if answer_size is None else _answer(answer_callback, answer_size, answer_type),
     )
+
+
+def _answer(callback_id: str | None, size: int, content_type: str) -> Held:
+    offset = 0 if callback_id is not None else ANSWER
+    return Held(callback_id=callback_id, offset=offset, size=size, sha256="", content_type=content_type)
 
 
 def callback_params(callback: Callback) -> Row:

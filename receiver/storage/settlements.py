@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from receiver.core import transition
 from receiver.core.errors import NotFoundError
+from receiver.core.given import Given
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Observation, Source, Step, Value
 from receiver.storage import dues
@@ -17,7 +18,7 @@ from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.claims import lock_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
-from receiver.storage.results import write_chunks
+from receiver.storage.results import keep_answer, write_chunks
 
 _LOGGED: Final = "SELECT 1 FROM attempt WHERE job_id = :job_id AND id = :id"
 
@@ -29,6 +30,8 @@ class SubmitSettled(Value, frozen=True, kw_only=True):
     seen: Observation | None = None
     held: Held | None = None
     content: bytes | None = None
+    #: All that the provider said, where that is how the job ended.
+    given: Given | None = None
     refused: Failure | None = None
     retry_at: int | None = None
     unsure: bool = False  # some attempt may have been taken by the provider
@@ -166,6 +169,7 @@ def _accept(tx: Transaction, ledger: Ledger, job: Job, item: SubmitSettled) -> N
     move = transition.submitted(job, item.seen, now=now, held=item.held)
     if item.content is not None and move.taken:
         write_chunks(tx, job.id, part=0, content=item.content)
+    move = keep_answer(tx, move, item.given)
     ledger.carry_out(move, now=now)
     learned(tx, ledger, before, look_ms=None, now=now)
     job = ledger.jobs[job.id]

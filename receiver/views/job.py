@@ -47,6 +47,8 @@ class JobDocument(Document, frozen=True, kw_only=True):
     settled_by: Source | None
     error: FailureDocument | None
     result: ResultDocument | None
+    #: Whether the provider's last word about it is kept whole: ``/v1/jobs/{id}/answer``.
+    answer: bool
     #: Why somebody should look at it (needs_action, word_unlisted), and the provider's word that says so.
     attention: str | None
     word: str | None
@@ -118,6 +120,7 @@ def job_fields(job: Job, *, listed: bool) -> dict[str, Any]:
         "settled_by": job.settled_by if job.state.ended else None,
         "error": failure_document(job.error),
         "result": _result(job.held),
+        "answer": job.answered,
         "attention": job.attention,
         "word": job.word,
         "callbacks": job.callbacks,

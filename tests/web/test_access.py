@@ -34,6 +34,7 @@ ROUTES = {
     ("get", "/v1/jobs/{id}/files"),
     ("get", "/v1/jobs/{id}/files/{number}"),
     ("get", "/v1/jobs/{id}/pages/{number}"),
+    ("get", "/v1/jobs/{id}/answer"),
     ("post", "/v1/jobs/{id}/replay"),
     ("get", "/v1/callbacks"),
     ("get", "/v1/callbacks/{id}"),
