@@ -67,6 +67,8 @@ class NatsSink:
         return self._client is not None and self._client.is_connected
 
     async def _connected(self) -> JetStreamContext:
+        if self._stream is not None and self._is_connected():
+            return self._stream
         async with self._connecting:
             if self._stream is not None and self._is_connected():
                 return self._stream

@@ -100,7 +100,7 @@ def _dispatched(folder: Path, settings: Mapping[str, str], requests: Path) -> fl
         acked = drive(order).right
     begun = folder / "begun"
     with serving(folder, dict(settings) | {"BENCH_BEGUN": str(begun)}, worker=True):
-        asyncio.run(_until_none_waits(settings["RECEIVER_DATABASE_URL"]))
+        asyncio.run(until_none_waits(settings["RECEIVER_DATABASE_URL"]))
         ended = time.perf_counter_ns()
     lines = [line.split() for line in begun.read_text(encoding="utf-8").splitlines()]
     if len({job for job, _ in lines}) != acked:
@@ -108,11 +108,12 @@ def _dispatched(folder: Path, settings: Mapping[str, str], requests: Path) -> fl
     return acked / (ended - int(lines[0][1])) * 1e9
 
 
-async def _until_none_waits(url: str) -> None:
+async def until_none_waits(url: str, handler: str = "completed") -> None:
+    """Wait until every dispatch of *handler* is through."""
     until = time.monotonic() + _PATIENCE
     store = await Store.open(url)
     try:
-        while await asyncio.to_thread(_any_waits, store):
+        while await asyncio.to_thread(_any_waits, store, handler):
             if time.monotonic() > until:
                 raise WrongError(f"completions still wait after {_PATIENCE} s")
             await asyncio.sleep(0.02)
@@ -120,9 +121,9 @@ async def _until_none_waits(url: str) -> None:
         await store.close()
 
 
-def _any_waits(store: Store) -> bool:
+def _any_waits(store: Store, handler: str) -> bool:
     with store.driver.read() as tx:
-        return bool(tx.run("SELECT 1 FROM dispatch LIMIT 1"))
+        return bool(tx.run("SELECT 1 FROM dispatch WHERE handler = :name LIMIT 1", {"name": handler}))
 
 
 def _script(name: str, database: str, jobs: int) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import console, dispatch, memory, million, starts, startup, verification
+from . import console, dispatch, memory, million, sinks, starts, startup, verification
 from .bench import Bench
 from .figure import ROUNDS, Figure, UnmeasuredError
 from .load import WrongError
@@ -54,6 +54,7 @@ PARTS: Final = (
     _fetching("fetch-25MiB-tls-memory", tls=True),
     _one("dispatch/dbos", dispatch.dbos),
     _one("dispatch/procrastinate", dispatch.procrastinate),
+    _one("sink/nats-py", sinks.nats),
 )
 
 
