@@ -18,8 +18,9 @@ from receiver.storage.driver import Row, Transaction
 LINED: Final = "lined"
 #: What is said of a dispatch that is new and stands in a line.
 NEW_LINED: Final = f"{rows.NEW_DISPATCH}, line, told"
-#: So many dispatches are given their place in one transaction.
+#: So many dispatches are given their place in one transaction, and so often some completions are.
 _TOGETHER: Final = 1000
+_ROUNDS: Final = 5
 _UNPLACED: Final = (
     "SELECT job_id, replay_id, line, told FROM dispatch "
     "WHERE handler = :handler AND line IS NOT NULL AND place IS NULL ORDER BY told LIMIT :limit"
@@ -47,14 +48,16 @@ def line_up(tx: Transaction, handler: str, *, now: int) -> None:
     found = tx.run(_UNPLACED, {"handler": handler, "limit": _TOGETHER})
     if not found:
         return
-    while feed.unplaced(tx):
-        feed.give_places(tx, [0])
+    # Where nobody has read the feed yet all of it has no place: that is not made up for in one transaction.
+    caught_up = any(not feed.give_places(tx, [0])[0] for _ in range(_ROUNDS))
     where, params = tx.among("job_id", sorted({row[0] for row in found}))
     places: dict[str, int] = dict(tx.run(f"SELECT id, place FROM completion WHERE {where}", params))
+    # What is no completion stands beside those before it, once all of these have their place.
     latest = tx.run(_LATEST, {"limit": _TOGETHER}) if any(row[3] not in places for row in found) else []
     placed = [
         (places[told] if told in places else _beside(told, latest), job_id, handler, replay_id)
         for job_id, replay_id, _, told in found
+        if caught_up or told in places
     ]
     tx.update("dispatch", "place", placed, key=rows.DISPATCH_KEY)
     advance(tx, {(handler, row[2]) for row in found}, now=now)

@@ -298,6 +298,7 @@ async def test_no_page_keeps_anybody_out(opened: Opened, site: Site, scheme: str
             f"/jobs/{job}/replay",
             "/jobs/job_x",
             "/dead",
+            "/handlers",
         ),
         *(
             "/callbacks",

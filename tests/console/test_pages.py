@@ -8,6 +8,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from receiver.clock import read_clock
+from receiver.core.circuit import Sign
+from receiver.core.model import Dispatch, Failure
+from receiver.storage import circuits
 from tests.console.conftest import Person, visitor
 from tests.console.test_callbacks import rejected
 from tests.web.conftest import CHAT, Site
@@ -44,6 +48,44 @@ async def test_what_needs_a_person_comes_first(site: Site, operator: Person) -> 
     assert "of keep: RuntimeError" in page
     assert 'href="/console/dead?handler=keep&amp;code=RuntimeError"' in page
     assert '<span class="count">1</span>' in page
+
+
+async def test_a_handler_that_is_left_alone_needs_a_person_and_is_resumed(
+    site: Site, operator: Person
+) -> None:
+    """It is named on the overview with the reason; its page pauses and resumes, and puts on record who did."""
+    page = await operator.see("/handlers")
+    assert "keep" in page
+    assert 'aria-label="Pause keep"' in page
+    said = await operator.do("/handlers/pause", handler="keep")
+    assert said.status_code == 303
+    assert "keep is paused" in await operator.see("/handlers")
+    page = await operator.see("")
+    assert "Paused</b><span>keep gets nothing, since" in page
+    assert "by API token" in page
+    assert 'href="/console/handlers"' in page
+    job = await site.ended("perplexity-webhook")
+    await site.until("/v1/handlers", lambda found: found["handlers"][0]["waiting"] == 1)
+    await operator.do("/handlers/resume", handler="keep")
+    await site.until("/v1/handlers", lambda found: found["handlers"][0]["waiting"] == 0)
+    assert [one.id for one in site.handled] == [job["id"]]
+    assert "All is well." in await operator.see("")
+    trail = await operator.see("/audit")
+    assert "paused" in trail
+    assert "resumed" in trail
+    with site.receiver.running.store.driver.write() as tx:
+        circuits.take(tx, _failures("keep", 3))
+    page = await operator.see("")
+    assert "Circuit open</b><span>keep failed 3 times in a row, since" in page
+    assert "a service is gone" in await operator.see("/handlers")
+    assert (await operator.do("/handlers/pause", handler="nobody")).status_code == 404
+
+
+def _failures(handler: str, many: int) -> list[tuple[Dispatch, Sign, Failure, int]]:
+    """Attempts of a handler that failed in a row."""
+    dispatch = Dispatch(job_id="job_" + "0" * 32, handler=handler, run_at=0, created_at=0)
+    sign = Sign(word="fails", most=many, wait=60_000)
+    return [(dispatch, sign, Failure(code="OSError", text="a service is gone"), read_clock())] * many
 
 
 async def test_callbacks_and_ends_are_counted_by_time_and_outlive_the_process(open_site: OpenSite) -> None:

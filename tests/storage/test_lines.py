@@ -7,6 +7,7 @@ import pytest
 
 from receiver.core.handler import HandlerSpec
 from receiver.core.model import HOUR, MINUTE, SECOND, Dispatch, Job
+from receiver.storage import feed
 from receiver.storage.dispatches import DispatchClaim
 from receiver.storage.nodes import MISSING_AFTER
 from receiver.storage.queries import Page
@@ -132,6 +133,22 @@ async def test_the_order_is_that_of_the_feed(desk: Desk) -> None:
         await desk.finish(dispatch, at=NOW + MINUTE + n)
     told = desk.rows("SELECT job_id, '' FROM completion ORDER BY place")
     assert found == [*told, (jobs[0].id, "rpl_1")]
+
+
+async def test_a_feed_that_nobody_has_read_is_caught_up_with_bit_by_bit(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim gives some places and no more, and the order is the same."""
+    monkeypatch.setattr(feed, "_TOGETHER", 2)
+    done = await completed(desk, *"a" * 24)
+    assert await desk.store.replay(done[0].id, handler=None, replay_id="rpl_1", now=NOW + 30) == ["h"]
+    found = []
+    for n in range(25):
+        ((dispatch, job),) = await claim(desk, at=NOW + MINUTE + n)
+        found.append((job.id, dispatch.replay_id))
+        assert desk.count("unplaced") == max(24 - 10 * (n + 1), 0)
+        await desk.finish(dispatch, at=NOW + MINUTE + n)
+    assert found == [*((job.id, "") for job in done), (done[0].id, "rpl_1")]
 
 
 @pytest.mark.parametrize("ordered_by", ["provider", "operation", "job"])
