@@ -43,6 +43,8 @@ _SCHEMES: Final = {
     "hmac": "proved by an HMAC over the message",
     "hash": "proved by a hash over message and secret",
     "ed25519": "proved by an Ed25519 signature",
+    "ecdsa": "proved by an ECDSA signature",
+    "rsa": "proved by an RSA signature",
     "jwt": "proved by a signed token (JWT)",
     "header_token": "proved by a secret in a header",
     "basic": "proved by user name and password",

@@ -6,11 +6,13 @@ import asyncio
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from receiver.clock import read_clock
+from receiver.console import providers
 from receiver.core.circuit import Sign
 from receiver.core.model import Dispatch, Failure
+from receiver.core.scheme import Kind
 from receiver.storage import circuits
 from tests.console.conftest import Person, visitor
 from tests.console.test_callbacks import rejected
@@ -86,6 +88,11 @@ def _failures(handler: str, many: int) -> list[tuple[Dispatch, Sign, Failure, in
     dispatch = Dispatch(job_id="job_" + "0" * 32, handler=handler, run_at=0, created_at=0)
     sign = Sign(word="fails", most=many, wait=60_000)
     return [(dispatch, sign, Failure(code="OSError", text="a service is gone"), read_clock())] * many
+
+
+def test_every_way_of_proving_has_words() -> None:
+    """A way that is new would leave the list of providers without an answer."""
+    assert set(get_args(Kind)) == set(providers._SCHEMES)
 
 
 async def test_callbacks_and_ends_are_counted_by_time_and_outlive_the_process(open_site: OpenSite) -> None:
