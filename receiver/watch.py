@@ -57,20 +57,10 @@ def compare(provider: Provider, sdk: Sdk, *, folder: Path | None = None) -> Comp
         texts = [text for file in sdk.paths for text in _paths(_source(found, file, problems))]
         problems += [
             f"{url} is none of the paths in {', '.join(sdk.paths)}"
-            for url in addresses(provider)
+            for url in dict.fromkeys(provider.addresses)
             if url not in sdk.ignore and not any(_fits(_segments(url), one) for one in texts)
         ]
     return Compared(package=sdk.package, version=found.version, problems=tuple(problems), notes=tuple(notes))
-
-
-def addresses(provider: Provider) -> list[str]:
-    """The addresses of the API that a description asks, each once."""
-    urls = [provider.submit.url] if provider.submit is not None else []
-    urls += [one.url for one in provider.operations.values() if one.url]
-    urls += [url for url in (provider.poll.url if provider.poll else ()) if url != "{response_url}"]
-    urls += [provider.cancel.url] if provider.cancel and provider.cancel.url != "{cancel_url}" else []
-    urls += [url for shape in provider.shapes.values() for url in shape.templates]
-    return list(dict.fromkeys(urls))
 
 
 def words_in(source: str, name: str) -> set[str]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from receiver.cli import main
 from receiver.core.errors import RequestError
 from receiver.core.provider import Provider, describe
-from receiver.watch import addresses, compare, words_in
+from receiver.watch import compare, words_in
 
 JOB = '''
 import os
@@ -104,7 +104,7 @@ def test_a_description_that_knows_every_word_and_path_is_right(package: Path) ->
     provider = described(words=[{"shape": "job", "at": "acme/job.py:Job.state"}], paths=["acme/jobs.py"])
     found = compare(provider, provider.sdk[0], folder=package)
     assert (found.version, found.problems, found.notes) == ("1.0", (), ())
-    assert len(addresses(provider)) == 3
+    assert len(provider.addresses) == 3
 
 
 def test_a_word_that_the_description_lacks_is_a_problem_and_one_that_it_has_alone_a_note(

@@ -171,7 +171,8 @@ def _refuse_unlisted(provider: Provider, extras: Extras) -> None:
     """Refuse headers and fields of the address that the description does not let a job set."""
     terms = provider.submit
     assert terms is not None  # noqa: S101  (the caller looked)
-    ours = {one.header.lower() for one in provider.credentials} | {name.lower() for name in provider.headers}
+    ours = {one.header.lower() for one in provider.credentials}
+    ours |= {name.lower() for name in (*provider.headers, *terms.headers)}
     for name, value in extras.headers.items():
         if not _allowed(name.lower(), terms.job_headers) or name.lower() in ours | _NEVER:
             raise _unlisted(provider, "header", name, terms.job_headers)

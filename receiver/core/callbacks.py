@@ -45,7 +45,8 @@ class Challenge(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     methods: tuple[Literal["GET", "POST"], ...] = ("POST",)
     #: Path = what must stand there; a reference is compared with the secret that it names.
     when: dict[str, str] = {}
-    #: Whether the question itself must be proved genuine, as a callback is.
+    #: Whether the question itself must be proved genuine, as a callback is. Where it need not be, anybody who knows the
+    #: address can have a text of his own repeated, and no more.
     proved: bool = True
     #: The text of the answer, or the members of a JSON object: ``{challenge}`` is what was found, ``{hmac}``
     #: its HMAC-SHA256 in hex, with the key that callbacks are signed with.
@@ -60,10 +61,6 @@ class Challenge(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for text in [self.answer] if isinstance(self.answer, str) else self.answer.values():
             if text not in _WORDS:
                 raise ValueError(f"answer: {text!r} is neither {{challenge}} nor {{hmac}}")
-        if not self.proved and not self.when and not self.path.startswith("query:"):
-            raise ValueError(
-                "when: a body that nobody signed is no challenge by itself; say how it is told from others"
-            )
 
 
 class Variant(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -28,6 +28,7 @@ from receiver.core.model import (
     Value,
 )
 from receiver.core.pagination import ResultPage, page_of
+from receiver.core.parts import own_headers
 from receiver.core.placeholders import fill, fill_all
 from receiver.core.provider import Poll, Provider
 from receiver.core.reading import UNREADABLE, lost_to_readers, read, unreadable_failure
@@ -234,7 +235,7 @@ def submission_request(
             code="submit_unsupported",
         )
     made = assemble(provider, job, request, callback_url=callback_url, secret=secret, extras=extras)
-    headers = made.headers
+    headers = own_headers(terms.headers, job.operation or "") | made.headers
     if made.content == "multipart":
         fields = {name: value for name, value in made.fields().items() if name not in files}
         return HttpRequest(
@@ -247,7 +248,7 @@ def submission_request(
         )
     if made.content == "query":
         return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers)
-    headers["content-type"] = "application/json"
+    headers = {"content-type": "application/json"} | headers
     body = json.dumps(made.body).encode()
     return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers, body=body)
 
@@ -264,10 +265,11 @@ def status(
     url = _status_url(provider, job, candidate_id)
     if url is None or provider.poll is None:
         return Pending()
-    asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url)
+    headers = own_headers(provider.poll.headers, job.operation or "")
+    asked = HttpRequest(purpose="poll", method=provider.poll.method, url=url, headers=headers)
     if provider.poll.body is not None:
         body = json.dumps(fill_all(provider.poll.body, job, candidate_id)).encode()
-        asked = replace(asked, headers={"content-type": "application/json"}, body=body)
+        asked = replace(asked, headers={"content-type": "application/json"} | headers, body=body)
     answered = yield from _asked_for(provider, provider.poll, asked, largest=largest, now=now)
     if not isinstance(answered, tuple):
         return answered

@@ -9,8 +9,9 @@ _WEB_ADDRESS: Final = re.compile(
     r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE
 )
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
-#: ``*`` stands for one label of a name.
-_ORIGIN: Final = re.compile(r"https://(?:\*|[a-z0-9-]+)(?:\.(?:\*|[a-z0-9-]+))*(:[0-9]{1,5})?")
+#: A label of a name, of which ``*`` stands for all or a part.
+_PATTERN: Final = r"(?:[a-z0-9-]*\*[a-z0-9-]*|[a-z0-9-]+)"
+_ORIGIN: Final = re.compile(rf"https://{_PATTERN}(?:\.{_PATTERN})*(:[0-9]{{1,5}})?")
 _SETTING: Final = re.compile(r"\{setting:([A-Z][A-Z0-9_]*)(?:=([^{}]*))?\}")
 #: What of an address says where it leads.
 _FRONT: Final = re.compile(r"\{setting:[^{}]*\}(?=/|\Z)|https?://[^/?#]+")

@@ -1,7 +1,7 @@
 """The tables of a provider description, one class each; ``provider.py`` puts them together."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -62,6 +62,8 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     url: str
     method: Literal["POST", "PUT", "GET"] = "POST"
+    #: Headers of this request alone; ``{operation}`` is filled in.
+    headers: dict[str, str] = {}
     #: ``query``: the whole request travels in the address.
     content: Literal["json", "multipart", "query"] = "json"
     #: Fields of the caller's request that travel in the address; ``*``: all that are not in ``body``.
@@ -117,6 +119,8 @@ class Poll(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Tried in order; the first whose placeholders (``{id}``, ``{response_url}``) are known is used.
     url: tuple[str, ...]
     method: Literal["GET", "POST"] = "GET"
+    #: Headers of these requests alone; ``{operation}`` is filled in.
+    headers: dict[str, str] = {}
     #: What is sent with a POST, as JSON; ``{id}`` and ``{operation}`` in a text of it are filled in.
     body: Any = None
     answer: str = "answer"
@@ -201,6 +205,11 @@ class Sample(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     result: bool = False
     #: Whether the result goes on at a next page.
     pages: bool = False
+
+
+def own_headers(headers: Mapping[str, str], operation: str) -> dict[str, str]:
+    """The headers that a description gives one kind of request, names in lower case."""
+    return {name.lower(): value.replace("{operation}", operation) for name, value in headers.items()}
 
 
 def is_reference(text: str) -> bool:

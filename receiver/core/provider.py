@@ -122,7 +122,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         self._check_callback()
 
     @property
-    def _addresses(self) -> list[str]:
+    def addresses(self) -> list[str]:
         """The addresses that the description itself names."""
         urls = [self.submit.url] if self.submit else []
         urls += [operation.url for operation in self.operations.values() if operation.url]
@@ -133,7 +133,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         return urls + [url for shape in self.shapes.values() for url in shape.templates]
 
     def _check_addresses(self) -> None:
-        for url in self._addresses:
+        for url in self.addresses:
             if not lies_in(url, self.origins):
                 raise ValueError(f"{url!r} is outside origins")
         if self.key is not None and self.key.url is not None and not self.key.url.startswith("https://"):
@@ -264,7 +264,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     @property
     def settings(self) -> dict[str, str | None]:
         """The settings that its addresses need, each with what it is where it is not set, if that is said."""
-        return settings_in(self._addresses)
+        return settings_in(self.addresses)
 
     def completed(self, values: Mapping[str, str]) -> "Provider":
         """The same API at the addresses that settings complete; those without a value are ``missing`` from then on.
@@ -279,7 +279,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         if missing := tuple(name for name in needed if not values.get(name)):
             return msgspec.structs.replace(self, missing=missing)
         moved = partial(completed, values=values, origins=self.origins)
-        places = [origin_of(moved(url)) for url in self._addresses]
+        places = [origin_of(moved(url)) for url in self.addresses]
         listed = dict.fromkeys([*(one for one in self.origins if "*" not in one), *places])
         return self._placed(moved, missing=(), origins=tuple(filter(None, listed)))
 

@@ -219,11 +219,22 @@ class _Reading:
 
     def _filled(self, template: str) -> str | None:
         """An address put together from values of the document; ``None`` where one of them is missing."""
-        values = {path: self.identifier((path,)) for path in _PLACEHOLDER.findall(template)}
+        values = {path: self.identifier((path.removeprefix("+"),)) for path in _PLACEHOLDER.findall(template)}
         if None in values.values():
             return None
-        url = _PLACEHOLDER.sub(lambda found: quote(values[found[1]] or "", safe=""), template)
+        # Of a name that is a path of its own ("projects/p/operations/1") no step may lead elsewhere.
+        if any(path.startswith("+") and _leads_away(text or "") for path, text in values.items()):
+            raise UnreadableError("A name in the document is no path.", code="url_unreadable")
+
+        def written(found: re.Match[str]) -> str:
+            return quote(values[found[1]] or "", safe="/" if found[1].startswith("+") else "")
+
+        url = _PLACEHOLDER.sub(written, template)
         return _clean(url, _LONGEST_URL, "url")
+
+
+def _leads_away(text: str) -> bool:
+    return bool({"", ".", ".."} & set(text.split("/")))
 
 
 def _holds(rule: Condition, value: object) -> bool:

@@ -248,7 +248,7 @@ def check_meaning(meaning: str) -> None:
 def check_path(path: str) -> None:
     """Raise ValueError where a path, or one in a template, searches a list in a form that nobody reads."""
     for one in _PLACEHOLDER.findall(path) if "{" in path else (path,):
-        split_path(one)
+        split_path(one.removeprefix("+"))
 
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")

@@ -9,6 +9,7 @@ from receiver.core.errors import ReceiverError
 from receiver.core.keyform import Key, load_key
 from receiver.core.model import DAY, Delivery, Job, JobState
 from receiver.core.provider import Provider as Description
+from receiver.core.signing import signed_body
 from receiver.testing.addressed import key_of, method_of, with_query
 from receiver.testing.clock import Clock
 from receiver.testing.outcome import Answer, Outcome, handled
@@ -282,6 +283,10 @@ class Provider:
             return []
         scheme = described.verify
         assert scheme is not None  # noqa: S101  (a description with callbacks has one)
+        if described.key is not None and described.key.source == "certificate":
+            raise CannotError(
+                f"{described.name} proves its callbacks by a certificate that the kit does not have."
+            )
         name = terms.notification if delivery is Delivery.NOTIFICATION else terms.result
         written = remote.told(name, delivery=delivery, also=signed_paths(scheme, now=self._clock() + shift))
         if written is None:
@@ -305,7 +310,9 @@ class Provider:
         delivery_id: str | None = None,
     ) -> SignedRequest:
         proof: list[tuple[str, str]] = []
+        body = written.body
         if key is not None and described.verify is not None:
+            body = signed_body(body, scheme=described.verify, key=key)
             proof = headers_for(
                 described.verify,
                 key,
@@ -318,7 +325,7 @@ class Provider:
             )
         named = {name.lower() for name, _ in proof}
         headers = [pair for pair in written.headers.items() if pair[0].lower() not in named]
-        return SignedRequest(method=method, url=url, headers=(*headers, *proof), body=written.body)
+        return SignedRequest(method=method, url=url, headers=(*headers, *proof), body=body)
 
     async def _send(self, request: SignedRequest) -> Answer:
         async with self._client() as client:

@@ -42,6 +42,7 @@ class Remote:
         self.lost: Literal["", "result", "all"] = ""
         #: The addresses that the provider has named.
         self.result_url: str | None = None
+        self._file_url = f"{self._origin}/kit/{job_id}/file"
         self.response_url = f"{self._origin}/kit/{job_id}"
         self.cancel_url = f"{self._origin}/kit/{job_id}/cancel"
 
@@ -79,6 +80,15 @@ class Remote:
             return httpx.Response(410, json={"error": "The result is gone."})
         content_type = "application/octet-stream" if isinstance(self.result, bytes) else "application/json"
         return httpx.Response(200, content=as_bytes(self.result), headers={"content-type": content_type})
+
+    def _at_result(self) -> httpx.Response:
+        """The answer at the address of its result: the result, or where that is."""
+        name, kept = self.provider.fetch.answer, self.result_url
+        if name is None or self.lost:
+            return self.stored()
+        written = self._write(name, states=(JobState.SUCCEEDED, None), result_url=self._file_url)
+        self.result_url = kept
+        return _response(written, f"{self.provider.name} cannot say where a result is.")
 
     def told(
         self, name: str, *, delivery: Delivery | None = None, also: dict[str, Any] | None = None
@@ -143,6 +153,8 @@ class Remote:
                     self.end(JobState.CANCELED)
                 return httpx.Response(200, json={})
         if self.result_url is not None and url == self.result_url:
+            return self._at_result()
+        if url == self._file_url:
             return self.stored()
         return self.status()
 

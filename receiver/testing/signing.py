@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from receiver.core.keyform import Key, ed25519_public, load_key, rsa_public
 from receiver.core.model import Value
+from receiver.core.origin import settings_in
 from receiver.core.parts import is_reference
 from receiver.core.provider import Provider
 from receiver.core.scheme import Scheme, parse_sources
@@ -32,10 +33,12 @@ class SignedRequest(Value, frozen=True, kw_only=True):
 
 def settings_for(provider: Provider) -> dict[str, str]:
     """The variables that *provider* needs: credentials that nobody checks, and its key for callbacks."""
-    found: dict[str, str] = {}
+    found = _places(provider)
     for one in provider.credentials:
-        for reference in [one.secret] if one.basic is None else one.basic:
-            found |= _set(reference or "", "test")
+        if one.mint is not None and one.mint.token_url is not None and len(provider.credentials) > 1:
+            continue  # nobody mints tokens here: another way in is used
+        for reference in one.references:
+            found |= _set(reference, "test")
     for value in provider.headers.values():
         found |= _set(value, "test")
     scheme, source = provider.verify, provider.key
@@ -46,6 +49,19 @@ def settings_for(provider: Provider) -> dict[str, str]:
     if source is not None and source.source == "settings":
         found |= _set(source.secret or "", configured(scheme))
     return found
+
+
+def _places(provider: Provider) -> dict[str, str]:
+    """What an account has of its own in addresses, where there is no usual value."""
+    pattern = next((one for one in provider.origins if "*" in one), "https://test.example")
+    whole = {
+        name
+        for url in provider.addresses
+        for name in settings_in([url])
+        if url.startswith(f"{{setting:{name}}}")
+    }
+    needed = [name for name, usual in provider.settings.items() if usual is None]
+    return {name: pattern.replace("*", "test") if name in whole else "test" for name in needed}
 
 
 def _set(reference: str, value: str) -> dict[str, str]:

@@ -60,6 +60,9 @@ class Wire(httpx.AsyncBaseTransport):
         if provider.key is not None and provider.key.url == url and provider.verify is not None:
             return httpx.Response(200, content=key_set(provider.verify))
         named = unquote(url)
+        if provider.poll is not None and provider.poll.body is not None:
+            # Where jobs are asked about by POST their ids are in the body.
+            named += request.content.decode(errors="replace")
         remote = next((one for one in self.jobs.values() if one.id in named), None)
         if remote is not None:
             return remote.answer(request.method, url)

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from receiver.core.scheme import Scheme
 
 COLUMNS = ("name", "API", "callback", "proved by", "poll", "result", "cancel", "kept", "open")
-_PLAIN = {"ed25519": "Ed25519", "header_token": "a header of ours", "basic": "Basic credential"}
+_PLAIN = {
+    "ecdsa": "ECDSA",
+    "rsa": "RSA",
+    "ed25519": "Ed25519",
+    "header_token": "a header of ours",
+    "basic": "Basic credential",
+}
 _STANDARD = {"webhook-signature", "svix-signature"}
 _NONE = "–"
 
@@ -63,6 +69,7 @@ def _proof(one: Provider) -> str:
     return _scheme(one.verify) + {
         "per-job": ", a key for each job",
         "submit-answer": ", a key for each job",
+        "certificate": ", its certificate",
     }.get(one.key.source if one.key else "", "")
 
 
@@ -75,6 +82,8 @@ def _scheme(scheme: Scheme) -> str:
         return f"{scheme.alg.upper()} over a shared secret"
     if scheme.kind == "jwt":
         return "RS256 token" + ("" if scheme.body_claim else " (its claims only)")
+    if scheme.plugin == "sns":
+        return "Amazon SNS"
     return _PLAIN[scheme.kind]
 
 

@@ -23,8 +23,23 @@ SECRET: Final = b"5ec7e7" * 10
 URL: Final = "https://hooks.example/callbacks/p/token?id=a"
 LARGEST: Final = 1024 * 1024
 
-PROVIDERS: Final[dict[str, Provider]] = {one.name: one for one in map(load_file, packaged())}
-SIGNED: Final = sorted(name for name, one in PROVIDERS.items() if one.signed)
+#: What an account has of its own in addresses.
+ACCOUNT: Final = {
+    "AWS_REGION": "eu-west-1",
+    "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com",
+    "DOCUMENTINTELLIGENCE_ENDPOINT": "https://mine.cognitiveservices.azure.com",
+    "FIREWORKS_ACCOUNT_ID": "mine",
+    "GOOGLE_CLOUD_PROJECT": "p1",
+    "OPENAI_API_VERSION": "2024-10-21",
+}
+PROVIDERS: Final[dict[str, Provider]] = {
+    one.name: one.completed(ACCOUNT) for one in map(load_file, packaged())
+}
+#: Those whose proof is in a header, and those that sign inside the body.
+SIGNED: Final = sorted(
+    name for name, one in PROVIDERS.items() if one.verify and one.signed and one.verify.headers
+)
+INSIDE: Final = sorted(name for name, one in PROVIDERS.items() if one.signed and name not in SIGNED)
 SUBMITTING: Final = sorted(name for name, one in PROVIDERS.items() if one.submit is not None)
 
 

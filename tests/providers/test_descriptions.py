@@ -18,6 +18,9 @@ from .making import PROVIDERS, SIGNED, SUBMITTING
 
 #: Where a vendor's variables begin otherwise than with the provider's name.
 PREFIXES = {
+    "azure-document-intelligence": "DOCUMENTINTELLIGENCE_",
+    "cohere-batch": "CO_",
+    "huggingface-jobs": "HF_",
     "landingai": "VISION_AGENT_",
     "llamaparse": "LLAMA_CLOUD_",
     "luma": "LUMAAI_",

@@ -1,18 +1,22 @@
 """For every description that signs: accepted as signed, and rejected after the smallest change."""
 
 import hmac
+import json
 from base64 import b64encode
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from msgspec.structs import replace
 
 from receiver.core.errors import ConfigurationError, KeyUnavailableError, RejectionError
-from receiver.core.signature import Key, Message, Verified, load_key, verify
+from receiver.core.signature import Key, Message, Verified, load_key, signed_body, verify
+from receiver.core.timestamp import write_timestamp
 
-from .making import NOW, PROVIDERS, SIGNED, URL, body_of, genuine, key_of, scheme_of
+from .making import INSIDE, NOW, PROVIDERS, SECRET, SIGNED, URL, body_of, genuine, key_of, scheme_of
 
+PAIR = generate_private_key(65537, 2048)
 #: Those whose signature covers the body: not a mere credential, nor a token that does not name the body.
 COVERING = [n for n in SIGNED if scheme_of(n).kind in {"hmac", "hash", "ed25519"} or scheme_of(n).body_claim]
 TIMED = [n for n in SIGNED if scheme_of(n).timestamp or scheme_of(n).kind == "jwt"]
@@ -176,3 +180,33 @@ def test_the_schemes_differ_where_the_vendors_do() -> None:
         "https://rest.fal.ai/.well-known/jwks.json",
         86_400_000,
     )
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_signature_inside_the_body_vouches_for_what_is_read(name: str) -> None:
+    """What was signed as described is accepted, and not with one character of what counts changed."""
+    scheme = (
+        replace(scheme_of(name), key_encoding="pem") if scheme_of(name).kind == "rsa" else scheme_of(name)
+    )
+    text = (
+        PAIR.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        if scheme.kind == "rsa"
+        else SECRET.decode()
+    )
+    key = load_key("k", text, scheme=scheme)
+    if name == "transloadit":
+        plain, kind = body_of(name), b"application/x-www-form-urlencoded"
+    else:
+        stamp = write_timestamp(NOW, "iso8601").decode()
+        envelope = {"Timestamp": stamp, "TopicArn": "arn:aws:sns:eu-west-1:1:t", **json.loads(body_of(name))}
+        plain, kind = json.dumps(envelope).encode(), b"text/plain; charset=UTF-8"
+    body = signed_body(plain, scheme=scheme, key=key)
+    message = Message(body=body, headers=[(b"content-type", kind)])
+    assert verify(message, scheme=scheme, keys=[key], now=NOW).key_id == "k"
+    for word in (b"ASSEMBLY", b"Notification", b"2b3c", b"j1"):
+        if word in body:
+            changed = replace(message, body=body.replace(word, word.lower() + b"x"))
+            with pytest.raises(RejectionError):
+                verify(changed, scheme=scheme, keys=[key], now=NOW)
+    with pytest.raises(RejectionError):
+        verify(replace(message, body=plain), scheme=scheme, keys=[key], now=NOW)

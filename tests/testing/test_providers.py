@@ -15,12 +15,15 @@ SIGNED = sorted(
     if one.signed and one.key is not None and one.key.source == "settings"
 )
 #: What a request needs because the address of the submission does, or its body.
-NEEDED = ("customer", "zone", "model", "prompt", "actor", "endpoint_id", "dataset_id", "function_id", "input")
+NEEDED = (
+    *("customer", "zone", "model", "prompt", "actor", "endpoint_id", "dataset_id", "function_id", "input"),
+    *("namespace", "processor", "product", "recognizer", "workflow_id"),
+)
 REQUEST = dict.fromkeys(NEEDED, "x")
 #: A result that every one of them has a place for.
 RESULT = {"text": "Hello"}
 #: What their descriptions know no failure of.
-NEVER_FAIL = {"brightdata-serp", "deepgram", "elevenlabs", "exa", "netnut-serp"}
+NEVER_FAIL = {"anthropic-batch", "brightdata-serp", "deepgram", "elevenlabs", "exa", "netnut-serp"}
 
 
 def operation_of(name: str) -> str:
@@ -64,8 +67,9 @@ def test_a_request_is_signed_as_every_provider_signs(
 ) -> None:
     """What the kit signs is verified by the library's own public function, and not once it was changed."""
     moment = receiver_clock.now.isoformat().replace("+00:00", "Z")
-    body = b"Body=Hello" if name == "twilio" else f'{{"id": "a", "time": "{moment}"}}'.encode()
-    content_type = "application/x-www-form-urlencoded" if name == "twilio" else "application/json"
+    forms = {"twilio": b"Body=Hello", "transloadit": b"transloadit=%7B%7D"}
+    body = forms.get(name) or f'{{"id": "a", "time": "{moment}"}}'.encode()
+    content_type = "application/x-www-form-urlencoded" if name in forms else "application/json"
     request = provider.signed(name, body, content_type=content_type)
 
     def verified(body: bytes) -> str | None:
