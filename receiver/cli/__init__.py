@@ -12,7 +12,7 @@ from receiver.cli.command import CODES, LazyGroup
 
 #: Name → (module, what ``receiver --help`` says about it). In the order of a first day.
 COMMANDS: Final = {
-    "demo": ("demo", "Run five jobs against simulated providers and show what happened."),
+    "demo": ("demo", "Run jobs against seven simulated providers and show what happened."),
     "keygen": ("keygen", "Print a new key."),
     "serve": ("serve", "Take callbacks, serve the API and do what is due."),
     "worker": ("serve", "Do what is due, without taking callbacks."),

@@ -17,7 +17,7 @@ from receiver.demo import run
 )
 @options.as_json
 def demo(*, keep: bool, as_json: bool) -> None:
-    """Run five jobs against simulated providers and show what happened.
+    """Run jobs against seven simulated providers and show what happened.
 
     Starts simulator and receiver on loopback with a temporary database, and sends one job through each
     system plus a forged, a duplicated, a lost and an early callback. Exits 0 only if every outcome was the

@@ -26,6 +26,10 @@ _FASTER: Final = {
 }
 
 
+#: How the names of settings begin that would point the demo's receiver elsewhere.
+_OURS: Final = ("RECEIVER_", "NETNUT_", "PULSE_", "YANDEX_", "PERPLEXITY_", "FIRECRAWL_", "RUNWAYML_")
+
+
 class ProcessFailedError(ReceiverError):
     """A process of the demo did not come up."""
 
@@ -93,8 +97,5 @@ def wait_ready(url: str, *, name: str, folder: Path) -> None:
 def base_environ() -> dict[str, str]:
     """This process's environment without what would point the demo's receiver elsewhere."""
     return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("RECEIVER_", "NETNUT_", "PULSE_", "YANDEX_", "PERPLEXITY_"))
-        and name != "PORT"
+        name: value for name, value in os.environ.items() if not name.startswith(_OURS) and name != "PORT"
     }

@@ -55,6 +55,18 @@ class Played(msgspec.Struct, kw_only=True):
         return entries
 
     @property
+    def pages(self) -> list[dict[str, Any]]:
+        """The pages of its result that are here, where that comes in several."""
+        pages: list[dict[str, Any]] = self.record.get("pages", [])
+        return pages
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """The files that its result links to."""
+        files: list[dict[str, Any]] = self.record.get("files", [])
+        return files
+
+    @property
     def waiting(self) -> bool:
         """Whether a dispatch has not been finished."""
         return any(entry["kind"] == "dispatch" for entry in self.timeline)
@@ -135,6 +147,11 @@ def judge(played: Played) -> list[str]:
         if played.verdicts[verdict] < least:
             problems.append(f"{played.verdicts[verdict]} callbacks {verdict}, not {least}")
     problems += [f"a callback was {verdict}" for verdict in scene.never if played.verdicts[verdict]]
+    if len(played.pages) != scene.pages:
+        problems.append(f"the result came in {len(played.pages)} pages, not {scene.pages}")
+    stored = sum(one["state"] == "stored" for one in played.files)
+    if stored < scene.files:
+        problems.append(f"{stored} files are stored, not {scene.files}")
     if played.dispatches != 1 or played.runs != 1:
         problems.append(f"the handler ran {played.runs} times in {played.dispatches} dispatches, not once")
     return problems
@@ -158,7 +175,7 @@ def _play(
         simulator, receiver = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
         token = secrets.token_urlsafe(24)
-        environ = base_environ()
+        environ = base_environ() | {"FIRECRAWL_WEBHOOK_SECRET": secrets.token_urlsafe(24)}
         stack.enter_context(
             started("simulate", "--port", simulator.rpartition(":")[2], environ=environ, folder=folder)
         )
@@ -202,6 +219,8 @@ def _settings(folder: Path, simulator: str, receiver: str, token: str, webhook_s
         "YANDEX_API_KEY": secrets.token_urlsafe(8),
         "YANDEX_FOLDER_ID": "demo-folder",
         "PERPLEXITY_API_KEY": secrets.token_urlsafe(8),
+        "FIRECRAWL_API_KEY": secrets.token_urlsafe(8),
+        "RUNWAYML_API_SECRET": secrets.token_urlsafe(8),
         **{f"RECEIVER_{name.upper().replace('-', '_')}_BASE_URL": f"{simulator}/{name}" for name in names},
     }
 
@@ -280,6 +299,8 @@ def _document(played: Played) -> dict[str, Any]:
         "dispatches": played.dispatches,
         "handler_runs": played.runs,
         "result_bytes": (record["result"] or {}).get("size", 0),
+        "pages": len(played.pages),
+        "files": [{name: one[name] for name in ("name", "state", "size")} for one in played.files],
         "ok": not played.problems,
         "problems": played.problems,
     }

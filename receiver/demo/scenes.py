@@ -19,6 +19,9 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: dict[str, int] = {}
     #: Verdicts that must not occur.
     never: tuple[str, ...] = ()
+    #: How many pages the result comes in, and how many of the files that it links to must be stored.
+    pages: int = 0
+    files: int = 0
     #: What the reader sees, in one sentence.
     story: str
 
@@ -75,6 +78,23 @@ SCENES: Final = (
         verdicts={"accepted": 1},
         never=("rejected",),
         story="the full result, signed with a key of this one job",
+    ),
+    Scene(
+        name="firecrawl",
+        provider="firecrawl",
+        request={"url": "https://example.com", "limit": 6},
+        verdicts={"accepted": 1},
+        never=("rejected",),
+        pages=3,
+        story="a signed notification, and a result in three pages that becomes one",
+    ),
+    Scene(
+        name="runway",
+        provider="runway",
+        request={"model": "gen4_turbo", "promptImage": "https://example.com/cat.png", "ratio": "1280:720"},
+        settled_by="poll",
+        files=0,
+        story="three links that expire: an image, a slow video of 30 MiB, and one that is deleted after two seconds",
     ),
     Scene(
         name="forged",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.filesize import decimal
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -63,7 +64,7 @@ class Screen:
         table = Table(
             title="\nWhat became of them", title_justify="left", title_style="bold", box=SIMPLE_HEAD
         )
-        for column in ("job", "state", "settled by", "callbacks", "handler runs", "right"):
+        for column in ("job", "state", "settled by", "callbacks", "result", "handler runs", "right"):
             table.add_column(column, no_wrap=column in {"job", "state"})
         for one in played:
             verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(one.verdicts.items()))
@@ -74,6 +75,7 @@ class Screen:
                 _styled(one.record["state"]),
                 str(one.record["settled_by"] or "–"),
                 verdicts or "none",
+                _gathered(one),
                 str(one.runs),
                 wrong if one.problems else right,
             )
@@ -86,7 +88,7 @@ class Screen:
 
 def _progress(played: Sequence["Played"]) -> Table:
     table = Table()
-    for column in ("job", "state", "settled by", "callbacks", "handler runs"):
+    for column in ("job", "state", "settled by", "callbacks", "result", "handler runs"):
         table.add_column(column)
     for one in played:
         callbacks = " ".join(f"{count}×{verdict}" for verdict, count in sorted(one.verdicts.items()))
@@ -95,9 +97,23 @@ def _progress(played: Sequence["Played"]) -> Table:
             _styled(one.record["state"]),
             str(one.record["settled_by"] or "…"),
             callbacks,
+            _gathered(one),
             str(one.runs or "…"),
         )
     return table
+
+
+def _gathered(played: "Played") -> str:
+    """How much of a result is here: its pages, its files, or all that there is."""
+    result, files = played.record["result"], played.files
+    parts = [f"{len(played.pages)} pages"] if played.pages else []
+    if files:
+        stored = [one for one in files if one["state"] == "stored"]
+        size = sum(one["size"] or 0 for one in stored)
+        parts.append(f"{len(stored)} of {len(files)} files, {decimal(size)}")
+    elif result and not parts:
+        parts.append("stored")
+    return ", ".join(parts) or "…"
 
 
 def _timeline(played: "Played") -> Iterator[Text]:
@@ -119,6 +135,8 @@ def _words(entry: dict[str, Any]) -> tuple[str, Text]:
         case "attempt":
             arrow = "⇒" if entry["step"] == "dispatch" else "→"
             who = f"{entry['step']} {entry['handler'] or ''}".strip()
+            which = entry["detail"].get("page") or entry["detail"].get("file")
+            who += f" {which}" if which else ""
             code = f" ({entry['code']})" if entry["code"] else ""
             return arrow, Text(f"{who} ") + _styled(entry["outcome"]) + Text(code)
         case kind:

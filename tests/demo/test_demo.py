@@ -22,8 +22,8 @@ def forgetful(job):
     return False
 
 
-def nameless(self, job, *, now, replay_id, handler=None):
-    return dispatch(self, job, now=now, replay_id=replay_id or secrets.token_hex(4), handler=handler)
+def nameless(self, job, *, replay_id, **more):
+    return dispatch(self, job, replay_id=replay_id or secrets.token_hex(4), **more)
 
 
 admission.settled = transition.settled = forgetful
@@ -32,7 +32,7 @@ Ledger.dispatch = nameless
 
 
 def test_the_demo_ends_well(capfd: pytest.CaptureFixture[str]) -> None:
-    """All five systems, and a forged, a duplicated, a lost and an early callback: exit code 0."""
+    """Every simulated system, and a forged, a duplicated, a lost and an early callback: exit code 0."""
     assert run(as_json=True) == 0
     document = json.loads(capfd.readouterr().out)
     assert document["ok"] is True
@@ -43,12 +43,15 @@ def test_the_demo_ends_well(capfd: pytest.CaptureFixture[str]) -> None:
         "yandex": ("succeeded", "poll"),
         "perplexity": ("succeeded", "poll"),
         "perplexity-webhook": ("succeeded", "callback"),
+        "firecrawl": ("succeeded", "callback"),
+        "runway": ("succeeded", "poll"),
         "forged": ("succeeded", "poll"),
         "duplicated": ("succeeded", "callback"),
         "lost": ("succeeded", "poll"),
         "early": ("succeeded", "callback"),
     }
     assert {(one["dispatches"], one["handler_runs"]) for one in document["jobs"]} == {(1, 1)}
+    assert {one["scene"]: one["pages"] for one in document["jobs"] if one["pages"]} == {"firecrawl": 3}
 
 
 def test_the_demo_fails_with_a_wrong_key(capfd: pytest.CaptureFixture[str]) -> None:
