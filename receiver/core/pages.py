@@ -1,7 +1,11 @@
 """A result in pages: how each is asked for, and all of them as one document."""
 
+import json
 from collections.abc import Generator
 from typing import Final
+from urllib.parse import parse_qsl
+
+from msgspec.structs import replace
 
 from receiver.core.charset import as_utf8
 from receiver.core.errors import UnreadableError
@@ -9,8 +13,10 @@ from receiver.core.exchange import Gone, HttpRequest, HttpResponse, Pending, See
 from receiver.core.jsontext import BLANK
 from receiver.core.members import place_of
 from receiver.core.message import Message
-from receiver.core.model import HOUR, JobState, Observation
+from receiver.core.model import HOUR, Job, JobState, Observation
 from receiver.core.pagination import page_of
+from receiver.core.parts import own_headers
+from receiver.core.placeholders import fill_all
 from receiver.core.provider import Provider
 from receiver.core.reading import read
 from receiver.core.retry import parse_retry_after
@@ -28,7 +34,7 @@ def page(
     *,
     number: int,
     before: int,
-    remote_id: str | None,
+    job: Job,
     largest: int,
     now: int,
 ) -> Generator[HttpRequest, HttpResponse, Seen | Pending | Gone | TryLater]:
@@ -36,14 +42,7 @@ def page(
 
     What comes back has a ``page``, or, where there is nothing after the first one, the whole result.
     """
-    ours = provider.lists(url)
-    response = yield HttpRequest(
-        purpose="fetch",
-        method="GET",
-        url=url,
-        credentials=ours and provider.fetch.authenticated,
-        anywhere=not ours,
-    )
+    response = yield _asked(provider, shape, url, job)
     wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
     if response.status in (_NOT_YET if provider.poll is None else provider.poll.pending):
         return Pending(wait=wait)
@@ -57,7 +56,7 @@ def page(
         found = page_of(message, shape, url=url, number=number, before=before, largest=largest)
     except UnreadableError as error:
         return TryLater(code=error.code, wait=wait, answer=response)
-    if seen.remote_id is not None and remote_id is not None and seen.remote_id != remote_id:
+    if seen.remote_id is not None and job.remote_id is not None and seen.remote_id != job.remote_id:
         return TryLater(code="answer_for_another_job", wait=wait)
     unsuccessful = seen.state is not None and seen.state is not JobState.SUCCEEDED
     if seen.state is not None and unsuccessful and not shape.may_have_result(seen.state, seen.word):
@@ -65,6 +64,27 @@ def page(
     if number == 1 and found.next_url is None:
         return Seen(seen=Observation(state=JobState.SUCCEEDED, result=seen.result))
     return Seen(seen=Observation(state=JobState.SUCCEEDED, result_url=found.next_url), page=found)
+
+
+def _asked(provider: Provider, shape: Shape, url: str, job: Job) -> HttpRequest:
+    """What is sent for a page: as the status is asked for, where the page is an answer to that."""
+    ours, poll = provider.lists(url), provider.poll
+    asked = HttpRequest(
+        purpose="poll",
+        method="GET",
+        url=url,
+        credentials=ours and provider.fetch.authenticated,
+        anywhere=not ours,
+    )
+    if poll is None or not ours or provider.shapes[poll.answer] is not shape:
+        return asked
+    headers = own_headers(poll.headers, job.operation)
+    if not (shape.next or "").startswith("#"):
+        return replace(asked, headers=headers)
+    address, _, fields = url.partition("#")
+    body = {**(fill_all(poll.body, job, None) or {}), **dict(parse_qsl(fields, keep_blank_values=True))}
+    headers = {"content-type": "application/json"} | headers
+    return replace(asked, method=poll.method, url=address, headers=headers, body=json.dumps(body).encode())
 
 
 def taken_apart(content: bytes, content_type: str, shape: Shape) -> tuple[bytes, bytes, bytes]:
@@ -78,11 +98,11 @@ def taken_apart(content: bytes, content_type: str, shape: Shape) -> tuple[bytes,
     if codec is not None:
         text = text.decode(codec, "replace").encode()
     text = text.strip(BLANK)
-    items, whole = place_of(text, _keys(shape.items)), place_of(text, _keys(shape.result))
+    places = (place_of(text, _keys(path)) for path in shape.lists)
+    items = next((one for one in places if one is not None and text[one[0] : one[0] + 1] == b"["), None)
+    whole = place_of(text, _keys(shape.result))
     if items is None or whole is None:
-        raise UnreadableError(
-            f"There is no list at {shape.items!r}, which pages add to.", code="items_missing"
-        )
+        raise UnreadableError("There is no list that pages add to.", code="items_missing")
     (begin, end), (start, stop) = items, whole
     return text[start : begin + 1], text[begin + 1 : end - 1].strip(BLANK), text[end - 1 : stop]
 

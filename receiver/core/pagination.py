@@ -71,12 +71,12 @@ def page_of(
 
 def _items(document: Document, shape: Shape) -> int:
     """How many items the document brings."""
-    path = shape.items or "."
-    document.find(path)  # strictly: two readers would not agree about a list that is there twice
-    found = document.count(path)
-    if found is None:
-        raise UnreadableError(f"There is no list at {path!r}, which pages add to.", code="items_missing")
-    return found
+    for path in shape.lists:
+        # Strictly: two readers would not agree about a list that is there twice.
+        if document.find(path) is not None and (found := document.count(path)) is not None:
+            return found
+    where = " or ".join(map(repr, shape.lists))
+    raise UnreadableError(f"There is no list at {where}, which pages add to.", code="items_missing")
 
 
 def _next(document: Document, shape: Shape, *, url: str, before: int, items: int) -> str | None:
@@ -104,12 +104,15 @@ def _next(document: Document, shape: Shape, *, url: str, before: int, items: int
 
 
 def _filled(template: str, values: dict[str, str], url: str) -> str:
-    if not template.startswith("?"):
+    if not template.startswith(("?", "#")):
         return _PLACEHOLDER.sub(lambda found: quote(values[found[1]], safe=""), template)
     set_anew = [
         (name, _PLACEHOLDER.sub(lambda found: values[found[1]], text))
         for name, text in parse_qsl(template[1:], keep_blank_values=True)
     ]
+    if template.startswith("#"):
+        # It is not sent with the address: whoever asks at it puts it where it belongs.
+        return f"{url.partition('#')[0]}#{urlencode(set_anew)}"
     parts = urlsplit(url)
     names = {name for name, _ in set_anew}
     kept = [(n, v) for n, v in parse_qsl(parts.query, keep_blank_values=True) if n not in names]

@@ -130,10 +130,12 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     error: tuple[str, ...] = ()
     #: Paths of what the provider repeats of ``submit.mark``.
     mark: tuple[str, ...] = ()
-    #: Path of the list that further pages add to, inside ``result``; ``.`` is the whole document.
-    items: str | None = None
+    #: Path of the list that further pages add to, inside ``result``; ``.`` is the whole document. Of several the first
+    #: that exists.
+    items: str | tuple[str, ...] | None = None
     #: Where the next page is: the path of its address, or a template of it. One that begins with ``?`` sets fields of
-    #: the address that this page came from. Without a value the page is the last.
+    #: the address that this page came from, one that begins with ``#`` fields of ``poll.body``. Without a value the
+    #: page is the last.
     next: str | None = None
     #: Path of a flag that says whether there is a next page.
     more: str | None = None
@@ -172,10 +174,15 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if self.more is not None or self.total is not None:
                 raise ValueError("more and total need next")
             return
-        items, result = self.items or "", self.result or ""
-        if result not in {".", items} and not items.startswith(f"{result}."):
+        result = self.result or ""
+        if any(result not in {".", one} and not one.startswith(f"{result}.") for one in self.lists):
             raise ValueError("items must lie in result: what pages add to is a part of the result")
-        if self.result_url is not None or self.content != "json" or self.content_types or "[" in items:
+        if (
+            self.result_url is not None
+            or self.content != "json"
+            or self.content_types
+            or "[" in "".join(self.lists)
+        ):
             raise ValueError(
                 "a page is JSON that brings items by a plain path, not the address of something else"
             )
@@ -219,10 +226,15 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return (self.status,) if isinstance(self.status, str) else self.status or ()
 
     @property
+    def lists(self) -> tuple[str, ...]:
+        """The paths of the list that pages add to."""
+        return (self.items,) if isinstance(self.items, str) else self.items or ()
+
+    @property
     def templates(self) -> tuple[str, ...]:
         """The addresses among its keys that are templates rather than paths."""
         urls = (self.result_url, self.response_url, self.cancel_url, self.next)
-        return tuple(url for url in urls if url is not None and "{" in url and not url.startswith("?"))
+        return tuple(url for url in urls if url is not None and "{" in url and not url.startswith(("?", "#")))
 
     def at(self, moved: Callable[[str], str]) -> Self:
         """The same shape with its templates elsewhere."""

@@ -119,7 +119,7 @@ class Collect:
             url,
             number=len(before) + 1,
             before=sum(one.items for one in before),
-            remote_id=claimed.job.remote_id,
+            job=claimed.job,
             largest=self._largest,
             now=started,
         )

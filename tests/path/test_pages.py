@@ -385,3 +385,33 @@ async def test_a_result_that_is_one_answer_costs_nothing_more(world: World) -> N
         assert [one.outcome for one in record.attempts if one.step in {"poll", "fetch"}] == ["succeeded"]
         assert record.pages == []
         assert pages_of(world) == ["0"]
+
+
+async def test_pages_may_be_asked_for_in_the_body(world: World) -> None:
+    """Textract's way: the same address by POST, with a token in the body, and every header of the poll."""
+    documents: dict[str | None, Any] = {
+        None: {"id": "j1", "state": "done", "Blocks": [1], "NextToken": "a b&c"},
+        "a b&c": {"id": "j1", "state": "done", "Blocks": [2, 3], "NextToken": "t3"},
+        "t3": {"id": "j1", "state": "done", "Blocks": []},
+    }
+
+    async def answer(asked: Asked) -> Reply:
+        if asked.path == "/jobs":
+            return replies({"id": "j1", "state": "queued"})
+        assert (asked.method, asked.header("x-target")) == ("POST", "Get")
+        body = json.loads(asked.body)
+        assert body["JobId"] == "j1"
+        return replies(documents[body.get("NextToken")])
+
+    async with stub(answer) as provider:
+        poll = 'method = "POST"\nbody = { JobId = "{id}" }\nheaders = { X-Target = "Get" }'
+        describe(world, provider, every="1s", poll=poll)
+        shape = 'result = "."\nitems = ["Rows", "Blocks"]\nnext = "#NextToken={NextToken}"'
+        file = Path(world.environ["RECEIVER_PROVIDERS_DIR"]) / "made-up.toml"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(
+            text.replace('result = "result"\nresult_url = "result_url"', shape, 1), encoding="utf-8"
+        )
+        async with hurried(world) as receiver:
+            result = json.loads(await joined(receiver))
+        assert result == documents[None] | {"Blocks": [1, 2, 3]}
