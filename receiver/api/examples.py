@@ -9,6 +9,7 @@ _CALLBACK: Final = "cb_01a1fc9560a27000800000000000000b"
 PARAMETERS: Final[dict[str, Any]] = {
     "id": _JOB,
     "name": "laptop",
+    "number": 1,
     "provider": "perplexity",
     "state": "succeeded",
     "verdict": "rejected",
@@ -18,6 +19,7 @@ PARAMETERS: Final[dict[str, Any]] = {
     "cursor": _JOB,
     "after": "0",
     "wait": "0.5",
+    "Range": "bytes=0-99",
     "X-Receiver-Url": "https://hooks.example.com/webhooks/pulse",
     "X-Receiver-At": "2026-11-21T05:00:00Z",
 }

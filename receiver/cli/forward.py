@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from receiver.cli import session
 from receiver.cli.command import note
-from receiver.client import AsyncClient
+from receiver.client import AsyncClient, NoAnswerFromReceiverError
 from receiver.clock import read_clock
-from receiver.core.errors import ConfigurationError, RequestError
+from receiver.core.errors import ConfigurationError, RequestError, StoreUnavailableError
 from receiver.core.model import Job, JobState, Result, Value
 from receiver.core.retry import Backoff
 from receiver.running import Running
@@ -35,6 +35,8 @@ T = TypeVar("T")
 _PATIENCE: Final = 20.0
 #: How a program that answers with an error is tried again; one that does not run is waited for.
 _AGAIN: Final = Backoff(first=500, longest=10_000, attempts=5)
+#: Seconds between questions to a receiver that does not answer.
+_BETWEEN: Final = 1.0
 _LARGEST: Final = 16 * 1024 * 1024
 
 
@@ -197,17 +199,24 @@ async def _pass(source: Source, sink: HttpSink, order: Order, *, name: str, stop
     stood = None if order.after is not None else await source.stands(name)
     cursor = await source.stand(name, order.after or "latest") if stood is None else stood
     note(f"Forwarding to {order.to} as {name!r}, after {cursor}; end with Ctrl-C.")
-    while True:
-        page = await _unless(stop, source.page(cursor, order.provider))
-        if page is None:
-            return
-        passed, following = page
-        for one in passed:
-            if not await _sent(source, sink, one, stop=stop):
-                return
-            cursor = await source.stand(name, one.cursor)
-        if following != cursor:
-            cursor = await source.stand(name, following)
+    silent = False
+    while not stop.is_set():
+        try:
+            page = await _unless(stop, source.page(cursor, order.provider))
+            passed, following = page or ([], cursor)
+            for one in passed:
+                if not await _sent(source, sink, one, stop=stop):
+                    return
+                cursor = await source.stand(name, one.cursor)
+            if following != cursor:
+                cursor = await source.stand(name, following)
+            silent = False
+        except (NoAnswerFromReceiverError, StoreUnavailableError):
+            # What was sent and could not be noted comes again.
+            if not silent:
+                note("The receiver does not answer. It is waited for.")
+            silent = True
+            await _unless(stop, asyncio.sleep(_BETWEEN))
 
 
 async def _sent(source: Source, sink: HttpSink, one: Passed, *, stop: asyncio.Event) -> bool:

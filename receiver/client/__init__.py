@@ -3,6 +3,7 @@
 from receiver.client.calls import ApiError, NoAnswerFromReceiverError, StillRunningError
 from receiver.client.clients import AsyncClient, Client
 from receiver.views.completion import CompletionDocument
+from receiver.views.file import FileDocument
 from receiver.views.job import JobDocument
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "AsyncClient",
     "Client",
     "CompletionDocument",
+    "FileDocument",
     "JobDocument",
     "NoAnswerFromReceiverError",
     "StillRunningError",

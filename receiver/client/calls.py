@@ -16,6 +16,7 @@ from receiver.core.errors import ReceiverError
 from receiver.core.model import Result, Value
 from receiver.core.retry import Backoff, parse_retry_after
 from receiver.views.completion import CompletionDocument
+from receiver.views.file import FileDocument
 from receiver.views.job import JobDocument
 
 #: The longest that one request waits for news; proxies give up after a minute.
@@ -173,6 +174,16 @@ def _bytes(path: str) -> Talk[Result]:
     )
 
 
+def files(job_id: str) -> Talk[list[FileDocument]]:
+    """The files that a job's result links to."""
+    answer = yield from _send(Asked(method="GET", path=f"/v1/jobs/{job_id}/files"))
+    return msgspec.json.decode(answer.body, type=_FileList).files
+
+
+class _FileList(msgspec.Struct, frozen=True, kw_only=True):
+    files: list[FileDocument]
+
+
 def cancel(job_id: str) -> Talk[JobDocument]:
     """Ask the provider to cancel."""
     answer = yield from _send(Asked(method="DELETE", path=f"/v1/jobs/{job_id}"))
@@ -240,10 +251,11 @@ def _send(asked: Asked, *, again: bool = True) -> Talk[Answered]:
         yield Pause(seconds=(_RETRIES.wait(attempt, jitter=0.0) if wait is None else wait) / 1000)
     if answer.status == 0:
         raise NoAnswerFromReceiverError
-    raise ApiError(document=_problem(answer))
+    raise ApiError(document=problem_of(answer))
 
 
-def _problem(answer: Answered) -> dict[str, Any]:
+def problem_of(answer: Answered) -> dict[str, Any]:
+    """The problem details of an answer, also where a proxy gave it."""
     try:
         found: Any = msgspec.json.decode(answer.body)
     except msgspec.DecodeError:

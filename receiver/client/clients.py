@@ -3,15 +3,25 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
-from receiver.client import calls
-from receiver.client.calls import Answered, Asked, FeedPart, Pause
+from receiver.client import calls, files
+from receiver.client.calls import (
+    Answered,
+    ApiError,
+    Asked,
+    FeedPart,
+    NoAnswerFromReceiverError,
+    Pause,
+    problem_of,
+)
 from receiver.core.model import Result
 from receiver.views.completion import CompletionDocument
+from receiver.views.file import FileDocument
 from receiver.views.job import JobDocument
 
 T = TypeVar("T")
@@ -44,6 +54,10 @@ def _settings(url: str, token: str) -> dict[str, Any]:
 def _answered(response: httpx.Response) -> Answered:
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Answered(status=response.status_code, headers=headers, body=response.content)
+
+
+def _file(job_id: str, number: int) -> str:
+    return f"v1/jobs/{job_id}/files/{number}"
 
 
 def _unheard(error: httpx.HTTPError) -> Answered:
@@ -103,6 +117,37 @@ class Client:
     def answer(self, job_id: str) -> Result:
         """The provider's last word about a job, whole; raises as ``submit`` does."""
         return self._run(calls.answer(job_id))
+
+    def files(self, job_id: str) -> list[FileDocument]:
+        """The files that a job's result links to, in its order; raises as ``submit`` does."""
+        return self._run(calls.files(job_id))
+
+    def save(self, job_id: str, number: int, path: str | Path) -> Path:
+        """Save a stored file of a job at *path*, where it is once it is whole; a break is gone on after.
+
+        Raises:
+            ApiError: there is no such file, or it is not stored; ``code`` says which.
+            NoAnswerFromReceiverError: the receiver did not answer, or gave other bytes than it names.
+            OSError: it cannot be written.
+        """
+        target = Path(path)
+        with files.download(target) as download:
+            for wait in (*files.WAITS, None):
+                try:
+                    with self._http.stream(
+                        "GET", _file(job_id, number), headers=download.headers
+                    ) as response:
+                        if not download.begin(response.status_code, response.headers):
+                            response.read()
+                            raise ApiError(document=problem_of(_answered(response)))
+                        for piece in response.iter_raw():
+                            download.write(piece)
+                    break
+                except httpx.HTTPError as error:
+                    if wait is None:
+                        raise NoAnswerFromReceiverError from error
+                    time.sleep(wait)
+        return target
 
     def cancel(self, job_id: str) -> JobDocument:
         """Ask the provider to cancel; raises as ``submit`` does."""
@@ -227,6 +272,30 @@ class AsyncClient:
     async def answer(self, job_id: str) -> Result:
         """See ``Client.answer``."""
         return await self._run(calls.answer(job_id))
+
+    async def files(self, job_id: str) -> list[FileDocument]:
+        """See ``Client.files``."""
+        return await self._run(calls.files(job_id))
+
+    async def save(self, job_id: str, number: int, path: str | Path) -> Path:
+        """See ``Client.save``."""
+        target = Path(path)
+        with files.download(target) as download:
+            for wait in (*files.WAITS, None):
+                try:
+                    asked = self._http.stream("GET", _file(job_id, number), headers=download.headers)
+                    async with asked as response:
+                        if not download.begin(response.status_code, response.headers):
+                            await response.aread()
+                            raise ApiError(document=problem_of(_answered(response)))
+                        async for piece in response.aiter_raw():
+                            await asyncio.to_thread(download.write, piece)
+                    break
+                except httpx.HTTPError as error:
+                    if wait is None:
+                        raise NoAnswerFromReceiverError from error
+                    await asyncio.sleep(wait)
+        return target
 
     async def cancel(self, job_id: str) -> JobDocument:
         """See ``Client.cancel``."""

@@ -220,6 +220,7 @@ def soonest(tx: Transaction, *, handlers: Sequence[str]) -> int | None:
     What is claimed counts as being done: its ``run_at`` is the end of a lease.
     """
     found = tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM due")
+    found += tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM download")
     for name in handlers:
         # One that is left alone has its next trial, and a paused one nothing.
         found += tx.run(

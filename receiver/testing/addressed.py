@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from receiver.core.callbacks import CallbackTerms
 from receiver.core.keyform import Key, load_key
 from receiver.testing.remote import Remote
-from receiver.testing.signing import own_key
+from receiver.testing.signing import account_key
 
 
 def key_of(remote: Remote) -> Key | None:
@@ -14,7 +14,11 @@ def key_of(remote: Remote) -> Key | None:
     scheme = remote.provider.verify
     if scheme is None or not remote.provider.signed:
         return None
-    return own_key(scheme) if remote.secret is None else load_key("kit", remote.secret, scheme=scheme)
+    return (
+        account_key(remote.provider)
+        if remote.secret is None
+        else load_key("kit", remote.secret, scheme=scheme)
+    )
 
 
 def method_of(terms: CallbackTerms) -> str:

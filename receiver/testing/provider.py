@@ -1,6 +1,7 @@
 """What a provider does in a test: it ends jobs, calls back, and misbehaves, all when it is told to."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -14,7 +15,7 @@ from receiver.testing.addressed import key_of, method_of, with_query
 from receiver.testing.clock import Clock
 from receiver.testing.outcome import Answer, Outcome, handled
 from receiver.testing.remote import Remote
-from receiver.testing.signing import SignedRequest, headers_for, own_key, signed_paths, strangers_key
+from receiver.testing.signing import SignedRequest, account_key, headers_for, signed_paths, strangers_key
 from receiver.testing.wire import Wire
 
 if TYPE_CHECKING:
@@ -115,6 +116,23 @@ class Provider:
         self._clock.reach(job.deadline_at)
         return await self._ended(job, remote, ())
 
+    async def begin(self, job: Job) -> Outcome:
+        """Say that *job* is at work: in a callback where this provider tells so much, else when it is asked next."""
+        remote = self._remote(job)
+        answers: list[Answer] = []
+        if job.delivery is not Delivery.NONE:
+            with suppress(CannotError):
+                answers = [await self._send(one) for one in self._callbacks(remote, job.delivery)]
+        due = await self._receiver.idle()
+        if not answers and due is not None:
+            self._clock.reach(due)
+            await self._receiver.idle()
+        return await self._outcome(job, answers)
+
+    async def settle(self, job: Job) -> Outcome:
+        """Let time pass until *job* has ended, as after ``receiver.cancel``; raises AssertionError if it never does."""
+        return await self._ended(job, self._remote(job), ())
+
     async def early(self, provider: str, result: object = None) -> None:
         """Have the next job submitted to *provider* end, and its callback arrive, before its submission is answered."""
         if self.description(provider).callback is None:
@@ -195,7 +213,7 @@ class Provider:
             secret: The key, where each job has its own.
         """
         described = self.description(provider)
-        key = None if described.verify is None or not described.signed else own_key(described.verify)
+        key = None if described.verify is None or not described.signed else account_key(described)
         if secret is not None and described.verify is not None:
             key = load_key("kit", secret, scheme=described.verify)
         written = _Plain(body, {"content-type": content_type})

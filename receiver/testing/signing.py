@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from receiver.core.keyform import Key, ed25519_public, load_key, rsa_public
 from receiver.core.model import Value
 from receiver.core.origin import settings_in
@@ -99,6 +101,16 @@ def own_key(scheme: Scheme, secret: str = _SECRET) -> Key:
         return Key(id="kit", secret=_rsa(secret), private=True)
     text = f"user:{secret}" if scheme.kind == "basic" else secret_text(scheme, secret)
     return load_key("kit", text, scheme=scheme)
+
+
+def account_key(provider: Provider) -> Key:
+    """What *provider* signs with for the whole account."""
+    assert provider.verify is not None  # noqa: S101  (it signs)
+    key, source = own_key(provider.verify), provider.key
+    if provider.verify.kind == "jwt" and source is not None and source.source == "settings":
+        # A token names its key, and one in a setting goes by the setting's name.
+        return replace(key, id=f"{(source.secret or '').partition(':')[2]}#1")
+    return key
 
 
 def strangers_key(scheme: Scheme) -> Key:

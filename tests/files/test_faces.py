@@ -12,8 +12,12 @@ import httpx
 import pytest
 
 from receiver import Job, Receiver
+from receiver.client import ApiError, AsyncClient, Client
+from tests.ports import free_port
+from tests.providers.world import serving
 
 from .conftest import Here
+from .cutting import cutting
 from .shelf import Kept
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -26,6 +30,14 @@ async def client(receiver: Receiver) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": "Bearer the API token of the tests"}
     async with httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as http:
         yield http
+
+
+@asynccontextmanager
+async def served(receiver: Receiver) -> AsyncIterator[str]:
+    """A receiver on a socket; its address."""
+    port = free_port()
+    async with serving(receiver.asgi, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 async def test_files_are_listed_and_read_over_http(here: Here) -> None:
@@ -198,3 +210,47 @@ async def test_a_lost_file_makes_saving_fail(here: Here, commands: Commands, tmp
         assert (code, "file_gone" in out) == (0, True)
         code, out, _ = await commands("jobs", "show", job.id)
         assert "1 lost, 1 stored" in out
+
+
+async def test_the_client_lists_and_saves(here: Here, tmp_path: Path) -> None:
+    """Both clients save a file whole at its place; one that is lost is told by its code, and leaves nothing."""
+    kept = Kept(size=3_000_000)
+    here.links(a=kept, b=Kept(body=b"x", status=410))
+    async with here.receiver() as receiver, served(receiver) as url:
+        job = await here.run(receiver)
+        async with AsyncClient(url, token="the API token of the tests") as client:
+            first, second = await client.files(job.id)
+            assert (first.number, first.state, second.code) == (1, "stored", "file_gone")
+            saved = await client.save(job.id, 1, tmp_path / "one")
+            assert saved.read_bytes() == kept.part(0, 3_000_000)
+            with pytest.raises(ApiError) as refused:
+                await client.save(job.id, 2, tmp_path / "two")
+            assert refused.value.code == "file_not_stored"
+
+        def use() -> bytes:
+            with Client(url, token="the API token of the tests") as plain:
+                assert [one.state for one in plain.files(job.id)] == ["stored", "lost"]
+                return plain.save(job.id, 1, str(tmp_path / "three")).read_bytes()
+
+        assert await asyncio.to_thread(use) == kept.part(0, 3_000_000)
+        assert not (tmp_path / "two").exists()
+        assert await asyncio.to_thread(lambda: list(tmp_path.glob("*.part"))) == []
+
+
+async def test_a_download_goes_on_after_a_break(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that cuts the connection twice costs no byte twice, and the whole is compared with its digest."""
+    monkeypatch.setattr("receiver.client.files.WAITS", (0.01, 0.01, 0.01))
+    kept = Kept(size=2_000_000)
+    here.links(a=kept)
+    async with (
+        here.receiver() as receiver,
+        served(receiver) as url,
+        cutting(url, [700_000, 700_000]) as proxy,
+    ):
+        job = await here.run(receiver)
+        async with AsyncClient(proxy.url, token="the API token of the tests") as client:
+            saved = await client.save(job.id, 1, tmp_path / "one")
+        assert saved.read_bytes() == kept.part(0, 2_000_000)
+        assert [one is None for one in proxy.ranges] == [True, False, False]
