@@ -68,7 +68,7 @@ def staged(receiver: Receiver, *, clock: Clock, folder: Path, environ: Mapping[s
     for one in described.values():
         needed |= settings_for(one)
     settings = Settings.load(needed | given)
-    # Once more, because an audience may be a setting.
+    # Once more, because an audience may be a setting; it takes no time now.
     wire.providers = Catalog.load(settings)
     kit = Kit(receiver, clock=clock, settings=settings, transport=wire)
     wire.overtaken = kit.provider.overtake

@@ -151,25 +151,28 @@ def test_it_begins_fast_and_opens_no_port(tmp_path: Path) -> None:
     """Begun within 300 ms once it is imported, and a whole job done without a socket that listens or connects."""
     text = """
 import socket, time
+import pytest
 import receiver.testing.kit
 
-async def test_it(receiver_clock, request, monkeypatch):
+TOOK = []
+
+@pytest.mark.parametrize("time_", range(3))
+async def test_it(time_, request, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a socket")
-    monkeypatch.setattr(socket.socket, "bind", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    for name in ("bind", "connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
     begun = time.perf_counter()
     receiver = request.getfixturevalue("receiver")
     await receiver.idle()
-    took = time.perf_counter() - begun
+    TOOK.append(time.perf_counter() - begun)
     provider = request.getfixturevalue("provider")
     job = await receiver.submit("netnut", {"engine": "perplexity", "prompt": "?"})
     assert (await provider.complete(job, {"response": {}})).job.state == "succeeded"
     await receiver.stop()
-    print("took", took)
-    # The limit is 0.3 on a machine of one's own; others share this one.
-    assert took < 1.0
+
+def test_the_best_of_three():
+    # Others share this machine.
+    assert min(TOOK) < 0.3, TOOK
 """
-    printed = checked(tmp_path, "-s", *ASYNCIO, "-o", "asyncio_mode=auto", test_it=text)
-    assert "1 passed" in printed
+    assert "4 passed" in checked(tmp_path, *ASYNCIO, "-o", "asyncio_mode=auto", test_it=text)
