@@ -28,34 +28,44 @@ class Cutting:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one request on, and its answer up to where it is cut."""
-        head = await reader.readuntil(b"\r\n\r\n")
-        found = re.search(rb"(?im)^range: *(.*?)\r$", head)
-        limit = None
-        if b"/files/" in head:
-            self.ranges.append(None if found is None else found[1].decode())
-            limit = self._cuts.pop(0) if self._cuts else None
-        theirs, ours = await asyncio.open_connection(self._host, self._port)
-        ours.write(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        sent = 0
-        while piece := await theirs.read(_PIECE):
-            writer.write(piece)
-            await writer.drain()
-            sent += len(piece)
-            if limit is not None and sent >= limit:
-                break
-        writer.close()
-        ours.close()
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?im)^content-length: *([0-9]+)\r$", head)
+            body = await reader.readexactly(int(length[1])) if length is not None else b""
+            asked = re.search(rb"(?im)^range: *(.*?)\r$", head)
+            limit = None
+            if b"/files/" in head:
+                self.ranges.append(None if asked is None else asked[1].decode())
+                limit = self._cuts.pop(0) if self._cuts else None
+            theirs, ours = await asyncio.open_connection(self._host, self._port)
+            with contextlib.closing(ours):
+                ours.write(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + body)
+                sent = 0
+                while (limit is None or sent < limit) and (piece := await theirs.read(_PIECE)):
+                    writer.write(piece)
+                    await writer.drain()
+                    sent += len(piece)
 
 
 @contextlib.asynccontextmanager
-async def cutting(url: str, cuts: Sequence[int]) -> AsyncIterator[Cutting]:
-    """A proxy before *url* that cuts the first answers after so many bytes each."""
+async def cutting(url: str, cuts: Sequence[int], *, port: int | None = None) -> AsyncIterator[Cutting]:
+    """A proxy before *url* that cuts the first answers for files after so many bytes each."""
     one = Cutting(url, cuts)
-    port = free_port()
-    server = await asyncio.start_server(one.serve, "127.0.0.1", port)
+    port = port or free_port()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(one.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
     one.url = f"http://127.0.0.1:{port}"
     try:
         yield one
     finally:
         server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
