@@ -92,8 +92,11 @@ def job_of(document: JobDocument) -> Job:
             sha256=document.result.sha256,
             content_type=document.result.content_type,
         ),
+        attention=document.attention,
+        word=document.word,
         callbacks=document.callbacks,
         metadata={} if document.metadata is UNSET else document.metadata,
+        traceparent=None if document.traceparent is UNSET else document.traceparent,
     )
 
 
