@@ -59,8 +59,8 @@ class Files:
                 endpoint=self.read,
                 headers=("Range", "If-Range"),
                 answers={
-                    200: "application/octet-stream",
-                    206: "application/octet-stream",
+                    200: "*/*",
+                    206: "*/*",
                     304: None,
                     416: None,
                 },

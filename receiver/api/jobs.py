@@ -147,7 +147,7 @@ class Jobs:
                 path="/v1/jobs/{id}/answer",
                 summary="The provider's last word about a job, whole: what says how it ended.",
                 endpoint=self.answer,
-                answers={200: "application/octet-stream"},
+                answers={200: "*/*"},
                 problems=(404,),
             ),
             Operation(
@@ -155,7 +155,7 @@ class Jobs:
                 path="/v1/jobs/{id}/pages/{number}",
                 summary="The bytes of one page of a result that comes in several, as the provider sent them.",
                 endpoint=self.page,
-                answers={200: "application/octet-stream", 304: None},
+                answers={200: "*/*", 304: None},
                 problems=(404,),
             ),
             Operation(
