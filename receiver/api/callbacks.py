@@ -1,15 +1,19 @@
 """``/v1/callbacks``: what arrived, exactly, and reading it again."""
 
+from collections.abc import Callable
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from receiver.api.acting import actor
 from receiver.api.filters import callback_readers, cut, read_page
 from receiver.api.jobs import AS_FILE, ReplayOrder
 from receiver.api.resource import Operation, answer, read_document
 from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError, RejectionError
 from receiver.core.identity import CALLBACK, is_id
+from receiver.steps.deed import done
 from receiver.steps.proving import Proving
 from receiver.steps.replay import Replay, Replayed
 from receiver.storage.store import Store
@@ -28,8 +32,16 @@ class Callbacks:
     """The operations on callbacks."""
 
     def __init__(
-        self, *, store: Store, catalog: Catalog, proving: Proving, bodies: Bodies, replay: Replay
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        proving: Proving,
+        bodies: Bodies,
+        replay: Replay,
+        clock: Callable[[], int],
     ) -> None:
+        self._clock = clock
         self._store = store
         self._catalog = catalog
         self._proving = proving
@@ -112,6 +124,17 @@ class Callbacks:
             raise ConflictError(
                 f"The callback is still not proved genuine: {error}", code=error.code
             ) from error
+        if not order.dry_run:
+            done(
+                self._store,
+                actor(request),
+                "read",
+                now=self._clock(),
+                subject=named,
+                job_id=replayed.job_id,
+                verdict=replayed.verdict,
+                replay_id=replayed.replay_id,
+            )
         return answer(replayed, status=200 if order.dry_run else 202)
 
 

@@ -1,17 +1,21 @@
 """``/v1/dispatches``: what waits for a handler, and the dead letters."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from receiver.api.acting import actor
 from receiver.api.filters import cut, dispatch_readers, read_page
 from receiver.api.resource import Operation, answer
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import dispatch_key
 from receiver.core.model import Dispatch
+from receiver.steps.deed import deed
 from receiver.storage.store import Store
 from receiver.views.dispatch import DispatchDocument, dispatch_document
 from receiver.wire.web import PRIVATE
@@ -72,8 +76,9 @@ class Dispatches:
     async def retry(self, request: Request) -> Response:
         """Try a dead letter again."""
         dispatch, now = await self._dead(request), self._clock()
-        if not await self._store.retry_dispatch(dispatch, now=now):
-            raise _alive(dispatch)
+        async with self._deed(request, "retry", dispatch):
+            if not await self._store.retry_dispatch(dispatch, now=now):
+                raise _alive(dispatch)
         self._notify()
         again = replace(dispatch, state="ready", attempt=0, owner=None, run_at=now, created_at=now)
         return answer(dispatch_document(again), status=202)
@@ -81,9 +86,22 @@ class Dispatches:
     async def discard(self, request: Request) -> Response:
         """Drop a dead letter."""
         dispatch = await self._dead(request)
-        if not await self._store.discard_dispatch(dispatch, now=self._clock()):
-            raise _alive(dispatch)
+        async with self._deed(request, "discard", dispatch):
+            if not await self._store.discard_dispatch(dispatch, now=self._clock()):
+                raise _alive(dispatch)
         return Response(status_code=204, headers=PRIVATE)
+
+    def _deed(
+        self, request: Request, action: str, dispatch: Dispatch
+    ) -> AbstractAsyncContextManager[dict[str, Any]]:
+        return deed(
+            self._store,
+            actor(request),
+            action,
+            now=self._clock(),
+            subject=dispatch.id,
+            job_id=dispatch.job_id,
+        )
 
     async def _dead(self, request: Request) -> Dispatch:
         """The dead letter that the address names: ``job:handler``, or ``job:handler:replay``."""

@@ -6,8 +6,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from receiver.api.acting import actor
 from receiver.api.resource import Operation, answer
 from receiver.core.errors import NotFoundError
+from receiver.steps.deed import deed
 from receiver.storage import circuits
 from receiver.storage.store import Store
 from receiver.views.handler import HandlerDocument, handler_document
@@ -67,13 +69,15 @@ class RegisteredHandlers:
     async def pause(self, request: Request) -> Response:
         """Pause a handler."""
         name = _name(request)
-        await self._store.write(circuits.pause, (name, _WHO, self._clock()))
+        async with deed(self._store, actor(request), "pause", now=self._clock(), subject=name):
+            await self._store.write(circuits.pause, (name, _WHO, self._clock()))
         return await self._told(name)
 
     async def resume(self, request: Request) -> Response:
         """Resume a handler."""
         name = _name(request)
-        await self._store.write(circuits.resume, name)
+        async with deed(self._store, actor(request), "resume", now=self._clock(), subject=name):
+            await self._store.write(circuits.resume, name)
         self._notify()
         return await self._told(name)
 

@@ -7,6 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from receiver.api.acting import actor
 from receiver.api.filters import cut, job_readers, read_page, read_query, wait_reader
 from receiver.api.resource import Operation, answer, read_document
 from receiver.catalog import Catalog
@@ -15,6 +16,7 @@ from receiver.core.identity import JOB, is_id
 from receiver.core.model import Job, Result
 from receiver.core.trace import parse_traceparent
 from receiver.steps.cancel import Cancel
+from receiver.steps.deed import deed, done
 from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
 from receiver.steps.submit import Submit
@@ -211,9 +213,13 @@ class Jobs:
 
     async def cancel(self, request: Request) -> Response:
         """Record that the job is to be cancelled."""
-        job = await self._cancel(job_id(request))
-        if job.state.ended:
-            raise ConflictError(f"{job.id} has ended already: {job.state}.", code="job_ended")
+        named = (await self._store.job(job_id(request))).id
+        async with deed(
+            self._store, actor(request), "cancel", now=self._clock(), subject=named, job_id=named
+        ):
+            job = await self._cancel(named)
+            if job.state.ended:
+                raise ConflictError(f"{job.id} has ended already: {job.state}.", code="job_ended")
         self._notify()
         return answer(job_document(await self._store.job(job.id)), status=202)
 
@@ -274,7 +280,19 @@ class Jobs:
     async def replay(self, request: Request) -> Response:
         """Replay one job."""
         order = await read_document(request, ReplayOrder, bodies=self._bodies, empty=ReplayOrder())
-        replayed = await self._replay(job_id(request), handler=order.handler, dry_run=order.dry_run)
+        named = job_id(request)
+        replayed = await self._replay(named, handler=order.handler, dry_run=order.dry_run)
+        if not order.dry_run:
+            done(
+                self._store,
+                actor(request),
+                "replay",
+                now=self._clock(),
+                subject=named,
+                job_id=named,
+                handler=order.handler,
+                replay_id=replayed.replay_id,
+            )
         return answer(replayed, status=200 if order.dry_run else 202)
 
 

@@ -69,7 +69,9 @@ class Api:
             clock=clock,
             notify=notify,
         )
-        callbacks = Callbacks(store=store, catalog=catalog, proving=proving, bodies=bodies, replay=replay)
+        callbacks = Callbacks(
+            store=store, catalog=catalog, proving=proving, bodies=bodies, replay=replay, clock=clock
+        )
         completions = Completions(follow=follow, catalog=catalog)
         readers = Readers(store=store, follow=follow, bodies=bodies, clock=clock)
         dispatches = Dispatches(store=store, clock=clock, notify=notify)

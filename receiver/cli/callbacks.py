@@ -8,6 +8,7 @@ import click
 
 from receiver.api.filters import MOST, cut
 from receiver.cli import options, output, session
+from receiver.cli.acting import by_hand
 from receiver.cli.command import Group, note
 from receiver.cli.timeline import show_callback
 from receiver.core.model import Verdict
@@ -107,7 +108,12 @@ async def reverify(*, provider: str, since: int | None, dry_run: bool, as_json: 
     """
     async with session.opened() as running:
         after = None if since is None else running.clock() - since
-        done = await running.replay.reverify(provider, since=after, dry_run=dry_run)
+        if dry_run:
+            done = await running.replay.reverify(provider, since=after, dry_run=True)
+        else:
+            async with by_hand(running, "verify", provider=provider) as detail:
+                done = await running.replay.reverify(provider, since=after, dry_run=False)
+                detail["admitted"] = len(done.admitted)
     if as_json:
         output.show_json(done)
         return

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import click
 
 from receiver.cli import options, output, session
+from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, Group, note
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.model import Dispatch
@@ -43,10 +44,10 @@ async def retry(*, ids: tuple[str, ...], everything: bool, as_json: bool) -> Non
     """Give dead letters a fresh row of attempts; the serving process makes them."""
     async with session.opened() as running:
         now = running.clock()
-        done = [
-            (one, await running.store.retry_dispatch(one, now=now))
-            for one in await _chosen(running, ids, everything=everything)
-        ]
+        done = []
+        for one in await _chosen(running, ids, everything=everything):
+            async with by_hand(running, "retry", subject=one.id, job_id=one.job_id):
+                done.append((one, await running.store.retry_dispatch(one, now=now)))
     _report(done, "retried", as_json=as_json)
 
 
@@ -58,10 +59,10 @@ async def discard(*, ids: tuple[str, ...], everything: bool, as_json: bool) -> N
     """Drop dead letters for good; the job's timeline keeps a line."""
     async with session.opened() as running:
         now = running.clock()
-        done = [
-            (one, await running.store.discard_dispatch(one, now=now))
-            for one in await _chosen(running, ids, everything=everything)
-        ]
+        done = []
+        for one in await _chosen(running, ids, everything=everything):
+            async with by_hand(running, "discard", subject=one.id, job_id=one.job_id):
+                done.append((one, await running.store.discard_dispatch(one, now=now)))
     _report(done, "discarded", as_json=as_json)
 
 

@@ -1,10 +1,9 @@
 """``receiver handlers``: who gets completions, and who no longer does."""
 
-import getpass
-
 import click
 
 from receiver.cli import options, output, session
+from receiver.cli.acting import by_hand, who
 from receiver.cli.command import Group, note
 from receiver.running import Running
 from receiver.storage import circuits
@@ -57,7 +56,8 @@ async def pause(*, name: str, as_json: bool) -> None:
     What is running goes on. Every node keeps to it, at the latest a second later.
     """
     async with session.opened() as running:
-        await running.store.write(circuits.pause, (name, _who(), running.clock()))
+        async with by_hand(running, "pause", subject=name):
+            await running.store.write(circuits.pause, (name, who(), running.clock()))
         await _tell(running, name, "paused", as_json=as_json)
 
 
@@ -67,7 +67,8 @@ async def pause(*, name: str, as_json: bool) -> None:
 async def resume(*, name: str, as_json: bool) -> None:
     """Close the circuit of a handler or sink, whether it was paused or had opened after failures."""
     async with session.opened() as running:
-        await running.store.write(circuits.resume, name)
+        async with by_hand(running, "resume", subject=name):
+            await running.store.write(circuits.resume, name)
         await _tell(running, name, "resumed", as_json=as_json)
 
 
@@ -80,7 +81,7 @@ async def forget(*, name: str, as_json: bool) -> None:
     Refused while a process that has it gave a sign of life within the last lease (RECEIVER_LEASE). What was
     dispatched to it stays and keeps its jobs: what waits is dead after an hour; 'receiver dead discard' drops it.
     """
-    async with session.opened() as running:
+    async with session.opened() as running, by_hand(running, "forget", subject=name):
         forgotten = await running.store.forget_handler(
             name, lease_ms=running.settings.lease_ms, now=running.clock()
         )
@@ -101,13 +102,6 @@ async def _tell(running: Running, name: str, done: str, *, as_json: bool) -> Non
         output.show_json(handler_document(found))
     else:
         click.echo(output.clean(f"{done} {name}"))
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number that no file names
-        return "command line"
 
 
 def _circuit(one: Registered, now: int) -> str:

@@ -8,6 +8,7 @@ import click
 
 from receiver.api.filters import MOST, cut
 from receiver.cli import options, output, session
+from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, TIMED_OUT, Group, note
 from receiver.cli.files import files
 from receiver.cli.timeline import show_record
@@ -160,7 +161,9 @@ async def poll(*, id_: str, as_json: bool) -> None:
     """
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
-        if not await _look(running, job_id):
+        async with by_hand(running, "poll", subject=job_id, job_id=job_id):
+            looked = await _look(running, job_id)
+        if not looked:
             job = await running.store.job(job_id)
             note(
                 f"{job_id} has ended by its provider's word, so there is nothing to ask."
@@ -179,7 +182,10 @@ async def cancel(*, id_: str, as_json: bool) -> None:
     The wish is recorded here and sent by the serving process; the job ends when the provider says so.
     """
     async with session.opened() as running:
-        show_job(await running.cancel(await session.job_id(running, id_)), as_json=as_json)
+        job_id = await session.job_id(running, id_)
+        async with by_hand(running, "cancel", subject=job_id, job_id=job_id):
+            job = await running.cancel(job_id)
+        show_job(job, as_json=as_json)
 
 
 @jobs.command()
@@ -192,7 +198,9 @@ async def resubmit(*, id_: str, as_json: bool) -> None:
     """
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
-        show_job(await running.store.resubmit(job_id, now=running.clock()), as_json=as_json)
+        async with by_hand(running, "resubmit", subject=job_id, job_id=job_id):
+            job = await running.store.resubmit(job_id, now=running.clock())
+        show_job(job, as_json=as_json)
 
 
 @jobs.command()
@@ -207,9 +215,9 @@ async def link(*, id_: str, remote_id: str, as_json: bool) -> None:
     """
     async with session.opened() as running:
         job = await running.store.job(await session.job_id(running, id_))
-        shown = await running.store.link(
-            Link(job_id=job.id, provider=job.provider, remote_id=_name(remote_id), now=running.clock())
-        )
+        named = Link(job_id=job.id, provider=job.provider, remote_id=_name(remote_id), now=running.clock())
+        async with by_hand(running, "link", subject=job.id, job_id=job.id, remote_id=remote_id):
+            shown = await running.store.link(named)
         show_job(shown, as_json=as_json)
 
 
@@ -229,7 +237,9 @@ async def abandon(*, id_: str, as_json: bool) -> None:
     """
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
-        show_job(await running.store.abandon(job_id, now=running.clock()), as_json=as_json)
+        async with by_hand(running, "abandon", subject=job_id, job_id=job_id):
+            job = await running.store.abandon(job_id, now=running.clock())
+        show_job(job, as_json=as_json)
 
 
 def show_job(job: Job, *, as_json: bool, callback_url: str | None = None) -> None:

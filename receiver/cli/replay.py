@@ -7,6 +7,7 @@ import click
 from msgspec import to_builtins
 
 from receiver.cli import options, output, session
+from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, Command, note, problem
 from receiver.cli.dead import dead_letters
 from receiver.core.errors import NotFoundError, ReceiverError
@@ -92,7 +93,7 @@ async def _replay(
     done: list[tuple[Target, Replayed | ReceiverError]] = []
     for target in targets:
         try:
-            replayed = await running.replay(target.id, handler=target.handler, dry_run=dry_run)
+            replayed = await _replay_one(running, target, dry_run=dry_run)
         except ReceiverError as error:
             if single:
                 raise
@@ -110,6 +111,17 @@ async def _replay(
         note(f"{len(done)} {'would be replayed; nothing was touched' if dry_run else 'replayed'}.")
     if any(isinstance(one, ReceiverError) for _, one in done):
         raise click.exceptions.Exit(FAILED)
+
+
+async def _replay_one(running: Running, target: Target, *, dry_run: bool) -> Replayed:
+    if dry_run:
+        return await running.replay(target.id, handler=target.handler, dry_run=True)
+    is_job = target.id.startswith("job_")
+    action, job_id = ("replay", target.id) if is_job else ("read", None)
+    async with by_hand(running, action, subject=target.id, job_id=job_id, handler=target.handler) as detail:
+        replayed = await running.replay(target.id, handler=target.handler)
+        detail |= {"replay_id": replayed.replay_id, "verdict": replayed.verdict}
+        return replayed
 
 
 def _document(target: Target, outcome: Replayed | ReceiverError) -> dict[str, object]:
@@ -136,7 +148,9 @@ async def _resend(running: Running, targets: list[Target], url: str, *, dry_run:
                 output.compact({"id": callback_id, "url": url}) if as_json else f"{callback_id} → {url}"
             )
             continue
-        answers.append(await running.replay.resend(callback_id, url=url))
+        async with by_hand(running, "send", subject=callback_id, url=url) as detail:
+            answers.append(await running.replay.resend(callback_id, url=url))
+            detail["status"] = answers[-1].status
     if dry_run:
         return
     if as_json:

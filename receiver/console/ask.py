@@ -3,9 +3,9 @@
 import asyncio
 import base64
 import binascii
-import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
@@ -17,10 +17,7 @@ from starlette.responses import Response
 from receiver.console import shown
 from receiver.console.access import Visitor
 from receiver.console.parts import Parts
-from receiver.core.errors import ReceiverError
-from receiver.core.identity import DEED, new_id
-from receiver.storage import audit
-from receiver.storage.audit import Deed
+from receiver.steps.deed import Actor, deed
 from receiver.wire.web import PRIVATE
 
 #: Nothing from elsewhere, nothing inline, in nobody's frame.
@@ -115,33 +112,17 @@ class Ask:
             )
         return response
 
-    @contextlib.asynccontextmanager
-    async def deed(
+    def deed(
         self,
         action: str,
         *,
         subject: str = "",
         job_id: str | None = None,
         **detail: Any,  # noqa: ANN401
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Put on record what is done while the block runs, before it is done, and how it ended."""
-        one = Deed(
-            id=new_id(DEED, self.now),
-            at=self.now,
-            who=self.visitor.who,
-            role=self.visitor.role,
-            action=action,
-            subject=subject,
-            job_id=job_id,
-            detail=detail,
-        )
-        await self.parts.store.write(audit.note, one)
-        try:
-            yield detail
-        except ReceiverError as error:
-            await self.parts.store.write(audit.close, (one.id, error.code, detail))
-            raise
-        await self.parts.store.write(audit.close, (one.id, "done", detail))
+    ) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Put on record what is done while the block runs; see ``steps/deed.py``."""
+        actor = Actor(who=self.visitor.who, role=self.visitor.role)
+        return deed(self.parts.store, actor, action, now=self.now, subject=subject, job_id=job_id, **detail)
 
 
 async def page(

@@ -15,6 +15,8 @@ from receiver.console.shown import query, since, span
 from receiver.core.alarm import (
     CALLBACKS_SILENT,
     DISK_LOW,
+    FILES_EXPIRING,
+    FILES_LOST,
     JOBS_OVERDUE,
     NODE_SILENT,
     OLD_KEY_IN_USE,
@@ -43,6 +45,8 @@ _MOST_NEEDS: Final = 12
 #: What alarms are called here that tell something which is not counted on this page.
 _ALARMS: Final = {
     CALLBACKS_SILENT: "Callbacks stopped",
+    FILES_EXPIRING: "Files will be deleted",
+    FILES_LOST: "Files are lost",
     JOBS_OVERDUE: "Jobs are overdue",
     NEEDS_ACTION: "A provider waits for you",
     WORD_UNLISTED: "An unknown word",

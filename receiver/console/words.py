@@ -113,6 +113,8 @@ _ACTIONS: Final = {
     "send": "sent to an address",
     "test": "test callback sent",
     "simulate": "simulated job submitted",
+    "link": "told its name",
+    "forget": "forgotten",
 }
 
 

@@ -21,6 +21,8 @@ CALM: Final = MINUTE
 CALLBACKS_SILENT: Final = "callbacks_silent"
 REJECTIONS_HIGH: Final = "rejections_high"
 RESULTS_EXPIRING: Final = "results_expiring"
+FILES_EXPIRING: Final = "files_expiring"
+FILES_LOST: Final = "files_lost"
 DEAD_LETTERS: Final = "dead_letters"
 CIRCUIT_OPEN: Final = "circuit_open"
 JOBS_OVERDUE: Final = "jobs_overdue"
@@ -34,6 +36,8 @@ SEVERITIES: Final = {
     CALLBACKS_SILENT: "critical",
     REJECTIONS_HIGH: "critical",
     RESULTS_EXPIRING: "critical",
+    FILES_EXPIRING: "critical",
+    FILES_LOST: "warning",
     DEAD_LETTERS: "warning",
     CIRCUIT_OPEN: "warning",
     JOBS_OVERDUE: "warning",

@@ -1,15 +1,14 @@
-"""The rules of alarms: what is to be seen to. Each has a limit that raises an alarm, and one that keeps it.
+"""The rules of alarms about providers. Each has a limit that raises an alarm, and one that keeps it.
 
-What the rules are given is read by ``storage/signs.py``.
+What the rules are given is read by ``storage/signs.py``; ``core/upkeep.py`` has those about ourselves.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from receiver.core import alarm
 from receiver.core.alarm import Finding
-from receiver.core.circuit import Circuit
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Value
 from receiver.core.shape import NEEDS_ACTION
 from receiver.core.spans import span
@@ -31,19 +30,12 @@ _UNFETCHED: Final = MINUTE
 _FAILURES: Final = 2
 #: So long after its deadline a job should have ended: its provider is asked for ten minutes more.
 OVERDUE: Final = 15 * MINUTE
-#: The age of what waits that raises, and that keeps.
-_BACKLOG_RAISES: Final = 5 * MINUTE
-BACKLOG_KEEPS: Final = MINUTE
 #: An old key that proved a callback within the last hour raises, where a newer one is in use for a day; within a day it
 #: keeps.
 KEY_SETTLED: Final = DAY
 _KEY_RAISES: Final = HOUR
-#: By how much more than the floor must be free before the alarm goes.
-_DISK_KEEPS: Final = 1.25
 #: A provider's word is the subject of an alarm up to so many characters.
 _LONGEST_WORD: Final = 100
-#: A node is silent after so many leases without a sign of life.
-_LEASES: Final = 3
 
 
 class Awaited(Value, frozen=True, kw_only=True):
@@ -84,16 +76,22 @@ class Leaving(Value, frozen=True, kw_only=True):
     failures: int
 
 
-class Letters(Value, frozen=True, kw_only=True):
-    """Dead letters of a handler for jobs of a provider; of the newest, why and when."""
+class LeavingFiles(Value, frozen=True, kw_only=True):
+    """Files of a provider's results that it deletes soon and that are late."""
 
     provider: str
-    handler: str
+    count: int
+    first_at: int
+    failures: int
+
+
+class LostFiles(Value, frozen=True, kw_only=True):
+    """Files of a provider's results that could not be had, lately; the newest of the jobs, and why."""
+
+    provider: str
     count: int
     code: str
-    latest: int
-    #: Whether there are more than were counted.
-    more: bool = False
+    job_id: str
 
 
 class Overdue(Value, frozen=True, kw_only=True):
@@ -102,16 +100,6 @@ class Overdue(Value, frozen=True, kw_only=True):
     provider: str
     count: int
     since: int
-
-
-class Waiting(Value, frozen=True, kw_only=True):
-    """What has waited longest: for a handler, or for a provider to be asked."""
-
-    since: int
-    handler: str = ""
-    provider: str = ""
-    #: Until when the provider asked to be left alone.
-    paused_until: int | None = None
 
 
 class Attention(Value, frozen=True, kw_only=True):
@@ -134,24 +122,6 @@ class OldKey(Value, frozen=True, kw_only=True):
     key: str
     newest: str
     last: int
-
-
-class Disk(Value, frozen=True, kw_only=True):
-    """The room on the disk that holds a folder, in bytes."""
-
-    host: str
-    folder: str
-    free: int
-    floor: int
-
-
-class Present(Value, frozen=True, kw_only=True):
-    """A node and its last sign of life."""
-
-    name: str
-    role: str
-    started_at: int
-    seen_at: int
 
 
 def callbacks_silent(calls: Calls, *, now: int) -> Iterator[Finding]:
@@ -224,42 +194,36 @@ def results_expiring(leaving: Leaving, *, now: int) -> Iterator[Finding]:
     )
 
 
+def files_expiring(leaving: LeavingFiles, *, now: int) -> Iterator[Finding]:
+    """Files that their provider deletes soon, and that are not here yet."""
+    left = leaving.first_at - now
+    when = f"the first in {span(left)}" if left > 0 else "the first at any moment"
+    failing = f"; asking failed {leaving.failures} times in a row" if leaving.failures >= _FAILURES else ""
+    files = "file" if leaving.count == 1 else "files"
+    yield Finding(
+        name=alarm.FILES_EXPIRING,
+        provider=leaving.provider,
+        cause=f"{leaving.provider} is about to delete {leaving.count} {files} that are not here, {when}{failing}.",
+        advice=f"'receiver jobs list --provider {leaving.provider} --state fetching' names the jobs; "
+        "'receiver jobs files JOB' says of each file why it is not here.",
+    )
+
+
 def is_late(*, urgent_at: int, run_at: int, failures: int, now: int) -> bool:
     """Whether a result that is deleted soon should have been fetched by now."""
     return failures >= _FAILURES or now - max(urgent_at, run_at) >= _UNFETCHED
 
 
-def dead_letters(letters: Letters, *, now: int) -> Iterator[Finding]:
-    """A handler has dead letters."""
-    many = f"{letters.count}{' or more' if letters.more else ''}"
-    noun = "dead letter" if letters.count == 1 else "dead letters"
+def files_lost(lost: LostFiles) -> Iterator[Finding]:
+    """Files that a result links to could not be had; handlers go on without them."""
+    files = "file is" if lost.count == 1 else "files are"
     yield Finding(
-        name=alarm.DEAD_LETTERS,
-        provider=letters.provider,
-        subject=letters.handler,
-        cause=f"{letters.handler} has {many} {noun} for jobs of {letters.provider}, the newest because of "
-        f"{letters.code or 'no reason that was kept'}, made {span(max(now - letters.latest, 0))} ago.",
-        advice="'receiver dead list' shows each with its error. After the cause is mended: receiver dead retry --all",
-    )
-
-
-def circuit_open(circuit: Circuit, *, now: int) -> Iterator[Finding]:
-    """A handler or sink is left alone, because it failed or wants nothing more; not because a person paused it."""
-    if circuit.state == "closed" or circuit.who is not None:
-        return
-    why = "for no reason that was kept" if circuit.error is None else f"because of {circuit.error.code}"
-    what = f"failed {circuit.failures} times in a row" if circuit.state == "open" else "wants nothing more"
-    goes_on = (
-        f"The first trial that succeeds closes it. To try everything now: receiver handlers resume {circuit.handler}"
-        if circuit.state == "open"
-        else f"When it is to go on: receiver handlers resume {circuit.handler}"
-    )
-    yield Finding(
-        name=alarm.CIRCUIT_OPEN,
-        subject=circuit.handler,
-        cause=f"{circuit.handler} {what} ({why}) and has been left alone for {span(max(now - circuit.since, 0))}; what "
-        "ends meanwhile waits for it.",
-        advice=f"See to what it needs. {goes_on}",
+        name=alarm.FILES_LOST,
+        provider=lost.provider,
+        cause=f"{lost.count} {files} lost that results of the last day by {lost.provider} link to, the newest because "
+        f"of {lost.code or 'no reason that was kept'} ({lost.job_id}).",
+        advice=f"Read 'receiver explain {lost.code}' and 'receiver jobs files {lost.job_id}'; where the provider still "
+        "has them, their links are in the result: receiver jobs show.",
     )
 
 
@@ -273,35 +237,6 @@ def jobs_overdue(overdue: Overdue, *, now: int) -> Iterator[Finding]:
         f"{span(now - overdue.since)}: nobody asks, or the provider gives no answer.",
         advice="See with 'receiver doctor' that a node does what is due, and in the timeline of such a job what the "
         f"provider answers: receiver jobs list --provider {overdue.provider} --state open",
-    )
-
-
-def backlog_old(waiting: Waiting, *, now: int) -> Iterator[Finding]:
-    """What is due has waited for long."""
-    age = now - waiting.since
-    if age < BACKLOG_KEEPS:
-        return
-    if waiting.handler:
-        what = f"completions for {waiting.handler}"
-        why = "the handler is slower than what comes in, waits for something, or no node has it"
-        following = (
-            "'receiver handlers list' shows who waits; give the handler more concurrency, or start a node."
-        )
-    else:
-        what = f"requests to {waiting.provider}"
-        why = "no node does what is due, or the provider's limits are lower than what is asked of it"
-        following = (
-            "See with 'receiver doctor' that a node does what is due; compare [limits] of the description."
-        )
-        if waiting.paused_until is not None and waiting.paused_until > now:
-            why = f"the provider asked to be left alone for {span(waiting.paused_until - now)} more"
-    yield Finding(
-        name=alarm.BACKLOG_OLD,
-        provider=waiting.provider,
-        subject=waiting.handler,
-        firm=age >= _BACKLOG_RAISES,
-        cause=f"The oldest of the {what} has waited for {span(age)}: {why}.",
-        advice=following,
     )
 
 
@@ -337,39 +272,3 @@ def old_key_in_use(key: OldKey, *, now: int) -> Iterator[Finding]:
         advice="Keep the old key for now. Find out at the provider which endpoint or account still has it, and give "
         "that one the new key.",
     )
-
-
-def disk_low(disk: Disk) -> Iterator[Finding]:
-    """A disk is nearly full."""
-    if disk.free >= disk.floor * _DISK_KEEPS:
-        return
-    yield Finding(
-        name=alarm.DISK_LOW,
-        subject=disk.host,
-        firm=disk.free < disk.floor,
-        # Rounded, so that the sentence does not change with each byte.
-        cause=f"{disk.free // (1 << 28) / 4:g} GiB are free on the disk of {disk.folder} at {disk.host}, and "
-        f"{disk.floor / (1 << 30):g} GiB should be.",
-        advice="Give the disk more room, or prune: receiver db prune --older-than 30d, then receiver db vacuum. Where "
-        "nothing can be written, callbacks are answered 503.",
-    )
-
-
-def node_silent(nodes: Iterable[Present], *, lease_ms: int, now: int) -> Iterator[Finding]:
-    """A node went away without a word, and none has started in its place."""
-    silent = _LEASES * lease_ms
-    everybody = list(nodes)
-    alive = [one for one in everybody if now - one.seen_at < silent]
-    for one in everybody:
-        age = now - one.seen_at
-        replaced = any(other.role == one.role and other.started_at >= one.seen_at for other in alive)
-        if age < silent or replaced:
-            continue
-        yield Finding(
-            name=alarm.NODE_SILENT,
-            subject=one.name,
-            cause=f"The node {one.name} ({one.role}) gave its last sign of life {span(age)} ago and did not say that "
-            "it was told to stop.",
-            advice="See whether its machine, its network and its database connection are well, and start it again. "
-            "What it was at, other nodes have taken over. A node of the same role that starts ends this alarm.",
-        )

@@ -7,7 +7,7 @@ from receiver.storage.driver import Transaction
 
 _MOST: Final = 50
 #: Rows that are looked at, the newest.
-_LOOKED_AT: Final = 1_000
+_LOOKED_AT: Final = 300
 _FOUND: Final = """
     SELECT provider, attention, word, count(*), max(id) FROM
         (SELECT id, provider, attention, word, ended_at FROM job
@@ -17,7 +17,7 @@ _FOUND: Final = """
 
 
 def attention(tx: Transaction, since: int) -> list[Attention]:
-    """The words met in jobs made from *since* on, among the newest thousand of those that somebody should look at."""
+    """The words met in jobs made from *since* on, among the newest 300 of those that somebody should look at."""
     found = tx.run(_FOUND, {"start": f"job_{max(since, 0):012x}", "looked": _LOOKED_AT, "most": _MOST})
     return [
         Attention(provider=provider, kind=kind, word=word, count=count, job_id=job_id)

@@ -7,7 +7,6 @@ from receiver.core.cadence import usual_lag
 from receiver.core.identity import made_at
 from receiver.core.model import HOUR, MINUTE, Delivery, JobState, Source
 from receiver.core.rules import (
-    BACKLOG_KEEPS,
     GRACE,
     KEY_SETTLED,
     LOOKED_BACK,
@@ -15,14 +14,14 @@ from receiver.core.rules import (
     Awaited,
     Calls,
     Leaving,
-    Letters,
+    LeavingFiles,
+    LostFiles,
     OldKey,
     Overdue,
-    Present,
     Verdicts,
-    Waiting,
     is_late,
 )
+from receiver.core.upkeep import BACKLOG_KEEPS, Letters, Present, Waiting
 from receiver.core.urgency import LANES, NEAR_DELETION
 from receiver.storage import nodes, pauses, rows
 from receiver.storage.driver import Row, Transaction
@@ -36,8 +35,9 @@ _AWAITED: Final = 200
 _SCANNED: Final = 300
 _LAGS: Final = 100
 _ENOUGH: Final = 5
-#: Rows that one question reads at most.
+#: Rows that one question reads at most, and dead letters from either end.
 _MOST: Final = 500
+_DEAD: Final = 200
 #: Callbacks that tell which key was in use.
 _PROVED: Final = 200
 #: How jobs end that no callback is to be expected for.
@@ -173,6 +173,42 @@ def leaving(tx: Transaction, *, now: int) -> list[Leaving]:
     return found
 
 
+def leaving_files(tx: Transaction, *, now: int) -> list[LeavingFiles]:
+    """Files that their providers delete soon, and that should have been fetched by now; those that go first."""
+    late: dict[str, list[tuple[int, int]]] = {}
+    for provider, expires_at, failures, run_at in tx.run(
+        "SELECT provider, expires_at, failures, run_at FROM download WHERE expires_at <= :soon "
+        "ORDER BY expires_at LIMIT :most",
+        {"soon": now + HOUR, "most": _MOST},
+    ):
+        if is_late(urgent_at=expires_at - HOUR, run_at=run_at, failures=failures, now=now):
+            late.setdefault(provider, []).append((expires_at, failures))
+    return [
+        LeavingFiles(
+            provider=provider,
+            count=len(some),
+            first_at=min(at for at, _ in some),
+            failures=max(failures for _, failures in some),
+        )
+        for provider, some in sorted(late.items())
+    ]
+
+
+def lost_files(tx: Transaction, *, since: int) -> list[LostFiles]:
+    """Files that could not be had, of jobs made *since*; of the newest, where there are very many."""
+    lost: dict[str, list[Row]] = {}
+    for row in tx.run(
+        "SELECT job_id, code, (SELECT provider FROM job WHERE id = job_id) FROM (SELECT job_id, code FROM file "
+        "WHERE state = 'lost' AND job_id >= :start ORDER BY job_id DESC LIMIT :most) AS newest ORDER BY job_id DESC",
+        {"start": _id_at(since), "most": _MOST},
+    ):
+        lost.setdefault(row[2] or "", []).append(row)
+    return [
+        LostFiles(provider=provider, count=len(some), code=some[0][1] or "", job_id=some[0][0])
+        for provider, some in sorted(lost.items())
+    ]
+
+
 def letters(tx: Transaction) -> list[Letters]:
     """Dead letters by handler and provider: of the oldest and the newest, where there are very many."""
     dead: dict[tuple[str, str, str], Row] = {}
@@ -181,7 +217,7 @@ def letters(tx: Transaction) -> list[Letters]:
             "SELECT job_id, handler, replay_id, error_code, created_at, "
             "(SELECT provider FROM job WHERE id = job_id) FROM (SELECT job_id, handler, replay_id, error_code, "
             f"created_at FROM dispatch WHERE state = 'dead' ORDER BY job_id {order} LIMIT :most) AS dead",
-            {"most": _MOST},
+            {"most": _DEAD},
         )
         dead |= {(row[0], row[1], row[2]): row for row in found}
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -197,7 +233,7 @@ def letters(tx: Transaction) -> list[Letters]:
                 count=len(some),
                 code=newest[3] or "",
                 latest=newest[4],
-                more=len(dead) > _MOST,
+                more=len(dead) > _DEAD,
             )
         )
     return made

@@ -14,11 +14,11 @@ import structlog
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core import rules
+from receiver.core import rules, upkeep
 from receiver.core.alarm import OF_ONE_NODE, SEVERITIES, Alarm, Finding
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
 from receiver.core.model import DAY, MINUTE, SECOND
-from receiver.core.rules import Disk
+from receiver.core.upkeep import Disk
 from receiver.keys import Keys
 from receiver.raising import Dead
 from receiver.settings import Settings
@@ -86,11 +86,15 @@ class Alarming:
         if not await self._store.write(alarms.begin, Round(node=self._node.name, now=now, every=EVERY)):
             return False
         await self._settle(Looked(names=_OF_ALL, findings=tuple(await self.findings(now=now)), now=now))
+        await self._forget_gone(now)
         return True
 
     async def findings(self, *, now: int) -> list[Finding]:
         """What is found in the record; each question is a short read of its own."""
-        read, lease_ms = self._store.read, self._settings.lease_ms
+        return await self._of_providers(now) + await self._of_ourselves(now)
+
+    async def _of_providers(self, now: int) -> list[Finding]:
+        read = self._store.read
         found: list[Finding] = []
         for calls in await read(signs.calls, self._expected, now=now):
             found += rules.callbacks_silent(calls, now=now)
@@ -98,24 +102,33 @@ class Alarming:
             found += rules.rejections_high(verdicts)
         for leaving in await read(signs.leaving, now=now):
             found += rules.results_expiring(leaving, now=now)
-        for letters in await read(signs.letters):
-            found += rules.dead_letters(letters, now=now)
-        for circuit in await read(circuits.circuits):
-            found += rules.circuit_open(circuit, now=now)
+        for files in await read(signs.leaving_files, now=now):
+            found += rules.files_expiring(files, now=now)
+        for lost in await read(signs.lost_files, since=now - DAY):
+            found += rules.files_lost(lost)
         for overdue in await read(signs.overdue, now=now):
             found += rules.jobs_overdue(overdue, now=now)
-        for waiting in await read(signs.waiting, now=now):
-            found += rules.backlog_old(waiting, now=now)
         for wanted in await read(attention.attention, now - DAY):
             found += rules.attention_wanted(wanted)
         for key in await read(signs.old_keys, self._several_keys(), now=now):
             found += rules.old_key_in_use(key, now=now)
+        return found
+
+    async def _of_ourselves(self, now: int) -> list[Finding]:
+        read = self._store.read
+        found: list[Finding] = []
+        for letters in await read(signs.letters):
+            found += upkeep.dead_letters(letters, now=now)
+        for circuit in await read(circuits.circuits):
+            found += upkeep.circuit_open(circuit, now=now)
+        for waiting in await read(signs.waiting, now=now):
+            found += upkeep.backlog_old(waiting, now=now)
         # Whoever looks is there.
         present = [
             replace(one, seen_at=now) if one.name == self._node.name else one
             for one in await read(signs.present)
         ]
-        found += rules.node_silent(present, lease_ms=lease_ms, now=now)
+        found += upkeep.node_silent(present, lease_ms=self._settings.lease_ms, now=now)
         return found
 
     async def tell(self, *, now: int) -> int:
@@ -133,12 +146,23 @@ class Alarming:
 
     async def _look_here(self, now: int) -> None:
         """Look for what only this node can see."""
-        found = [finding for disk in await asyncio.to_thread(self._disks) for finding in rules.disk_low(disk)]
+        found = [
+            finding for disk in await asyncio.to_thread(self._disks) for finding in upkeep.disk_low(disk)
+        ]
         # The fullest disk stands for all of a node.
         some = tuple(found[:1])
         standing = [one for one in await self._store.read(alarms.raised) if one.name in OF_ONE_NODE]
         if some or any(one.subject == self._host for one in standing):
             await self._settle(Looked(names=OF_ONE_NODE, subject=self._host, findings=some, now=now))
+
+    async def _forget_gone(self, now: int) -> None:
+        """Let go of what was seen at hosts that no node is at any more: nobody would ever take it back."""
+        standing = {one.subject for one in await self._store.read(alarms.raised) if one.name in OF_ONE_NODE}
+        if standing:
+            present = await self._store.read(signs.present)
+            hosts = {self._host, *(one.name.rpartition("-")[0] for one in present)}
+            for host in sorted(standing - hosts):
+                await self._settle(Looked(names=OF_ONE_NODE, subject=host, findings=(), now=now))
 
     def _disks(self) -> list[Disk]:
         """The disks that are written to here, the fullest first."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from receiver.core import alarm, rules
+from receiver.core import alarm, rules, upkeep
 from receiver.core.alarm import CALM, SEVERITIES, Alarm, Finding, follow
 from receiver.core.cadence import usual_lag
 from receiver.core.circuit import Circuit
@@ -167,7 +167,7 @@ def test_a_circuit_is_told_of_unless_a_person_paused_it(
     circuit = Circuit(
         handler="sink:a", state=state, failures=9, since=NOW, who=who, error=Failure(code="sink_away")
     )
-    found = [one.cause for one in rules.circuit_open(circuit, now=NOW)]
+    found = [one.cause for one in upkeep.circuit_open(circuit, now=NOW)]
     assert len(found) == (told is not None)
     assert all(told in one for one in found if told is not None)
 
@@ -175,7 +175,10 @@ def test_a_circuit_is_told_of_unless_a_person_paused_it(
 @pytest.mark.parametrize(
     ("rule", "values"),
     [
-        (lambda age: rules.backlog_old(rules.Waiting(handler="h", since=NOW - age), now=NOW), (30, 120, 301)),
+        (
+            lambda age: upkeep.backlog_old(upkeep.Waiting(handler="h", since=NOW - age), now=NOW),
+            (30, 120, 301),
+        ),
         (
             lambda age: rules.old_key_in_use(
                 rules.OldKey(provider="acme", key="old", newest="new", last=NOW - age), now=NOW
@@ -195,7 +198,7 @@ def test_an_age_raises_above_one_limit_and_keeps_down_to_another(
 def test_a_disk_needs_more_than_its_floor_to_be_well_again() -> None:
     """Below the floor it raises; until a quarter more is free it keeps."""
     firm = [
-        [one.firm for one in rules.disk_low(rules.Disk(host="a", folder="/data", free=free, floor=4 * GIB))]
+        [one.firm for one in upkeep.disk_low(upkeep.Disk(host="a", folder="/data", free=free, floor=4 * GIB))]
         for free in (3 * GIB, 4 * GIB, 5 * GIB)
     ]
     assert firm == [[True], [False], []]
@@ -204,11 +207,11 @@ def test_a_disk_needs_more_than_its_floor_to_be_well_again() -> None:
 def test_a_node_that_was_replaced_is_not_missed() -> None:
     """One that went away without a word is, until a node of its role starts after it."""
 
-    def node(name: str, *, role: str = "serve", started: int = 0, seen: int = 0) -> rules.Present:
-        return rules.Present(name=name, role=role, started_at=NOW + started, seen_at=NOW + seen)
+    def node(name: str, *, role: str = "serve", started: int = 0, seen: int = 0) -> upkeep.Present:
+        return upkeep.Present(name=name, role=role, started_at=NOW + started, seen_at=NOW + seen)
 
-    def silent(*nodes: rules.Present) -> list[str]:
-        return [one.subject for one in rules.node_silent(nodes, lease_ms=MINUTE, now=NOW)]
+    def silent(*nodes: upkeep.Present) -> list[str]:
+        return [one.subject for one in upkeep.node_silent(nodes, lease_ms=MINUTE, now=NOW)]
 
     gone, other = node("gone", started=-HOUR, seen=-10 * MINUTE), node("other", started=-HOUR)
     assert silent(gone, other) == ["gone"]
@@ -225,13 +228,17 @@ def test_every_rule_says_cause_and_advice_in_sentences() -> None:
         *rules.results_expiring(
             rules.Leaving(provider="acme", count=2, first_at=NOW + MINUTE, failures=3), now=NOW
         ),
-        *rules.dead_letters(
-            rules.Letters(provider="acme", handler="h", count=1, code="ValueError", latest=NOW), now=NOW
+        *rules.files_expiring(
+            rules.LeavingFiles(provider="acme", count=1, first_at=NOW - 1, failures=0), now=NOW
         ),
-        *rules.circuit_open(Circuit(handler="h", state="open", failures=9, since=NOW), now=NOW),
+        *rules.files_lost(rules.LostFiles(provider="acme", count=2, code="file_gone", job_id="job_1")),
+        *upkeep.dead_letters(
+            upkeep.Letters(provider="acme", handler="h", count=1, code="ValueError", latest=NOW), now=NOW
+        ),
+        *upkeep.circuit_open(Circuit(handler="h", state="open", failures=9, since=NOW), now=NOW),
         *rules.jobs_overdue(rules.Overdue(provider="acme", count=1, since=NOW - HOUR), now=NOW),
-        *rules.backlog_old(
-            rules.Waiting(provider="acme", since=NOW - HOUR, paused_until=NOW + HOUR), now=NOW
+        *upkeep.backlog_old(
+            upkeep.Waiting(provider="acme", since=NOW - HOUR, paused_until=NOW + HOUR), now=NOW
         ),
         *(
             found
@@ -241,9 +248,9 @@ def test_every_rule_says_cause_and_advice_in_sentences() -> None:
             )
         ),
         *rules.old_key_in_use(rules.OldKey(provider="acme", key="a", newest="b", last=NOW), now=NOW),
-        *rules.disk_low(rules.Disk(host="a", folder="/", free=0, floor=GIB)),
-        *rules.node_silent(
-            [rules.Present(name="n", role="serve", started_at=0, seen_at=0)], lease_ms=MINUTE, now=NOW
+        *upkeep.disk_low(upkeep.Disk(host="a", folder="/", free=0, floor=GIB)),
+        *upkeep.node_silent(
+            [upkeep.Present(name="n", role="serve", started_at=0, seen_at=0)], lease_ms=MINUTE, now=NOW
         ),
     ]
     assert {one.name for one in shown} == set(SEVERITIES)

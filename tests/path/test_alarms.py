@@ -14,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import Job, Receiver
 from receiver.cli import main
-from receiver.core.alarm import CALM
+from receiver.core.alarm import CALM, DISK_LOW, OF_ONE_NODE, Finding
 from receiver.core.model import MINUTE, SECOND, Source
 from receiver.storage import alarms
+from receiver.storage.alarms import Looked
 from tests.sinks.sides import Http
 
 from .world import API_TOKEN, REQUESTS, World, ended, until
@@ -139,6 +140,21 @@ async def test_a_sink_that_is_away_is_told_later(world: World) -> None:
         await until(none_left)
     assert {json.loads(body)["alarm"]["name"] for _, body in side.requests} == {"disk_low"}
     side.close()
+
+
+async def test_what_was_seen_at_a_host_that_is_gone_is_let_go(world: World) -> None:
+    """Nobody is there to take it back."""
+    async with world.receiver() as receiver:
+        running = receiver.running
+        await running.alarming.stop()
+        now = running.clock()
+        low = Finding(name=DISK_LOW, subject="gone-host", cause="full", advice="prune")
+        await running.store.write(
+            alarms.settle, Looked(names=OF_ONE_NODE, subject="gone-host", findings=(low,), now=now)
+        )
+        for at in (now + MINUTE, now + MINUTE + CALM):
+            await running.alarming.round(now=at)
+        assert await running.store.read(alarms.raised) == []
 
 
 async def test_a_round_is_cheap(world: World) -> None:

@@ -12,10 +12,11 @@ import pytest
 from receiver.core import alarm
 from receiver.core.alarm import CALM, SEVERITIES, Finding
 from receiver.core.exchange import Seen
+from receiver.core.file import Download
 from receiver.core.handler import HandlerSpec
 from receiver.core.looking import Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState, Observation, Step
-from receiver.storage import alarms, attention, signs, tally
+from receiver.storage import alarms, attention, files, signs, tally
 from receiver.storage.alarms import Looked, Round
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.nodes import Node
@@ -172,6 +173,42 @@ async def test_results_that_are_deleted_soon_are_told_once_they_are_late(desk: D
     assert (known.provider, known.count, known.first_at) == ("acme", 1, expires_at)
 
 
+async def test_files_that_are_deleted_soon_and_files_that_are_lost(desk: Desk) -> None:
+    """Those that are late for it, and those of the last day that could not be had, with the newest one's reason."""
+    one = await desk.submitted()
+    left = Download(
+        job_id=one.id,
+        number=1,
+        provider="acme",
+        url="https://files.acme.example/1",
+        origin="https://files.acme.example",
+        largest=1,
+        run_at=NOW,
+        expires_at=NOW + 2 * HOUR,
+    )
+    with desk.store.driver.write() as tx:
+        tx.insert("download", files.DOWNLOAD, [files.download_params(left)])
+        tx.insert(
+            "file",
+            "job_id, number, state, name, place, source, code",
+            [
+                (one.id, number, state, "a", "b", "c", code)
+                for number, state, code in (
+                    (1, "waiting", None),
+                    (2, "lost", "file_gone"),
+                    (3, "stored", None),
+                )
+            ],
+        )
+    assert await desk.store.read(signs.leaving_files, now=NOW + HOUR - 1) == []
+    assert await desk.store.read(signs.leaving_files, now=NOW + HOUR + SECOND) == []
+    (leaving,) = await desk.store.read(signs.leaving_files, now=NOW + HOUR + 2 * MINUTE)
+    assert (leaving.provider, leaving.count, leaving.first_at) == ("acme", 1, NOW + 2 * HOUR)
+    (lost,) = await desk.store.read(signs.lost_files, since=NOW - DAY)
+    assert (lost.provider, lost.count, lost.code, lost.job_id) == ("acme", 1, "file_gone", one.id)
+    assert await desk.store.read(signs.lost_files, since=NOW + HOUR) == []
+
+
 async def test_dead_letters_are_those_of_a_handler_and_a_provider(desk: Desk) -> None:
     """With the newest one's error."""
     await desk.register("h", "i")
@@ -255,6 +292,8 @@ async def test_every_question_is_answered_by_an_index(tmp_path: Path) -> None:
         signs.calls(noting, EXPECTED, now=NOW + DAY)
         signs.verdicts(noting, now=NOW)
         signs.leaving(noting, now=NOW)
+        signs.leaving_files(noting, now=NOW)
+        signs.lost_files(noting, since=NOW)
         signs.letters(noting)
         signs.overdue(noting, now=NOW)
         signs.waiting(noting, now=NOW)
@@ -264,7 +303,7 @@ async def test_every_question_is_answered_by_an_index(tmp_path: Path) -> None:
             (row[3], sql)
             for sql, params in asked.items()
             for row in tx.run(f"EXPLAIN QUERY PLAN {sql}", params)
-            if re.match(r"SCAN (job|callback|due|dispatch|attempt|tally)\b(?! USING)", row[3])
+            if re.match(r"SCAN (job|callback|due|dispatch|attempt|tally|file|download)\b(?! USING)", row[3])
         ]
     await store.close()
     assert len(asked) > 8
