@@ -6,7 +6,6 @@ import click
 
 from receiver.cli import options
 from receiver.cli.command import Command
-from receiver.demo import run
 
 
 @click.command(cls=Command)
@@ -23,4 +22,6 @@ def demo(*, keep: bool, as_json: bool) -> None:
     system plus a forged, a duplicated, a lost and an early callback. Exits 0 only if every outcome was the
     right one. With --keep both go on until Ctrl-C, with some trouble added to look at.
     """
+    from receiver.demo import run  # noqa: PLC0415  (it shows tables: see command.py)
+
     sys.exit(run(as_json=as_json, keep=keep))
