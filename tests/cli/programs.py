@@ -25,6 +25,8 @@ SECRETS = {
     "RECEIVER_SECRET_KEY": "canary-master-key-5d1e9c07b2",
     "RECEIVER_API_TOKEN": "canary-api-token-77aa",
     "PERPLEXITY_API_KEY": "canary-pplx-key-31f0",
+    "FIRECRAWL_API_KEY": "canary-firecrawl-key-2c4d",
+    "FIRECRAWL_WEBHOOK_SECRET": "canary-firecrawl-secret-8e1f",
     "PULSE_API_KEY": "canary-pulse-key-90bb",
     "PULSE_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "YANDEX_API_KEY": "canary-yandex-key-cc18",

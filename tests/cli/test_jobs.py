@@ -249,3 +249,16 @@ def test_the_quarantine_is_verified_again(program: Program) -> None:
     assert (foreseen["admitted"], sum(foreseen["refused"].values())) == ([], len(rejected))
     assert program.run("replay", callback["id"]).code == 4
     assert program.json("replay", "--unreadable")["replays"] == []
+
+
+def test_pages_are_counted_and_written_as_they_came(program: Program) -> None:
+    """A job says in how many pages its result came; each is written by itself, and one that is not there is 3."""
+    job = program.json("submit", "firecrawl", "-", "--wait", given='{"url": "https://example.com"}')["id"]
+    shown = program.run("jobs", "show", job).out
+    assert "3, 6 items" in shown
+    assert "fetch page 3" in shown
+    pages = [json.loads(program.run("jobs", "show", job, "--page", str(n)).out) for n in (1, 2, 3)]
+    whole = json.loads(program.run("jobs", "show", job, "--result").out)
+    assert whole["data"] == [row for page in pages for row in page["data"]]
+    missing = program.run("jobs", "show", job, "--page", "4")
+    assert (missing.code, missing.out) == (3, "")
