@@ -10,7 +10,7 @@ import msgspec
 from receiver.core.model import Delivery, JobState
 from receiver.core.provider import Provider
 from receiver.core.shape import Shape
-from receiver.testing.writing import Facts, Written, as_bytes, write
+from receiver.testing.writing import Facts, Written, as_bytes, paged, write
 
 #: What the provider says that has not ended.
 _OPEN = (JobState.RUNNING, JobState.SUBMITTED)
@@ -81,11 +81,14 @@ class Remote:
         content_type = "application/octet-stream" if isinstance(self.result, bytes) else "application/json"
         return httpx.Response(200, content=as_bytes(self.result), headers={"content-type": content_type})
 
-    def _at_result(self) -> httpx.Response:
-        """The answer at the address of its result: the result, or where that is."""
+    def _at_result(self, *, further: bool) -> httpx.Response:
+        """The answer at the address of its result: the result, or where that is; *further*: after its only page."""
         name, kept = self.provider.fetch.answer, self.result_url
         if name is None or self.lost:
             return self.stored()
+        shape = self.provider.shapes[name]
+        if shape.next is not None:
+            return httpx.Response(200, json=paged(shape, _parsed(self.result), empty=further))
         written = self._write(name, states=(JobState.SUCCEEDED, None), result_url=self._file_url)
         self.result_url = kept
         return _response(written, f"{self.provider.name} cannot say where a result is.")
@@ -108,7 +111,8 @@ class Remote:
     def _inline(self, name: str, shape: Shape, also: dict[str, Any] | None) -> Written | None:
         if shape.result is None:
             return None
-        return self._write(name, states=(JobState.SUCCEEDED, None), result=_parsed(self.result), also=also)
+        result = paged(shape, _parsed(self.result))
+        return self._write(name, states=(JobState.SUCCEEDED, None), result=result, also=also)
 
     def _linked(self, name: str, shape: Shape, also: dict[str, Any] | None) -> Written | None:
         if shape.result_url is None:
@@ -152,8 +156,8 @@ class Remote:
                 if not self.state.ended:
                     self.end(JobState.CANCELED)
                 return httpx.Response(200, json={})
-        if self.result_url is not None and url == self.result_url:
-            return self._at_result()
+        if self.result_url is not None and urlsplit(url)[:3] == urlsplit(self.result_url)[:3]:
+            return self._at_result(further=url != self.result_url)
         if url == self._file_url:
             return self.stored()
         return self.status()

@@ -239,6 +239,24 @@ def _form(document: Mapping[str, Any]) -> bytes:
     ).encode()
 
 
+def paged(shape: Shape, result: object, *, empty: bool = False) -> object:
+    """*result* as the only page of a result that comes in pages, or with *empty* the one after it; else as it is."""
+    paths = shape.lists
+    if not paths:
+        return result
+    if paths[0] == ".":
+        whole = result if isinstance(result, list) else [result]
+        return [] if empty else whole
+    holder: dict[str, Any] = {"body": deepcopy(result) if isinstance(result, dict) else {}}
+    if empty:
+        holder = {"body": {}}
+    if not any(isinstance(at_path(holder["body"], path), list) for path in paths):
+        put(holder, f"body.{paths[0]}", result if isinstance(result, list) and not empty else [])
+    if shape.more is not None:
+        put(holder, f"body.{shape.more}", False)
+    return holder["body"]
+
+
 def as_bytes(result: object) -> bytes:
     """A result as the bytes of its own address."""
     if isinstance(result, bytes):
