@@ -57,7 +57,7 @@ class FilePart(Value, frozen=True, kw_only=True):
 class HttpRequest(Value, frozen=True, kw_only=True):
     """A request to a provider."""
 
-    purpose: Literal["submit", "poll", "fetch", "cancel", "keys", "download"]
+    purpose: Literal["submit", "poll", "fetch", "cancel", "keys", "download", "upload"]
     method: str
     url: str
     headers: dict[str, str] = {}

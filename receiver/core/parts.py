@@ -54,6 +54,23 @@ class Operation(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     content: Literal["json", "multipart", "query"] | None = None
 
 
+class Upload(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the file is uploaded that a job is made of, before it is submitted; see ``receiver/core/upload.py``."""
+
+    url: str
+    #: The part of the form that is the file, and what the file is called.
+    field: str = "file"
+    filename: str = "batch.jsonl"
+    #: Further fields of the form.
+    set: dict[str, str] = {}
+    #: The field of the caller's request with the lines, and the one with the path of a file of the caller's own.
+    lines: str = "requests"
+    file: str = "file"
+    #: The shape of the answer, and where the file's id goes in the submission.
+    answer: str = "file"
+    into: str
+
+
 class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a job is submitted.
 
@@ -81,6 +98,8 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     set_polled: dict[str, Any] = {}
     idempotency: Idempotency | None = None
     answer: str = "answer"
+    #: What is uploaded first.
+    upload: Upload | None = None
     #: Where our job's id goes in the body, in a place that the provider keeps for its callers: what it repeats of it
     #: tells whose job an event at an account-wide address is about.
     mark: str | None = None
@@ -108,6 +127,7 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(
             self,
             url=moved(self.url),
+            upload=msgspec.structs.replace(self.upload, url=moved(self.upload.url)) if self.upload else None,
             response_url=moved(self.response_url) if self.response_url else None,
             cancel_url=moved(self.cancel_url) if self.cancel_url else None,
         )

@@ -130,6 +130,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         urls += [self.cancel.url] if self.cancel and self.cancel.url != "{cancel_url}" else []
         if self.submit is not None:
             urls += [url for url in (self.submit.response_url, self.submit.cancel_url) if url]
+            urls += [self.submit.upload.url] if self.submit.upload else []
         return urls + [url for shape in self.shapes.values() for url in shape.templates]
 
     def _check_addresses(self) -> None:
@@ -141,6 +142,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
 
     def _check_shapes(self) -> None:
         wanted = {self.submit.answer} if self.submit else set()
+        wanted |= {self.submit.upload.answer} if self.submit and self.submit.upload else set()
         wanted |= {self.poll.answer} if self.poll else set()
         wanted |= {self.fetch.answer} if self.fetch.answer is not None else set()
         wanted |= {sample.shape for sample in self.samples}

@@ -156,6 +156,8 @@ def takes_files(provider: Provider, job: Job) -> bool:
     """Whether the request of *job* may name files, which are read when it is sent."""
     operation = provider.operations.get(job.operation)
     content = operation.content if operation is not None else None
+    if provider.submit is not None and provider.submit.upload is not None:
+        return True
     return (content or (provider.submit.content if provider.submit else None)) == "multipart"
 
 

@@ -25,6 +25,7 @@ from receiver.core.exchange import FilePart, Refused, Submission, TryLater, Unkn
 from receiver.core.model import Delivery, Due, Failure, Job, Step, Value
 from receiver.core.provider import Provider
 from receiver.core.token import callback_url
+from receiver.core.upload import Uploaded, needs_upload, upload, with_file
 from receiver.core.urgency import ASKED
 from receiver.keys import Keys
 from receiver.metrics import Metrics
@@ -108,8 +109,11 @@ class Submit:
         )
         callback_url = self._callback_url(provider, new.job)
         # Everything that can be wrong with the request is found before it is recorded.
+        request = order.request
+        if needs_upload(provider, request):
+            request = with_file(provider, request, "-")
         exchange.submission_request(
-            provider, new.job, order.request, callback_url=callback_url, secret=b"-", extras=order.extras
+            provider, new.job, request, callback_url=callback_url, secret=b"-", extras=order.extras
         )
         self._keys.credentials(provider)
         asked, files = Asked(request=order.request, extras=order.extras), dict[str, FilePart]()
@@ -278,6 +282,20 @@ class Submit:
         token = self._keys.mint(job.id, provider=provider.name)
         return callback_url(self._public_url, provider=provider.name, token=token)
 
+    async def _upload(
+        self, provider: Provider, request: Mapping[str, Any], files: Mapping[str, FilePart], *, now: int
+    ) -> Uploaded | Refused | TryLater:
+        """Upload what the job is made of. Nothing is bought by that, so whatever is in doubt is done again."""
+        asking = upload(provider, request, files, largest=self._largest, now=now)
+        try:
+            return await self._outbound.converse(provider, asking)
+        except ProviderBusyError as error:
+            return TryLater(code=error.code, wait=error.wait)
+        except (FetchRefusedError, ConfigurationError, RequestError) as error:
+            return Refused(error=Failure(code=error.code, text=str(error)))
+        except ProviderError as error:
+            return TryLater(code=error.code)
+
     async def _send(
         self,
         provider: Provider,
@@ -290,10 +308,16 @@ class Submit:
         secret = None
         if provider.callback is not None and provider.callback.secret_path is not None:
             secret = self._keys.job_secret(job.id, provider, master=self._keys.newest)
+        request = asked.request
+        if needs_upload(provider, request):
+            uploaded = await self._upload(provider, request, files, now=started)
+            if not isinstance(uploaded, Uploaded):
+                return await self._answers.settle(provider, job, due, uploaded, started)
+            request, files = uploaded.request, {}
         conversation = exchange.submit(
             provider,
             job,
-            asked.request,
+            request,
             callback_url=self._callback_url(provider, job),
             secret=secret,
             files=files,
