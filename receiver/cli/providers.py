@@ -20,6 +20,7 @@ _KEYS: Final = {
     "per-job": "one for each job, derived from RECEIVER_SECRET_KEY",
     "submit-answer": "one for each job, in the provider's answer to the submission",
     "jwks": "published by the provider",
+    "certificate": "in the certificate that each message names",
 }
 
 

@@ -199,8 +199,10 @@ class ProvidersPage:
             return "Its addresses are minted for each job: submit one instead."
         if not keys:
             return "There is no key to sign one with."
-        if provider.verify is None or provider.verify.kind in {"ed25519", "jwt"}:
+        if provider.verify is None or provider.verify.kind in {"ed25519", "jwt", "ecdsa", "rsa"}:
             return "Only the provider has the key that signs; ours only verifies."
+        if provider.verify.proof:
+            return "It signs a part of its own bodies: receiver send makes one."
         return None
 
     def _is_simulated(self, provider: Provider) -> bool:

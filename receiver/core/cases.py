@@ -33,6 +33,7 @@ def cases_of(scheme: Scheme) -> Callable[[Extraction], list[Case]] | None:
 
     def of_sns(found: Extraction) -> list[Case]:
         content = sns.content(found)
+        sns.check_topic(found, scheme.account or "")
         return [Case(content, decoded([sns.signature(found)], scheme, decode))]
 
     def of_rfc9421(found: Extraction) -> list[Case]:

@@ -125,7 +125,8 @@ class Scheme(
     signature_form: Literal["der", "raw"] = "der"
     #: The source of the name of the key that signed, where the provider publishes several.
     key_id: str | tuple[str, ...] = ()
-    #: What ``{account}`` stands for: a name of ours at the provider, which may be a reference.
+    #: What ``{account}`` stands for: a name of ours at the provider, which may be a reference. ``sns``: the topics
+    #: whose messages count, comma-separated ARNs.
     account: str | None = None
     #: How the configured key is written. ``whsec`` is base64 after an optional ``whsec_``
     #: (for ed25519 ``whpk_`` or ``whsk_``); ``base64`` of an ``ecdsa`` or ``rsa`` key is its DER.
@@ -262,6 +263,9 @@ class Scheme(
         kinds = {"twilio": {"hmac"}, "sns": {"rsa"}, "rfc9421": {"hmac", "ed25519", "ecdsa", "rsa"}}
         if self.kind not in kinds[self.plugin or ""]:
             raise ValueError(f"plugin: {self.plugin!r} does not go with scheme {self.kind!r}")
+        if self.plugin == "sns" and not self.account:
+            # As with the audience of a token: Amazon signs for everyone who has a topic.
+            raise ValueError("account: Amazon signs for everyone; name the topics whose messages count")
         if self.components and self.plugin != "rfc9421":
             raise ValueError("components: only 'rfc9421' has them")
         if self.plugin == "rfc9421" and (self.timestamp != "part:created" or self.header):

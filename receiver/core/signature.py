@@ -124,7 +124,7 @@ class _Signature:
         if is_reference(scheme.account or ""):
             name = (scheme.account or "").partition(":")[2]
             raise KeyUnavailableError(
-                f"No signature can be verified: {name}, which is signed along, is not set."
+                f"No signature can be verified: {name}, which says whose messages count, is not set."
             )
 
     def verify(self, message: Message, *, now: int) -> Verified:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from receiver.core.errors import (
+    ClaimInvalidError,
     SignatureMalformedError,
     SignatureMissingError,
     SignedValueMissingError,
@@ -51,6 +52,19 @@ def content(found: Extraction) -> list[bytes]:
             raise SignedValueMissingError(f"The signature covers {name!r}, which is missing.")
         pieces.append(f"{name}\n{value}\n".encode("utf-8", "surrogatepass"))
     return pieces
+
+
+def check_topic(found: Extraction, topics: str) -> None:
+    """Raise ClaimInvalidError where the message is from another topic than *topics*, comma-separated ARNs.
+
+    Whoever has a topic of his own can have Amazon sign messages to any address.
+    """
+    topic = _text(_document(found.message), "TopicArn")
+    if topic is None or topic not in {one.strip() for one in topics.split(",")}:
+        raise ClaimInvalidError(
+            "The message comes from another topic of Amazon SNS than those that count here; compare 'account' in the "
+            "scheme."
+        )
 
 
 def signature(found: Extraction) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from receiver.core.keyform import Key, ed25519_public, load_key, rsa_public
+from receiver.core.keyform import Key, ecdsa_public, ed25519_public, load_key, rsa_public
 from receiver.core.model import Value
 from receiver.core.origin import settings_in
 from receiver.core.parts import is_reference
@@ -22,6 +22,8 @@ _SECRET: Final = "the testing kit signs with this key"  # noqa: S105  (as the ne
 _STRANGER: Final = "what a stranger would sign with key"
 _SEEDS: Final = {_SECRET: b"k" * 32, _STRANGER: b"s" * 32}
 _RSA_BITS: Final = 2048
+#: Kinds whose keys have a public half.
+_PUBLIC: Final = frozenset({"ed25519", "jwt", "rsa", "ecdsa"})
 
 
 class SignedRequest(Value, frozen=True, kw_only=True):
@@ -48,6 +50,8 @@ def settings_for(provider: Provider) -> dict[str, str]:
         return found
     if scheme.audience is not None and is_reference(scheme.audience):
         found |= _set(scheme.audience, "receiver-test")
+    if scheme.account is not None and is_reference(scheme.account):
+        found |= _set(scheme.account, "receiver-test")
     if source is not None and source.source == "settings":
         found |= _set(source.secret or "", configured(scheme))
     return found
@@ -73,7 +77,7 @@ def _set(reference: str, value: str) -> dict[str, str]:
 
 def configured(scheme: Scheme) -> str:
     """The key as it would be configured here: a shared secret, or the public half."""
-    if scheme.kind in {"ed25519", "jwt"}:
+    if scheme.kind in _PUBLIC:
         return _public_text(scheme, own_key(scheme))
     if scheme.kind == "basic":
         return f"user:{_SECRET}"
@@ -97,8 +101,10 @@ def own_key(scheme: Scheme, secret: str = _SECRET) -> Key:
     """What the provider signs with."""
     if scheme.kind == "ed25519":
         return Key(id="kit", secret=_SEEDS[secret], private=True)
-    if scheme.kind == "jwt":
+    if scheme.kind in {"jwt", "rsa"}:
         return Key(id="kit", secret=_rsa(secret), private=True)
+    if scheme.kind == "ecdsa":
+        return Key(id="kit", secret=_ecdsa(secret), private=True)
     text = f"user:{secret}" if scheme.kind == "basic" else secret_text(scheme, secret)
     return load_key("kit", text, scheme=scheme)
 
@@ -127,6 +133,15 @@ def _rsa(secret: str) -> bytes:  # noqa: ARG001  (one for each)
     return private.private_bytes(forms.Encoding.DER, forms.PrivateFormat.PKCS8, forms.NoEncryption())
 
 
+@cache
+def _ecdsa(secret: str) -> bytes:  # noqa: ARG001  (one for each)
+    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key  # noqa: PLC0415
+
+    private = generate_private_key(SECP256R1())
+    return private.private_bytes(forms.Encoding.DER, forms.PrivateFormat.PKCS8, forms.NoEncryption())
+
+
 def key_set(scheme: Scheme) -> bytes:
     """The set of keys that the provider publishes."""
     return json.dumps({"keys": [_jwk(scheme, own_key(scheme))]}).encode()
@@ -136,6 +151,10 @@ def _jwk(scheme: Scheme, key: Key) -> dict[str, str]:
     if scheme.kind == "ed25519":
         raw = ed25519_public(key).public_bytes_raw()
         return {"kty": "OKP", "crv": "Ed25519", "kid": key.id, "use": "sig", "x": _base64url(raw)}
+    if scheme.kind == "ecdsa":
+        point = ecdsa_public(key).public_numbers()
+        place = {"x": _base64url(point.x.to_bytes(32)), "y": _base64url(point.y.to_bytes(32))}
+        return {"kty": "EC", "crv": "P-256", "kid": key.id, "use": "sig", **place}
     numbers = rsa_public(key).public_numbers()
     named = {
         name: _base64url(n.to_bytes((n.bit_length() + 7) // 8, "big"))
@@ -149,9 +168,13 @@ def _public_text(scheme: Scheme, key: Key) -> str:
 
     if scheme.key_encoding == "jwk":
         return json.dumps(_jwk(scheme, key))
-    public = ed25519_public(key) if scheme.kind == "ed25519" else rsa_public(key)
+    public: Any = {"ed25519": ed25519_public, "ecdsa": ecdsa_public}.get(scheme.kind, rsa_public)(key)
     if scheme.key_encoding == "pem":
-        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        pem: bytes = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return pem.decode()
+    if scheme.kind in {"rsa", "ecdsa"}:
+        der: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return base64.b64encode(der).decode()
     raw = ed25519_public(key).public_bytes_raw()
     return raw.hex() if scheme.key_encoding == "hex" else base64.b64encode(raw).decode()
 

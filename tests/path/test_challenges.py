@@ -73,6 +73,7 @@ visit = ["sns.{region}.amazonaws.com"]
 scheme = "rsa"
 plugin = "sns"
 proof = "body:Signature"
+account = "env:SNS_TOPIC_ARN"
 encoding = "base64"
 timestamp = "body:Timestamp"
 timestamp_format = "iso8601"
@@ -224,7 +225,7 @@ class Amazon:
 async def amazon(world: World) -> AsyncIterator[Amazon]:
     """The provider, described to the receiver."""
     async with Amazon().serving() as amazon:
-        world.environ["RECEIVER_SNS_BASE_URL"] = amazon.stub.url
+        world.environ |= {"RECEIVER_SNS_BASE_URL": amazon.stub.url, "SNS_TOPIC_ARN": "arn"}
         (world.folder / "providers" / "sns.toml").write_text(SNS, encoding="utf-8")
         yield amazon
 
@@ -297,6 +298,18 @@ async def test_addresses_made_up_by_a_forger_are_not_all_asked_for(world: World,
         assert answers[-1].status_code == 503
         assert len(amazon.stub.gets()) == 20
         assert (await called("POST", url, content=amazon.message("{}"))).status_code == 200
+
+
+async def test_a_topic_of_somebody_elses_is_not_believed_nor_confirmed(world: World, amazon: Amazon) -> None:
+    """A message that Amazon signed for another topic is rejected, and its address is not visited."""
+    async with world.receiver():
+        url = f"{world.url}/webhooks/sns"
+        body = amazon.message(
+            "Visit", Type="SubscriptionConfirmation", Token="t", SubscribeURL="x", TopicArn="b"
+        )
+        answer = await called("POST", url, content=body)
+        assert (answer.status_code, answer.json()["code"]) == (401, "claim_invalid")
+        assert [one.path for one in amazon.stub.gets()] == ["/cert.pem"]
 
 
 async def test_a_subscription_is_confirmed_by_a_visit(world: World, amazon: Amazon) -> None:

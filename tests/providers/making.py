@@ -18,6 +18,7 @@ from receiver.core.signature import Key, Message, load_key, sign
 from receiver.core.timestamp import write_timestamp
 
 NOW: Final = 1_795_000_000_000
+TOPIC: Final = "arn:aws:sns:eu-west-1:1:t"
 JOB_ID: Final = f"job_{NOW:012x}7000800000000000000a"
 SECRET: Final = b"5ec7e7" * 10
 URL: Final = "https://hooks.example/callbacks/p/token?id=a"
@@ -48,7 +49,8 @@ def scheme_of(name: str) -> Scheme:
     scheme = PROVIDERS[name].verify
     assert scheme is not None
     # An audience that is a setting is put in when the catalog is loaded.
-    return replace(scheme, audience="ours") if is_reference(scheme.audience or "") else scheme
+    scheme = replace(scheme, audience="ours") if is_reference(scheme.audience or "") else scheme
+    return replace(scheme, account=TOPIC) if is_reference(scheme.account or "") else scheme
 
 
 @cache

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec.structs import replace
 from sns_message_validator.sns_message_validator import SNSMessageValidator  # type: ignore[import-untyped]
 
-from receiver.core.errors import RejectionError
+from receiver.core.errors import KeyUnavailableError, RejectionError
 from receiver.core.message import Message
 from receiver.core.scheme import Scheme
 from receiver.core.signature import load_key, signed_body, verify
@@ -25,6 +25,7 @@ SCHEME = Scheme(
     proof="body:Signature",
     encoding="base64",
     plugin="sns",
+    account="arn:aws:sns:eu-west-1:123456789012:other, arn:aws:sns:eu-west-1:123456789012:jobs",
     timestamp="body:Timestamp",
     timestamp_format="iso8601",
     tolerance=3600,
@@ -90,6 +91,20 @@ def test_the_weaker_version_can_be_refused() -> None:
     assert verify(sent(NOTIFICATION), scheme=strict, keys=[KEY], now=NOW).authenticated
     with pytest.raises(RejectionError):
         verify(sent(NOTIFICATION, SHA1()), scheme=strict, keys=[KEY], now=NOW)  # noqa: S303
+
+
+def test_a_topic_of_somebody_elses_proves_nothing() -> None:
+    """Amazon signs for everyone who has a topic: a genuine message of a topic that is not named is refused."""
+    stranger = sent({**NOTIFICATION, "TopicArn": "arn:aws:sns:eu-west-1:666666666666:jobs"})
+    with pytest.raises(RejectionError) as refused:
+        verify(stranger, scheme=SCHEME, keys=[KEY], now=NOW)
+    assert refused.value.code == "claim_invalid"
+    with pytest.raises(ValueError, match="account"):
+        replace(SCHEME, account=None)
+    with pytest.raises(KeyUnavailableError, match="AWS_SNS_TOPIC_ARN"):
+        verify(
+            sent(NOTIFICATION), scheme=replace(SCHEME, account="env:AWS_SNS_TOPIC_ARN"), keys=[KEY], now=NOW
+        )
 
 
 @pytest.mark.parametrize("document", [NOTIFICATION, CONFIRMATION], ids=lambda one: one["Type"])
