@@ -156,7 +156,11 @@ def _texts(node: ast.AST) -> list[str]:
 
 def _paths(source: str) -> Iterator[list[str]]:
     """The texts that may be paths, in segments; what is filled in is left open."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if node in parts:
+            continue
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = _PLACEHOLDER.sub(_OPEN, node.value)
         elif isinstance(node, ast.JoinedStr):
@@ -166,6 +170,9 @@ def _paths(source: str) -> Iterator[list[str]]:
         else:
             continue
         segments = text.partition("?")[0].strip("/").split("/")
+        # What a package fills in at the front is its base address.
+        while segments and segments[0] == _OPEN:
+            del segments[0]
         # A word by itself is in any sentence; a path has a stroke.
         if "/" in text and any(one and _OPEN not in one for one in segments):
             yield segments
@@ -176,10 +183,13 @@ def _segments(url: str) -> list[str]:
 
 
 def _fits(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    """Whether *theirs* is how *ours* ends: a package's base address may hold the beginning."""
+    """Whether *theirs* is how *ours* ends: a package's base address may hold the beginning.
+
+    One segment at least is written out in both: else the one's blanks fit the other's words, and any path any other.
+    """
     if len(theirs) > len(ours):
         return False
-    return all(
-        one == other or _OPEN in one or _OPEN in other
-        for one, other in zip(ours[-len(theirs) :], theirs, strict=True)
+    pairs = list(zip(ours[-len(theirs) :], theirs, strict=True))
+    return all(one == other or _OPEN in one or _OPEN in other for one, other in pairs) and any(
+        one == other and one and _OPEN not in one for one, other in pairs
     )

@@ -137,6 +137,19 @@ def test_an_address_that_the_package_does_not_have_is_a_problem(package: Path) -
         assert len(compare(provider, provider.sdk[0], folder=package).problems) == problems
 
 
+def test_blanks_alone_make_no_two_paths_the_same(package: Path) -> None:
+    """A path of other words and blanks is none of ours; a base address in front is passed by."""
+    (package / "acme" / "paths.py").write_text(
+        'A = "/orgs/{org}"\nB = f"{base}/v1/jobs/{id}"\nC = f"{base}/v1/jobs/{id}/stop"\n'
+    )
+    provider = described(paths=["acme/paths.py"])
+    found = compare(provider, provider.sdk[0], folder=package)
+    assert [one.rpartition(" is none")[0] for one in found.problems] == [
+        "https://api.acme.example/v1/jobs",
+        "https://api.acme.example/v1/jobs/{id}/cancel",
+    ]
+
+
 @pytest.mark.parametrize(
     ("at", "word"),
     [

@@ -377,6 +377,12 @@ EXPECTED: dict[str, tuple[dict[str, Any], str, Any, str]] = {
         {"model": "m", "inputDatasetId": "d"},
         "Authorization: Bearer x",
     ),
+    "github-actions": (
+        {"owner": "octo", "repo": "hello", "workflow_id": "build.yml", "ref": "main"},
+        "https://api.github.com/repos/octo/hello/actions/workflows/build.yml/dispatches",
+        {"ref": "main", "return_run_details": True},
+        "Authorization: Bearer x",
+    ),
     "gladia": (
         {"audio_url": "https://a.example/a.mp3"},
         "https://api.gladia.io/v2/pre-recorded",
@@ -428,11 +434,23 @@ EXPECTED: dict[str, tuple[dict[str, Any], str, Any, str]] = {
         {"prompt": "A cat", "model_name": "kling-v2-master", "callback_url": CALLBACK},
         "",
     ),
+    "ideogram": (
+        {"text_prompt": "A cat"},
+        f"https://api.ideogram.ai/v1/ideogram-v4/async/generate?webhook_url={QUOTED}",
+        {"text_prompt": "A cat"},
+        "Api-Key: x",
+    ),
     "leonardo": (
         {"prompt": "A cat", "width": 512, "height": 512},
         "https://cloud.leonardo.ai/api/rest/v1/generations",
         {"prompt": "A cat", "width": 512, "height": 512},
         "Authorization: Bearer x",
+    ),
+    "mathpix": (
+        {"source_uri": "https://a.example/a.pdf"},
+        "https://api.mathpix.com/files/v1/uri",
+        {"source_uri": "https://a.example/a.pdf", "callback_url": CALLBACK},
+        "app_key: x",
     ),
     "mindee-v2": (
         {"product": "extraction", "model_id": "m", "url": "https://a.example/a.pdf"},
