@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from receiver.core.admission import Terms, terms_for
 from receiver.core.errors import ConfigurationError, DescriptionError, RequestError, UnreadableError
+from receiver.core.links import links
 from receiver.core.message import Message, lowered
+from receiver.core.model import Job
 from receiver.core.provider import Provider, Sample, describe, is_reference
 from receiver.core.reading import read
 from receiver.settings import Settings
@@ -174,8 +176,21 @@ def _check(provider: Provider, sample: Sample) -> Iterator[str]:
         yield f"the state reads as {_said(seen.state)}, not {_said(sample.state)}"
     if (seen.result is not None) != sample.result:
         yield f"a result is {'found' if seen.result else 'not found'}"
+    elif seen.result is not None:
+        total = _files_in(seen.result.content, provider)
+        if total != sample.files:
+            yield f"the result links to {total} files, not {sample.files}"
     if seen.goes_on != sample.pages:
         yield f"a next page is {'found' if seen.goes_on else 'not found'}"
+
+
+def _files_in(content: bytes, provider: Provider) -> int:
+    """How many files a result links to that its provider's description would have fetched."""
+    job = Job(id="job", provider=provider.name, created_at=0, deadline_at=0)
+    try:
+        return links(content, provider, job, most=1, now=0)[1] if provider.files else 0
+    except UnreadableError:
+        return 0
 
 
 def _said(value: str | None) -> str:

@@ -225,6 +225,8 @@ class Sample(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     result: bool = False
     #: Whether the result goes on at a next page.
     pages: bool = False
+    #: How many files the result links to, as ``[[files]]`` says where to look.
+    files: int = 0
 
 
 def own_headers(headers: Mapping[str, str], operation: str) -> dict[str, str]:

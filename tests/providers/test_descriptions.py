@@ -217,3 +217,12 @@ def tables(kind: type) -> list[tuple[str, str]]:
 def test_every_key_is_in_the_readme(table: str, key: str) -> None:
     """The README names each key that a description may have."""
     assert re.search(rf"`[^`\n]*\b{re.escape(key)}\b[^`\n]*`", README), f"{table}.{key}"
+
+
+@pytest.mark.parametrize(
+    "provider", [one for one in PROVIDERS.values() if one.files], ids=lambda one: one.name
+)
+def test_every_place_of_files_has_a_sample(provider: Provider) -> None:
+    """A description that has files fetched shows a result with some; the check counts what it links to."""
+    assert any(sample.files for sample in provider.samples)
+    assert check_samples(provider) == []
