@@ -114,6 +114,7 @@ class Receiver:
                 if running.telemetry is not None:
                     running.telemetry.start()
                 await self._tell_absent(running)
+                await running.look_at_files()
                 # Before anything is claimed: what was answered already is not sent again.
                 await running.submit.recover()
             if worker:

@@ -16,6 +16,8 @@ from receiver.clock import DatabaseClock, StepWatch, read_clock
 from receiver.console.access import check_settings
 from receiver.core.errors import ConfigurationError
 from receiver.files.opening import Marking, open_files
+from receiver.files.store import FileStoreError
+from receiver.files.sweeping import Sweeping
 from receiver.handlers import Audience, Handlers
 from receiver.keys import Keys
 from receiver.metrics import Metrics
@@ -99,7 +101,10 @@ class Running:
             transport=transport,
         )
         self.files = open_files(settings)
+        #: What keeps files from being fetched here.
+        self._files_trouble: str | None = None
         self.marking = Marking(store=store, files=self.files)
+        self.sweeping = Sweeping(store=store, kept=self.files, marking=self.marking)
         self.lending = Lending(store, files=self.files)
         self.downloads = Downloads(
             login=self.outbound.login, providers=self.catalog.values(), settings=settings, transport=transport
@@ -236,7 +241,17 @@ class Running:
 
     def warnings(self) -> list[str]:
         """What keeps nobody from being taken, and deserves a look: keys that cannot be used beside others that can."""
-        return [sentence for one in self.catalog.values() for sentence in self.keys.remarks(one).warnings]
+        found = [sentence for one in self.catalog.values() for sentence in self.keys.remarks(one).warnings]
+        trouble = self._files_trouble or (self.downloading.trouble if self.worker is not None else None)
+        return found if trouble is None else [*found, trouble]
+
+    async def look_at_files(self) -> None:
+        """Say so where the file store is not the one of this record; callbacks are taken all the same."""
+        try:
+            await self.marking.check()
+        except FileStoreError as error:
+            self._files_trouble = str(error)
+            log.error("files_unusable", code=error.code, reason=str(error))
 
     def drift(self) -> int:
         """By how many milliseconds this machine's clock is ahead of the database's, where that one counts."""
@@ -286,6 +301,7 @@ class Running:
             owner=self.node.name,
             lease_ms=settings.lease_ms,
             floor=settings.disk_floor,
+            sweeping=self.sweeping,
             completed=self._completed,
         )
         watched = self.clock is read_clock or isinstance(self.clock, DatabaseClock)

@@ -75,8 +75,9 @@ class Settings:
     files_url: str | None = _setting(
         "RECEIVER_FILES_URL",
         None,
-        "Where the files are kept that results link to: `file:///folder`. If it is left out: `receiver.files` beside "
-        "an SQLite file called `receiver.db`, and `receiver.files` in the current folder otherwise.",
+        "Where the files are kept that results link to: `file:///folder`, `s3://bucket/prefix`, "
+        "`gs://…`, `az://…` (extra `files`). If it is left out: `receiver.files` beside an SQLite file called "
+        "`receiver.db`, and `receiver.files` in the current folder otherwise.",
     )
     max_file: int = _setting(
         "RECEIVER_MAX_FILE",

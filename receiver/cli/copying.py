@@ -57,6 +57,11 @@ def copy(*, source: str, target: str, as_json: bool) -> None:
             f"warning: {len(done.replaced)} texts held NUL characters, which became U+FFFD: "
             f"{output.clean(', '.join(done.replaced[:_NAMED]))}{more}"
         )
+    if "file_store" in done.tables and done.tables["file_store"].rows:
+        note(
+            "The files that results link to stay where they are: have RECEIVER_FILES_URL name that place. With FROM it "
+            f"was {settings.files_url or _beside(urls[0])}."
+        )
     note(
         f"Now change RECEIVER_DATABASE_URL to {output.address(urls[1])} and start 'receiver serve'. Move FROM away: "
         "served again, it would run the same jobs and handlers a second time."
@@ -71,6 +76,12 @@ def _read(settings: Settings, name: str, text: str) -> str:
     if not url:
         raise ConfigurationError(f"{name}: {text} is not set.", code="database_url_invalid")
     return url
+
+
+def _beside(url: str) -> str:
+    """Where files are kept unless a setting says so."""
+    folder = Settings(database_url=url).files_folder
+    return "" if folder is None else folder.absolute().as_uri()
 
 
 def _ignore(_: Progress) -> None:

@@ -9,6 +9,7 @@ from receiver.cli.command import Group, note
 from receiver.cli.copying import copy
 from receiver.cli.export import export
 from receiver.core.model import DAY
+from receiver.files.store import Swept
 from receiver.settings import from_environment
 from receiver.storage import schema
 from receiver.storage.retention import SHORTEST, Prune
@@ -92,8 +93,8 @@ def migrate(*, as_json: bool) -> None:
 async def prune(*, older_than: int, dry_run: bool, as_json: bool) -> None:
     """Delete jobs that ended long ago, with everything of theirs.
 
-    Never below 4 days: senders retry for 76 hours. Jobs with dispatches waiting or dead are kept. With --json
-    the rows of each table are counted.
+    Never below 4 days: senders retry for 76 hours. Jobs with dispatches waiting or dead are kept. Files that no job
+    has any more are deleted from the file store. With --json the rows of each table are counted.
     """
     if older_than < SHORTEST:
         raise click.BadParameter(
@@ -109,9 +110,12 @@ async def prune(*, older_than: int, dry_run: bool, as_json: bool) -> None:
             pruned = await running.store.prune(item)
             deleted.update(pruned.deleted)
             after = pruned.after
+        swept = Swept() if dry_run else await running.sweeping()
     jobs, callbacks = deleted["job"], deleted["callback"]
     if as_json:
         counts = {"jobs": jobs, "callbacks": callbacks, "tables": dict(sorted(deleted.items()))}
-        output.show_json({"dry_run": dry_run, **counts})
+        output.show_json({"dry_run": dry_run, **counts, "files": swept.files, "file_bytes": swept.bytes})
         return
     click.echo(f"{'would delete' if dry_run else 'deleted'} {jobs} jobs and {callbacks} callbacks")
+    if swept.files or swept.unfinished:
+        note(f"{swept.files} files that no job has any more are deleted: {output.size(swept.bytes)}")

@@ -27,9 +27,10 @@ def export(*, target: Path, as_json: bool) -> None:
     """Write every table as newline-delimited JSON.
 
     Into a folder, one TABLE.ndjson each; or, if TARGET ends in .ndjson or .jsonl or is '-', into one file
-    whose lines are {"table": …, "row": …}. Bodies and other bytes are {"$base64": true, "encoded": …}. It is
-    as confidential as the database. It is read in ranges, so that nobody is held up: what changes meanwhile may
-    stand in it as it was or as it is. For one state of it, stop what serves it first.
+    whose lines are {"table": …, "row": …}. Bodies and other bytes are {"$base64": true, "encoded": …}; the bytes of
+    files that results link to stay in the file store. It is as confidential as the database. It is read in ranges, so
+    that nobody is held up: what changes meanwhile may stand in it as it was or as it is. For one state of it, stop
+    what serves it first.
     """
     if target == Path("-") and as_json:
         raise click.UsageError("--json counts what was written; with '-' standard output holds the rows.")

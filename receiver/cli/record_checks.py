@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from receiver.cli import output, session
+from receiver.cli.file_checks import check_files
 from receiver.cli.finding import OK, WARN, Check, failed
 from receiver.core.circuit import Circuit
 from receiver.core.errors import ConfigurationError
@@ -28,6 +29,7 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
         else:
             yield Check(name="open jobs", status=OK, text="their keys and descriptions are there")
     yield await _check_serving(running)
+    yield await check_files(running)
     if handlers is not None:
         yield await _check_registered(running, handlers)
     counts = await running.store.counts(now=running.clock())

@@ -50,6 +50,8 @@ class Folder:
         floor: Bytes that are to stay free on its disk.
     """
 
+    at_once = 20
+
     def __init__(self, root: Path, *, floor: int) -> None:
         self._root = root
         self._floor = floor

@@ -1,6 +1,8 @@
 """Which file store a setting names."""
 
 import secrets
+from typing import Final
+from urllib.parse import urlsplit
 
 from receiver.core.errors import ConfigurationError
 from receiver.files.folder import Folder
@@ -9,16 +11,36 @@ from receiver.settings import Settings
 from receiver.storage import files
 from receiver.storage.store import Store
 
+_OBJECTS: Final = {"s3", "gs", "az"}
+
 
 def open_files(settings: Settings) -> FileStore:
     """The file store; raises ConfigurationError where RECEIVER_FILES_URL names none."""
     folder = settings.files_folder
     if folder is not None:
         return Folder(folder, floor=settings.disk_floor)
-    raise ConfigurationError(
-        "RECEIVER_FILES_URL must be file:///folder.",
-        code="setting_invalid",
-    )
+    url = settings.files_url or ""
+    if urlsplit(url).scheme not in _OBJECTS or not urlsplit(url).netloc:
+        raise ConfigurationError(
+            "RECEIVER_FILES_URL must be file:///folder, s3://bucket/prefix, gs://bucket/prefix or "
+            "az://container/prefix.",
+            code="setting_invalid",
+        )
+    try:
+        from receiver.files.bucket import Bucket  # noqa: PLC0415  (its client is an extra)
+    except ImportError as error:
+        raise ConfigurationError(
+            "RECEIVER_FILES_URL names an object store, whose client is missing: pip install 'receiver[files]'.",
+            code="setting_invalid",
+        ) from error
+    try:
+        return Bucket(url, settings)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"RECEIVER_FILES_URL cannot be used: {type(error).__name__}. The region, the account or the credentials "
+            "are missing; they are read under the vendor's own names, such as AWS_REGION.",
+            code="setting_invalid",
+        ) from error
 
 
 class Marking:

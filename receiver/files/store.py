@@ -126,6 +126,8 @@ class FileStore(Protocol):
 
     #: Where it is, without what opens it.
     where: str
+    #: Files that are written to it at once by one process.
+    at_once: int
 
     async def begin(self, *, partial: str | None = None, received: int = 0) -> Writing:
         """Begin a file, or go on with the first *received* bytes of what somebody left unfinished, if it is there."""

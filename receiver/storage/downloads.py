@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from receiver.core import transition
 from receiver.core.file import Download, File
-from receiver.core.model import Attempt, Job, Value
+from receiver.core.model import HOUR, MINUTE, Attempt, Job, Value
+from receiver.core.rules import Leaving
 from receiver.core.transition import Move
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Row, Transaction
@@ -31,6 +32,9 @@ _FENCED: Final = (
 _LOGGED_FAILURES: Final = 3
 #: Of the files of a job, this many have lines there; the list of its files has them all.
 _LOGGED_FILES: Final = 50
+#: What is due for so many milliseconds should have been fetched; of what is late no more is looked at than this.
+_LATE: Final = 5 * MINUTE
+_MOST: Final = 1000
 
 
 class DownloadClaim(Value, frozen=True, kw_only=True):
@@ -195,6 +199,20 @@ def renew(tx: Transaction, items: Sequence[Renewal]) -> list[None]:
             key=KEY,
         )
     return [None] * len(items)
+
+
+def leaving(tx: Transaction, *, now: int) -> list[Leaving]:
+    """Files that their providers delete within the hour, and that should have been fetched by now."""
+    found = tx.run(
+        "SELECT provider, count(*), min(expires_at), max(failures) FROM (SELECT provider, expires_at, failures "
+        "FROM download WHERE expires_at <= :soon AND (failures >= :many OR run_at <= :late) "
+        "ORDER BY expires_at LIMIT :most) AS late GROUP BY provider ORDER BY provider",
+        {"soon": now + HOUR, "many": _LOGGED_FAILURES, "late": now - _LATE, "most": _MOST},
+    )
+    return [
+        Leaving(provider=provider, count=count, first_at=first_at, failures=failures)
+        for provider, count, first_at, failures in found
+    ]
 
 
 def current(tx: Transaction, job_id: str, number: int) -> Download | None:

@@ -1,5 +1,6 @@
 """Chores: what has to be done now and then, whatever is due."""
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,6 +18,7 @@ _HELD_EVERY: Final = SECOND // 4
 _RECOVER_EVERY: Final = 5 * SECOND
 _REAP_EVERY: Final = 30 * SECOND
 _PRUNE_EVERY: Final = 3600 * SECOND
+_SWEEP_EVERY: Final = 6 * 3600 * SECOND
 
 
 class Chores:
@@ -24,6 +26,7 @@ class Chores:
 
     Args:
         recover: Stores the answers that processes left behind.
+        sweep: Deletes files that no job has any more.
     """
 
     def __init__(
@@ -34,9 +37,12 @@ class Chores:
         key_id: str,
         keep_days: int,
         recover: Callable[[], Awaitable[None]],
+        sweep: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._recover = recover
         self._recover_at = 0
+        self._sweep = sweep
+        self._sweep_at = 0
         self._store = store
         self._catalog = catalog
         self._key_id = key_id
@@ -70,6 +76,11 @@ class Chores:
             buried = await self._store.reap(now=now)
             if buried:
                 log.error("dispatches_without_handler", count=buried)
+        if not now <= self._sweep_at <= now + 2 * _SWEEP_EVERY:
+            # Not by all nodes at once, nor while a process has just begun.
+            if self._sweep is not None and self._sweep_at:
+                await self._sweep()
+            self._sweep_at = now + int(_SWEEP_EVERY * (0.5 + random.random()))
         if self._keep_days and now >= self._prune_at:
             self._prune_at = now + _PRUNE_EVERY
             await self._prune(now)

@@ -9,6 +9,7 @@ import structlog
 
 from receiver.core.errors import StoreUnavailableError
 from receiver.files.store import DiskLowError, FileStore, FileStoreError
+from receiver.files.sweeping import Sweeping
 from receiver.steps.download import FetchFile
 from receiver.storage import downloads
 from receiver.storage.downloads import DownloadClaim, Fetching
@@ -16,8 +17,7 @@ from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
-#: Files that a process fetches at once, and from one origin.
-MOST: Final = 20
+#: Files that a process fetches from one origin at once.
 EACH: Final = 8
 
 
@@ -39,6 +39,7 @@ class Downloading:
         owner: str,
         lease_ms: int,
         floor: int,
+        sweeping: Sweeping,
         completed: Callable[[], None],
     ) -> None:
         self._store = store
@@ -48,13 +49,15 @@ class Downloading:
         self._owner = owner
         self._lease_ms = lease_ms
         self._floor = floor
+        self._sweeping = sweeping
         self._completed = completed
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()
         #: Called when there is room for another one.
         self.freed: Callable[[], None] = lambda: None
-        #: Why nothing is fetched, if nothing is.
+        #: Why nothing is fetched, if nothing is: a code, and a sentence.
         self.paused: str | None = None
+        self.trouble: str | None = None
 
     @property
     def running(self) -> int:
@@ -63,7 +66,7 @@ class Downloading:
 
     async def __call__(self) -> bool:
         """Claim what is to be fetched, and begin; whether there may be more at once."""
-        free = MOST - len(self._tasks)
+        free = self._kept.at_once - len(self._tasks)
         if free <= 0 or not await self._store.read(downloads.waiting, self._clock()):
             return False
         if not await self._has_room():
@@ -84,6 +87,16 @@ class Downloading:
             self._begin(one)
         return len(claimed) == free
 
+    async def sweep(self) -> None:
+        """Delete files that no job has any more."""
+        try:
+            swept = await self._sweeping()
+        except FileStoreError as error:
+            log.warning("files_not_swept", code=error.code, reason=str(error))
+            return
+        if swept.files or swept.unfinished:
+            log.info("files_swept", files=swept.files, unfinished=swept.unfinished, bytes=swept.bytes)
+
     async def drain(self, *, patience: float) -> None:
         """Stop: what is being fetched is left to whoever goes on with it."""
         for task in list(self._tasks):
@@ -92,7 +105,9 @@ class Downloading:
             await asyncio.wait(self._tasks, timeout=patience)
 
     async def _has_room(self) -> bool:
-        why = await self._shut()
+        trouble = await self._shut()
+        why = None if trouble is None else trouble.code
+        self.trouble = None if trouble is None else f"No file is fetched: {trouble}"
         if why != self.paused:
             self.paused = why
             if why is None:
@@ -101,13 +116,17 @@ class Downloading:
                 log.error("downloads_paused", code=why, see=f"receiver explain {why}")
         return why is None
 
-    async def _shut(self) -> str | None:
+    async def _shut(self) -> FileStoreError | None:
         """Why nothing can be stored now."""
         try:
             room = await self._kept.room()
         except FileStoreError as error:
-            return error.code
-        return DiskLowError.code if room is not None and room < self._floor else None
+            return error
+        if room is None or room >= self._floor:
+            return None
+        return DiskLowError(
+            f"less than {self._floor} bytes (RECEIVER_DISK_FLOOR) are free at {self._kept.where}."
+        )
 
     def _begin(self, fetching: Fetching) -> None:
         origin = fetching.download.origin

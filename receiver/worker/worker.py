@@ -71,7 +71,12 @@ class Worker:
         self._ordering = [one.spec.name for one in handlers if one.spec.ordered_by is not None]
         self._pacing = Pacing(clock=clock, nodes=lambda: allowances.nodes)
         self._chores = Chores(
-            store=store, catalog=catalog, key_id=key_id, keep_days=keep_days, recover=steps.submit.recover
+            store=store,
+            catalog=catalog,
+            key_id=key_id,
+            keep_days=keep_days,
+            recover=steps.submit.recover,
+            sweep=None if downloading is None else downloading.sweep,
         )
         self._follow_clock = Following(store=store, watch=watch, told=self._chores.hurry, lease_ms=lease_ms)
         # Apart, because a claim of dispatches is to share the commit of those that have just ended, while what is
