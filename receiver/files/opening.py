@@ -1,10 +1,12 @@
 """Which file store a setting names."""
 
+import asyncio
 import secrets
 from typing import Final
 from urllib.parse import urlsplit
 
 from receiver.core.errors import ConfigurationError
+from receiver.core.model import MINUTE
 from receiver.files.folder import Folder
 from receiver.files.store import FileStore, FilesUnsharedError
 from receiver.settings import Settings
@@ -50,6 +52,7 @@ class Marking:
         self._store = store
         self._files = files
         self._sure = False
+        self._turn = asyncio.Lock()
 
     async def check(self) -> None:
         """Raise FilesUnsharedError where the record's files are elsewhere; nothing is written."""
@@ -59,21 +62,30 @@ class Marking:
 
     async def claim(self, *, now: int) -> None:
         """The same before something is written, which makes it the store of the record; raises FilesUnsharedError."""
-        if self._sure:
-            return
-        known = await self._store.read(files.store_id)
-        found = await self._files.mark()
+        async with self._turn:
+            if not self._sure:
+                await self._claim(now)
+                self._sure = True
+
+    async def _claim(self, now: int) -> None:
+        read, write = self._store.read, self._store.write
+        known, found = await read(files.store_id), await self._files.mark()
         if known is None:
             if found is not None:
                 # Of a record that is gone, or of another that is still in use: its sweep would delete our files.
                 raise _unshared(self._files.where, None, found)
-            await self._files.set_mark(secrets.token_hex(16))
-            # Two nodes may do so at once; whose mark stands there is told by the store, as long as they share it.
-            known = await self._store.write(files.name_store, (await self._files.mark() or "", now))
+            # The record decides whose it is, and whoever made it so marks the place: of two nodes at once just one.
+            wanted = secrets.token_hex(16)
+            known = await write(files.name_store, (wanted, now))
+            if known == wanted:
+                await self._files.set_mark(wanted)
+            found = await self._files.mark()
+        if found is None and await read(files.unmarked, now - MINUTE):
+            # Whoever made it so never came to mark the place.
+            await self._files.set_mark(known)
             found = await self._files.mark()
         if found != known:
             raise _unshared(self._files.where, known, found)
-        self._sure = True
 
 
 def _unshared(where: str, wanted: str | None, found: str | None) -> FilesUnsharedError:

@@ -99,6 +99,12 @@ def store_id(tx: Transaction) -> str | None:
     return found[0][0] if found else None
 
 
+def unmarked(tx: Transaction, before: int) -> bool:
+    """Whether the file store got its id before that time, and nothing was ever stored in it."""
+    made = tx.run("SELECT 1 FROM file_store WHERE made_at < :before", {"before": before})
+    return bool(made) and not tx.run("SELECT 1 FROM file WHERE sha256 IS NOT NULL LIMIT 1")
+
+
 def name_store(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[str]:
     """Give the file store an id, unless it has one: (id, now); the one that it has."""
     tx.guard(["file store"])

@@ -9,6 +9,8 @@ import pytest
 
 from receiver import JobState
 from receiver.core.file import FileState
+from receiver.files.opening import Marking
+from receiver.files.store import FilesUnsharedError
 from tests.path.world import until
 from tests.postgres import PostgresServer
 
@@ -146,3 +148,25 @@ async def test_twenty_are_fetched_at_once_and_eight_of_one_origin(here: Here) ->
         job = await here.run(receiver, patience=30)
     assert states(job.files) == [(FileState.STORED, None)] * 24
     assert here.shelf.most_at_once == 8
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+async def test_a_place_is_marked_once_however_many_begin(here: Here) -> None:
+    """Many at once agree; a mark that was never made is made later, and that of another record is left alone."""
+    async with here.receiver() as receiver:
+        running = receiver.running
+        now = running.clock()
+        claims = [Marking(store=running.store, files=running.files) for _ in range(8)]
+        outcomes = await asyncio.gather(*(one.claim(now=now) for one in claims), return_exceptions=True)
+        assert any(one is None for one in outcomes)
+        for one in claims:
+            await one.claim(now=now)
+        mark = here.folder / "kept" / "receiver-files.id"
+        mark.unlink()
+        with pytest.raises(FilesUnsharedError):
+            await Marking(store=running.store, files=running.files).claim(now=now)
+        await Marking(store=running.store, files=running.files).claim(now=now + 61_000)
+        mark.write_text("another")
+        with pytest.raises(FilesUnsharedError):
+            await Marking(store=running.store, files=running.files).claim(now=now + 61_000)
+        assert mark.read_text() == "another"
