@@ -231,6 +231,7 @@ def _console(running: Running) -> Console:
     return Console(
         Parts(
             store=running.store,
+            files=running.files,
             catalog=running.catalog,
             keys=running.keys,
             proving=running.proving,

@@ -17,6 +17,7 @@ from receiver.console.callback import CallbackPage
 from receiver.console.callbacks import CallbacksPage
 from receiver.console.causes import Causes
 from receiver.console.dead import DeadPage
+from receiver.console.files import FilesOfJob
 from receiver.console.handlers import HandlersPage
 from receiver.console.job import JobPage
 from receiver.console.jobs import JobsPage
@@ -55,6 +56,7 @@ class Face:
             OverviewPage(parts, causes),
             JobsPage(parts),
             JobPage(parts),
+            FilesOfJob(parts),
             callbacks,
             CallbackPage(parts, callbacks, causes),
             DeadPage(parts),

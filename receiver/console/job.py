@@ -8,6 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from receiver.api.jobs import AS_FILE
 from receiver.console import exports, shown, story
 from receiver.console.ask import Ask, Route
+from receiver.console.files import MEDIA, shown_as
 from receiver.console.parts import Parts
 from receiver.core.errors import NotFoundError
 from receiver.core.identity import JOB, is_id
@@ -16,23 +17,6 @@ from receiver.core.provider import Provider
 from receiver.storage import audit, pages, records, results
 from receiver.storage.queries import Record
 
-#: What may be shown as what it is: a browser runs nothing in these.
-_MEDIA: Final = {
-    "image/png": "img",
-    "image/jpeg": "img",
-    "image/gif": "img",
-    "image/webp": "img",
-    "image/avif": "img",
-    "audio/mpeg": "audio",
-    "audio/wav": "audio",
-    "audio/x-wav": "audio",
-    "audio/ogg": "audio",
-    "audio/mp4": "audio",
-    "audio/flac": "audio",
-    "audio/webm": "audio",
-    "video/mp4": "video",
-    "video/webm": "video",
-}
 #: No result has so many pages.
 _LONGEST_NUMBER: Final = 10
 _DONE: Final = {
@@ -110,7 +94,8 @@ class JobPage:
             result=text,
             kind=kind,
             cut=cut,
-            media=None if job.held is None else _MEDIA.get(_media_type(job.held)),
+            media=None if job.held is None else MEDIA.get(_media_type(job.held)),
+            shown_as=shown_as,
             handlers=_handlers(record),
             copies=None if submission is None else exports.of_job(job, submission),
             deleted_at=_deleted_at(job),
@@ -160,7 +145,7 @@ class JobPage:
         """An image or a sound as what it is, in a sandbox; anything else is a file."""
         job, held = await self._held(ask)
         kind = _media_type(held)
-        if kind not in _MEDIA:
+        if kind not in MEDIA:
             raise NotFoundError("This result is shown as text or as a file only.", code="result_missing")
         headers = AS_FILE | {"content-type": kind, "content-length": str(held.size)}
         return StreamingResponse(await self._chunks(job, held), headers=headers)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from receiver.catalog import Catalog
+from receiver.files.store import FileStore
 from receiver.keys import Keys
 from receiver.settings import Settings
 from receiver.steps.cancel import Cancel
@@ -18,6 +19,7 @@ class Parts:
     """The parts of a started receiver that the console needs."""
 
     store: Store
+    files: FileStore
     catalog: Catalog
     keys: Keys
     proving: Proving

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import MINUTE
 from receiver.files.folder import Folder
-from receiver.files.store import FileStore, FilesUnsharedError
+from receiver.files.store import FileStore, FileStoreError, FilesUnsharedError
 from receiver.settings import Settings
 from receiver.storage import files
 from receiver.storage.store import Store
@@ -78,7 +78,12 @@ class Marking:
             wanted = secrets.token_hex(16)
             known = await write(files.name_store, (wanted, now))
             if known == wanted:
-                await self._files.set_mark(wanted)
+                try:
+                    await self._files.set_mark(wanted)
+                except FileStoreError:
+                    # It cannot be used; once it can, or another is named, that one is marked.
+                    await write(files.unname_store, wanted)
+                    raise
             found = await self._files.mark()
         if found is None and await read(files.unmarked, now - MINUTE):
             # Whoever made it so never came to mark the place.

@@ -117,6 +117,13 @@ def name_store(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[str]:
     return answers
 
 
+def unname_store(tx: Transaction, items: Sequence[str]) -> list[None]:
+    """Take the ids of file stores back that could not be marked with them."""
+    for one in items:
+        tx.run("DELETE FROM file_store WHERE id = :id", {"id": one})
+    return [None] * len(items)
+
+
 def tell(tx: Transaction, outcomes: Iterable[tuple[str, File]]) -> None:
     """Set how files of jobs stand."""
     changed = [

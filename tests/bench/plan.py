@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import console, dispatch, memory, million, sinks, starts, startup, verification
+from . import console, dispatch, downloads, memory, million, sinks, starts, startup, verification
 from .bench import Bench
 from .figure import ROUNDS, Figure, UnmeasuredError
 from .load import WrongError
@@ -52,6 +52,8 @@ PARTS: Final = (
     _one("memory-5000", memory.waiting),
     _fetching("fetch-25MiB-memory", tls=False),
     _fetching("fetch-25MiB-tls-memory", tls=True),
+    _one("download/curl", downloads.speed, short=True),
+    _one("download-20-memory", downloads.memory),
     _one("dispatch/dbos", dispatch.dbos),
     _one("dispatch/procrastinate", dispatch.procrastinate),
     _one("sink/nats-py", sinks.nats),

@@ -77,12 +77,16 @@ class Shelf:
         self.files: dict[str, Kept] = {}
         #: What the next jobs come to.
         self.result: Any = {}
+        #: Instead: the items of each of its pages.
+        self.pages: list[Any] = []
         #: Told of each question about a job; may change ``result``.
         self.polled: Callable[[], object] = lambda: None
         self.asked: list[Asked] = []
         self.at_once: Counter[str] = Counter()
         self.most_at_once = 0
         self.polls = 0
+        #: Bytes of files that were given away.
+        self.sent = 0
         self.url = ""
 
     def put(self, name: str, kept: Kept) -> str:
@@ -118,13 +122,20 @@ class Shelf:
         if method == "GET":
             self.polls += 1
             self.polled()
-        document = {"id": "r1", "state": "queued"} if method == "POST" else {"id": "r1", "state": "done"}
+        document: dict[str, Any] = (
+            {"id": "r1", "state": "queued"} if method == "POST" else {"id": "r1", "state": "done"}
+        )
         if method == "GET":
             document["result"] = self.result
         if method == "POST":
             document["id"] = f"r{len(self.asked)}"
         else:
             document["id"] = self.asked[-1].path.rpartition("/")[2]
+        if self.pages and method == "GET":
+            number = int(self.asked[-1].path.partition("page=")[2] or 0)
+            document |= {"id": document["id"].partition("?")[0], "result": self.pages[number]}
+            if number + 1 < len(self.pages):
+                document["next"] = f"{self.url}/jobs/{document['id']}?page={number + 1}"
         body = json.dumps(document).encode()
         writer.write(
             b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n"
@@ -140,41 +151,41 @@ class Shelf:
         self.at_once["file"] += 1
         self.most_at_once = max(self.most_at_once, self.at_once["file"])
         try:
-            await _send(kept, asked, writer)
+            await self._send(kept, asked, writer)
         finally:
             self.at_once["file"] -= 1
 
-
-async def _send(kept: Kept, asked: Asked, writer: asyncio.StreamWriter) -> None:
-    start, status = 0, kept.status
-    found = _RANGE.fullmatch(asked.header("range") or "")
-    headers = {"connection": "close", "content-type": "image/png", **kept.headers}
-    if kept.etag is not None:
-        headers["etag"] = kept.etag
-    if found is not None and kept.ranges and status == 200 and asked.header("if-range") == kept.etag:
-        start, status = int(found[1]), 206
-        headers["content-range"] = f"bytes {start}-{kept.total - 1}/{kept.total}"
-    length = kept.total - start if kept.length is None else kept.length
-    headers |= {"transfer-encoding": "chunked"} if length == -1 else {"content-length": str(length)}
-    lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in headers.items())]
-    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
-    await asyncio.sleep(kept.pause)
-    sent = 0
-    for begin in range(start, kept.total, _PIECE):
-        end = min(begin + _PIECE, kept.total)
-        if kept.breaks and kept.breaks_after is not None and sent >= kept.breaks_after:
-            kept.breaks -= 1
-            # What was sent must arrive first: a reset would take it along.
+    async def _send(self, kept: Kept, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        start, status = 0, kept.status
+        found = _RANGE.fullmatch(asked.header("range") or "")
+        headers = {"connection": "close", "content-type": "image/png", **kept.headers}
+        if kept.etag is not None:
+            headers["etag"] = kept.etag
+        if found is not None and kept.ranges and status == 200 and asked.header("if-range") == kept.etag:
+            start, status = int(found[1]), 206
+            headers["content-range"] = f"bytes {start}-{kept.total - 1}/{kept.total}"
+        length = kept.total - start if kept.length is None else kept.length
+        headers |= {"transfer-encoding": "chunked"} if length == -1 else {"content-length": str(length)}
+        lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in headers.items())]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        await asyncio.sleep(kept.pause)
+        sent = 0
+        for begin in range(start, kept.total, _PIECE):
+            end = min(begin + _PIECE, kept.total)
+            if kept.breaks and kept.breaks_after is not None and sent >= kept.breaks_after:
+                kept.breaks -= 1
+                # What was sent must arrive first: a reset would take it along.
+                await writer.drain()
+                return
+            piece = kept.part(begin, end)
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if length == -1 else piece)
             await writer.drain()
-            return
-        piece = kept.part(begin, end)
-        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if length == -1 else piece)
-        await writer.drain()
-        sent += len(piece)
-        if kept.pause and end < kept.total:
-            await asyncio.sleep(kept.pause)
-    if length == -1:
-        writer.write(b"0\r\n\r\n")
+            sent += len(piece)
+            self.sent += len(piece)
+            if kept.pause and end < kept.total:
+                await asyncio.sleep(kept.pause)
+        if length == -1:
+            writer.write(b"0\r\n\r\n")
 
 
 @contextlib.asynccontextmanager

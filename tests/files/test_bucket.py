@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import boto3  # type: ignore[import-untyped]  # it comes without types
+import obstore
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -18,6 +20,7 @@ from tests.path.world import until
 from .conftest import Here, poll, states
 from .shelf import Kept
 from .test_faces import client
+from .test_order import SERVE
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 MIB = 1024 * 1024
@@ -156,6 +159,41 @@ async def test_a_store_that_is_away_loses_nothing(here: Here, environ: dict[str,
     async with here.receiver() as receiver:
         job = await receiver.wait(job.id, timeout=30)
     assert states(job.files) == [(FileState.STORED, None)]
+
+
+async def test_killed_in_the_middle(here: Here, environ: dict[str, str], bucket: Bucket) -> None:
+    """With kill -9 nothing half can be read; the file is begun anew, and what is left is what the record has."""
+    here.environ |= environ | {"RECEIVER_LEASE": "1"}
+    kept = Kept(size=24 * MIB, pause=0.01)
+    here.links(big=kept)
+    async with here.receiver() as receiver:
+        await receiver.running.worker.drain(patience=1)  # type: ignore[union-attr]
+        job = await receiver.submit("made-up", {"a": 1})
+        await poll(receiver, job)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVE),
+        env={**os.environ, **here.environ},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await until(lambda: bool(here.shelf.gets("big")) and here.shelf.sent > 12 * MIB, patience=30)
+    finally:
+        process.kill()
+        await process.wait()
+    assert await keys(bucket) == ["receiver-files.id"]
+    kept.pause = 0
+    async with here.receiver() as receiver:
+        job = await receiver.wait(job.id, timeout=30)
+        await receiver.running.sweeping(older_than=-60)
+    assert [(one.state, one.sha256) for one in job.files] == [(FileState.STORED, kept.sha256)]
+    assert await keys(bucket) == ["receiver-files.id", f"sha256/{kept.sha256[:2]}/{kept.sha256}"]
+    assert here.shelf.gets("big")[-1].header("range") is None
+
+
+async def keys(bucket: Bucket) -> list[str]:
+    """What is in the bucket."""
+    return sorted([one["path"] async for batch in obstore.list(bucket._store) for one in batch])
 
 
 @pytest.mark.parametrize("url", ["s3://", "ftp://x/y", "file://host/x", "/var/files", "az:/x"])

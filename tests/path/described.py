@@ -80,8 +80,8 @@ rate = 1000
 id = ["id"]
 status = "state"
 {_STATES}
-result = "result"
-result_url = "result_url"
+result = "{tables.get("shape_result", "result")}"
+{tables.get("shape_result_url", 'result_url = "result_url"')}
 error = ["reason"]
 {tables.get("shape_job", "")}
 """

@@ -1,0 +1,71 @@
+"""Files in the console: listed on their job's page, shown from our own store in a sandbox, never run."""
+
+import re
+
+import httpx
+import pytest
+
+from .conftest import Here
+from .shelf import Kept
+from .test_faces import client
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+async def sign_in(http: httpx.AsyncClient) -> None:
+    """Come in with the API token."""
+    answer = await http.post(
+        "/console/sign-in", data={"secret": "the API token of the tests", "next": "/console"}
+    )
+    assert answer.status_code == 303, answer.text
+
+
+async def test_files_are_listed_and_shown(here: Here) -> None:
+    """Name, size, state and code of each; images and sounds as what they are, everything else to be saved."""
+    here.describe('[[files]]\npath = "links.*.url"\nname = "{.name}"\n')
+    kinds = {"image/png": "a.png", "audio/mpeg": "b.mp3", "text/html": "<script>alert(1)</script>"}
+    here.shelf.result = {
+        "links": [
+            {
+                "name": name,
+                "url": here.shelf.put(f"n{number}", Kept(body=b"<b>x", headers={"content-type": kind})),
+            }
+            for number, (kind, name) in enumerate(kinds.items())
+        ]
+        + [{"name": "gone", "url": f"{here.shelf.url}/nowhere"}]
+    }
+    async with here.receiver() as receiver, client(receiver) as http:
+        job = await here.run(receiver)
+        await sign_in(http)
+        page = (await http.get(f"/console/jobs/{job.id}")).text
+        shown = [f"/console/jobs/{job.id}/files/{number}/shown" for number in (1, 2)]
+        assert re.findall(r'<(img|audio)[^>]* src="([^"]+/shown)"', page) == [
+            ("img", shown[0]),
+            ("audio", shown[1]),
+        ]
+        assert "<script>alert(1)" not in page
+        assert "&lt;script&gt;alert(1)" in page
+        assert "file_gone" in page
+        assert "4 files" in page
+        for path, disposition in ((shown[0], "inline"), (shown[0].removesuffix("/shown"), "attachment")):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.content) == (200, b"<b>x")
+            assert answer.headers["content-type"] == "image/png"
+            assert answer.headers["content-disposition"].startswith(disposition)
+            assert "sandbox" in answer.headers["content-security-policy"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        html = await http.get(f"/console/jobs/{job.id}/files/3")
+        assert html.headers["content-type"] == "application/octet-stream"
+        assert html.headers["content-disposition"].startswith("attachment")
+        for missing in ("files/3/shown", "files/9", "files/x", "files/0"):
+            assert (await http.get(f"/console/jobs/{job.id}/{missing}")).status_code == 404
+
+
+async def test_nobody_sees_files_who_is_not_signed_in(here: Here) -> None:
+    """They are led to the door, as everywhere."""
+    here.links(it=Kept(body=b"x"))
+    async with here.receiver() as receiver, client(receiver) as http:
+        job = await here.run(receiver)
+        del http.headers["authorization"]
+        answer = await http.get(f"/console/jobs/{job.id}/files/1")
+    assert answer.status_code in {303, 401}
