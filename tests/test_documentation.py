@@ -81,9 +81,9 @@ def test_the_tree_keeps_its_promises() -> None:
 
 
 def test_the_example_runs() -> None:
-    """The README's program can be loaded as it stands, and registers its handler."""
+    """The README's program can be loaded as it stands, and registers its handlers."""
     (program,) = re.findall(r"(?s)```python\n(.*?)```", README)
     loaded: dict[str, Any] = {}
     exec(compile(program, "README.md", "exec"), loaded)  # noqa: S102  (our own document)
-    assert [one.spec.name for one in loaded["receiver"].handlers] == ["save_report"]
+    assert [one.spec.name for one in loaded["receiver"].handlers] == ["save_report", "publish"]
     assert loaded["app"] is loaded["receiver"].asgi
