@@ -20,12 +20,11 @@ from receiver.outbound.egress import DIRECT, Egress, egress_of
 from receiver.outbound.minting import Minting
 from receiver.outbound.pool import open_client
 from receiver.outbound.vetting import vet
+from receiver.readers import LARGE, Readers
 from receiver.settings import Settings
 
 T = TypeVar("T")
 
-#: From this many bytes on, an answer is read off the event loop.
-_LARGE: Final = 64 * 1024
 #: Seconds that a request waits for its turn before it is put off.
 _LONGEST_WAIT: Final = 10.0
 #: Connections for the providers' key sets.
@@ -60,7 +59,7 @@ class Outbound:
         self._egress = {} if settings is None else {p.name: egress_of(settings, p) for p in self._providers}
         #: Providers that leave by the same way share their connections.
         self._clients: dict[Egress, httpx.AsyncClient] = {}
-        self._reading = asyncio.Semaphore(1)
+        self._readers = Readers()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -92,12 +91,10 @@ class Outbound:
             return outcome
         while True:
             response = await self.send(provider, request, sink=sink, part=part)
-            if len(response.body) < _LARGE:
+            if (size := len(response.body)) < LARGE:
                 step = _advance(conversation, response)
             else:
-                # Reading megabytes of JSON must not hold up callbacks; one at a time, for memory's sake.
-                async with self._reading:
-                    step = await asyncio.to_thread(_advance, conversation, response)
+                step = await self._readers.read(size, _advance, conversation, response)
             if isinstance(step, _Returned):
                 return step.value
             request = step

@@ -29,12 +29,11 @@ from receiver.core.walk import Checked, walk
 from receiver.keys import Keys
 from receiver.outbound.certificates import Certificates
 from receiver.outbound.keysets import KeySets
+from receiver.readers import LARGE, Readers
 from receiver.storage.store import Store
 
 T = TypeVar("T")
 
-#: From this many bytes on, a body is read off the event loop.
-_LARGE: Final = 64 * 1024
 _ENCODED: Final = b"content-encoding"
 
 
@@ -66,7 +65,7 @@ class Proving:
         self._store = store
         self._public_url = (public_url or "").rstrip("/")
         self._largest = largest
-        self._reading = asyncio.Semaphore(1)
+        self._readers = Readers()
 
     async def examine(self, message: Message, way: Way, *, now: int) -> Examined:
         """Prove and read *message*, which came by *way*, as of *now*.
@@ -82,7 +81,7 @@ class Proving:
             message = replace(message, url=self._signed_url(message, way))
 
         async def examined(keys: Sequence[Key]) -> Examined:
-            if len(message.body) < _LARGE and _ENCODED not in dict(message.headers):
+            if len(message.body) < LARGE and _ENCODED not in dict(message.headers):
                 return examine(message, provider=provider, keys=keys, now=now, largest=self._largest)
             return await self._apart(message, provider, keys, now)
 
@@ -104,15 +103,16 @@ class Proving:
             return await prove(fresh)
 
     async def _apart(self, message: Message, provider: Provider, keys: Sequence[Key], now: int) -> Examined:
-        """Examine *message* off the event loop.
-
-        Reading megabytes of JSON takes a second, in which every other callback would wait; one at a time, because each
-        takes many times its size in memory.
-        """
-        async with self._reading:
-            return await asyncio.to_thread(
-                examine, message, provider=provider, keys=keys, now=now, largest=self._largest
-            )
+        """Examine *message* off the event loop: to read megabytes of JSON takes a second."""
+        return await self._readers.read(
+            len(message.body),
+            examine,
+            message,
+            provider=provider,
+            keys=keys,
+            now=now,
+            largest=self._largest,
+        )
 
     async def examine_stored(self, callback: Callback, provider: Provider) -> tuple[Examined, str]:
         """Prove and read a stored callback again, as of its arrival, with the keys now in force.
