@@ -72,7 +72,7 @@ async def fetched(world: World, body: bytes, label: str) -> tuple[Job, bytes, li
             return Reply(body=body, headers={"content-encoding": label, "content-type": "application/json"})
         if asked.method == "POST":
             return Reply(status=202, body=b'{"job_id": "p1", "status": "pending"}')
-        result = {"url": f"{provider.url}/files/1"}
+        result = {"is_url": True, "url": f"{provider.url}/files/1"}
         return Reply(body=json.dumps({"job_id": "p1", "status": "completed", "result": result}).encode())
 
     world.cadence(expected="1s")

@@ -201,7 +201,9 @@ async def test_a_fresh_address_of_a_single_use_result_is_asked(world: World) -> 
             return Reply(body=b'{"markdown": "# here"}')
         url = f"{provider.url}/large/{len(downloads)}"
         return Reply(
-            body=json.dumps({"job_id": "p1", "status": "completed", "result": {"url": url}}).encode()
+            body=json.dumps(
+                {"job_id": "p1", "status": "completed", "result": {"is_url": True, "url": url}}
+            ).encode()
         )
 
     world.cadence(expected="1s")

@@ -164,7 +164,7 @@ async def test_a_result_on_another_origin_is_fetched_without_credentials(
     async def pulse(asked: Asked) -> Reply:
         if asked.method == "POST":
             return Reply(status=202, body=b'{"job_id": "p1", "status": "pending"}')
-        result = {"url": f"{bucket.url}/signed?token=1"}
+        result = {"is_url": True, "url": f"{bucket.url}/signed?token=1"}
         return Reply(body=json.dumps({"job_id": "p1", "status": "completed", "result": result}).encode())
 
     world.cadence(expected="1s")
@@ -186,7 +186,7 @@ async def test_a_result_on_another_origin_is_fetched_without_credentials(
 @pytest.mark.parametrize("url", ["https://10.0.0.1/result", "http://storage.example.com/result"])
 async def test_a_result_address_that_is_not_asked_leaves_the_job_to_its_polls(world: World, url: str) -> None:
     """`fetch_refused` in the timeline; the job is neither lost nor over, and a better address is taken."""
-    answers = [{"url": url}, {"markdown": "# inline after all"}]
+    answers = [{"is_url": True, "url": url}, {"markdown": "# inline after all"}]
 
     async def pulse(asked: Asked) -> Reply:
         if asked.method == "POST":

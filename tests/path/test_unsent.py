@@ -58,7 +58,11 @@ async def test_a_redirect_is_refused_and_was_sent() -> None:
 
 
 def _answer(url: str) -> Reply:
-    return Reply(body=json.dumps({"job_id": "p1", "status": "completed", "result": {"url": url}}).encode())
+    return Reply(
+        body=json.dumps(
+            {"job_id": "p1", "status": "completed", "result": {"is_url": True, "url": url}}
+        ).encode()
+    )
 
 
 @pytest.mark.parametrize(
