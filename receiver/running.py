@@ -217,7 +217,7 @@ class Running:
     def _telemetry(self) -> "Telemetry":
         if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
             raise ConfigurationError(
-                "RECEIVER_OTEL is 1, and OpenTelemetry is not installed: pip install 'receiver[otel]'.",
+                "RECEIVER_OTEL is 1, and OpenTelemetry is not installed: in receiver's folder, pip install '.[otel]'.",
                 code="otel_missing",
             )
         from receiver.telemetry import Telemetry  # noqa: PLC0415  (who does not ask for it pays nothing)

@@ -148,7 +148,7 @@ def _signed(chosen: Minted, sent: _Sent) -> dict[str, str]:
         from botocore.credentials import Credentials  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
-            "Requests to Amazon are signed by its own library: pip install 'receiver[amazon]'.",
+            "Requests to Amazon are signed by its own library: in the folder of receiver, pip install '.[amazon]'.",
             code="extra_missing",
         ) from error
     found = _REGION.search(sent.url.partition("//")[2].partition("/")[0])

@@ -69,7 +69,10 @@ def open_sink(config: SinkConfig, settings: Settings, *, clock: Callable[[], int
     if kind is None:
         raise config.wrong("to", f"there is no kind of sink {config.scheme!r}; there are {', '.join(KINDS)}.")
     if kind.package and find_spec(kind.package) is None:
-        raise config.wrong("to", f"{config.scheme} needs its client: pip install 'receiver[{kind.extra}]'.")
+        raise config.wrong(
+            "to",
+            f"{config.scheme} needs its client: in the folder of receiver, pip install '.[{kind.extra}]'.",
+        )
     config = config.resolved(settings)
     given: dict[str, Any] = {
         "clock": clock,

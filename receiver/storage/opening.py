@@ -18,7 +18,7 @@ def open_driver(url: str) -> Driver:
             from receiver.storage.postgres.driver import Postgres  # noqa: PLC0415
         except ImportError as error:
             raise ConfigurationError(
-                f"PostgreSQL needs the extra package ({error}); install it with: pip install 'receiver[postgres]'.",
+                f"PostgreSQL needs the extra package ({error}); in the folder of receiver: pip install '.[postgres]'.",
                 code="postgres_missing",
             ) from error
         return Postgres(url)

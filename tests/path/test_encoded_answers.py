@@ -8,6 +8,7 @@ import pytest
 
 from receiver import Job, JobState
 from receiver.core.exchange import HttpRequest
+from receiver.core.given import ANSWER
 from tests.core.packing import PACKERS, gzipped
 
 from .hurry import hurried
@@ -109,13 +110,13 @@ async def test_a_result_that_cannot_be_unpacked_is_stored_as_it_arrived(
 
 
 async def test_a_large_packed_result_is_stored_whole(world: World) -> None:
-    """Many chunks unfold from few, and those that arrived packed are dropped."""
+    """Many chunks unfold from few; those that arrived packed are dropped, and the answer that led there is kept."""
     large = json.dumps({"markdown": [f"line {number}" for number in range(100_000)]}).encode()
     job, stored, _ = await fetched(world, gzipped(large), "gzip")
     assert stored == large
     with sqlite3.connect(world.folder / "receiver.db") as connection:
         parts = connection.execute(
-            "SELECT DISTINCT part FROM result_chunk WHERE job_id = ?", (job.id,)
+            "SELECT DISTINCT part FROM result_chunk WHERE job_id = ? AND part <> ?", (job.id, ANSWER)
         ).fetchall()
     assert job.held is not None
     assert parts == [(job.held.offset,)]

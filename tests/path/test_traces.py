@@ -345,7 +345,7 @@ async def test_without_the_extra_the_start_says_what_to_install(
     """A setting that cannot be kept to is no silent no."""
     monkeypatch.setattr("receiver.running.find_spec", lambda _name: None)
     world.environ["RECEIVER_OTEL"] = "1"
-    with pytest.raises(ConfigurationError, match=r"pip install 'receiver\[otel\]'") as raised:
+    with pytest.raises(ConfigurationError, match=r"pip install '\.\[otel\]'") as raised:
         await Receiver(settings_of(world)).start()
     assert raised.value.code == "otel_missing"
 

@@ -135,7 +135,7 @@ def test_a_client_that_is_not_installed_is_named_with_its_extra(
     """Where a kind's client is missing, the sentence says what to install."""
     monkeypatch.setattr("receiver.sinks.opening.find_spec", lambda _: None)
     found = settings(tmp_path, RECEIVER_SINK_A="nats://host/x")
-    with pytest.raises(ConfigurationError, match=r"pip install 'receiver\[nats\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install '\.\[nats\]'"):
         open_sink(load(found)[0], found, clock=lambda: NOW)
 
 
