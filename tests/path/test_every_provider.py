@@ -77,15 +77,15 @@ class Scene:
     def finish(self) -> None:
         """Let the job have ended."""
         reason = "" if self.plot.endswith("without a reason") else REASON
-        # Where the document at the result's address is a list, pages add to it.
-        listed = any(one.items == "." for one in self.remote.provider.shapes.values())
-        self.remote.end(self.end, result=[RESULT] if listed else RESULT, reason=reason)
+        self.remote.end(self.end, result=RESULT, reason=reason)
 
     def answer(self, asked: Asked) -> Reply:
         """Answer a question about it."""
         url = self.remote.result_url
         if url is not None and asked.path.partition("?")[0] == httpx.URL(url).path:
             return self._fetched()
+        if asked.path.startswith("/bytes/"):
+            return _reply(self.remote.stored())
         self.looks += 1
         if self.looks > 1 and not self.plot.startswith("callback"):
             self.finish()
@@ -102,10 +102,28 @@ class Scene:
             return Reply(status=410)
         if self.plot == "the result's address says why it failed":
             return Reply(status=failed[0], body=REASON.encode())
-        if self.stored and isinstance(self.remote.result, list):
-            return Reply(body=b"[]", headers={"content-type": "application/json"})
-        self.stored = True
-        return _reply(self.remote.stored())
+        return self._at_the_address()
+
+    def _at_the_address(self) -> Reply:
+        """The result, its only page, or where its bytes are."""
+        provider = self.remote.provider
+        shape = provider.shapes[provider.fetch.answer] if provider.fetch.answer is not None else None
+        if shape is None:
+            return _reply(self.remote.stored())
+        holder: dict[str, Any] = {"body": {}}
+        if shape.items is not None:
+            items = [] if self.stored else [RESULT]
+            self.stored = True
+            holder["body"] = items if shape.items == "." else {}
+            if shape.items != ".":
+                put(holder, f"body.{shape.items}", items)
+        else:
+            put(
+                holder,
+                f"body.{shape.result_url}",
+                f"{self.remote.provider.origins[0]}/bytes/{self.remote.id}",
+            )
+        return Reply(body=json.dumps(holder["body"]).encode(), headers={"content-type": "application/json"})
 
     def _unlisted(self) -> Reply:
         """The document of a job that runs, with a word for it that nobody listed."""
@@ -252,9 +270,11 @@ def judged(scene: Scene, found: Job) -> str:
         )
     if wanted is JobState.SUCCEEDED and found.held is None:
         return "it has no result"
-    if scene.plot in {"failed", "the result's address says why it failed"} and (
-        found.error is None or REASON not in found.error.text
-    ):
+    said = scene.plot == "the result's address says why it failed" or (
+        # Some give their reason where the kit cannot write one: inside of a member of a list.
+        scene.plot == "failed" and REASON in scene.remote.status().text
+    )
+    if said and (found.error is None or REASON not in found.error.text):
         return f"it does not say why: {found.error}"
     if scene.plot == "unlisted word" and (found.attention, found.word) != ("word_unlisted", "flummoxed"):
         return f"the word is not seen: {found.attention} {found.word}"
