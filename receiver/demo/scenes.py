@@ -93,7 +93,7 @@ SCENES: Final = (
         provider="runway",
         request={"model": "gen4_turbo", "promptImage": "https://example.com/cat.png", "ratio": "1280:720"},
         settled_by="poll",
-        files=0,
+        files=2,
         story="three links that expire: an image, a slow video of 30 MiB, and one that is deleted after two seconds",
     ),
     Scene(

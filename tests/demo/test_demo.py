@@ -52,6 +52,13 @@ def test_the_demo_ends_well(capfd: pytest.CaptureFixture[str]) -> None:
     }
     assert {(one["dispatches"], one["handler_runs"]) for one in document["jobs"]} == {(1, 1)}
     assert {one["scene"]: one["pages"] for one in document["jobs"] if one["pages"]} == {"firecrawl": 3}
+    kept = {
+        one["name"]: one["size"]
+        for job in document["jobs"]
+        for one in job["files"]
+        if one["state"] == "stored"
+    }
+    assert kept["video.mp4"] == 30 * 1024 * 1024
 
 
 def test_the_demo_fails_with_a_wrong_key(capfd: pytest.CaptureFixture[str]) -> None:
