@@ -39,6 +39,17 @@ class ResultPage(Value, frozen=True, kw_only=True):
         return hashlib.sha256(self.content).hexdigest()
 
 
+def is_given_again(page: ResultPage, before: str, shape: Shape) -> bool:
+    """Whether *page* is once more the one whose digest is *before*, and fewer items than were asked for.
+
+    Whoever knows of no offset answers every one of them with the same list, which never ends.
+    """
+    if page.sha256 != before or SO_FAR not in (shape.next or ""):
+        return False
+    asked = dict(parse_qsl(urlsplit(page.url).query)).get("limit", "")
+    return not asked.isdecimal() or page.items < int(asked)
+
+
 def goes_on(document: Document, shape: Shape) -> bool:
     """Whether the result that *document* brings goes on elsewhere; raises UnreadableError as ``page_of`` does."""
     if shape.next is None:

@@ -19,6 +19,7 @@ from receiver.core.exchange import Gone, Pending, Seen, TryLater
 from receiver.core.keeping import past_retention
 from receiver.core.looking import Finding, Interrupted, Lost, Unanswered
 from receiver.core.model import Held, JobState, Observation
+from receiver.core.pagination import is_given_again
 from receiver.core.provider import Provider
 from receiver.core.shape import Shape
 from receiver.core.transition import Move
@@ -134,16 +135,21 @@ class Collect:
             return Unanswered(code=error.code)
         match outcome:
             case Seen():
-                return self._judged(outcome, url, before, attempt=claimed.due.attempt)
+                return self._judged(outcome, url, before, shape, attempt=claimed.due.attempt)
             case Gone() | Pending():
                 return outcome
             case TryLater(code=code, wait=wait):
                 return Unanswered(code=code, wait=wait, unspent=code.startswith("status_"))
 
-    def _judged(self, outcome: Seen, url: str, before: Sequence[StoredPage], *, attempt: int) -> Finding:
+    def _judged(
+        self, outcome: Seen, url: str, before: Sequence[StoredPage], shape: Shape, *, attempt: int
+    ) -> Finding:
         """What came, unless it leads in a circle or is more than a result may be."""
         page, result = outcome.page, outcome.seen.result
         if page is not None:
+            if before and is_given_again(page, before[-1].sha256, shape):
+                # It is kept, and adds nothing: the pages before it are all.
+                return replace(outcome, page=replace(page, items=0, next_url=None))
             if page.next_url in {url, *(one.url for one in before)}:
                 return Unanswered(code="page_repeated")
             if sum(one.size for one in before) + len(page.content) > self._largest:

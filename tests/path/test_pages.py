@@ -208,6 +208,25 @@ async def test_a_dataset_is_read_until_no_items_come(world: World) -> None:
             assert [one.path for one in provider.gets()] == list(documents)
 
 
+@pytest.mark.parametrize("again", [[1], [1, 1]], ids=["short", "full"])
+async def test_an_offset_that_nobody_knows_of_ends_with_the_first_page(
+    world: World, again: list[int]
+) -> None:
+    """The same few items for every offset are there once; as many as were asked for may be as many more."""
+    documents: dict[str, Any] = {
+        "/jobs/j1": {"id": "j1", "state": "done", "result_url": "/x"},
+        "/rows?offset=0&limit=2": again,
+        f"/rows?limit=2&offset={len(again)}": again,
+        f"/rows?limit=2&offset={2 * len(again)}": [],
+    }
+    async with stub(serving(documents)) as provider:
+        documents["/jobs/j1"]["result_url"] = f"{provider.url}/rows?offset=0&limit=2"
+        rows = 'result = "."\nitems = "."\nnext = "?offset={items_so_far}"'
+        describe(world, provider, every="1s", fetch='answer = "rows"', shape_job=f"[shapes.rows]\n{rows}")
+        async with hurried(world) as receiver:
+            assert json.loads(await joined(receiver)) == ([1] if again == [1] else [1, 1, 1, 1])
+
+
 async def test_a_list_is_read_by_its_cursor(world: World) -> None:
     """OpenAI's way of lists: ``has_more`` says whether it goes on, ``last_id`` after what."""
     documents: dict[str, Any] = {
