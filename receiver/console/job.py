@@ -14,6 +14,7 @@ from receiver.core.errors import NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Held, Job, Result, Value
 from receiver.core.provider import Provider
+from receiver.core.transition import gathering
 from receiver.storage import audit, pages, records, results
 from receiver.storage.queries import Record
 
@@ -23,6 +24,7 @@ _DONE: Final = {
     "cancel": "The provider will be asked to cancel.",
     "resubmit": "It will be sent again.",
     "abandon": "Given up: it has ended as timed out. A later outcome is still taken.",
+    "leave": "It has ended with the files that are here. The others are lost.",
 }
 _QUESTIONS: Final = {
     "cancel": (
@@ -36,6 +38,10 @@ _QUESTIONS: Final = {
     "abandon": (
         "Give it up?",
         "It ends now, as if its deadline had passed, and its handlers hear of it. A later proved outcome is taken.",
+    ),
+    "leave": (
+        "Wait for no more files?",
+        "Its result is here, so it succeeds now. Files that are not stored yet are lost, and handlers see that.",
     ),
 }
 
@@ -185,7 +191,7 @@ class JobPage:
     async def question(self, ask: Ask) -> Response:
         """Ask whether it is meant."""
         action, job = _action(ask), await self._store.job(_job_id(ask))
-        title, text = _QUESTIONS[action]
+        title, text = _QUESTIONS["leave" if action == "abandon" and gathering(job) else action]
         return await ask.page("question.html", job=job, action=action, title=title, text=text)
 
     async def act(self, ask: Ask) -> Response:
@@ -201,7 +207,8 @@ class JobPage:
                 case _:
                     await self._store.abandon(job_id, now=ask.now)
         self._parts.notify()
-        return ask.redirect(f"/jobs/{job_id}", said=_DONE[action])
+        said = _DONE["leave" if action == "abandon" and gathering(job) else action]
+        return ask.redirect(f"/jobs/{job_id}", said=said)
 
     async def _held(self, ask: Ask) -> tuple[Job, Held]:
         job = await self._store.job(_job_id(ask))

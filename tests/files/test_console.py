@@ -5,7 +5,9 @@ import re
 import httpx
 import pytest
 
-from .conftest import Here
+from tests.path.world import until
+
+from .conftest import Here, poll
 from .shelf import Kept
 from .test_faces import client
 
@@ -59,6 +61,23 @@ async def test_files_are_listed_and_shown(here: Here) -> None:
         assert html.headers["content-disposition"].startswith("attachment")
         for missing in ("files/3/shown", "files/9", "files/x", "files/0"):
             assert (await http.get(f"/console/jobs/{job.id}/{missing}")).status_code == 404
+
+
+async def test_what_giving_up_on_files_means_is_said_before(here: Here) -> None:
+    """The result is here: the job would not time out, but succeed without them."""
+    here.links(bad=Kept(body=b"y", status=500))
+    async with here.receiver() as receiver, client(receiver) as http:
+        job = await receiver.submit("made-up", {"a": 1})
+        await poll(receiver, job)
+
+        async def waits() -> bool:
+            return [one.code for one in await receiver.files(job.id)] == ["status_500"]
+
+        await until(waits)
+        await sign_in(http)
+        page = (await http.get(f"/console/jobs/{job.id}/abandon")).text
+    assert "Wait for no more files?" in page
+    assert "so it succeeds now" in page
 
 
 async def test_nobody_sees_files_who_is_not_signed_in(here: Here) -> None:
