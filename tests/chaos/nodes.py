@@ -167,6 +167,8 @@ class Cluster:
             "RECEIVER_PROVIDERS_DIR": str(folder / "providers"),
             "RECEIVER_HANDLERS": handlers,
             "RECEIVER_LEASE": str(LEASE),
+            "RECEIVER_FILES_URL": (folder / "kept").as_uri(),
+            "RECEIVER_DISK_FLOOR": "0",
             "RECEIVER_CHAOS_BASE_URL": provider.url,
             "CHAOS_API_KEY": "key",
             "CHAOS_WEBHOOK_SECRET": SECRET,
@@ -214,9 +216,10 @@ async def cluster(
     nodes: int | None = None,
     environ: Mapping[str, str] | None = None,
     handlers: str = "tests.chaos.handlers:receiver",
+    files: str = "",
 ) -> AsyncIterator[Cluster]:
     """Nodes that are ready; *environ* is for the first of them only."""
-    describe(folder / "providers", expected=expected)
+    describe(folder / "providers", expected=expected, files=files)
     found = Cluster(folder, database, provider, nodes=nodes, handlers=handlers)
     found.nodes[0].environ |= environ or {}
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.path.stub import Asked, Reply, stub
+from tests.path.stub import Answerer, Asked, Reply, stub
 
 #: How many polls it takes at once.
 CONCURRENCY = 16
@@ -65,11 +65,11 @@ error = ["reason"]
 """
 
 
-def describe(folder: Path, *, expected: str) -> None:
-    """Write the description; *expected* is after how long a callback is missed."""
+def describe(folder: Path, *, expected: str, files: str = "") -> None:
+    """Write the description; *expected* is after how long a callback is missed, *files* says where links are."""
     text = _DESCRIPTION.replace("EXPECTED", expected).replace("CONCURRENCY", str(CONCURRENCY))
     folder.mkdir(exist_ok=True)
-    (folder / "chaos.toml").write_text(text, encoding="utf-8")
+    (folder / "chaos.toml").write_text(text + files, encoding="utf-8")
 
 
 def remote_id(number: int) -> str:
@@ -107,6 +107,17 @@ class Provider:
         self.polls = 0
         #: The most polls that were under way at the same time.
         self.most_polls = 0
+        #: What the results of an order link to.
+        self.links: Callable[[int], list[str]] = lambda _number: []
+        #: Answers the questions for anything that is no job.
+        self.serve: Answerer | None = None
+
+    def document(self, number: int, state: str, *, marker: str) -> dict[str, Any]:
+        """What it says about a job."""
+        found = document(number, state, marker=marker)
+        if (links := self.links(number)) and "output" in found:
+            found["output"]["links"] = links
+        return found
 
     async def answer(self, asked: Asked) -> Reply:
         """Answer a submission or a poll."""
@@ -117,13 +128,15 @@ class Provider:
             one = self.taken.setdefault(number, Taken(path=path, keys=set()))
             one.keys.add(asked.header("idempotency-key") or "")
             return _reply(document(number, "queued", marker="submit"))
+        if self.serve is not None and not asked.path.startswith("/jobs/"):
+            return await self.serve(asked)
         self.polls += 1
         self._polling += 1
         self.most_polls = max(self.most_polls, self._polling)
         await asyncio.sleep(self._pause)
         self._polling -= 1
         number = int(asked.path.rpartition("r")[2])
-        return _reply(document(number, self._outcome(number), marker="poll"))
+        return _reply(self.document(number, self._outcome(number), marker="poll"))
 
 
 def _reply(body: dict[str, Any]) -> Reply:

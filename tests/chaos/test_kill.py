@@ -34,14 +34,14 @@ async def test_a_node_that_is_killed_again_and_again(
         async with asyncio.TaskGroup() as leases:
             for _ in range(rounds(8)):
                 await asyncio.sleep(random.uniform(0.1, 0.6))
-                name = await _kill(nodes, random.choice(nodes.nodes), alone=alone)
+                name = await kill(nodes, random.choice(nodes.nodes), alone=alone)
                 leases.create_task(_taken_over(nodes, name))
         await sending
         await load.finish()
         (await prove(load, damage="kill -9")).record(request)
 
 
-async def _kill(nodes: Cluster, node: Node, *, alone: bool) -> str:
+async def kill(nodes: Cluster, node: Node, *, alone: bool) -> str:
     """Kill a node and start it again; what it was called."""
     name, killed = node.name, time.monotonic()
     node.kill()

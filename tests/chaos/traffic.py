@@ -14,7 +14,7 @@ from typing import Any
 from tests.path.world import until
 
 from .nodes import Cluster, Node
-from .provider import SECRET, document
+from .provider import SECRET
 
 _ROOT = Path(__file__).parents[2]
 _SENDERS = 2
@@ -152,7 +152,7 @@ class Traffic:
                 "id": delivery,
                 "job": number,
                 "path": self.cluster.provider.taken[number].path,
-                "body": json.dumps(document(number, state, marker=delivery)),
+                "body": json.dumps(self.cluster.provider.document(number, state, marker=delivery)),
                 **options,
             },
         )

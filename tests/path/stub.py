@@ -6,6 +6,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
+_PIECE = 64 * 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -31,6 +33,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     #: Send the body in chunks, without saying how long it is.
     chunked: bool = False
+    #: Seconds between pieces of 64 KiB.
+    pause: float = 0.0
 
 
 Answerer = Callable[[Asked], Awaitable[Reply]]
@@ -62,8 +66,13 @@ class Stub:
             body = await reader.readexactly(int(asked.header("content-length") or 0))
             asked = Asked(method=method, path=path, headers=headers, body=body)
             self.asked.append(asked)
-            writer.write(_written(await self._answer(asked)))
-            await writer.drain()
+            reply = await self._answer(asked)
+            written = _written(reply)
+            piece = _PIECE if reply.pause else len(written)
+            for start in range(0, len(written), piece):
+                writer.write(written[start : start + piece])
+                await writer.drain()
+                await asyncio.sleep(reply.pause)
         except (OSError, asyncio.IncompleteReadError):
             return
         finally:
