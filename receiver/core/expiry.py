@@ -16,6 +16,9 @@ _MOST_FIELDS: Final = 200
 _SPANS: Final = (("x-amz-expires", "x-amz-date"), ("x-goog-expires", "x-goog-date"))
 #: Seconds since the Unix epoch (Amazon's version 2 and CloudFront, and many others), or a time in ISO 8601 (Azure).
 _MOMENTS: Final = ("expires", "se", "exp", "expiry")
+_EXPIRED: Final = re.compile(
+    rb"<Code>\s*(?:ExpiredToken|AuthenticationFailed)\s*</Code>|Request has expired", re.IGNORECASE
+)
 
 
 def expiry(url: str) -> int | None:
@@ -56,3 +59,15 @@ def _moment(text: str | None) -> int | None:
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * SECOND)
     except (OverflowError, ValueError):
         return None
+
+
+def says_expired(body: bytes) -> bool:
+    """Whether an object store says in the body of an error that a link has run out.
+
+    S3 answers 400 with the code ExpiredToken for a link that was signed with credentials that have run out
+    (https://mail-archive.com/common-issues@hadoop.apache.org/msg256411.html, read 2026-11-29), Google's store has the
+    same code (https://docs.extendtech.net/extendfiles/understanding-google-cloud-storage-signed-urls, read
+    2026-11-29). AuthenticationFailed is Azure's, "Request has expired" S3's for a link past its own time; their pages
+    were not read.
+    """
+    return _EXPIRED.search(body) is not None

@@ -8,6 +8,7 @@ import httpx
 
 from receiver.core.entity import Entity, entity
 from receiver.core.errors import NoAnswerError
+from receiver.core.expiry import says_expired
 from receiver.core.file import Download
 from receiver.core.model import HOUR
 from receiver.core.provider import Provider
@@ -26,6 +27,10 @@ _LEAST: Final = 60 * 1024
 #: Bytes after which what is there is made safe.
 _SECURE_BYTES: Final = 64 * 1024 * 1024
 _GONE: Final = {403, 404, 410}
+_BAD_REQUEST: Final = 400
+#: Bytes of an answer that is no file in which its reason stands, and seconds that they may take.
+_REASON: Final = 16 * 1024
+_REASON_WITHIN: Final = 5.0
 _NOT_SATISFIABLE: Final = 416
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
@@ -128,7 +133,7 @@ class Arriving:
     async def _judge(self, answer: httpx.Response) -> Entity:
         """What the answer brings, with what is written so far made to fit it."""
         writing, status = self._writing, answer.status_code
-        if status in _GONE:
+        if status in _GONE or (status == _BAD_REQUEST and says_expired(await _beginning(answer))):
             raise GoneError(f"status_{status}")
         found = entity(status, answer.headers.get)
         if found is None:
@@ -174,6 +179,20 @@ class Arriving:
         finally:
             if waiting:
                 await writing.write(waiting)
+
+
+async def _beginning(answer: httpx.Response) -> bytes:
+    """The first bytes of a body, as far as they come soon."""
+    found = b""
+    try:
+        async with asyncio.timeout(_REASON_WITHIN):
+            async for piece in answer.aiter_raw():
+                found += piece
+                if len(found) >= _REASON:
+                    break
+    except TimeoutError:
+        pass  # what came decides
+    return found[:_REASON]
 
 
 class _Pace:

@@ -143,6 +143,50 @@ async def test_a_link_that_is_gone_is_asked_for_anew_once(here: Here) -> None:
     assert here.shelf.polls == 2
 
 
+_STORE_SAYS = b"<?xml version='1.0'?><Error><Code>%b</Code><Message>%b</Message></Error>"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _STORE_SAYS % (b"ExpiredToken", b"The provided token has expired."),
+        _STORE_SAYS % (b"AuthenticationFailed", b"Server failed to authenticate the request."),
+        _STORE_SAYS % (b"AccessDenied", b"Request has expired"),
+    ],
+)
+async def test_a_link_that_has_expired_is_asked_for_anew(here: Here, body: bytes) -> None:
+    """Object stores say so with 400, too: the provider is asked for a fresh link, once; then it is lost."""
+    here.links(it=Kept(body=body, status=400))
+    here.shelf.polled = lambda: here.shelf.polls > 1 and here.links(fresh=Kept(body=b"fresh"))
+    async with here.receiver() as receiver:
+        job = await here.run(receiver)
+    assert [(one.state, one.size) for one in job.files] == [(STORED, 5)]
+    assert here.shelf.polls == 2
+    assert len(here.shelf.gets("it")) == 1
+
+
+async def test_a_link_that_stays_expired_is_lost(here: Here) -> None:
+    """No fresh link helps; an endless body of such an answer is read as far as its reason is."""
+    expired = _STORE_SAYS % (b"ExpiredToken", b"The provided token has expired.")
+    assert await lost(here, Kept(body=expired + b" " * (64 * MIB), status=400, length=-1)) == "file_gone"
+    assert here.shelf.polls == 2
+    assert here.shelf.sent < 32 * MIB
+
+
+async def test_another_bad_request_is_tried_again(here: Here) -> None:
+    """A 400 that says nothing of the kind asks nobody for fresh links."""
+    here.links(it=Kept(body=b"<Error><Code>InvalidArgument</Code></Error>", status=400))
+    async with here.receiver() as receiver:
+        job = await receiver.submit("made-up", {"a": 1})
+        await poll(receiver, job)
+
+        async def waits() -> bool:
+            return states(await receiver.files(job.id)) == [(WAITING, "status_400")]
+
+        await until(waits)
+    assert here.shelf.polls == 1
+
+
 @pytest.mark.parametrize("status", [403, 404, 410])
 async def test_what_is_gone_for_good_is_lost(here: Here, status: int) -> None:
     """Asked for anew once, and no fresh link helps: lost, with the job succeeding, and its handlers see it."""
