@@ -78,6 +78,8 @@ class Metrics:
         self.running: Callable[[], Sequence[Running]] = list
         #: The circuits that hold dispatches up; whoever knows says so.
         self.circuits: Callable[[], Sequence[Circuit]] = list
+        #: Why no file is fetched here, if none is: a code; whoever fetches them says so.
+        self.downloads_paused: Callable[[], str | None] = lambda: None
         self._moments: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _MOMENTS}
         # The counters of every callback, looked up once.
         self._callbacks, self._jobs_settled = self._counts["callbacks"], self._counts["jobs_settled"]
@@ -175,9 +177,9 @@ class Metrics:
         """
         standing = () if counts is None else _standing(counts, counted_at, now)
         commits, running = _commits(failed, refusing=refusing), _running(self.running())
-        circuits = _circuits(self.circuits())
+        circuits, paused = _circuits(self.circuits()), _paused(self.downloads_paused())
         raised = () if alarms is None else _alarms(alarms, now)
-        return [*self._families(), *commits, *standing, *raised, *_room(sizes), *running, circuits]
+        return [*self._families(), *commits, *standing, *raised, *_room(sizes), *running, circuits, paused]
 
     def _families(self) -> Iterable[Metric]:
         for name, (text, labels) in _COUNTERS.items():
@@ -228,6 +230,18 @@ def _circuits(circuits: Sequence[Circuit]) -> Metric:
     return gauge
 
 
+def _paused(code: str | None) -> Metric:
+    """Whether files are left where they are."""
+    gauge = GaugeMetricFamily(
+        "receiver_downloads_paused",
+        "1 while this process fetches no file, by why: its disk has too little room, the file store cannot be used.",
+        labels=["code"],
+    )
+    if code is not None:
+        gauge.add_metric([code], 1)
+    return gauge
+
+
 class _Given:
     """Metrics that were collected elsewhere, handed to Prometheus' writer."""
 
@@ -269,7 +283,14 @@ def _standing(counts: Mapping[str, Any], counted_at: int, now: int) -> Iterable[
     )
     for provider, count in sorted(counts["callbacks_overdue"].items()):
         silent.add_metric([provider], count)
-    yield from (jobs, overdue, silent)
+    files = GaugeMetricFamily(
+        "receiver_files_waiting",
+        "Files that results link to and that are still to be fetched.",
+        labels=["provider"],
+    )
+    for provider, count in sorted(counts["files_waiting"].items()):
+        files.add_metric([provider], count)
+    yield from (jobs, overdue, silent, files)
     plain = {
         "due": ("Steps that are due.", counts["due"]),
         "oldest_due_age_seconds": ("Age of the oldest due step.", _age(counts["oldest_due"], now)),

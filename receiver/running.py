@@ -304,6 +304,7 @@ class Running:
             sweeping=self.sweeping,
             completed=self._completed,
         )
+        self.metrics.downloads_paused = lambda: self.downloading.paused
         watched = self.clock is read_clock or isinstance(self.clock, DatabaseClock)
         self.worker = Worker(
             store=self.store,

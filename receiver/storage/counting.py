@@ -41,6 +41,8 @@ _DISPATCHES: Final = """
         sum(CASE WHEN state = 'dead' THEN 1 ELSE 0 END)
     FROM dispatch WHERE {range}"""
 
+_DOWNLOADS: Final = "SELECT provider, count(*) FROM download WHERE {range} GROUP BY provider"
+
 
 class Reads(Protocol):
     """Asks one question in a transaction of its own."""
@@ -62,6 +64,7 @@ class _Rows(Value, frozen=True, kw_only=True):
 _PASSES: Final = (
     _Rows(table="due", column="job_id", statements=(_DUE, _SUBMITTED)),
     _Rows(table="dispatch", column="job_id", statements=(_DISPATCHES,)),
+    _Rows(table="download", column="job_id", statements=(_DOWNLOADS,)),
 )
 _BY_STATE: Final = _Rows(
     table="job", column="id", where=f"{_INDEXED} AND state = :state", statements=(_OTHERS,)
@@ -69,7 +72,7 @@ _BY_STATE: Final = _Rows(
 
 
 class Counting:
-    """Counts: open jobs by state, due and dead work, the oldest of each."""
+    """Counts: open jobs by state, due and dead work, the oldest of each, and files that are still to be fetched."""
 
     def __init__(self, read: Reads) -> None:
         self._read = read
@@ -94,6 +97,9 @@ class Counting:
             ready += row[0] or 0
             readies += [] if row[1] is None else [row[1]]
             dead += row[2] or 0
+        files = Counter[str]()
+        async for (counted,) in self._ranges(_PASSES[2], now=now):
+            files.update(dict(counted))
         for state in _STATES:
             async for (counted,) in self._ranges(_BY_STATE, now=now, state=state):
                 for provider, some, late in counted:
@@ -110,6 +116,7 @@ class Counting:
             "due": due,
             "oldest_due": min(dues, default=None),
             "dispatches_dead": dead,
+            "files_waiting": dict(files),
         }
 
     async def soon(self, *, now: int, patience: float) -> tuple[dict[str, Any], int]:

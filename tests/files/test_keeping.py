@@ -6,6 +6,7 @@ import time
 import httpx
 import pytest
 
+from receiver import Receiver
 from receiver.core.file import FileState
 from receiver.core.model import DAY, HOUR
 from receiver.storage import downloads
@@ -63,10 +64,11 @@ async def test_the_commands_prune_and_look_after_files(here: Here) -> None:
 
 @ONE
 async def test_readiness_tells_of_files_and_refuses_nobody(here: Here) -> None:
-    """With ``?verbose``: no room, or another folder; callbacks are taken all the same."""
+    """With ``?verbose``: no room, or another folder; callbacks are taken all the same. The metrics say it, too."""
     here.links(it=Kept(body=b"x"))
     async with here.receiver() as receiver:
         await here.run(receiver)
+        assert not [line for line in await _shown(receiver) if "_paused{" in line or "_waiting{" in line]
     async with here.receiver(RECEIVER_FILES_URL=(here.folder / "other").as_uri()) as receiver:
         answer = await ready(receiver)
         assert (answer.status_code, "receiver-files.id" in answer.json()["warnings"][0]) == (200, True)
@@ -74,8 +76,19 @@ async def test_readiness_tells_of_files_and_refuses_nobody(here: Here) -> None:
         job = await receiver.submit("made-up", {"a": 1})
         await poll(receiver, job)
         await until(lambda: receiver.running.downloading.paused is not None)
+        shown = await _shown(receiver)
+        assert 'receiver_downloads_paused{code="files_disk_low"} 1.0' in shown
+        assert 'receiver_files_waiting{provider="made-up"} 1.0' in shown
         answer = await ready(receiver)
         assert (answer.status_code, "RECEIVER_DISK_FLOOR" in answer.json()["warnings"][0]) == (200, True)
+
+
+async def _shown(receiver: Receiver) -> list[str]:
+    """The lines of the metrics, with the record counted as it is now."""
+    running = receiver.running
+    await running.store.counting.soon(now=running.clock(), patience=5)
+    async with client(receiver) as http:
+        return (await http.get("/metrics")).text.splitlines()
 
 
 async def ready(receiver: object) -> httpx.Response:
