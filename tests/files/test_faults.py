@@ -157,7 +157,12 @@ _STORE_SAYS = b"<?xml version='1.0'?><Error><Code>%b</Code><Message>%b</Message>
 async def test_a_link_that_has_expired_is_asked_for_anew(here: Here, body: bytes) -> None:
     """Object stores say so with 400, too: the provider is asked for a fresh link, once; then it is lost."""
     here.links(it=Kept(body=body, status=400))
-    here.shelf.polled = lambda: here.shelf.polls > 1 and here.links(fresh=Kept(body=b"fresh"))
+
+    def fresh() -> None:
+        if here.shelf.polls > 1:
+            here.links(fresh=Kept(body=b"fresh"))
+
+    here.shelf.polled = fresh
     async with here.receiver() as receiver:
         job = await here.run(receiver)
     assert [(one.state, one.size) for one in job.files] == [(STORED, 5)]
