@@ -50,7 +50,7 @@ class Api:
     expected: int
     every: int
     longest: int
-    rate: int
+    rate: float
     concurrency: int
 
     @property

@@ -10,6 +10,7 @@ from tests.model.apis import SECOND
 from tests.model.loop import KilledError
 
 if TYPE_CHECKING:
+    from tests.model.apis import Api
     from tests.model.history import History
     from tests.model.loop import ModelLoop
     from tests.model.nodes import Node
@@ -38,10 +39,12 @@ class Callers:
         found = [node for node in self.nodes if node.ready and node.life.alive]
         return random.choice(found) if found else None
 
-    async def order(self, number: int) -> None:
+    async def order(self, number: int, api: Api | None = None) -> None:
         """Have a job done; who hears nothing asks again only with a key, who hears that nothing was sent always."""
         random = self._providers.random("order", number)
-        api = random.choice(list(self._providers.apis.values()))
+        chosen = random.choice(list(self._providers.apis.values()))
+        hurries = api is None
+        api = api or chosen
         order: dict[str, Any] = {
             "provider": api.name,
             "request": {"order": number, "prompt": f"question {number}"},
@@ -49,7 +52,7 @@ class Callers:
         }
         if keyed := random.random() < 0.5:
             order["idempotency_key"] = f"key-{number}"
-        if random.random() < 0.2:
+        if random.random() < 0.2 and hurries:
             order["deadline"] = random.choice([30, 120, 900])
         while True:
             node = self.ready(random)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from tests.model.apis import Api
     from tests.model.record import Database
 
 MASTER_KEY: Final = "a master key that no log may show and that is long enough"
@@ -51,6 +52,9 @@ class Plan:
 class Machine:
     """The world of one round."""
 
+    #: Whether nodes give signs of life by the model's time; where it leaps far, they would be taken for gone.
+    beats = False
+
     def __init__(self, seed: int, database: Database, folder: Path, loop: ModelLoop, *, nodes: int) -> None:
         self.random = Random(f"plan/{seed}")
         self.loop = loop
@@ -58,12 +62,13 @@ class Machine:
         self.record = Record(database)
         self.history = History(seed, database.name, loop)
         self.clock = Clock(loop)
-        kinds = self.random.sample(apis.KINDS, 4)
-        self.apis = [apis.invent(f"api{n}", kind, self.random) for n, kind in enumerate(kinds)]
+        self.apis = self.invent()
         self.providers = Providers(seed, self.apis, self.history, loop)
         self.callers = Callers(self.providers, self.history, self.record, loop)
         self.deliveries = Deliveries(self.providers, self.history, loop, self.callers.post)
         self.providers.answering = lambda random: self._spawn(self._fail(random))
+        self.providers.waiting = lambda random: self._spawn(self._stop(random))
+        self.providers.traffic.nodes = nodes
         self.diary = Diary(self.providers, self.history, loop)
         self.oracle = Oracle(self.record, self.providers, self.deliveries, self.diary, self.history, loop)
         self.plan = Plan(
@@ -86,6 +91,11 @@ class Machine:
         self._mourning: set[asyncio.Task[None]] = set()
         self._log = io.StringIO()
 
+    def invent(self) -> list[Api]:
+        """The APIs of this round."""
+        kinds = self.random.sample(apis.KINDS, 4)
+        return [apis.invent(f"api{n}", kind, self.random) for n, kind in enumerate(kinds)]
+
     async def run(self) -> None:
         """Let everything happen, wait until it is quiet, and judge; raises BrokenPromiseError."""
         with redirect_stderr(self._log):
@@ -96,7 +106,8 @@ class Machine:
             apis.describe(api, self._folder / "providers")
         self.settings = Settings.load(self._environ())
         try:
-            await self._happen()
+            await self.happen()
+            await self._settle()
         finally:
             await self._clean_up()
         self._check_log()
@@ -121,13 +132,14 @@ class Machine:
 
     # -- what happens --------------------------------------------------------------------------------------
 
-    async def _happen(self) -> None:
+    async def happen(self) -> None:
+        """All that happens before there is calm."""
         plan, random = self.plan, self.random
         self.history.tell("plan", **plan.__dict__, watch=self._watch)
         for _ in range(plan.nodes):
-            await self._start(None)
+            await self.start()
         for number in range(1, plan.orders + 1):
-            self._later(random.uniform(0, 0.7) * plan.lasts, self.callers.order(number))
+            self.later(random.uniform(0, 0.7) * plan.lasts, self.callers.order(number))
         for work, times in (
             (self._kill, plan.kills),
             (self._stop, plan.stops),
@@ -138,9 +150,8 @@ class Machine:
             (self.callers.replay, 1),
         ):
             for _ in range(times):
-                self._later(random.uniform(0.02, 1) * plan.lasts, work(Random(random.random())))
-        await self._advance(plan.lasts)
-        await self._settle()
+                self.later(random.uniform(0.02, 1) * plan.lasts, work(Random(random.random())))
+        await self.advance(plan.lasts)
 
     async def _settle(self) -> None:
         """Have no more accidents, and wait until nothing is left to wait for."""
@@ -153,8 +164,8 @@ class Machine:
             if not len(node.receiver.handlers):
                 node.life.kill()
         if not self.nodes and not self._tasks:
-            await self._start(None)
-        await self._advance(self.loop.now + _PATIENCE, until=self._at_rest)
+            await self.start()
+        await self.advance(self.loop.now + _PATIENCE, until=self._at_rest)
         self.oracle.judge()
         await self._check_results()
         await self._prune()
@@ -166,14 +177,18 @@ class Machine:
         nothing_ahead = self.record.next_due() is None and self.loop.next_on_agenda() is None
         return nothing_ahead or self.oracle.quiet()
 
-    async def _advance(self, end: int, until: Callable[[], bool] = lambda: False) -> None:
+    async def advance(self, end: int, until: Callable[[], bool] = lambda: False) -> None:
         """Let time pass, no faster than things happen."""
         while True:
             await self.loop.settled()
             self.oracle.watch()
+            self.watch()
             if self.loop.now >= end or until():
                 return
             self.loop.leap(min(end, self._next()))
+
+    def watch(self) -> None:
+        """Look at what this kind of round is about."""
 
     def _next(self) -> int:
         now = self.loop.now
@@ -192,7 +207,9 @@ class Machine:
             times.append(now + 5 * SECOND)
         return max(min(times), now + 1)
 
-    def _later(self, after: float, work: Coroutine[Any, Any, None]) -> None:
+    def later(self, after: float, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work* after so many milliseconds."""
+
         async def wait() -> None:
             try:
                 await self.loop.pause(after)
@@ -214,14 +231,18 @@ class Machine:
 
     # -- nodes ---------------------------------------------------------------------------------------------
 
-    async def _start(self, fuse: int | None) -> None:
+    async def start(self, fuse: int | None = None) -> None:
+        """Start a node, which is killed after *fuse* turns."""
         self._started += 1
         name = f"n{self._started}"
         diary = None if self._forgets_handlers(name) else self.diary
-        node = Node(name, self.settings, self.clock, self.history, diary=diary, watch=self._watch)
+        node = Node(
+            name, self.settings, self.clock, self.history, diary=diary, watch=self._watch, beats=self.beats
+        )
         node.life.fuse = None if self.providers.calm else fuse
         node.life.killable = node.killable
         self.nodes.append(node)
+        self.providers.traffic.node_begins()
         watching = asyncio.ensure_future(self._mourn(node))
         self._mourning.add(watching)
         try:
@@ -240,7 +261,7 @@ class Machine:
         if not known or self.providers.calm or now < self._bare_until or random.random() > 0.15:
             return False
         self._bare_until = now + 3 * HOUR
-        self._later(random.uniform(1, 25) * MINUTE, self._remember(name))
+        self.later(random.uniform(1, 25) * MINUTE, self._remember(name))
         return True
 
     async def _remember(self, name: str) -> None:
@@ -264,7 +285,7 @@ class Machine:
         if random.random() < 0.1 and not self.providers.calm and len(node.receiver.handlers):
             away = random.choice([1, 3]) * HOUR
         fuse = random.randrange(400) if random.random() < 0.2 and not self.providers.calm else None
-        self._later(away, self._start(fuse))
+        self.later(away, self.start(fuse))
 
     async def _kill(self, random: Random) -> None:
         if self.providers.calm or (node := self.callers.ready(random)) is None:
@@ -294,6 +315,7 @@ class Machine:
     async def _set_clock(self, random: Random) -> None:
         by = random.choice([-10 * MINUTE, -30 * SECOND, 30 * SECOND, 10 * MINUTE, 3 * HOUR])
         self.clock.ahead += by
+        self.providers.traffic.clock_set()
         self.history.tell("clock set", by=by)
 
     async def _forge(self, random: Random) -> None:

@@ -54,12 +54,15 @@ class Node:
         *,
         diary: Diary | None,
         watch: bool,
+        beats: bool = False,
     ) -> None:
         self.name = name
         self.life = Life(clock.loop)
         self._clock = clock
         self._history = history
         self._watch = watch
+        #: Whether it gives signs of life by the model's time, rather than by that of its thread.
+        self._beats = beats
         self.began = clock.loop.now
         self.ready = self.stopping = False
         self.receiver = Receiver(settings, clock=clock)
@@ -81,11 +84,19 @@ class Node:
         running = await self.receiver.start()
         if running.worker is None:
             return
+        if self._beats:
+            running.presence._ending.set()
         follow = running.worker._follow_clock
         follow._steady = lambda: self._clock.loop.now
         # Where several nodes share a database, all of them notice: it is the database's clock.
         if self._watch or not running.store.driver.exclusive:
             follow._watch = StepWatch(clock=self._clock, steady=follow._steady)
+
+    def beat(self) -> None:
+        """Give a sign of life, and hear of the others."""
+        if self._beats and self.ready and self.life.alive and self.receiver._running is not None:
+            self.receiver._running.presence._give_sign()
+            self.receiver._running.presence._look_around()
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401
         """Ask it; raises KilledError where it dies before it has answered."""

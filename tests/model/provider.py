@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.model import remote as remotes
 from tests.model.apis import API_KEY, MINUTE, SECOND, STATES, Api
 from tests.model.remote import Remote, encoded
+from tests.model.traffic import Traffic
 from tests.path.stub import Asked, Reply
 
 if TYPE_CHECKING:
@@ -50,14 +51,23 @@ class Providers:
         self.put_off: set[int] = set()
         #: How many requests are being answered, of each API.
         self.under_way: Counter[str] = Counter()
+        #: Given each job before it begins, to decide what chance would.
+        self.shape: Callable[[Remote], None] = lambda _one: None
+        self.traffic = Traffic(history, loop)
         #: No more faults.
         self.calm = False
+        #: The APIs that never answer when they are asked how a job stands.
+        self.hanging: set[str] = set()
+        #: What becomes of a submission whatever chance says: its order, and how often it was asked.
+        self.fated: Callable[[int, int], str | None] = lambda _order, _times: None
         self.url = ""
         #: Told of each job that is made, and of each that is stopped.
         self.made: Callable[[Remote], None] = lambda _one: None
         self.stopped: Callable[[Remote], None] = lambda _one: None
         #: Told, now and then, just before the answer to a submission leaves.
         self.answering: Callable[[Random], None] = lambda _random: None
+        #: Told, now and then, when an answer to a submission is on its way and takes its time.
+        self.waiting: Callable[[Random], None] = lambda _random: None
         self._seed = seed
         self._history = history
         self._loop = loop
@@ -93,12 +103,16 @@ class Providers:
             while (asked := await _read(reader)) is not None:
                 name = asked.path.split("/")[1]
                 self.under_way[name] += 1
+                self.traffic.begin(self.apis[name], reader)
                 try:
                     reply = await self._answer(asked)
                 finally:
                     self.under_way[name] -= 1
+                    self.traffic.end(self.apis[name], reader)
                 if reply is None:
                     return
+                if (wait := reply.headers.get("retry-after")) is not None:
+                    self.traffic.refused(self.apis[name], int(wait))
                 lines = [f"HTTP/1.1 {reply.status} -", f"content-length: {len(reply.body)}"]
                 lines += [f"{name}: {value}" for name, value in reply.headers.items()]
                 writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + reply.body)
@@ -136,6 +150,7 @@ class Providers:
         self._asked[f"{api.name}/{order}"] += 1
         random = self.random("submit", api.name, order, self._asked[f"{api.name}/{order}"])
         fate = "ok" if self.calm else random.choices(list(FATES), list(FATES.values()))[0]
+        fate = self.fated(order, self._asked[f"{api.name}/{order}"]) or fate
         key = asked.header("idempotency-key") if api.idempotent else None
         known = self._keys.get((api.name, key)) if key is not None else None
         self._history.tell(
@@ -161,6 +176,7 @@ class Providers:
         number = len(self.remotes)
         random = self.random("job", api.name, order, len(self.bills[order]))
         one = remotes.make(api, number, request, random, now=self._loop.now, calm=self.calm)
+        self.shape(one)
         self.remotes[one.id] = one
         self.bills[order].append(one.id)
         if len(self.bills[order]) > 1:
@@ -184,6 +200,8 @@ class Providers:
                 return None
         asked = self._loop.now
         if fate == "slow":
+            if not self.calm and random.random() < 0.3:
+                self.waiting(random)
             await self._loop.pause(random.uniform(1, 8) * SECOND)
         one.answered = (asked, self._loop.now)
         if not self.calm and random.random() < 0.08:
@@ -204,6 +222,8 @@ class Providers:
             fault = "404" if now < one.seen_from else f"lag-{one.lags_as}"
         if fault is None and one.deleted(now):
             fault = f"gone-{one.gone}"
+        if one.api.name in self.hanging:
+            fault = "hang"
         one.looks.append((now, fault or one.state(now)))
         self._history.tell("provider asked", status=one.id, told=fault or one.state(now))
         match fault:

@@ -57,6 +57,8 @@ class Remote:
     spent: set[int] = field(default_factory=set)
     renews: bool = True
     cancels: int = 0
+    #: Whether its end is called back, at once and once; ``None``: as chance has it.
+    tells: bool | None = None
 
     def state(self, now: int) -> str:
         """The provider's word for how it stands."""

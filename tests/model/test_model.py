@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.storage.sqlite import driver, files
+from tests.model.crowd import Crowd
 from tests.model.loop import ModelLoop
 from tests.model.machine import Machine
 from tests.model.record import Database, PostgresDatabase, SqliteFile
@@ -22,14 +23,16 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def play(seed: int, database: Database, folder: Path, *, nodes: int) -> Machine:
+def play(
+    seed: int, database: Database, folder: Path, *, nodes: int, kind: type[Machine] = Machine
+) -> Machine:
     """Play one round; raises BrokenPromiseError."""
     machines: list[Machine] = []
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, ModelLoop)
-        machines.append(Machine(seed, database, folder, loop, nodes=nodes))
+        machines.append(kind(seed, database, folder, loop, nodes=nodes))
         await machines[0].run()
 
     loop = ModelLoop()
@@ -57,3 +60,19 @@ def test_promises_hold_on_postgresql(
 ) -> None:
     """One to three nodes on PostgreSQL: whatever happens, every promise of the design is kept."""
     play(seed, PostgresDatabase(migrated_url, postgres_template), folder, nodes=1 + seed % 3)
+
+
+@pytest.mark.parametrize("seed", seeds(1))
+@pytest.mark.usefixtures("logging_restored")
+def test_nothing_waits_for_long_on_sqlite(seed: int, folder: Path) -> None:
+    """One node on a file: however much is to be done, limits are kept and everything has its turn in time."""
+    play(seed, SqliteFile(folder), folder, nodes=1, kind=Crowd)
+
+
+@pytest.mark.parametrize("seed", seeds(1))
+@pytest.mark.usefixtures("logging_restored")
+def test_nothing_waits_for_long_on_postgresql(
+    seed: int, folder: Path, migrated_url: str, postgres_template: str
+) -> None:
+    """Two nodes on PostgreSQL share what providers may be asked, and pauses; everything has its turn in time."""
+    play(seed, PostgresDatabase(migrated_url, postgres_template), folder, nodes=2, kind=Crowd)
