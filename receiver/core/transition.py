@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from receiver.core.identity import made_at
 from receiver.core.keeping import late_look
 from receiver.core.model import MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
-from receiver.core.shape import NEEDS_ACTION, UNSUCCESSFUL
+from receiver.core.noting import with_addresses, with_attention
+from receiver.core.shape import UNSUCCESSFUL
 
 #: How long a wake-up is followed until what the provider says agrees with it.
 FOLLOWED: Final = 5 * MINUTE
@@ -67,8 +68,9 @@ def settled(job: Job) -> bool:
 
 
 def gathering(job: Job) -> bool:
-    """Whether its result is stored, and it succeeds once the files that the result links to are stored or lost."""
-    return job.held is not None and job.state in _GATHERING
+    """Whether its result is stored, and it ends once the files that the result links to are stored or lost."""
+    # What has ended as expired may have a result, too; it is only not known to have been made.
+    return job.held is not None and job.state in _GATHERING and job.succeeded_at is not None
 
 
 def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None = None) -> Move:
@@ -80,20 +82,19 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
     if gathering(job) or (settled(job) and not _found_again(job, seen, source)):
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
-    known = _with_attention(_with_addresses(job, seen), seen)
+    known = with_attention(with_addresses(job, seen), seen)
     if told(job):
         return _after_told(known, seen, source=source, now=now, held=held)
     if job.ends_as is not None and seen.state is not None and seen.state.ended and seen.result_url is None:
         # The first word about the end stands; what was still wanted was the result.
-        return _end(
-            known, job.ends_as, source=source, now=now, held=held, error=_clearer(seen.error, job.error)
-        )
+        error = _clearer(seen.error, job.error)
+        return _unsuccessful(known, job.ends_as, source=source, now=now, held=held, error=error)
     if seen.state is _SUCCEEDED:
         return _success(known, seen, source=source, now=now, held=held)
     if seen.state in UNSUCCESSFUL and seen.result_url is not None and held is None and not job.state.ended:
         return _unsuccessful_with_result(known, seen, now=now)
     if seen.state is not None and seen.state.ended:
-        return _end(known, seen.state, source=source, now=now, held=held, error=seen.error)
+        return _unsuccessful(known, seen.state, source=source, now=now, held=held, error=seen.error)
     if job.state is _TIMED_OUT:
         return Move(job=known, changed=known is not job, note="still_running")
     state = seen.state if seen.state is not None and seen.state.rank > job.state.rank else job.state
@@ -103,7 +104,7 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
 
 def submitted(job: Job, seen: Observation, *, now: int, held: Held | None = None) -> Move:
     """Take the provider's answer to the submission; a callback may have overtaken it."""
-    sent = replace(_with_addresses(job, seen), submission="sent", submitted_at=job.submitted_at or now)
+    sent = replace(with_addresses(job, seen), submission="sent", submitted_at=job.submitted_at or now)
     if not job.state.ended and job.state.rank < JobState.SUBMITTED.rank:
         sent = replace(sent, state=JobState.SUBMITTED)
     move = observe(sent, seen, source=Source.SUBMIT, now=now, held=held)
@@ -166,7 +167,7 @@ def ask_more(job: Job, seen: Observation, *, callback_id: str) -> Move:
     From here on nothing but that is taken: the callback was the first to tell of an end.
     """
     error = seen.error or Failure(code="provider_reported")
-    known = replace(_with_attention(_with_addresses(job, seen), seen), ends_as=seen.state, error=error)
+    known = replace(with_attention(with_addresses(job, seen), seen), ends_as=seen.state, error=error)
     return Move(job=replace(known, woken_by=callback_id), changed=True, look_now=True)
 
 
@@ -224,10 +225,11 @@ def lost(job: Job, *, source: Source, now: int) -> Move:
 
 
 def gathered(job: Job, *, now: int) -> Move:
-    """Every file that the result links to is stored or lost: the job succeeds now, if its handlers waited for that."""
+    """Every file that the result links to is stored or lost: the job ends now, if its handlers waited for that."""
     if not gathering(job):
         return Move(job=job)
-    return _end(job, _SUCCEEDED, source=job.settled_by or _POLL, now=now, held=job.held)
+    state, error = (_SUCCEEDED, None) if job.ends_as is None else (job.ends_as, job.error)
+    return _end(job, state, source=job.settled_by or _POLL, now=now, held=job.held, error=error)
 
 
 def abandoned(job: Job, *, now: int) -> Move:
@@ -312,6 +314,27 @@ def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Hel
     )
 
 
+def _unsuccessful(
+    job: Job, state: JobState, *, source: Source, now: int, held: Held | None, error: Failure | None
+) -> Move:
+    """The job did not succeed; where it has a result all the same, the files of that are had before it ends."""
+    if held is None or job.files_when != "before":
+        move = _end(job, state, source=source, now=now, held=held, error=error)
+        return replace(move, gather=True) if held is not None and job.files_when == "beside" else move
+    moved = replace(
+        job,
+        state=job.state if job.state.ended else _FETCHING,
+        ends_as=state,
+        # How long the files are kept counts from here.
+        succeeded_at=job.succeeded_at or now,
+        settled_by=_settler(job, state, source),
+        held=held,
+        error=error,
+        woken_by=None,
+    )
+    return Move(job=moved, changed=True, gather=True)
+
+
 def _end(
     job: Job,
     state: JobState,
@@ -326,7 +349,7 @@ def _end(
         job,
         state=state,
         succeeded_at=None
-        if job.ends_as is not None
+        if job.ends_as is not None or (held is not None and state in UNSUCCESSFUL)
         else job.succeeded_at or (now if state is _SUCCEEDED else None),
         ended_at=now,
         settled_by=_settler(job, state, source),
@@ -355,7 +378,7 @@ def _after_told(job: Job, seen: Observation, *, source: Source, now: int, held: 
         if held is None:
             return _unsuccessful_with_result(job, seen, now=now)
         error = _clearer(seen.error, job.error)
-        return _end(job, state, source=Source.CALLBACK, now=now, held=held, error=error)
+        return _unsuccessful(job, state, source=Source.CALLBACK, now=now, held=held, error=error)
     if same and (asked or (seen.error is not None and seen.error.text)):
         error = _clearer(seen.error, job.error)
         return _end(job, state, source=Source.CALLBACK, now=now, error=error)
@@ -375,26 +398,3 @@ def _error_of(job: Job) -> Failure | None:
 def _found_again(job: Job, seen: Observation, source: Source) -> bool:
     """Whether a job that we took for *expired* is told otherwise by its provider, which a person had us ask."""
     return job.state is _EXPIRED and source is _POLL and seen.state is _SUCCEEDED
-
-
-def _with_addresses(job: Job, seen: Observation) -> Job:
-    remote_id = job.remote_id or seen.remote_id
-    response_url = job.response_url or seen.response_url
-    cancel_url = job.cancel_url or seen.cancel_url
-    if (remote_id, response_url, cancel_url) == (job.remote_id, job.response_url, job.cancel_url):
-        return job
-    return replace(job, remote_id=remote_id, response_url=response_url, cancel_url=cancel_url)
-
-
-def _with_attention(job: Job, seen: Observation) -> Job:
-    """Note why somebody should look at *job*.
-
-    What waits for a person does so until its provider says something else. A word that nobody listed is missing in the
-    description whatever is said afterwards.
-    """
-    if seen.attention is not None:
-        same = (seen.attention, seen.word) == (job.attention, job.word)
-        return job if same else replace(job, attention=seen.attention, word=seen.word)
-    if job.attention == NEEDS_ACTION and seen.state is not None:
-        return replace(job, attention=None, word=None)
-    return job

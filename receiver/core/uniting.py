@@ -68,7 +68,7 @@ def unite(one: Job, other: Job) -> United:
             answer_held=younger.answer_held,
             error=younger.error,
             woken_by=None,
-            ends_as=None,
+            ends_as=younger.ends_as,
             attention=younger.attention,
             word=younger.word,
         )

@@ -263,3 +263,32 @@ def test_a_job_completes_once(steps: list[tuple[Step, int]]) -> None:
     assert [move.found for move in completions[1:]] == [end is JobState.EXPIRED for end in ends[:-1]]
     assert not any(move.late or move.found for move in completions[:1])
     assert JobState.EXPIRED not in ends[:-1] or ends[-1] is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELED, JobState.EXPIRED])
+def test_an_unsuccessful_end_waits_for_the_files_of_its_result(state: JobState) -> None:
+    """It is fetching, and ends in its true state, with its reason, once they are here or given up."""
+    seen = Observation(state=state, error=Failure(code="provider_reported", text="why"))
+    move = observe(
+        at(JobState.RUNNING, files_when="before"), seen, source=Source.POLL, now=NOW + 1, held=HELD
+    )
+    assert (move.job.state, move.gather, move.completed, move.taken) == (JobState.FETCHING, True, False, True)
+    assert transition.gathering(move.job)
+    for other in (JobState.SUCCEEDED, JobState.FAILED):
+        again = observe(move.job, Observation(state=other), source=Source.CALLBACK, now=NOW + 2, held=HELD)
+        assert (again.job, again.changed) == (move.job, False)
+    for finish in (transition.gathered, transition.abandoned):
+        over = finish(move.job, now=NOW + 3)
+        assert (over.completed, over.job.state, over.job.held) == (True, state, HELD)
+        assert (over.job.error, over.job.ended_at, over.job.settled_by) == (seen.error, NOW + 3, Source.POLL)
+        assert (over.job.ends_as, over.job.succeeded_at) == (None, None)
+        assert not transition.gathering(over.job)
+        assert transition.gathered(over.job, now=NOW + 4).changed is False
+
+
+@pytest.mark.parametrize("when", ["before", "beside", "never"])
+def test_what_has_expired_with_a_result_is_not_given_up(when: str) -> None:
+    """It has ended, whenever its files come, and does not turn out a success."""
+    expired = at(JobState.EXPIRED, held=HELD, files_when=when)
+    move = transition.abandoned(expired, now=NOW + 1)
+    assert (move.job, move.completed, move.note) == (expired, False, "already_ended")

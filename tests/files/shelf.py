@@ -77,6 +77,8 @@ class Shelf:
         self.files: dict[str, Kept] = {}
         #: What the next jobs come to.
         self.result: Any = {}
+        #: How they end, in this provider's words.
+        self.state = "done"
         #: Instead: the items of each of its pages.
         self.pages: list[Any] = []
         #: Told of each question about a job; may change ``result``.
@@ -123,7 +125,7 @@ class Shelf:
             self.polls += 1
             self.polled()
         document: dict[str, Any] = (
-            {"id": "r1", "state": "queued"} if method == "POST" else {"id": "r1", "state": "done"}
+            {"id": "r1", "state": "queued"} if method == "POST" else {"id": "r1", "state": self.state}
         )
         if method == "GET":
             document["result"] = self.result
