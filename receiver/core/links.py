@@ -67,6 +67,7 @@ def links(content: bytes, provider: Provider, job: Job, *, most: int, now: int) 
     if content.strip(BLANK)[:1] not in {b"{", b"[", b'"'}:
         parse_json(content)
     for linked in provider.files:
+        naming = _Naming(linked, content)
         for place, text, around in _texts(content.strip(BLANK), linked.keys):
             url = _link(text)
             if url is None or url in found:
@@ -82,7 +83,7 @@ def links(content: bytes, provider: Provider, job: Job, *, most: int, now: int) 
             found[url] = Link(
                 number=number,
                 place=_shown(".".join(place))[:_LONGEST_SOURCE],
-                name=_name(linked, url, number, content=content, around=around),
+                name=naming(url, number, around=around),
                 url=_shown(plain)[:LONGEST_URL],
                 origin="" if odd else "data:" if head else origin_of(url),
                 authenticated=linked.authenticated,
@@ -164,19 +165,26 @@ def _texts(
             yield from _texts(member, rest, (*place, name), raw)
 
 
-def _name(linked: Linked, url: str, number: int, *, content: bytes, around: bytes) -> str:
-    """What a file is called, in somebody else's words."""
-    if linked.name is None:
-        text = "" if url[:5].lower() == "data:" else unquote(_path(url)).rpartition("/")[2]
-    else:
-        values = {
-            one: str(number)
-            if one == "number"
-            else _value(around if one[:1] == "." else content, one.lstrip("."))
-            for one in linked.placeholders
-        }
-        text = _filled(linked.name, values)
-    return _shown(text).strip()[:_LONGEST_NAME] or f"file-{number}"
+class _Naming:
+    """What files are called, in somebody else's words."""
+
+    def __init__(self, linked: Linked, content: bytes) -> None:
+        self._template = linked.name
+        self._beside = [one for one in linked.placeholders if one[:1] == "."]
+        # Looked up once for all files, and what is beside them once for neighbours: a result may have thousands.
+        others = [one for one in linked.placeholders if one[:1] != "." and one != "number"]
+        self._values = {one: _value(content, one) for one in others}
+        self._around: bytes | None = None
+
+    def __call__(self, url: str, number: int, *, around: bytes) -> str:
+        if self._template is None:
+            text = "" if url[:5].lower() == "data:" else unquote(_path(url)).rpartition("/")[2]
+        else:
+            if around is not self._around:
+                self._around = around
+                self._values |= {one: _value(around, one.lstrip(".")) for one in self._beside}
+            text = _filled(self._template, self._values | {"number": str(number)})
+        return _shown(text).strip()[:_LONGEST_NAME] or f"file-{number}"
 
 
 def _shown(text: str) -> str:

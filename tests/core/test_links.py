@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -238,3 +239,24 @@ def test_an_answer_tells_of_its_entity() -> None:
     assert (weak.validator, weak.total) == (None, None)
     assert entity(206, dict[str, str]().get) is None
     assert entity(500, whole.get) is None
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "first"),
+    [
+        ({"id": "r", "links": [f"{A}{number}" for number in range(10_000)]}, "links.*", "r--1"),
+        ({"id": "r", "links": {f"n{number}": f"{A}{number}" for number in range(10_000)}}, "links.*", "r--1"),
+        (
+            {"id": "r", "links": [{"is": "x", "url": f"{A}{number}"} for number in range(10_000)]},
+            "**.url",
+            "r-x-1",
+        ),
+    ],
+)
+def test_names_of_many_files_take_no_longer_each(document: object, path: str, first: str) -> None:
+    """What a name is made of is not looked up in the whole result for every file."""
+    named = provider({"path": path, "name": "{id}-{.is}-{number}"})
+    content, begun = json.dumps(document).encode(), time.process_time()
+    listed, total = links(content, named, job(), most=20_000, now=NOW)
+    assert time.process_time() - begun < 5
+    assert (total, listed[0].name, listed[-1].name) == (10_000, first, first[:-1] + "10000")
