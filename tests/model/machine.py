@@ -294,8 +294,13 @@ class Machine:
         self.history.tell("node will be killed", node=node.name, turns=node.life.fuse)
 
     async def _stop(self, random: Random) -> None:
-        if (node := self.callers.ready(random)) is not None:
-            await node.stop()
+        if (node := self.callers.ready(random)) is None:
+            return
+        began = self.loop.now
+        stopped = await node.stop()
+        left = [name for name, since in self.providers.awaited.items() if since <= began]
+        if stopped and left and self.plan.nodes == 1:
+            self.history.breaks("a stop waits for the answers to submissions", f"{node.name}: {left}")
 
     async def _fail(self, random: Random) -> None:
         if self._failing or self.providers.calm:

@@ -103,16 +103,17 @@ class Node:
         assert self._client is not None
         return await self.life.do(self._client.request(method, path, **options))
 
-    async def stop(self) -> None:
-        """Stop as upon SIGTERM."""
+    async def stop(self) -> bool:
+        """Stop as upon SIGTERM; whether it lived to see the end of it."""
         self._history.tell("node stops", node=self.name)
         self.stopping, self.ready = True, False
         try:
             await self.life.do(self.receiver.stop())
             self._history.tell("node stopped", node=self.name)
         except KilledError:
-            return
+            return False
         self.life.kill()
+        return True
 
     def killable(self) -> bool:
         """Whether there is something to be killed."""

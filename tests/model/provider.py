@@ -54,6 +54,8 @@ class Providers:
         #: Given each job before it begins, to decide what chance would.
         self.shape: Callable[[Remote], None] = lambda _one: None
         self.traffic = Traffic(history, loop)
+        #: The submissions whose answers are on their way, slowly but surely, and since when.
+        self.awaited: dict[str, int] = {}
         #: No more faults.
         self.calm = False
         #: The APIs that never answer when they are asked how a job stands.
@@ -202,7 +204,9 @@ class Providers:
         if fate == "slow":
             if not self.calm and random.random() < 0.3:
                 self.waiting(random)
+            self.awaited[one.id] = asked
             await self._loop.pause(random.uniform(1, 8) * SECOND)
+            del self.awaited[one.id]
         one.answered = (asked, self._loop.now)
         if not self.calm and random.random() < 0.08:
             self.answering(random)
