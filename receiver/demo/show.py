@@ -62,12 +62,16 @@ class Screen:
             for line in _timeline(one):
                 self._console.print(line)
         table = Table(
-            title="\nWhat became of them", title_justify="left", title_style="bold", box=SIMPLE_HEAD
+            title="\nWhat became of them",
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),  # or it would not fit in 80 columns
         )
-        for column in ("job", "state", "settled by", "callbacks", "result", "handler runs", "right"):
-            table.add_column(column, no_wrap=column in {"job", "state"})
+        for column in ("job", "state", "by", "callbacks", "result", "runs", "right"):
+            table.add_column(column, no_wrap=column != "right")
         for one in played:
-            verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(one.verdicts.items()))
+            verdicts = "\n".join(f"{count} {verdict}" for verdict, count in sorted(one.verdicts.items()))
             right = Text("yes", style="green")
             wrong = Text("; ".join(one.problems), style="red")
             table.add_row(
@@ -75,7 +79,7 @@ class Screen:
                 _styled(one.record["state"]),
                 str(one.record["settled_by"] or "–"),
                 verdicts or "none",
-                _gathered(one),
+                _gathered(one).replace(", ", "\n"),
                 str(one.runs),
                 wrong if one.problems else right,
             )
