@@ -68,8 +68,8 @@ class Screen:
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),  # or it would not fit in 80 columns
         )
-        for column in ("job", "state", "by", "callbacks", "result", "runs", "right"):
-            table.add_column(column, no_wrap=column != "right")
+        for column in ("job", "state", "by", "callbacks", "result", "runs", "ok"):
+            table.add_column(column, no_wrap=column != "ok")
         for one in played:
             verdicts = "\n".join(f"{count} {verdict}" for verdict, count in sorted(one.verdicts.items()))
             right = Text("yes", style="green")
