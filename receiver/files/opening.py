@@ -32,7 +32,8 @@ def open_files(settings: Settings) -> FileStore:
         from receiver.files.bucket import Bucket  # noqa: PLC0415  (its client is an extra)
     except ImportError as error:
         raise ConfigurationError(
-            "RECEIVER_FILES_URL names an object store, whose client is missing: in receiver's folder, pip install '.[files]'.",
+            "RECEIVER_FILES_URL names an object store, whose client is missing: in the folder of receiver, "
+            "pip install '.[files]'.",
             code="setting_invalid",
         ) from error
     try:
