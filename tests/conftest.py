@@ -18,9 +18,9 @@ __all__ = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_restored() -> Iterator[None]:
-    """Leave logging as it was."""
+    """Leave logging as it was: a command that runs in this process sets it up for itself."""
     quieted = [logging.getLogger(name) for name in ("httpx", "httpcore", "uvicorn.access", "asyncio")]
     levels = [one.level for one in quieted]
     yield

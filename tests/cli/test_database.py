@@ -60,7 +60,14 @@ def test_the_database_is_migrated_and_exported(alone: Program, tmp_path: Path) -
 def test_prune_deletes_what_is_old(alone: Program) -> None:
     """A dry run counts; four days are the least."""
     make(alone)
-    counted = {"dry_run": True, "jobs": 1, "callbacks": 0, "tables": {"job": 1}}
+    counted = {
+        "dry_run": True,
+        "jobs": 1,
+        "callbacks": 0,
+        "tables": {"job": 1},
+        "files": 0,
+        "file_bytes": 0,
+    }
     assert alone.json("db", "prune", "--older-than", "30d", "--dry-run") == counted
     assert alone.run("db", "prune", "--older-than", "30d").out == "deleted 1 jobs and 0 callbacks\n"
     refused = alone.run("db", "prune", "--older-than", "95h")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from receiver.cli import demo as demo_command
 from receiver.cli import main
 
 from .programs import DATABASE_PASSWORD
@@ -69,7 +68,7 @@ def test_demo_exits_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((as_json, keep))
         return 1
 
-    monkeypatch.setattr(demo_command, "run", run)
+    monkeypatch.setattr("receiver.demo.run", run)
     assert CliRunner().invoke(main, ["demo", "--json"]).exit_code == 1
     assert asked == [(True, False)]
 

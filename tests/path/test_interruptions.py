@@ -20,6 +20,8 @@ receiver = Receiver()
 async def h(job):
     with Path(os.environ["RUNS"]).open("a") as runs:
         runs.write(f"{job.id}\\n")
+    while not Path("enough").exists():
+        await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
     if job.metadata.get("ends"):
         os._exit(3)
@@ -72,6 +74,8 @@ async def test_a_job_that_ends_its_process_takes_no_neighbour_along(
         neighbours = [await submit(process) for _ in range(3)]
         culprit = await submit(process, ends=True)
         neighbours += [await submit(process) for _ in range(3)]
+        # Not before all are there: whoever submits must not meet the end of the process.
+        (world.folder / "enough").touch()
 
         async def dead() -> list[str]:
             answer = await process.request("GET", "/v1/dispatches?state=dead")

@@ -123,7 +123,7 @@ async def test_a_killed_process_keeps_the_order(world: World) -> None:
         await until(completed)
         for _ in range(2):
             before = len(runs(world))
-            await until(lambda before=before: len(runs(world)) >= before + 3)
+            await until(lambda before=before: len(runs(world)) >= before + 3, patience=30)
             process.kill()
             await process.start()
         await until(lambda: {job for word, _, job in runs(world) if word == "end"} == set(jobs), patience=20)
