@@ -95,8 +95,8 @@ async def test_a_provider_that_is_away_at_the_deadline_is_waited_for(world: Worl
 )
 async def test_a_provider_that_stays_away_ends_the_wait(
     world: World,
-    says: Any,
-    code: str,  # noqa: ANN401
+    says: Any,  # noqa: ANN401
+    code: str,
 ) -> None:
     """Without an answer that says how the job stands: about ten minutes after the deadline, and not before."""
     made = Made()
