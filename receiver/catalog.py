@@ -177,18 +177,18 @@ def _check(provider: Provider, sample: Sample) -> Iterator[str]:
     if (seen.result is not None) != sample.result:
         yield f"a result is {'found' if seen.result else 'not found'}"
     elif seen.result is not None:
-        total = _files_in(seen.result.content, provider)
+        total = _files_in(seen.result.content, provider, answer=sample.body.encode())
         if total != sample.files:
             yield f"the result links to {total} files, not {sample.files}"
     if seen.goes_on != sample.pages:
         yield f"a next page is {'found' if seen.goes_on else 'not found'}"
 
 
-def _files_in(content: bytes, provider: Provider) -> int:
-    """How many files a result links to that its provider's description would have fetched."""
+def _files_in(content: bytes, provider: Provider, *, answer: bytes) -> int:
+    """How many files there are that its provider's description would have fetched with a result."""
     job = Job(id="job", provider=provider.name, created_at=0, deadline_at=0)
     try:
-        return links(content, provider, job, most=1, now=0)[1] if provider.files else 0
+        return links(content, provider, job, answer=answer, most=1, now=0)[1] if provider.files else 0
     except UnreadableError:
         return 0
 

@@ -7,6 +7,7 @@ from receiver.core.parts import Duration, Part
 
 _SIZE: Final = re.compile(r"([1-9][0-9]*)(B|KiB|MiB|GiB|TiB)")
 _UNITS: Final = {unit: 1024**power for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB"))}
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 #: How deep ``**`` goes: no document of a provider is deeper on purpose.
 DEEPEST: Final = 32
@@ -27,13 +28,16 @@ class Size(int):
 
 
 class Linked(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One place in the results of an API where links to files stand.
+    """One place in the results of an API where links to files stand, or the address of a file that the answer names.
 
     The path is one into the result, as it is stored. ``*`` stands for every member of an object or list, ``**`` for
     every depth, none included; ``.`` is the result itself. Text that is no link, and what is no text, is passed by.
     """
 
-    path: str
+    path: str | None = None
+    #: Instead of ``path``: an address with paths of the answer that told how the job ended (``{error_file_id}``). There
+    #: is no such file where one of them is empty there.
+    url: str | None = None
     #: How long the provider keeps the file; as ``[retention]`` says where this is left out.
     keeps: Duration | None = None
     counted_from: Literal["completion", "submission"] = "completion"
@@ -46,6 +50,14 @@ class Linked(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str | None = None
 
     def __post_init__(self) -> None:
+        if (self.path is None) == (self.url is None):
+            raise ValueError(
+                "a file is at a path in the result or at a url that the answer completes: give one"
+            )
+        if self.url is not None and not (self.parts and all(map(_PLAIN.fullmatch, self.parts))):
+            raise ValueError(
+                f"url {self.url!r}: it needs plain paths of the answer, such as {{error_file_id}}"
+            )
         if not all(self.keys):
             raise ValueError(f"path {self.path!r}: there is nothing between two dots")
         if any("*" in key and key not in {"*", "**"} for key in self.keys):
@@ -56,7 +68,13 @@ class Linked(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys on the way to the links."""
-        return () if self.path == "." else tuple(self.path.split("."))
+        return () if self.path in {None, "."} else tuple(str(self.path).split("."))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The paths of the answer that complete the address."""
+        found = _PLACEHOLDER.findall(self.url or "")
+        return tuple(one for one in found if not one.startswith("setting:"))
 
     @property
     def placeholders(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from receiver.core.errors import UnreadableError
 from receiver.core.expiry import expiry
@@ -55,20 +55,25 @@ class Link(Value, frozen=True, kw_only=True):
         return self.url[:_LONGEST_SOURCE].partition("?")[0].partition("#")[0]
 
 
-def links(content: bytes, provider: Provider, job: Job, *, most: int, now: int) -> tuple[list[Link], int]:
-    """The first *most* files that a result links to, and how many there are.
+def links(
+    content: bytes, provider: Provider, job: Job, *, most: int, now: int, answer: bytes = b""
+) -> tuple[list[Link], int]:
+    """The first *most* files that a result links to, or that *answer*, which told how the job ended, names.
 
-    A link that stands in it more than once is one file.
+    And how many there are. A link that stands in it more than once is one file.
 
     Raises:
         UnreadableError: the result is not JSON.
     """
     found: dict[str, Link] = {}
-    if content.strip(BLANK)[:1] not in {b"{", b"[", b'"'}:
+    if reads_result(provider) and content.strip(BLANK)[:1] not in {b"{", b"[", b'"'}:
         parse_json(content)
-    for linked in provider.files:
-        naming = _Naming(linked, content)
-        for place, text, around in _texts(content.strip(BLANK), linked.keys):
+    # What is in the result comes first: ``written_out`` counts that.
+    for linked in sorted(provider.files, key=lambda one: one.url is not None):
+        inside = linked.url is None
+        naming = _Naming(linked, content if inside else answer)
+        texts = _texts(content.strip(BLANK), linked.keys) if inside else _named(linked, answer)
+        for place, text, around in texts:
             url = _link(text)
             if url is None or url in found:
                 continue
@@ -93,6 +98,23 @@ def links(content: bytes, provider: Provider, job: Job, *, most: int, now: int) 
     return list(found.values())[:most], len(found)
 
 
+def reads_result(provider: Provider) -> bool:
+    """Whether files are looked for in the results of *provider*."""
+    return any(one.path is not None for one in provider.files)
+
+
+def names_in_answer(provider: Provider) -> bool:
+    """Whether the answers of *provider* name files beside the result."""
+    return any(one.url is not None for one in provider.files)
+
+
+def _named(linked: Linked, answer: bytes) -> Iterator[tuple[tuple[str, ...], str, bytes]]:
+    """The address of a file that an answer names, if it does, in the form of ``_texts``."""
+    values = {path: quote(_shown(_value(answer, path)), safe="") for path in linked.parts}
+    if all(values.values()):
+        yield linked.parts, _filled(linked.url or "", values), answer
+
+
 def deletion(job: Job, linked: Linked, url: str, *, now: int) -> int:
     """By when the provider deletes a file: what is sooner of its description and the link, else our guess."""
     start = job.succeeded_at or now
@@ -110,6 +132,8 @@ def written_out(content: bytes, provider: Provider, number: int) -> tuple[bytes,
     """The bytes of a ``data:`` link, and their type; raises UnreadableError where they are not as RFC 2397 says."""
     seen: set[str] = set()
     for linked in provider.files:
+        if linked.url is not None:
+            continue
         for _, text, _ in _texts(content.strip(BLANK), linked.keys):
             url = _link(text)
             if url is None or url in seen:

@@ -131,6 +131,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         if self.submit is not None:
             urls += [url for url in (self.submit.response_url, self.submit.cancel_url) if url]
             urls += [self.submit.upload.url] if self.submit.upload else []
+        urls += [one.url for one in self.files if one.url]
         return urls + [url for shape in self.shapes.values() for url in shape.templates]
 
     def _check_addresses(self) -> None:
@@ -300,6 +301,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
             poll=replace(self.poll, url=tuple(map(moved, self.poll.url))) if self.poll else None,
             cancel=replace(self.cancel, url=moved(self.cancel.url)) if self.cancel else None,
             key=replace(self.key, url=moved(self.key.url)) if self.key and self.key.url else self.key,
+            files=tuple(replace(one, url=moved(one.url)) if one.url else one for one in self.files),
         )
 
 

@@ -10,13 +10,13 @@ from receiver.catalog import Catalog
 from receiver.core.errors import FetchRefusedError, UnreadableError
 from receiver.core.exchange import HttpRequest
 from receiver.core.file import Download, File, FileState
-from receiver.core.links import Link, links
-from receiver.core.model import Source
+from receiver.core.links import Link, links, names_in_answer, reads_result
+from receiver.core.model import Job, Result, Source
 from receiver.core.provider import Provider
 from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.outbound.vetting import vet
-from receiver.storage import files
+from receiver.storage import files, results
 from receiver.storage.claims import Claimed
 from receiver.storage.files import Gathered
 from receiver.storage.settlements import timeline
@@ -67,15 +67,16 @@ class Gather:
         found: list[Link] = []
         total, code = 0, None
         async with self._reading:
-            content = await self._store.result(job)
+            content = await self._store.result(job) if reads_result(provider) else b""
+            answer = await self._answer(job) if names_in_answer(provider) else b""
             try:
                 found, total = await asyncio.to_thread(
-                    links, content, provider, job, most=_MOST_LISTED, now=started
+                    links, content, provider, job, answer=answer, most=_MOST_LISTED, now=started
                 )
             except UnreadableError as error:
                 # It links to nothing that could be found; it is a result all the same.
                 code = error.code
-            del content
+            del content, answer
         listed = [self._file(provider, one) for one in found]
         wanted = [
             self._download(provider, job.id, link, now=started)
@@ -110,6 +111,13 @@ class Gather:
         if wanted:
             self._notify()
         return move
+
+    async def _answer(self, job: Job) -> bytes:
+        """What told how the job ended, whole; empty where that is not kept."""
+        found = await self._store.read(results.answered, job)
+        if isinstance(found, Result):
+            return found.content
+        return b"" if found is None else await self._store.read(results.read_whole, job.id, found)
 
     def _file(self, provider: Provider, link: Link) -> File:
         code = None

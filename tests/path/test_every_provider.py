@@ -40,7 +40,9 @@ async def test_every_listed_end_is_learnt_by_asking(world: World) -> None:
         wanted = [(name, plot) for name in SUBMITTING for plot in plots_of(PROVIDERS[name])]
         jobs = await asyncio.gather(*(submitted(stage, receiver, *one) for one in wanted))
         ended = {one.remote_id: one for one in (await played(receiver, clock, jobs)).values()}
-        wrong = []
+        wrong = [
+            f"{one.provider}: {one.state} {one.error}" for one in ended.values() if one.remote_id is None
+        ]
         for scene in stage.scenes:
             found = ended[scene.remote.id]
             problem = judged(scene, found)

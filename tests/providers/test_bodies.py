@@ -11,6 +11,7 @@ import pytest
 
 from receiver import Job
 from receiver.core.signature import load_key, sign
+from tests.path.world import until
 
 from .making import scheme_of
 from .world import SECRETS, World
@@ -120,6 +121,30 @@ async def test_a_get_with_the_id_in_the_query(world: World) -> None:
     assert (await world.call("GET", url)).status_code == 200
     assert await world.outcome(job) == ("succeeded", "callback", b'[{"items": []}]')
     assert world.asked[-1].headers["authorization"].startswith("Basic ")
+
+
+async def test_an_error_of_the_whole_account_is_a_refusal(world: World) -> None:
+    """DataForSEO answers 200 without tasks: nothing was taken, and the reason is told; nobody waits for an outcome."""
+    error = b'{"status_code": 40100, "status_message": "You are not Authorized.", "tasks_count": 0, "tasks": null}'
+    world.answer("POST", "/v3/serp/google/organic/task_post", error)
+    job = await world.submit("dataforseo", {"keyword": "pizza"})
+    assert (str(job.state), job.settled_by) == ("failed", "submit")
+    assert job.error is not None
+    assert job.error.text == "You are not Authorized."
+
+
+async def test_an_error_of_the_whole_account_ends_no_task(world: World) -> None:
+    """Asked about a task, DataForSEO may say that we ask too often: the task runs on."""
+    world.answer(
+        "POST", "/v3/serp/google/organic/task_post", b'{"tasks": [{"id": "t-1", "status_code": 20100}]}'
+    )
+    busy = b'{"status_code": 40202, "status_message": "Too many requests.", "tasks": null}'
+    world.answer("GET", "/v3/serp/google/organic/task_get/advanced/t-1", busy)
+    job = await world.submit("dataforseo", {"keyword": "pizza"})
+    url = json.loads(world.asked[0].content)[0]["pingback_url"].replace("$id", "t-1").replace("$tag", "")
+    assert (await world.call("GET", url)).status_code == 200
+    await until(lambda: world.asked[-1].method == "GET")
+    assert not (await world.receiver.job(job.id)).state.ended
 
 
 async def test_a_get_for_another_job(world: World) -> None:
