@@ -277,7 +277,7 @@ def write_descriptions(folder: Path) -> None:
     """
     folder.mkdir(exist_ok=True)
     for file in packaged():
-        text = file.read_text(encoding="utf-8").replace("\n[poll]\n", f"\n[poll]\nfailed = [{POLL_FAILED}]\n")
+        text = file.read_bytes().decode().replace("\n[poll]\n", f"\n[poll]\nfailed = [{POLL_FAILED}]\n")
         text = text.replace("https://rest.fal.ai/.well-known", "https://queue.fal.run/.well-known")
         (folder / file.name).write_text(text, encoding="utf-8")
 
