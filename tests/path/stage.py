@@ -188,6 +188,7 @@ class Stage:
     def __init__(self) -> None:
         self.scenes: list[Scene] = []
         self.waiting: dict[str, list[str]] = {}
+        self.door = asyncio.Semaphore(16)
         self.url = ""
 
     async def __call__(self, asked: Asked) -> Reply:
@@ -314,7 +315,11 @@ async def submitted(stage: Stage, receiver: Receiver, name: str, plot: str) -> J
     """A job that is going to go so."""
     stage.waiting.setdefault(name, []).append(plot)
     callback = plot == "lost callback" or plot.startswith("callback")
-    return await receiver.submit(name, REQUEST, operation=operation_of(name), callback=callback)
+    # All at once would be more connections than wait at a socket.
+    async with stage.door:
+        job = await receiver.submit(name, REQUEST, operation=operation_of(name), callback=callback)
+    assert job.remote_id is not None, (name, plot, job.state, job.error)
+    return job
 
 
 def _due(tx: Any) -> tuple[int | None, int, int]:  # noqa: ANN401
