@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tests.model.record import Record
     from tests.model.remote import Remote
 
-#: What somebody asked for goes before looks: a handful of requests, and the wait that a 429 asks for, come first.
-_ASKED: Final = 45 * SECOND
+#: What somebody asked for goes before looks: a handful of requests, and the waits that three 429s ask for, come first.
+_ASKED: Final = 90 * SECOND
 #: Time moves in steps, and a request takes its time.
 _SLACK: Final = 15 * SECOND
 #: So many jobs tell how long such jobs take; they are looked up once a minute.
