@@ -33,7 +33,7 @@ from pathlib import Path
 from receiver import Receiver
 receiver = Receiver()
 
-@receiver.on(state="any", name="h", attempts=3, first_wait=0.1, longest_wait=0.1)
+@receiver.on(state="any", name="h", first_wait=0.1, longest_wait=0.1)
 {kind} h(job):
     with Path(os.environ["RUNS"]).open("a") as runs:
         runs.write(f"{{job.id}}\\n")
@@ -106,15 +106,15 @@ async def test_a_job_that_ends_its_process_takes_no_neighbour_along(
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_restarts_make_no_dead_letter_of_a_long_handler(world: World, how: signal.Signals) -> None:
-    """Its process ends more often than it may fail, told to or not; it is called once more and done."""
+    """Eight times its process ends, told to or not; it is called once more and done."""
     async with world.process(LONG.format(kind="async def", wait="await asyncio.sleep")) as process:
         job_id = await submit(process)
-        for number in range(1, 5):
+        for number in range(1, 9):
             await until(lambda number=number: runs(world)[job_id] == number)
             assert process.running is not None
             process.running.send_signal(how)
             await asyncio.to_thread(process.running.wait, 12)
-            if number == 4:
+            if number == 8:
                 (world.folder / "enough").touch()
             await process.start()
 
@@ -122,8 +122,8 @@ async def test_restarts_make_no_dead_letter_of_a_long_handler(world: World, how:
             return await handled(process, job_id)
 
         await until(over)
-        assert runs(world)[job_id] == 5
+        assert runs(world)[job_id] == 9
         timeline = (await process.request("GET", f"/v1/jobs/{job_id}")).json()["timeline"]
         codes = Counter(one["code"] for one in timeline if one.get("step") == "dispatch")
         cut = "process_stopped" if how is signal.SIGTERM else "process_ended"
-        assert codes == {cut: 4, None: 1}
+        assert codes == {cut: 8, None: 1}
