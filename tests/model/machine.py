@@ -85,7 +85,6 @@ class Machine:
         self._folder = folder
         self._started = 0
         self._ended_at = self._bare_until = 0
-        self._watch = self.random.random() < 0.5
         self._failing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._mourning: set[asyncio.Task[None]] = set()
@@ -135,7 +134,7 @@ class Machine:
     async def happen(self) -> None:
         """All that happens before there is calm."""
         plan, random = self.plan, self.random
-        self.history.tell("plan", **plan.__dict__, watch=self._watch)
+        self.history.tell("plan", **plan.__dict__)
         for _ in range(plan.nodes):
             await self.start()
         for number in range(1, plan.orders + 1):
@@ -236,9 +235,7 @@ class Machine:
         self._started += 1
         name = f"n{self._started}"
         diary = None if self._forgets_handlers(name) else self.diary
-        node = Node(
-            name, self.settings, self.clock, self.history, diary=diary, watch=self._watch, beats=self.beats
-        )
+        node = Node(name, self.settings, self.clock, self.history, diary=diary, beats=self.beats)
         node.life.fuse = None if self.providers.calm else fuse
         node.life.killable = node.killable
         self.nodes.append(node)

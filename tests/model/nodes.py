@@ -53,14 +53,12 @@ class Node:
         history: History,
         *,
         diary: Diary | None,
-        watch: bool,
         beats: bool = False,
     ) -> None:
         self.name = name
         self.life = Life(clock.loop)
         self._clock = clock
         self._history = history
-        self._watch = watch
         #: Whether it gives signs of life by the model's time, rather than by that of its thread.
         self._beats = beats
         self.began = clock.loop.now
@@ -88,9 +86,8 @@ class Node:
             running.presence._ending.set()
         follow = running.worker._follow_clock
         follow._steady = lambda: self._clock.loop.now
-        # Where several nodes share a database, all of them notice: it is the database's clock.
-        if self._watch or not running.store.driver.exclusive:
-            follow._watch = StepWatch(clock=self._clock, steady=follow._steady)
+        # As every deployed one does: its own clock, or the database's where several nodes share that.
+        follow._watch = StepWatch(clock=self._clock, steady=follow._steady)
 
     def beat(self) -> None:
         """Give a sign of life, and hear of the others."""

@@ -69,6 +69,9 @@ class Oracle:
             if job.ended and (before is None or before.state != job.state):
                 self._ends[job.id].append(job.state)
                 self._check_end(job)
+        for one in self._record.united():
+            if self._seen.pop(one, None) is not None:
+                self._history.tell("job became another", id=one)
 
     def _check_step(self, before: JobRow | None, job: JobRow) -> None:
         if before is None:

@@ -176,6 +176,10 @@ class Record:
             found.append(JobRow(*[*row[:-1], order]))
         return found
 
+    def united(self) -> list[str]:
+        """The jobs that have become another."""
+        return [row[0] for row in self._database.rows("SELECT job_id FROM united")]
+
     def next_due(self) -> int | None:
         """When the next thing is due, by the nodes' clock."""
         found = self._database.rows(_NEXT)
