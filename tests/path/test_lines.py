@@ -24,7 +24,7 @@ def note(word, job):
 @receiver.on(ordered_by="metadata.customer", first_wait=0.05, name="slow")
 def slow(job):
     note("begin", job)
-    time.sleep(0.08)
+    time.sleep(0.25)
     note("end", job)
 """
 
@@ -121,12 +121,17 @@ async def test_a_killed_process_keeps_the_order(world: World) -> None:
             return len(page["completions"]) == len(jobs)
 
         await until(completed)
+
+        def ended() -> bool:
+            return {job for word, _, job in runs(world) if word == "end"} == set(jobs)
+
         for _ in range(2):
             before = len(runs(world))
-            await until(lambda before=before: len(runs(world)) >= before + 3, patience=30)
+            # On a machine that is very slow there may be nothing left to be killed.
+            await until(lambda before=before: len(runs(world)) >= before + 3 or ended(), patience=30)
             process.kill()
             await process.start()
-        await until(lambda: {job for word, _, job in runs(world) if word == "end"} == set(jobs), patience=20)
+        await until(ended, patience=30)
         page = (await process.request("GET", "/v1/completions")).json()["completions"]
     for customer in ("c0", "c1"):
         mine = [(word, job) for word, name, job in runs(world) if name == customer]
