@@ -349,23 +349,6 @@ def words(response: HttpResponse) -> str:
     return response.body[:_LONGEST_WORDS].decode(errors="replace").replace("\0", " ")
 
 
-def cancel(provider: Provider, job: Job, *, now: int) -> Generator[HttpRequest, HttpResponse, Look]:
-    """Ask the provider to cancel *job*; whether it did is for an observation to say."""
-    assert provider.cancel is not None  # noqa: S101  (the intent was refused otherwise)
-    url = fill(provider.cancel.url, job, None)
-    if url is None:
-        return Gone(status=404)
-    response = yield HttpRequest(purpose="cancel", method=provider.cancel.method, url=url)
-    if response.status in _OK:
-        if provider.cancel.confirms:
-            return Seen(seen=Observation(state=JobState.CANCELED))
-        return Pending()
-    if response.status == _TRY_LATER or response.status >= _SERVER_ERROR:
-        wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
-        return TryLater(code=f"status_{response.status}", wait=wait)
-    return Gone(status=response.status)
-
-
 def _key(provider: Provider, response: HttpResponse, largest: int) -> str | None:
     if provider.key is None or provider.key.path is None or provider.submit is None:
         return None

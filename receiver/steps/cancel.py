@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core import exchange
+from receiver.core import cancelling
 from receiver.core.errors import ConfigurationError, ConflictError, ProviderError
 from receiver.core.exchange import Gone, Look, Seen, TryLater
 from receiver.core.model import Job
@@ -68,7 +68,7 @@ class Cancel:
         provider = self._catalog.named(job.provider)
         outcome: Look
         try:
-            outcome = await self._outbound.converse(provider, exchange.cancel(provider, job, now=started))
+            outcome = await self._outbound.converse(provider, cancelling.cancel(provider, job, now=started))
         except (ProviderError, ConfigurationError) as error:
             outcome = TryLater(code=error.code)
         now = self._clock()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 from msgspec.structs import replace
 
-from receiver.core import exchange, fetching
+from receiver.core import cancelling, exchange, fetching
 from receiver.core.errors import RequestError
 from receiver.core.exchange import (
     Accepted,
@@ -450,7 +450,7 @@ def test_a_fetch_without_a_result(status: int, outcome: object) -> None:
 
 def cancelled(provider: Provider, response: HttpResponse) -> tuple[HttpRequest, exchange.Look]:
     """How a cancellation is sent and what it comes to."""
-    requests, outcome = play(exchange.cancel(provider, job(remote_id="r1"), now=NOW), response)
+    requests, outcome = play(cancelling.cancel(provider, job(remote_id="r1"), now=NOW), response)
     return requests[0], outcome
 
 
@@ -487,4 +487,4 @@ def test_a_failed_cancellation_is_repeated(status: int) -> None:
 
 def test_a_job_without_an_id_cannot_be_cancelled_upstream() -> None:
     """There is no address to ask."""
-    assert play(exchange.cancel(packaged("pulse"), job(remote_id=None), now=NOW)) == ([], Gone(status=404))
+    assert play(cancelling.cancel(packaged("pulse"), job(remote_id=None), now=NOW)) == ([], Gone(status=404))

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote
 import pytest
 from msgspec.structs import replace
 
-from receiver.core import exchange
+from receiver.core import cancelling, exchange
 from receiver.core.assembly import assemble
 from receiver.core.callbacks import KeySource
 from receiver.core.errors import RequestError
@@ -577,7 +577,7 @@ def test_every_address_lies_in_the_origins(name: str) -> None:
             looking = exchange.status(provider, known, candidate_id=None, largest=LARGEST, now=NOW)
             urls.append(next(looking).url)
         if provider.cancel is not None and (known.cancel_url or "{cancel_url}" not in provider.cancel.url):
-            urls.append(next(exchange.cancel(provider, known, now=NOW)).url)
+            urls.append(next(cancelling.cancel(provider, known, now=NOW)).url)
     for url in urls:
         assert origin_of(url) in provider.origins
         assert "/../" not in url
