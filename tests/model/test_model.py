@@ -44,7 +44,6 @@ def play(
 
 
 @pytest.mark.parametrize("seed", seeds(5))
-@pytest.mark.usefixtures("logging_restored")
 def test_promises_hold_on_sqlite(seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One node on a file: whatever happens, every promise of the design is kept."""
     # The real time for which a lock is waited for, which the model's time does not count.
@@ -54,7 +53,6 @@ def test_promises_hold_on_sqlite(seed: int, folder: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("seed", seeds(4))
-@pytest.mark.usefixtures("logging_restored")
 def test_promises_hold_on_postgresql(
     seed: int, folder: Path, migrated_url: str, postgres_template: str
 ) -> None:
@@ -63,14 +61,12 @@ def test_promises_hold_on_postgresql(
 
 
 @pytest.mark.parametrize("seed", seeds(1))
-@pytest.mark.usefixtures("logging_restored")
 def test_nothing_waits_for_long_on_sqlite(seed: int, folder: Path) -> None:
     """One node on a file: however much is to be done, limits are kept and everything has its turn in time."""
     play(seed, SqliteFile(folder), folder, nodes=1, kind=Crowd)
 
 
 @pytest.mark.parametrize("seed", seeds(0))
-@pytest.mark.usefixtures("logging_restored")
 def test_nothing_waits_for_long_on_postgresql(
     seed: int, folder: Path, migrated_url: str, postgres_template: str
 ) -> None:
