@@ -181,14 +181,10 @@ def rejections_high(verdicts: Verdicts) -> Iterator[Finding]:
 
 def results_expiring(leaving: Leaving, *, now: int) -> Iterator[Finding]:
     """Results that their provider deletes soon, and that nobody has fetched yet."""
-    left = leaving.first_at - now
-    when = f"the first in {span(left)}" if left > 0 else "the first at any moment"
-    failing = f"; asking failed {leaving.failures} times in a row" if leaving.failures >= _FAILURES else ""
-    results = "result" if leaving.count == 1 else "results"
     yield Finding(
         name=alarm.RESULTS_EXPIRING,
         provider=leaving.provider,
-        cause=f"{leaving.provider} is about to delete {leaving.count} {results} that are not here, {when}{failing}.",
+        cause=_about_to_go(leaving, "result", now=now),
         advice=f"'receiver jobs list --provider {leaving.provider} --state fetching' names the jobs; their timelines "
         "say why. 'receiver jobs poll JOB' asks at once.",
     )
@@ -196,17 +192,21 @@ def results_expiring(leaving: Leaving, *, now: int) -> Iterator[Finding]:
 
 def files_expiring(leaving: LeavingFiles, *, now: int) -> Iterator[Finding]:
     """Files that their provider deletes soon, and that are not here yet."""
-    left = leaving.first_at - now
-    when = f"the first in {span(left)}" if left > 0 else "the first at any moment"
-    failing = f"; asking failed {leaving.failures} times in a row" if leaving.failures >= _FAILURES else ""
-    files = "file" if leaving.count == 1 else "files"
     yield Finding(
         name=alarm.FILES_EXPIRING,
         provider=leaving.provider,
-        cause=f"{leaving.provider} is about to delete {leaving.count} {files} that are not here, {when}{failing}.",
+        cause=_about_to_go(leaving, "file", now=now),
         advice=f"'receiver jobs list --provider {leaving.provider} --state fetching' names the jobs; "
         "'receiver jobs files JOB' says of each file why it is not here.",
     )
+
+
+def _about_to_go(leaving: Leaving | LeavingFiles, what: str, *, now: int) -> str:
+    left = leaving.first_at - now
+    when = f"the first in {span(left)}" if left > 0 else "the first at any moment"
+    failing = f"; asking failed {leaving.failures} times in a row" if leaving.failures >= _FAILURES else ""
+    many = what if leaving.count == 1 else f"{what}s"
+    return f"{leaving.provider} is about to delete {leaving.count} {many} that are not here, {when}{failing}."
 
 
 def is_late(*, urgent_at: int, run_at: int, failures: int, now: int) -> bool:
