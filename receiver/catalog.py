@@ -10,13 +10,13 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.admission import Terms, terms_for
+from receiver.core.description.provider import Provider, Sample, describe, is_reference
 from receiver.core.errors import ConfigurationError, DescriptionError, RequestError, UnreadableError
-from receiver.core.links import links
+from receiver.core.files.links import links
+from receiver.core.job.admission import Terms, terms_for
 from receiver.core.message import Message, lowered
 from receiver.core.model import Job
-from receiver.core.provider import Provider, Sample, describe, is_reference
-from receiver.core.reading import read
+from receiver.core.reading.observation import read
 from receiver.settings import Settings
 
 _LARGEST_SAMPLE = 1024 * 1024

@@ -5,14 +5,14 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from receiver.core.description.credential import Credential, Mint
+from receiver.core.description.provider import KeySource, Provider
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import ConfigurationError, KeyUnavailableError
-from receiver.core.keylist import KeyList, load_keys
-from receiver.core.minting import Credential, Mint
 from receiver.core.model import Value
-from receiver.core.provider import KeySource, Provider
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, load_key
-from receiver.core.token import MasterKey, check, job_secret, mint, sealing_key
+from receiver.core.signature.keylist import KeyList, load_keys
+from receiver.core.signature.token import MasterKey, check, job_secret, mint, sealing_key
+from receiver.core.signature.verify import Key, load_key
 from receiver.settings import Settings
 
 _NONCE: Final = 12

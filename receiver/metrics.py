@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from receiver.core.alarm import Alarm
+from receiver.core.alarms.alarm import Alarm
 from receiver.core.circuit import Circuit
 from receiver.core.model import SECOND, Value
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from receiver.core.address import Network, networks
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import SECOND
-from receiver.core.token import MasterKey, master_key
+from receiver.core.signature.token import MasterKey, master_key
 
 _MIB: Final = 1024 * 1024
 #: The shortest time, in days, that storage/retention.py keeps a job.

@@ -14,10 +14,10 @@ from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from typing import Final
 
+from receiver.core.description.provider import Provider
+from receiver.core.description.sdk import Sdk, Words
 from receiver.core.errors import RequestError
 from receiver.core.model import Value
-from receiver.core.provider import Provider
-from receiver.core.sdk import Sdk, Words
 
 _PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
 _OPEN: Final = "{}"

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from receiver.cli import main
+from receiver.core.description.provider import Provider, describe
 from receiver.core.errors import RequestError
-from receiver.core.provider import Provider, describe
 from receiver.watch import compare, words_in
 
 JOB = '''

@@ -13,7 +13,7 @@ from receiver.api.jobs import AS_FILE, job_id
 from receiver.api.resource import Operation, answer
 from receiver.core.errors import NotFoundError
 from receiver.core.file import File, FileState
-from receiver.core.naming import safe_name
+from receiver.core.files.naming import safe_name
 from receiver.files.store import FileStore
 from receiver.storage import files
 from receiver.storage.store import Store

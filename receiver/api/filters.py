@@ -11,7 +11,7 @@ from receiver.catalog import Catalog
 from receiver.core.errors import RequestError, TimestampMalformedError
 from receiver.core.identity import CALLBACK, JOB, dispatch_key, is_id
 from receiver.core.model import SECOND, JobState, Verdict
-from receiver.core.timestamp import parse_timestamp
+from receiver.core.signature.timestamp import parse_timestamp
 from receiver.storage.queries import Page
 
 T = TypeVar("T")

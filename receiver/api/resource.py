@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from receiver.core.body.jsontext import parse_json
 from receiver.core.errors import (
     NotFoundError,
     ReceiverError,
@@ -17,7 +18,6 @@ from receiver.core.errors import (
     StoreUnavailableError,
     UnreadableError,
 )
-from receiver.core.jsontext import parse_json
 from receiver.wire.strangers import prove
 from receiver.wire.web import PRIVATE, RETRY, AccessError, Bodies, BodyRefused, authorize, broken, problem
 

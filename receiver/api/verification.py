@@ -13,11 +13,11 @@ from starlette.responses import Response
 from receiver.api.filters import parse_moment
 from receiver.api.resource import Operation, answer
 from receiver.catalog import Catalog
-from receiver.core.diagnosis import diagnose
+from receiver.core.description.provider import Provider
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import NotFoundError, RejectionError, RequestError
-from receiver.core.provider import Provider
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, Message
+from receiver.core.signature.diagnosis import diagnose
+from receiver.core.signature.verify import Key, Message
 from receiver.keys import Keys
 from receiver.settings import Settings
 from receiver.steps.proving import Proving, Way

@@ -4,7 +4,7 @@ import click
 
 from receiver.cli import options, output, session
 from receiver.cli.command import Group, note
-from receiver.core.alarm import Alarm
+from receiver.core.alarms.alarm import Alarm
 from receiver.core.model import MINUTE
 from receiver.storage import alarms as stored
 from receiver.views.alarm import alarm_document

@@ -14,8 +14,8 @@ from receiver.cli.providers import check_file
 from receiver.cli.reach_checks import check_addresses, check_public_url, check_ways_out
 from receiver.cli.record_checks import check_record
 from receiver.cli.spelling import unknown_settings
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, ReceiverError
-from receiver.core.provider import Provider
 from receiver.keys import Keys
 from receiver.settings import Settings, is_loopback
 

@@ -14,7 +14,7 @@ from receiver.cli import options, output, session
 from receiver.cli.command import FAILED, Command, note
 from receiver.core.errors import ConflictError
 from receiver.core.file import File, FileState
-from receiver.core.naming import safe_name
+from receiver.core.files.naming import safe_name
 from receiver.running import Running
 from receiver.storage import files as stored
 from receiver.views.file import file_document

@@ -11,14 +11,14 @@ import click
 from receiver.catalog import Catalog
 from receiver.cli import options, session
 from receiver.clock import read_clock
+from receiver.core.description.provider import Provider
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import KeyUnavailableError, RequestError
 from receiver.core.identity import JOB, is_id
 from receiver.core.message import Message, lowered
 from receiver.core.model import Value
-from receiver.core.provider import Provider
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, load_key, signed_body
-from receiver.core.signature import sign as sign_message
+from receiver.core.signature.verify import Key, load_key, signed_body
+from receiver.core.signature.verify import sign as sign_message
 from receiver.keys import Keys
 from receiver.outbound.certificates import Certificates
 from receiver.outbound.client import Outbound

@@ -9,9 +9,9 @@ import msgspec
 from receiver.catalog import Catalog, check_samples, check_times, in_folder, load_file, packaged
 from receiver.cli import options, output
 from receiver.cli.command import FAILED, Group, note
+from receiver.core.description.credential import Credential
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, RequestError
-from receiver.core.minting import Credential
-from receiver.core.provider import Provider
 from receiver.keys import Keys
 from receiver.settings import Settings, from_environment
 from receiver.watch import compare

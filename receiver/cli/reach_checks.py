@@ -11,7 +11,7 @@ from receiver.catalog import Catalog
 from receiver.cli.finding import FAIL, OK, WARN, Check, failed
 from receiver.clock import read_clock
 from receiver.core.errors import ConfigurationError
-from receiver.core.token import PROBE, answer_to_probe, callback_url, probe
+from receiver.core.signature.token import PROBE, answer_to_probe, callback_url, probe
 from receiver.outbound.egress import Proxy, egress_of
 from receiver.settings import Settings, is_loopback, provider_setting
 

@@ -6,11 +6,11 @@ from typing import Final
 from receiver.cli import output, session
 from receiver.cli.file_checks import check_files
 from receiver.cli.finding import OK, WARN, Check, failed
+from receiver.core.alarms.rules import Attention
 from receiver.core.circuit import Circuit
+from receiver.core.description.shape import NEEDS_ACTION
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import DAY
-from receiver.core.rules import Attention
-from receiver.core.shape import NEEDS_ACTION
 from receiver.running import Running
 from receiver.storage import alarms, attention, serving
 

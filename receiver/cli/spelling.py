@@ -7,9 +7,9 @@ from dataclasses import Field, fields
 from typing import Final
 
 from receiver.catalog import Catalog
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import Value
-from receiver.core.provider import Provider
 from receiver.settings import Settings, provider_setting
 
 _OURS: Final = "RECEIVER_"

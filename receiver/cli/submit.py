@@ -12,8 +12,8 @@ from receiver.cli import options, session
 from receiver.cli.command import FAILED, Command, note
 from receiver.cli.jobs import show_job, wait_for
 from receiver.cli.saving import check_place, save_result
+from receiver.core.body.jsontext import parse_json
 from receiver.core.errors import NothingSentError, RequestError, UnreadableError
-from receiver.core.jsontext import parse_json
 from receiver.core.model import JobState
 from receiver.core.trace import parse_traceparent
 from receiver.running import Running

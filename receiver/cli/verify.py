@@ -6,11 +6,11 @@ from receiver.api.verification import NotProved, Proved
 from receiver.cli import output
 from receiver.cli.command import REJECTED, Command
 from receiver.cli.message import Given, described, keys_for, scheme_of, takes_message
-from receiver.core.diagnosis import diagnose
 from receiver.core.errors import RejectionError
 from receiver.core.message import lowered
-from receiver.core.signature import Message, Verified
-from receiver.core.signature import verify as verify_message
+from receiver.core.signature.diagnosis import diagnose
+from receiver.core.signature.verify import Message, Verified
+from receiver.core.signature.verify import verify as verify_message
 from receiver.keys import Keys
 from receiver.views.document import timestamp
 

@@ -10,8 +10,8 @@ import msgspec
 from receiver.core.errors import ReceiverError
 from receiver.core.message import lowered
 from receiver.core.model import JobState, Result, Value
-from receiver.core.signature import Message, load_key, verify
-from receiver.core.standard import STANDARD_WEBHOOKS
+from receiver.core.signature.standard import STANDARD_WEBHOOKS
+from receiver.core.signature.verify import Message, load_key, verify
 from receiver.views.job import JobDocument
 
 _TYPE: Final = re.compile(r"receiver\.job\.([a-z_]+)\.v1")

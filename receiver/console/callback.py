@@ -13,10 +13,10 @@ from receiver.console.ask import Ask, Route
 from receiver.console.callbacks import CallbacksPage
 from receiver.console.causes import Causes
 from receiver.console.parts import Parts
+from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import CALLBACK, is_id
 from receiver.core.model import Callback, Job, Value, Verdict
-from receiver.core.provider import Provider
 from receiver.storage import arrived, audit
 from receiver.storage.queries import Submission
 from receiver.views.masking import masked_header, masked_query

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from receiver.console.parts import Parts
-from receiver.core.diagnosis import Diagnosis
 from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.core.model import MINUTE, Callback, Value, Verdict
+from receiver.core.signature.diagnosis import Diagnosis
 from receiver.storage import arrived
 from receiver.storage.arrived import Sought
 from receiver.storage.glance import Rejections

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from receiver.console.hiding import hidden
+from receiver.core.description.provider import Provider
 from receiver.core.model import Callback, Job
-from receiver.core.provider import Provider
 from receiver.storage.queries import Submission
 
 #: Headers that whatever sends a request sets by itself.

@@ -10,11 +10,11 @@ from receiver.console import exports, shown, story
 from receiver.console.ask import Ask, Route
 from receiver.console.files import MEDIA, shown_as
 from receiver.console.parts import Parts
+from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError
 from receiver.core.identity import JOB, is_id
+from receiver.core.job.transition import gathering
 from receiver.core.model import Held, Job, Result, Value
-from receiver.core.provider import Provider
-from receiver.core.transition import gathering
 from receiver.storage import audit, pages, records, results
 from receiver.storage.queries import Record
 

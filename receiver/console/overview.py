@@ -12,7 +12,7 @@ from receiver.console.causes import Causes
 from receiver.console.chart import Chart, chart
 from receiver.console.parts import Parts
 from receiver.console.shown import query, since, span
-from receiver.core.alarm import (
+from receiver.core.alarms.alarm import (
     CALLBACKS_SILENT,
     DISK_LOW,
     FILES_EXPIRING,
@@ -23,9 +23,9 @@ from receiver.core.alarm import (
     Alarm,
 )
 from receiver.core.circuit import Circuit
+from receiver.core.description.shape import NEEDS_ACTION
 from receiver.core.model import DAY, MINUTE, Value
-from receiver.core.reading import WORD_UNLISTED
-from receiver.core.shape import NEEDS_ACTION
+from receiver.core.reading.observation import WORD_UNLISTED
 from receiver.storage import alarms, circuits, glance, nodes, tally
 from receiver.storage.glance import Backlog, Letters, Losing, Standing
 

@@ -11,10 +11,10 @@ from receiver.console import words
 from receiver.console.ask import Ask, Route
 from receiver.console.parts import Parts
 from receiver.console.shown import span
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, ReceiverError
 from receiver.core.model import Delivery, Value
-from receiver.core.provider import Provider
-from receiver.core.signature import Key, sign
+from receiver.core.signature.verify import Key, sign
 from receiver.settings import is_loopback
 from receiver.steps.order import Order
 from receiver.storage import arrived, glance

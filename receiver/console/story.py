@@ -6,8 +6,8 @@ from typing import Final, Literal
 from receiver.console import words
 from receiver.console.hiding import hidden, hidden_json
 from receiver.console.shown import compact, size, span
+from receiver.core.description.provider import Provider
 from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Step, Value
-from receiver.core.provider import Provider
 from receiver.storage.audit import Deed
 from receiver.storage.queries import Record
 from receiver.views.timeline import attempt_entry

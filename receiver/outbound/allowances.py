@@ -11,9 +11,9 @@ from typing import Final, NoReturn
 
 import structlog
 
+from receiver.core.description.provider import Limits, Provider
 from receiver.core.errors import NeverConnectedError
 from receiver.core.model import MINUTE, SECOND
-from receiver.core.provider import Limits, Provider
 
 log = structlog.get_logger(__name__)
 

@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from receiver.core.encoding import EncodingError, Inflation, codings_of, undone
+from receiver.core.asking.exchange import HttpResponse
+from receiver.core.body.encoding import EncodingError, Inflation, codings_of, undone
 from receiver.core.errors import ProviderError
-from receiver.core.exchange import HttpResponse
 from receiver.core.message import Message
 from receiver.core.model import Held
 from receiver.storage.results import CHUNK, cut, unfolded

@@ -11,16 +11,16 @@ from typing import Final
 
 import structlog
 
-from receiver.core.callbacks import Hosts, KeySource
+from receiver.core.asking.exchange import HttpRequest, HttpResponse
+from receiver.core.description.callbacks import Hosts, KeySource
+from receiver.core.description.provider import Provider
+from receiver.core.description.scheme import parse_sources
 from receiver.core.errors import CertificateInvalidError, KeyUnavailableError, ProviderError
-from receiver.core.exchange import HttpRequest, HttpResponse
-from receiver.core.extraction import Extraction
 from receiver.core.message import Message
 from receiver.core.model import MINUTE
-from receiver.core.provider import Provider
-from receiver.core.published import Certificate, load_certificate
-from receiver.core.scheme import parse_sources
-from receiver.core.signature import Key
+from receiver.core.signature.extraction import Extraction
+from receiver.core.signature.published import Certificate, load_certificate
+from receiver.core.signature.verify import Key
 from receiver.outbound.client import Outbound
 
 log = structlog.get_logger(__name__)

@@ -8,10 +8,10 @@ from typing import Any, Final, Generic, TypeVar
 import httpx
 
 from receiver.clock import read_clock
+from receiver.core.asking.exchange import HttpRequest, HttpResponse
+from receiver.core.description.provider import Provider
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, RedirectedError
-from receiver.core.exchange import HttpRequest, HttpResponse
 from receiver.core.model import HOUR
-from receiver.core.provider import Provider
 from receiver.core.retry import parse_retry_after
 from receiver.keys import Keys
 from receiver.outbound.allowances import Allowances

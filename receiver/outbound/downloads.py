@@ -9,9 +9,9 @@ from typing import Final
 
 import httpx
 
+from receiver.core.asking.exchange import HttpRequest
+from receiver.core.description.provider import Provider, origin_of
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError
-from receiver.core.exchange import HttpRequest
-from receiver.core.provider import Provider, origin_of
 from receiver.outbound.egress import DIRECT, Egress, egress_of
 from receiver.outbound.pool import open_client
 from receiver.outbound.vetting import vet

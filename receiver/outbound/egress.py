@@ -12,9 +12,9 @@ import httpcore
 import httpx
 
 from receiver.core.address import Network
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, NeverConnectedError
 from receiver.core.model import Value
-from receiver.core.provider import Provider
 from receiver.settings import Settings
 
 #: What a provider's own setting says where it needs no proxy although the others do.

@@ -10,11 +10,11 @@ from typing import Final
 
 import structlog
 
+from receiver.core.asking.exchange import HttpRequest, HttpResponse
+from receiver.core.description.provider import KeySource, Provider
 from receiver.core.errors import KeyUnavailableError, ProviderError
-from receiver.core.exchange import HttpRequest, HttpResponse
 from receiver.core.model import DAY, MINUTE, SECOND
-from receiver.core.provider import KeySource, Provider
-from receiver.core.signature import Key, load_key_set
+from receiver.core.signature.verify import Key, load_key_set
 from receiver.outbound.client import Outbound
 
 log = structlog.get_logger(__name__)

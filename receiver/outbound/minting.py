@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 
 import structlog
 
+from receiver.core.asking.exchange import HttpRequest, HttpResponse
+from receiver.core.asking.minting import Token, own_token, read_token, token_form
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, NeverConnectedError, ProviderError
-from receiver.core.exchange import HttpRequest, HttpResponse
-from receiver.core.minting import Token, own_token, read_token, token_form
-from receiver.core.provider import Provider
 from receiver.keys import Keys, Minted
 
 log = structlog.get_logger(__name__)

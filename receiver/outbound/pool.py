@@ -7,7 +7,7 @@ from typing import Final
 import httpcore
 import httpx
 
-from receiver.core.provider import Provider
+from receiver.core.description.provider import Provider
 from receiver.outbound.egress import Egress, place_of
 from receiver.outbound.network import VettedNetwork
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from receiver.core.asking.exchange import FilePart
 from receiver.core.errors import RequestError
-from receiver.core.exchange import FilePart
 
 _LARGEST: Final = 256 * 1024 * 1024
 

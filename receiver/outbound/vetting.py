@@ -4,10 +4,10 @@ from typing import Final
 
 import httpx
 
+from receiver.core.asking.exchange import HttpRequest
+from receiver.core.description.provider import Provider
 from receiver.core.errors import FetchRefusedError
-from receiver.core.exchange import HttpRequest
-from receiver.core.links import LONGEST_URL
-from receiver.core.provider import Provider
+from receiver.core.files.links import LONGEST_URL
 
 _LONGEST_URLS: Final = {"fetch": 2048, "download": LONGEST_URL}
 

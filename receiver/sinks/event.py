@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from receiver.core.alarm import Alarm
+from receiver.core.alarms.alarm import Alarm
 from receiver.core.identity import JOB, new_id
 from receiver.core.model import PROGRESS, Job, JobState, Result, Value
 from receiver.views.alarm import alarm_document

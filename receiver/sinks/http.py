@@ -13,16 +13,16 @@ import httpx
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import HOUR, SECOND
 from receiver.core.retry import parse_retry_after
-from receiver.core.signature import load_key
-from receiver.core.signing import sign
-from receiver.core.standard import STANDARD_WEBHOOKS
+from receiver.core.signature.sign import sign
+from receiver.core.signature.standard import STANDARD_WEBHOOKS
+from receiver.core.signature.verify import load_key
 from receiver.core.trace import passed_on
 from receiver.sinks.configuration import SinkConfig, filled
 from receiver.sinks.event import Event
 from receiver.sinks.sink import SinkAwayError, SinkFailedError, SinkGoneError, SinkRefusedError
 
 if TYPE_CHECKING:
-    from receiver.core.keyform import Key
+    from receiver.core.signature.keyform import Key
 
 _GONE: Final = 410
 #: Answers after which the same event will be answered alike: it is malformed to them, too large, or has no place.

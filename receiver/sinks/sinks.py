@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from receiver.core.alarm import Alarm
+from receiver.core.alarms.alarm import Alarm
 from receiver.core.handler import HandlerSpec
 from receiver.core.model import SECOND, Job
 from receiver.core.retry import Backoff

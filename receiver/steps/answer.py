@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 import structlog
 
-from receiver.core.cadence import first_look
+from receiver.core.asking.exchange import Accepted, Refused, Submission, TryLater, Unknown
+from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError, OutcomeUnknownError, StoreUnavailableError
-from receiver.core.exchange import Accepted, Refused, Submission, TryLater, Unknown
-from receiver.core.given import Given, place
+from receiver.core.job.cadence import first_look
 from receiver.core.model import Due, Failure, Held, Job, Observation, Source
-from receiver.core.provider import Provider
+from receiver.core.reading.given import Given, place
 from receiver.core.retry import Backoff, GiveUp, after_failure
 from receiver.keys import Keys
 from receiver.metrics import Metrics

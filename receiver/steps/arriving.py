@@ -6,12 +6,12 @@ from typing import Final
 
 import httpx
 
-from receiver.core.entity import Entity, entity
+from receiver.core.description.provider import Provider
 from receiver.core.errors import NoAnswerError
-from receiver.core.expiry import says_expired
 from receiver.core.file import Download
+from receiver.core.files.entity import Entity, entity
+from receiver.core.files.expiry import says_expired
 from receiver.core.model import HOUR
-from receiver.core.provider import Provider
 from receiver.core.retry import parse_retry_after
 from receiver.files.store import Writing
 from receiver.outbound.downloads import Downloads

@@ -7,9 +7,9 @@ from typing import Final
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core import cancelling
+from receiver.core.asking import cancelling
+from receiver.core.asking.exchange import Gone, Look, Seen, TryLater
 from receiver.core.errors import ConfigurationError, ConflictError, ProviderError
-from receiver.core.exchange import Gone, Look, Seen, TryLater
 from receiver.core.model import Job
 from receiver.core.retry import Backoff, RetryAt, after_failure
 from receiver.metrics import Metrics

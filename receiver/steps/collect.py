@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core import exchange, pages
+from receiver.core.asking import exchange, pages
+from receiver.core.asking.exchange import Gone, Pending, Seen, TryLater
+from receiver.core.description.keeping import past_retention
+from receiver.core.description.provider import Provider
+from receiver.core.description.shape import Shape
 from receiver.core.errors import (
     ConfigurationError,
     FetchRefusedError,
@@ -15,14 +19,10 @@ from receiver.core.errors import (
     ProviderError,
     RedirectedError,
 )
-from receiver.core.exchange import Gone, Pending, Seen, TryLater
-from receiver.core.keeping import past_retention
-from receiver.core.looking import Finding, Interrupted, Lost, Unanswered
+from receiver.core.job.looking import Finding, Interrupted, Lost, Unanswered
+from receiver.core.job.transition import Move
 from receiver.core.model import Held, JobState, Observation
-from receiver.core.pagination import is_given_again
-from receiver.core.provider import Provider
-from receiver.core.shape import Shape
-from receiver.core.transition import Move
+from receiver.core.reading.pagination import is_given_again
 from receiver.metrics import Metrics
 from receiver.outbound.answer import Storing
 from receiver.outbound.client import Outbound

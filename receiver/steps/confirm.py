@@ -10,11 +10,11 @@ from typing import Final
 
 import structlog
 
-from receiver.core.callbacks import Hosts
-from receiver.core.challenge import Posed, answer_to, posed
+from receiver.core.asking.exchange import HttpRequest, HttpResponse
+from receiver.core.description.callbacks import Hosts
 from receiver.core.errors import KeyUnavailableError, ProviderError
-from receiver.core.exchange import HttpRequest, HttpResponse
 from receiver.core.message import Message
+from receiver.core.signature.challenge import Posed, answer_to, posed
 from receiver.keys import Keys
 from receiver.outbound.client import Outbound
 from receiver.steps.proving import Way

@@ -17,10 +17,10 @@ from receiver.core.errors import (
     UnreadableError,
 )
 from receiver.core.file import Download, File, FileState
-from receiver.core.links import written_out
+from receiver.core.files.links import written_out
+from receiver.core.job.transition import Move
 from receiver.core.model import DAY, MINUTE, SECOND, Job, Source
 from receiver.core.retry import Backoff
-from receiver.core.transition import Move
 from receiver.files.opening import Marking
 from receiver.files.store import DiskLowError, FileStore, FileStoreError, Writing
 from receiver.metrics import Metrics

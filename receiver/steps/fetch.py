@@ -5,7 +5,9 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core import exchange, fetching
+from receiver.core.asking import exchange, fetching
+from receiver.core.asking.exchange import Fetched, Gone, Seen, TryLater
+from receiver.core.description.provider import Provider
 from receiver.core.errors import (
     ConfigurationError,
     FetchRefusedError,
@@ -13,11 +15,9 @@ from receiver.core.errors import (
     ProviderError,
     RedirectedError,
 )
-from receiver.core.exchange import Fetched, Gone, Seen, TryLater
-from receiver.core.looking import Finding, Interrupted, Lost, Unanswered
+from receiver.core.job.looking import Finding, Interrupted, Lost, Unanswered
+from receiver.core.job.transition import Move
 from receiver.core.model import JobState, Observation
-from receiver.core.provider import Provider
-from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.outbound.answer import Sink
 from receiver.outbound.client import Outbound

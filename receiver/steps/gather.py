@@ -7,13 +7,13 @@ from typing import Final
 import structlog
 
 from receiver.catalog import Catalog
+from receiver.core.asking.exchange import HttpRequest
+from receiver.core.description.provider import Provider
 from receiver.core.errors import FetchRefusedError, UnreadableError
-from receiver.core.exchange import HttpRequest
 from receiver.core.file import Download, File, FileState
-from receiver.core.links import Link, links, names_in_answer, reads_result
+from receiver.core.files.links import Link, links, names_in_answer, reads_result
+from receiver.core.job.transition import Move
 from receiver.core.model import Job, Result, Source
-from receiver.core.provider import Provider
-from receiver.core.transition import Move
 from receiver.metrics import Metrics
 from receiver.outbound.vetting import vet
 from receiver.storage import files, results

@@ -9,14 +9,14 @@ from typing import Final, Protocol
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core.admission import Examined
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
+from receiver.core.job.admission import Examined
 from receiver.core.message import Message
 from receiver.core.model import Callback, Observation, Source, Value, Verdict
-from receiver.core.provider import Provider
-from receiver.core.reading import WORD_UNLISTED
-from receiver.core.token import PROBE, is_probe
+from receiver.core.reading.observation import WORD_UNLISTED
+from receiver.core.signature.token import PROBE, is_probe
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.steps.flood import Flood
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 #: A sender hears 503 after this long without a commit, in seconds; the commit may still come, and its retry
 #: is then a duplicate.
 PATIENCE: Final = 1.8
-# Named here for the same reason as in ``core/transition``.
+# Named here for the same reason as in ``core/job/transition.py``.
 _CALLBACK: Final = Source.CALLBACK
 _ACCEPTED: Final = Verdict.ACCEPTED
 _REJECTED: Final = Verdict.REJECTED

@@ -7,7 +7,7 @@ from datetime import datetime
 from receiver.catalog import Catalog
 from receiver.core.errors import RequestError
 from receiver.core.message import lowered
-from receiver.core.signature import Key, Message, Verified, load_key, verify
+from receiver.core.signature.verify import Key, Message, Verified, load_key, verify
 from receiver.keys import Keys
 from receiver.settings import Settings, from_environment
 

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import msgspec
 
-from receiver.core import exchange
-from receiver.core.assembly import Extras, keeps_for
+from receiver.core.asking import exchange
+from receiver.core.asking.assembly import Extras, keeps_for
+from receiver.core.description.provider import Provider
 from receiver.core.errors import RequestError
 from receiver.core.file import When
 from receiver.core.identity import JOB, new_id
 from receiver.core.model import Delivery, Job, Value
-from receiver.core.provider import Provider
 from receiver.core.trace import parse_traceparent
 from receiver.storage.records import NewJob
 

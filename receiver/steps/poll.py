@@ -7,14 +7,14 @@ import structlog
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core import exchange
+from receiver.core.asking import exchange
+from receiver.core.asking.exchange import Seen, TryLater
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, ProviderError
-from receiver.core.exchange import Seen, TryLater
-from receiver.core.given import place
-from receiver.core.looking import Finding, Lost, Nowhere, Unanswered
-from receiver.core.provider import Provider
-from receiver.core.reading import WORD_UNLISTED
-from receiver.core.transition import Move
+from receiver.core.job.looking import Finding, Lost, Nowhere, Unanswered
+from receiver.core.job.transition import Move
+from receiver.core.reading.given import place
+from receiver.core.reading.observation import WORD_UNLISTED
 from receiver.metrics import Metrics
 from receiver.outbound.client import Outbound
 from receiver.steps.settling import Settling

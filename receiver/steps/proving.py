@@ -10,8 +10,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from receiver.core.address import within
-from receiver.core.admission import Examined, examine
-from receiver.core.diagnosis import Diagnosis, diagnose
+from receiver.core.description.provider import Provider
 from receiver.core.errors import (
     ConfigurationError,
     KeyUnavailableError,
@@ -20,12 +19,13 @@ from receiver.core.errors import (
     SenderNotAllowedError,
     SignatureMismatchError,
 )
+from receiver.core.job.admission import Examined, examine
 from receiver.core.message import Message
 from receiver.core.model import Callback, Value, Verdict
-from receiver.core.provider import Provider
-from receiver.core.signature import Key, Verified, load_key, verify
-from receiver.core.token import MasterKey, callback_url, mint
-from receiver.core.walk import Checked, walk
+from receiver.core.signature.diagnosis import Diagnosis, diagnose
+from receiver.core.signature.token import MasterKey, callback_url, mint
+from receiver.core.signature.verify import Key, Verified, load_key, verify
+from receiver.core.signature.walk import Checked, walk
 from receiver.keys import Keys
 from receiver.outbound.certificates import Certificates
 from receiver.outbound.keysets import KeySets

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import structlog
 
 from receiver.core.address import within
+from receiver.core.description.provider import Provider
 from receiver.core.errors import StoreUnavailableError
-from receiver.core.provider import Provider
 from receiver.steps.proving import Way
 from receiver.storage.refusals import Refusal
 from receiver.storage.store import Store

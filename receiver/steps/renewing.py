@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
-from receiver.core import exchange
+from receiver.core.asking import exchange
+from receiver.core.asking.exchange import HttpRequest, Seen
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, ProviderError, UnreadableError
-from receiver.core.exchange import HttpRequest, Seen
 from receiver.core.file import Download
-from receiver.core.links import links
+from receiver.core.files.links import links
 from receiver.core.model import Due, Job, Step
-from receiver.core.provider import Provider
 from receiver.outbound.client import Outbound
 from receiver.storage import downloads, files
 from receiver.storage.downloads import Renewal

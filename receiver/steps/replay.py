@@ -8,9 +8,9 @@ import httpx
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core.admission import Examined, Unreadable, admit
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, RejectionError, RequestError
 from receiver.core.identity import CALLBACK, JOB, REPLAY, is_id, new_id
+from receiver.core.job.admission import Examined, Unreadable, admit
 from receiver.core.model import Callback, Job, Value, Verdict
 from receiver.steps.proving import Proving
 from receiver.storage.pages import stored

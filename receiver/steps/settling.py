@@ -7,12 +7,12 @@ import structlog
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core import exchange
-from receiver.core.cadence import next_look
+from receiver.core.asking import exchange
+from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.errors import FetchRefusedError
-from receiver.core.exchange import Gone, Pending, Seen
-from receiver.core.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, fails
-from receiver.core.transition import Move
+from receiver.core.job.cadence import next_look
+from receiver.core.job.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, fails
+from receiver.core.job.transition import Move
 from receiver.metrics import Metrics
 from receiver.storage.claims import Claimed
 from receiver.storage.looks import LookSettled

@@ -8,8 +8,11 @@ import msgspec
 import structlog
 
 from receiver.catalog import Catalog
-from receiver.core import exchange
-from receiver.core.assembly import Extras
+from receiver.core.asking import exchange
+from receiver.core.asking.assembly import Extras
+from receiver.core.asking.exchange import FilePart, Refused, Submission, TryLater, Unknown
+from receiver.core.asking.upload import Uploaded, needs_upload, upload, with_file
+from receiver.core.description.provider import Provider
 from receiver.core.errors import (
     CommitUnknownError,
     ConfigurationError,
@@ -21,12 +24,9 @@ from receiver.core.errors import (
     RequestError,
     StoreUnavailableError,
 )
-from receiver.core.exchange import FilePart, Refused, Submission, TryLater, Unknown
+from receiver.core.job.urgency import ASKED
 from receiver.core.model import Delivery, Due, Failure, Job, Step, Value
-from receiver.core.provider import Provider
-from receiver.core.token import callback_url
-from receiver.core.upload import Uploaded, needs_upload, upload, with_file
-from receiver.core.urgency import ASKED
+from receiver.core.signature.token import callback_url
 from receiver.keys import Keys
 from receiver.metrics import Metrics
 from receiver.outbound.allowances import ProviderBusyError

@@ -4,14 +4,14 @@ from typing import Final
 
 import msgspec
 
-from receiver.core import transition
-from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, admit
-from receiver.core.cadence import planned
+from receiver.core.description.keeping import late_look
 from receiver.core.identity import JOB, new_id
-from receiver.core.keeping import late_look
+from receiver.core.job import transition
+from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, admit
+from receiver.core.job.cadence import planned
+from receiver.core.job.transition import settled
+from receiver.core.job.uniting import same_work, unite
 from receiver.core.model import Delivery, Job, JobState, Observation, Source
-from receiver.core.transition import settled
-from receiver.core.uniting import same_work, unite
 from receiver.storage.driver import Transaction
 from receiver.storage.dues import request_cancel
 from receiver.storage.ledger import Ledger

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from receiver.core.alarm import Alarm, Changes, Finding, follow
+from receiver.core.alarms.alarm import Alarm, Changes, Finding, follow
 from receiver.core.model import DAY, Value
 from receiver.storage.driver import Row, Transaction, split
 

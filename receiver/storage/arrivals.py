@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from receiver.core.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable
 from receiver.core.identity import made_at
+from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable
 from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Value, Verdict
 from receiver.storage import rows
 from receiver.storage.admitting import adopt, decide, decode_examined, file
@@ -20,7 +20,7 @@ from receiver.storage.ledger import Ledger
 #: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, read 2026-11-20).
 TOKEN_LIFE: Final = 4 * DAY
 HOLD: Final = MINUTE
-# Named here for the same reason as in ``core/transition``.
+# Named here for the same reason as in ``core/job/transition.py``.
 _ACCEPTED: Final = Verdict.ACCEPTED
 _REJECTED: Final = Verdict.REJECTED
 #: Where the headers stand in a row of a callback.

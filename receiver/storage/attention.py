@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from receiver.core.rules import Attention
+from receiver.core.alarms.rules import Attention
 from receiver.storage.driver import Transaction
 
 _MOST: Final = 50

@@ -9,8 +9,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from receiver.core.identity import ATTEMPT, new_id
+from receiver.core.job.urgency import ASKED, BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.core.model import Attempt, Dispatch, Due, Job, JobState, Step, Value
-from receiver.core.urgency import ASKED, BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.metadata import read_given

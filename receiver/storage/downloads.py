@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from receiver.core import transition
+from receiver.core.alarms.rules import Leaving
 from receiver.core.file import Download, File
+from receiver.core.job import transition
+from receiver.core.job.transition import Move
 from receiver.core.model import HOUR, MINUTE, Attempt, Job, Value
-from receiver.core.rules import Leaving
-from receiver.core.transition import Move
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.files import DOWNLOAD, KEY, download_of, tell

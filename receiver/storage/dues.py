@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from receiver.core.job.urgency import ASKED
 from receiver.core.model import Due, Job, Step
-from receiver.core.urgency import ASKED
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from receiver.core import transition
 from receiver.core.errors import NotFoundError
 from receiver.core.file import Download, File, FileState
+from receiver.core.job import transition
+from receiver.core.job.transition import Move
 from receiver.core.model import Attempt, Due, Step, Value
-from receiver.core.transition import Move
 from receiver.storage import dues
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger

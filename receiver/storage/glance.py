@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from receiver.core.identity import made_at
+from receiver.core.job.urgency import LANES, NEAR_DELETION, ROUTINE
 from receiver.core.model import Value
-from receiver.core.urgency import LANES, NEAR_DELETION, ROUTINE
 from receiver.storage import rows
 from receiver.storage.driver import Transaction
 from receiver.storage.search import PROVIDERS

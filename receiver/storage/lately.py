@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from receiver.core.cadence import COMPLETIONS
+from receiver.core.description.provider import Provider
 from receiver.core.errors import StoreUnavailableError
+from receiver.core.job.cadence import COMPLETIONS
 from receiver.core.model import MINUTE, Job
-from receiver.core.provider import Provider
 from receiver.storage.store import Store
 
 _FRESH: Final = MINUTE

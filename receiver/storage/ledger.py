@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from receiver.core import urgency
-from receiver.core.given import ANSWER
+from receiver.core.description.keeping import expires_at, late_look
 from receiver.core.handler import HandlerSpec
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import COMPLETION, new_id
-from receiver.core.keeping import expires_at, late_look
+from receiver.core.job import urgency
+from receiver.core.job.transition import Move, gathering
+from receiver.core.job.uniting import United
 from receiver.core.model import Attempt, Due, Job, JobState, Step
-from receiver.core.transition import Move, gathering
-from receiver.core.uniting import United
+from receiver.core.reading.given import ANSWER
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.lines import LINED, NEW_LINED

@@ -5,13 +5,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from receiver.core import transition, urgency
-from receiver.core.exchange import Gone, Seen
-from receiver.core.keeping import expires_at
-from receiver.core.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, conclude, fails
+from receiver.core.asking.exchange import Gone, Seen
+from receiver.core.description.keeping import expires_at
+from receiver.core.job import transition, urgency
+from receiver.core.job.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, conclude, fails
+from receiver.core.job.transition import Move
+from receiver.core.job.uniting import ADOPTED, same_work
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
-from receiver.core.transition import Move
-from receiver.core.uniting import ADOPTED, same_work
 from receiver.storage import dues, pages
 from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.driver import Transaction

@@ -4,7 +4,7 @@ from typing import Final
 
 from receiver.core.errors import NotFoundError
 from receiver.core.model import Value
-from receiver.core.pagination import ResultPage
+from receiver.core.reading.pagination import ResultPage
 from receiver.storage.driver import Transaction
 from receiver.storage.results import FIRST_PAGE, write_chunks
 

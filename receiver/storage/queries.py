@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.file import File
 from receiver.core.identity import dispatch_key, made_at
+from receiver.core.job.urgency import LANES
 from receiver.core.model import (
     Attempt,
     Callback,
@@ -19,7 +20,6 @@ from receiver.core.model import (
     Value,
     Verdict,
 )
-from receiver.core.urgency import LANES
 from receiver.storage import rows
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction

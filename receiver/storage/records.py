@@ -5,13 +5,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from receiver.core import transition
-from receiver.core.admission import Examined, Terms, Unreadable
 from receiver.core.errors import ConflictError, NotFoundError
+from receiver.core.job import transition
+from receiver.core.job.admission import Examined, Terms, Unreadable
+from receiver.core.job.transition import settled
+from receiver.core.job.uniting import same_work
+from receiver.core.job.urgency import ASKED
 from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdict
-from receiver.core.transition import settled
-from receiver.core.uniting import same_work
-from receiver.core.urgency import ASKED
 from receiver.storage import downloads, rows
 from receiver.storage.admitting import adopt, decide, learned, one_of_its_name
 from receiver.storage.arrivals import Receipt, receipt, was_pruned

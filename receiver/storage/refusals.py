@@ -5,10 +5,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from receiver.core.admission import MOST_KEPT
 from receiver.core.identity import ATTEMPT, new_id
+from receiver.core.job.admission import MOST_KEPT
+from receiver.core.job.transition import woken
 from receiver.core.model import Attempt, Delivery, Value
-from receiver.core.transition import woken
 from receiver.storage.arrivals import TOKEN_LIFE
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger

@@ -9,10 +9,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from receiver.core.encoding import EncodingError, undone
-from receiver.core.given import ANSWER, Given
+from receiver.core.body.encoding import EncodingError, undone
+from receiver.core.job.transition import Move
 from receiver.core.model import Held, Job, Result
-from receiver.core.transition import Move
+from receiver.core.reading.given import ANSWER, Given
 from receiver.storage.driver import Transaction
 
 CHUNK = 256 * 1024

@@ -4,7 +4,6 @@ from typing import Final
 
 import msgspec
 
-from receiver.core.given import ANSWER
 from receiver.core.model import (
     Attempt,
     Callback,
@@ -19,6 +18,7 @@ from receiver.core.model import (
     Step,
     Verdict,
 )
+from receiver.core.reading.given import ANSWER
 from receiver.storage.driver import Row, split
 
 #: A completion as it is written; it gets its place in the feed later.

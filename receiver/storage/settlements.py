@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from receiver.core import transition
 from receiver.core.errors import NotFoundError
-from receiver.core.given import Given
 from receiver.core.identity import ATTEMPT, new_id
+from receiver.core.job import transition
 from receiver.core.model import Attempt, Due, Failure, Held, Job, JobState, Observation, Source, Step, Value
+from receiver.core.reading.given import Given
 from receiver.storage import dues
 from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.claims import lock_jobs

@@ -3,10 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from receiver.core.cadence import usual_lag
-from receiver.core.identity import made_at
-from receiver.core.model import HOUR, MINUTE, Delivery, JobState, Source
-from receiver.core.rules import (
+from receiver.core.alarms.rules import (
     GRACE,
     KEY_SETTLED,
     LOOKED_BACK,
@@ -21,8 +18,11 @@ from receiver.core.rules import (
     Verdicts,
     is_late,
 )
-from receiver.core.upkeep import BACKLOG_KEEPS, Letters, Present, Waiting
-from receiver.core.urgency import LANES, NEAR_DELETION
+from receiver.core.alarms.upkeep import BACKLOG_KEEPS, Letters, Present, Waiting
+from receiver.core.identity import made_at
+from receiver.core.job.cadence import usual_lag
+from receiver.core.job.urgency import LANES, NEAR_DELETION
+from receiver.core.model import HOUR, MINUTE, Delivery, JobState, Source
 from receiver.storage import nodes, pauses, rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.glance import waiting_for

@@ -5,10 +5,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
-from receiver.core.admission import Terms
 from receiver.core.errors import ConflictError
+from receiver.core.job.admission import Terms
+from receiver.core.job.transition import Move
 from receiver.core.model import Attempt, Callback, Dispatch, Due, Held, Job
-from receiver.core.transition import Move
 from receiver.metrics import TableSize
 from receiver.storage import (
     arrivals,

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Final
 
 from receiver.core.identity import made_at
-from receiver.core.uniting import United
+from receiver.core.job.uniting import United
 from receiver.storage import feed, lines
 from receiver.storage.driver import Transaction
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from receiver.core.callbacks import CallbackTerms
-from receiver.core.keyform import Key, load_key
+from receiver.core.description.callbacks import CallbackTerms
+from receiver.core.signature.keyform import Key, load_key
 from receiver.testing.remote import Remote
 from receiver.testing.signing import account_key
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from receiver.core.description.provider import Provider as Description
 from receiver.core.errors import ReceiverError
-from receiver.core.keyform import Key, load_key
 from receiver.core.model import DAY, Delivery, Job, JobState
-from receiver.core.provider import Provider as Description
-from receiver.core.signing import signed_body
+from receiver.core.signature.keyform import Key, load_key
+from receiver.core.signature.sign import signed_body
 from receiver.testing.addressed import key_of, method_of, with_query
 from receiver.testing.clock import Clock
 from receiver.testing.outcome import Answer, Outcome, handled

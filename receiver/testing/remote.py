@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from receiver.core.description.provider import Provider
+from receiver.core.description.shape import Shape
 from receiver.core.model import Delivery, JobState
-from receiver.core.provider import Provider
-from receiver.core.shape import Shape
 from receiver.testing.writing import Facts, Written, as_bytes, paged, write
 
 #: What the provider says that has not ended.

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from receiver.core.keyform import Key, ecdsa_public, ed25519_public, load_key, rsa_public
+from receiver.core.description.parts import is_reference
+from receiver.core.description.provider import Provider
+from receiver.core.description.scheme import Scheme, parse_sources
 from receiver.core.model import Value
 from receiver.core.origin import settings_in
-from receiver.core.parts import is_reference
-from receiver.core.provider import Provider
-from receiver.core.scheme import Scheme, parse_sources
-from receiver.core.signing import sign
-from receiver.core.timestamp import write_timestamp
+from receiver.core.signature.keyform import Key, ecdsa_public, ed25519_public, load_key, rsa_public
+from receiver.core.signature.sign import sign
+from receiver.core.signature.timestamp import write_timestamp
 
 #: Text that does as a secret of any kind: letters only, and long enough for all of them.
 _SECRET: Final = "the testing kit signs with this key"  # noqa: S105  (as the next line)

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
 
-from receiver.core.assembly import at_path
-from receiver.core.callbacks import CallbackTerms
-from receiver.core.provider import Provider
+from receiver.core.asking.assembly import at_path
+from receiver.core.description.callbacks import CallbackTerms
+from receiver.core.description.provider import Provider
 from receiver.testing.remote import Remote
 from receiver.testing.signing import key_set, secret_text
 

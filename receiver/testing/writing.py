@@ -14,13 +14,13 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
-from receiver.core.assembly import at_path, put
+from receiver.core.asking.assembly import at_path, put
+from receiver.core.description.parts import Sample
+from receiver.core.description.shape import MEANINGS, Condition, Shape
 from receiver.core.errors import RequestError, UnreadableError
 from receiver.core.message import Message, lowered
 from receiver.core.model import JobState, Observation, Value
-from receiver.core.parts import Sample
-from receiver.core.reading import read
-from receiver.core.shape import MEANINGS, Condition, Shape
+from receiver.core.reading.observation import read
 
 _LARGEST: Final = 1 << 30
 _UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})

@@ -1,6 +1,6 @@
 """An alarm as JSON."""
 
-from receiver.core.alarm import Alarm
+from receiver.core.alarms.alarm import Alarm
 from receiver.views.document import Document, Moment, moment, timestamp
 
 

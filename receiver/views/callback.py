@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Collection
 from typing import Any
 
-from receiver.core.diagnosis import Diagnosis
 from receiver.core.model import Callback, Verdict
+from receiver.core.signature.diagnosis import Diagnosis
 from receiver.views.document import Document, Moment, timestamp
 from receiver.views.masking import masked_header, masked_query
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from receiver.core.model import Failure
-from receiver.core.timestamp import parse_timestamp, write_timestamp
+from receiver.core.signature.timestamp import parse_timestamp, write_timestamp
 from receiver.views.masking import masked
 
 #: The last millisecond that RFC 3339 can write.

@@ -11,11 +11,11 @@ from typing import Final
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from receiver.core.challenge import LARGEST
 from receiver.core.errors import KeyUnavailableError, ProviderError
 from receiver.core.message import Message
 from receiver.core.model import Value
-from receiver.core.token import answer_to_probe
+from receiver.core.signature.challenge import LARGEST
+from receiver.core.signature.token import answer_to_probe
 from receiver.settings import Settings
 from receiver.steps.confirm import Confirm, Said
 from receiver.steps.ingest import Answer, Ingest

@@ -14,11 +14,11 @@ import structlog
 from msgspec.structs import replace
 
 from receiver.catalog import Catalog
-from receiver.core import rules, upkeep
-from receiver.core.alarm import OF_ONE_NODE, SEVERITIES, Alarm, Finding
+from receiver.core.alarms import rules, upkeep
+from receiver.core.alarms.alarm import OF_ONE_NODE, SEVERITIES, Alarm, Finding
+from receiver.core.alarms.upkeep import Disk
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
 from receiver.core.model import DAY, MINUTE, SECOND
-from receiver.core.upkeep import Disk
 from receiver.keys import Keys
 from receiver.raising import Dead
 from receiver.settings import Settings

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from receiver.core.description.provider import Provider, describe
 from receiver.core.file import Download
-from receiver.core.provider import Provider, describe
 from receiver.files.folder import Folder
 from receiver.outbound.downloads import Downloads
 from receiver.steps.arriving import Arriving

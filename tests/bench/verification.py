@@ -4,8 +4,8 @@ import hmac
 import time
 from collections.abc import Callable
 
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, Message, sign, verify
+from receiver.core.description.scheme import Scheme
+from receiver.core.signature.verify import Key, Message, sign, verify
 
 from .figure import ROUNDS, Figure, in_turn
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from receiver.core.admission import MOST_KEPT
+from receiver.core.job.admission import MOST_KEPT
 from tests.path.world import until
 
 from .databases import Row, rows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from receiver.core.signature import load_key, sign
+from receiver.core.signature.verify import load_key, sign
 from tests.console.conftest import Person, visitor
 from tests.testing.projects import ASYNCIO, checked
 from tests.web.conftest import TOKEN, WHSEC, Site

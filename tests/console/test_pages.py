@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, get_args
 from receiver.clock import read_clock
 from receiver.console import providers
 from receiver.core.circuit import Sign
+from receiver.core.description.scheme import Kind
 from receiver.core.model import Dispatch, Failure
-from receiver.core.scheme import Kind
 from receiver.storage import circuits
 from tests.console.conftest import Person, visitor
 from tests.console.test_callbacks import rejected

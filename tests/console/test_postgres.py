@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from receiver.core.alarm import CALLBACKS_SILENT, SEVERITIES, Finding
+from receiver.core.alarms.alarm import CALLBACKS_SILENT, SEVERITIES, Finding
 from receiver.storage import alarms
 from receiver.storage.alarms import Looked
 from tests.console.conftest import Person, visitor

@@ -6,8 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from receiver.catalog import load_file
+from receiver.core.description.provider import Provider, describe
 from receiver.core.model import DAY, HOUR, Delivery, Job
-from receiver.core.provider import Provider, describe
 
 NOW: Final = 1_795_000_000_000
 JOB_ID: Final = f"job_{NOW:012x}7000800000000000000a"

@@ -11,7 +11,7 @@ from receiver.demo import run
 FORGETFUL = """
 import secrets
 
-from receiver.core import admission, transition
+from receiver.core.job import admission, transition
 from receiver.demo.handlers import receiver
 from receiver.storage.ledger import Ledger
 

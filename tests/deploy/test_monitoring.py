@@ -18,7 +18,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from receiver import Receiver, Settings
-from receiver.core.alarm import SEVERITIES
+from receiver.core.alarms.alarm import SEVERITIES
 
 from .artefacts import DEPLOY
 

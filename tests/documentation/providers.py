@@ -12,8 +12,8 @@ from receiver.core.model import Delivery
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from receiver.core.provider import Provider
-    from receiver.core.scheme import Scheme
+    from receiver.core.description.provider import Provider
+    from receiver.core.description.scheme import Scheme
 
 COLUMNS = ("name", "API", "callback", "proved by", "poll", "result", "cancel", "kept", "open")
 _PLAIN = {

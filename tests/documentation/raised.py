@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import receiver
 from receiver.cli.command import exit_code
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import ReceiverError
-from receiver.core.scheme import Scheme
 from receiver.raising import Away, Dead, Discard, Retry
 
 from .generated import ROOT

@@ -3,9 +3,9 @@
 import pytest
 
 from receiver import Job, JobState
+from receiver.core.description.provider import describe
 from receiver.core.file import FileState
-from receiver.core.links import links
-from receiver.core.provider import describe
+from receiver.core.files.links import links
 from tests.providers.making import PROVIDERS
 
 from .conftest import Here, states

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from receiver import Job, JobState, Receiver
 from receiver.catalog import packaged
 from receiver.clock import read_clock
-from receiver.core.assembly import put
+from receiver.core.asking.assembly import put
+from receiver.core.description.provider import Provider
+from receiver.core.description.shape import MEANINGS, Shape
 from receiver.core.model import Delivery
-from receiver.core.provider import Provider
-from receiver.core.shape import MEANINGS, Shape
 from receiver.testing.remote import Remote
 from receiver.testing.writing import Written
 from tests.providers.making import ACCOUNT, PROVIDERS, SECRET

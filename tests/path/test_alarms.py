@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from receiver import Job, Receiver
 from receiver.cli import main
-from receiver.core.alarm import CALM, DISK_LOW, OF_ONE_NODE, Finding
+from receiver.core.alarms.alarm import CALM, DISK_LOW, OF_ONE_NODE, Finding
 from receiver.core.model import MINUTE, SECOND, Source
 from receiver.storage import alarms
 from receiver.storage.alarms import Looked

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from receiver import Receiver
+from receiver.core.description.provider import Limits
 from receiver.core.model import HOUR, SECOND
-from receiver.core.provider import Limits
 from receiver.outbound.allowances import Allowance, ProviderBusyError
 
 from .described import describe, replies

@@ -9,7 +9,7 @@ import pytest
 
 from receiver import Job, JobState, Receiver
 from receiver.client import AsyncClient
-from receiver.core.given import ANSWER
+from receiver.core.reading.given import ANSWER
 from receiver.storage.results import CHUNK
 from receiver.storage.store import Store
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from receiver.clock import read_clock
-from receiver.core.timestamp import write_timestamp
+from receiver.core.signature.timestamp import write_timestamp
 from tests.certificates import self_signed
 
 from .stub import Asked, Reply, Stub

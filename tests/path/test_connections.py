@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from receiver.core.asking.exchange import HttpResponse
 from receiver.core.errors import NoAnswerError
-from receiver.core.exchange import HttpResponse
 from receiver.outbound.client import Outbound
 from receiver.storage.results import CHUNK
 from tests.certificates import certificate

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from receiver.core.token import job_secret, master_key
+from receiver.core.signature.token import job_secret, master_key
 
 from .world import MASTER_KEY, REQUESTS, Process, World, until
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from receiver import Settings
+from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, FetchRefusedError, NeverConnectedError, ProviderError
-from receiver.core.provider import Provider
 from receiver.keys import Keys
 from receiver.outbound.client import Outbound
 from tests.certificates import certificate

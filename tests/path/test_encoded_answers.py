@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from receiver import Job, JobState
-from receiver.core.exchange import HttpRequest
-from receiver.core.given import ANSWER
+from receiver.core.asking.exchange import HttpRequest
+from receiver.core.reading.given import ANSWER
 from tests.core.packing import PACKERS, gzipped
 
 from .hurry import hurried

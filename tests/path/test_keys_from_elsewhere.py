@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from receiver import Settings
 from receiver.core.errors import KeyUnavailableError
-from receiver.core.signature import Key, sign
+from receiver.core.signature.verify import Key, sign
 from receiver.keys import Keys
 from receiver.wire.server import server
 from tests.ports import free_port

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from receiver import Settings
+from receiver.core.asking.exchange import HttpRequest
+from receiver.core.description.provider import Provider, describe
 from receiver.core.errors import ConfigurationError, NeverConnectedError
-from receiver.core.exchange import HttpRequest
-from receiver.core.provider import Provider, describe
 from receiver.keys import Keys
 from receiver.outbound.client import Outbound
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from receiver import JobState, Settings
+from receiver.core.asking.exchange import HttpRequest
+from receiver.core.description.provider import Provider, describe
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, ProviderError
-from receiver.core.exchange import HttpRequest
-from receiver.core.provider import Provider, describe
 from receiver.keys import Keys
 from receiver.outbound.client import Outbound
 from tests.certificates import certificate

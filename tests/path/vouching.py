@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl, unquote, urlencode
 import httpx
 
 from receiver import Job
-from receiver.core.assembly import at_path
-from receiver.core.keyform import ed25519_public
-from receiver.core.provider import Provider
-from receiver.core.signature import Key, load_key, sign
+from receiver.core.asking.assembly import at_path
+from receiver.core.description.provider import Provider
+from receiver.core.signature.keyform import ed25519_public
+from receiver.core.signature.verify import Key, load_key, sign
 from receiver.testing.writing import Written
 from tests.providers.making import SECRET, key_of, scheme_of
 

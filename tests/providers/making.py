@@ -9,13 +9,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec.structs import replace
 
 from receiver.catalog import load_file, packaged
+from receiver.core.description.parts import is_reference
+from receiver.core.description.provider import Provider
+from receiver.core.description.scheme import Scheme
 from receiver.core.message import lowered
 from receiver.core.model import Delivery, Job
-from receiver.core.parts import is_reference
-from receiver.core.provider import Provider
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, Message, load_key, sign
-from receiver.core.timestamp import write_timestamp
+from receiver.core.signature.timestamp import write_timestamp
+from receiver.core.signature.verify import Key, Message, load_key, sign
 
 NOW: Final = 1_795_000_000_000
 TOPIC: Final = "arn:aws:sns:eu-west-1:1:t"

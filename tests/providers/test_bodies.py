@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from receiver import Job
-from receiver.core.signature import load_key, sign
+from receiver.core.signature.verify import load_key, sign
 from tests.path.world import until
 
 from .making import scheme_of

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from receiver.catalog import Catalog, check_samples, load_file
-from receiver.core import parts, shape
-from receiver.core.provider import Provider, describe
-from receiver.core.scheme import Scheme
+from receiver.core.description import parts, shape
+from receiver.core.description.provider import Provider, describe
+from receiver.core.description.scheme import Scheme
 from receiver.settings import Settings
 
 from .making import PROVIDERS, SIGNED, SUBMITTING

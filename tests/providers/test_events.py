@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.core.description.shape import About
 from receiver.core.errors import UnreadableError
 from receiver.core.message import Message
-from receiver.core.reading import read
-from receiver.core.shape import About
+from receiver.core.reading.observation import read
 
 from .making import LARGEST, PROVIDERS
 from .test_readings import seen

@@ -9,16 +9,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec.structs import replace
 from standardwebhooks import Webhook
 
-from receiver.core import exchange
-from receiver.core.admission import admit, examine, terms_for
+from receiver.core.asking import exchange
+from receiver.core.asking.exchange import HttpResponse, Seen
+from receiver.core.description.provider import Shape
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import UnreadableError
-from receiver.core.exchange import HttpResponse, Seen
+from receiver.core.job.admission import admit, examine, terms_for
 from receiver.core.message import Message, lowered
 from receiver.core.model import JobState, Observation, Verdict
-from receiver.core.provider import Shape
-from receiver.core.reading import read, text_at
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, load_key, sign, verify
+from receiver.core.reading.observation import read, text_at
+from receiver.core.signature.verify import Key, load_key, sign, verify
 from tests.core.signature.samples import SCHEMES
 
 from .making import LARGEST, NOW, PROVIDERS, job_of, scheme_of

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec.structs import replace
 
 from receiver.core.errors import ConfigurationError, KeyUnavailableError, RejectionError
-from receiver.core.signature import Key, Message, Verified, load_key, signed_body, verify
-from receiver.core.timestamp import write_timestamp
+from receiver.core.signature.timestamp import write_timestamp
+from receiver.core.signature.verify import Key, Message, Verified, load_key, signed_body, verify
 
 from .making import INSIDE, NOW, PROVIDERS, SECRET, SIGNED, URL, body_of, genuine, key_of, scheme_of
 

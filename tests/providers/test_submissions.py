@@ -8,13 +8,13 @@ from urllib.parse import parse_qsl, quote
 import pytest
 from msgspec.structs import replace
 
-from receiver.core import cancelling, exchange
-from receiver.core.assembly import assemble
-from receiver.core.callbacks import KeySource
+from receiver.core.asking import cancelling, exchange
+from receiver.core.asking.assembly import assemble
+from receiver.core.asking.exchange import Accepted, HttpRequest, HttpResponse, submission_request
+from receiver.core.description.callbacks import KeySource
+from receiver.core.description.provider import Provider, describe, origin_of
 from receiver.core.errors import RequestError
-from receiver.core.exchange import Accepted, HttpRequest, HttpResponse, submission_request
 from receiver.core.model import Due, Step
-from receiver.core.provider import Provider, describe, origin_of
 from receiver.keys import Keys
 from receiver.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from receiver import RejectionError, verify
 from receiver.core.errors import KeyUnavailableError, RequestError
-from receiver.core.signature import sign
+from receiver.core.signature.verify import sign
 from receiver.keys import Keys
 from receiver.settings import Settings
 from tests.providers.making import NOW, PROVIDERS, body_of, genuine, scheme_of

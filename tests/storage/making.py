@@ -9,11 +9,13 @@ from typing import Any, Final, Literal, TypeAlias
 
 import pytest
 
-from receiver.core.admission import examine, terms_for
+from receiver.core.description.provider import Provider
 from receiver.core.handler import HandlerSpec
 from receiver.core.identity import CALLBACK, JOB, new_id
-from receiver.core.keyform import load_key
-from receiver.core.looking import Finding, Terms
+from receiver.core.job.admission import examine, terms_for
+from receiver.core.job.looking import Finding, Terms
+from receiver.core.job.transition import Move
+from receiver.core.job.urgency import ASKED
 from receiver.core.message import Message, lowered
 from receiver.core.model import (
     HOUR,
@@ -30,9 +32,7 @@ from receiver.core.model import (
     Step,
     Verdict,
 )
-from receiver.core.provider import Provider
-from receiver.core.transition import Move
-from receiver.core.urgency import ASKED
+from receiver.core.signature.keyform import load_key
 from receiver.storage import schema
 from receiver.storage.arrivals import Arrival, Quota, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, Leases

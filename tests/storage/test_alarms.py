@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from receiver.core import alarm
-from receiver.core.alarm import CALM, SEVERITIES, Finding
-from receiver.core.exchange import Seen
+from receiver.core.alarms import alarm
+from receiver.core.alarms.alarm import CALM, SEVERITIES, Finding
+from receiver.core.asking.exchange import Seen
 from receiver.core.file import Download
 from receiver.core.handler import HandlerSpec
-from receiver.core.looking import Unanswered
+from receiver.core.job.looking import Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState, Observation, Step
 from receiver.storage import alarms, attention, files, signs, tally
 from receiver.storage.alarms import Looked, Round

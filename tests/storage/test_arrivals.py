@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from receiver.core.admission import MOST_KEPT, terms_for
-from receiver.core.exchange import Pending, Seen
+from receiver.core.asking.exchange import Pending, Seen
 from receiver.core.handler import HandlerSpec
+from receiver.core.job.admission import MOST_KEPT, terms_for
 from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step, Verdict
 from receiver.storage.arrivals import HOLD, TOKEN_LIFE, Quota
 from tests.core.making import NOW

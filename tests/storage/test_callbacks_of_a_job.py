@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from receiver.core.admission import MOST_KEPT
 from receiver.core.identity import CALLBACK, JOB, new_id
+from receiver.core.job.admission import MOST_KEPT
 from receiver.core.model import DAY, MINUTE, Callback, Job, Observation
 from receiver.storage import schema
 from receiver.storage.arrivals import HOLD

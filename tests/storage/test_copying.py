@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from receiver.core.alarm import DISK_LOW, OF_ONE_NODE, Finding
+from receiver.core.alarms.alarm import DISK_LOW, OF_ONE_NODE, Finding
 from receiver.core.errors import ConfigurationError, ConflictError, NotFoundError, StoreUnavailableError
 from receiver.core.file import Download
 from receiver.core.handler import HandlerSpec
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND
-from receiver.core.pagination import ResultPage
+from receiver.core.reading.pagination import ResultPage
 from receiver.storage import alarms, audit, circuits, copying, feed, pages, pauses, schema, tables, tally
 from receiver.storage import files as linked
 from receiver.storage.alarms import Looked, Round

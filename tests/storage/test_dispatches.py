@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from receiver.core.asking.exchange import Seen
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.exchange import Seen
 from receiver.core.handler import HandlerSpec
 from receiver.core.model import DAY, HOUR, JobState, Observation, Verdict
 from receiver.storage.claims import Beat

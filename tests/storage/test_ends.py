@@ -2,9 +2,9 @@
 
 import pytest
 
-from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.handler import HandlerSpec
-from receiver.core.looking import Lost, Unanswered
+from receiver.core.job.looking import Lost, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step
 from receiver.storage.claims import LookClaim
 from receiver.storage.ledger import FOUND

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from receiver.core.admission import terms_for
 from receiver.core.handler import HandlerSpec
+from receiver.core.job.admission import terms_for
 from receiver.core.model import DAY, HOUR, SECOND, Observation
 from receiver.storage.claims import Beat
 from receiver.storage.driver import Transaction

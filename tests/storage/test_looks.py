@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from receiver.core.exchange import Gone, Pending, Seen
+from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.handler import HandlerSpec
-from receiver.core.looking import Interrupted, Unanswered
+from receiver.core.job.looking import Interrupted, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step
 from receiver.storage.claims import Claimed, ClockStep
 from receiver.storage.results import CHUNK

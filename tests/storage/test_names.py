@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.core.exchange import Seen
+from receiver.core.asking.exchange import Seen
 from receiver.core.handler import HandlerSpec
 from receiver.core.model import HOUR, MINUTE, Job, JobState, Observation, Step, Verdict
 from tests.core.making import NOW

@@ -5,11 +5,11 @@ import hashlib
 import pytest
 from msgspec.structs import replace
 
+from receiver.core.asking.exchange import Seen
 from receiver.core.errors import NotFoundError
-from receiver.core.exchange import Seen
-from receiver.core.looking import Finding, Unanswered
+from receiver.core.job.looking import Finding, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Due, Held, JobState, Observation
-from receiver.core.pagination import ResultPage
+from receiver.core.reading.pagination import ResultPage
 from receiver.storage import pages
 from receiver.storage.pages import StoredPage
 from receiver.storage.results import unfolded

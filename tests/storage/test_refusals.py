@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from receiver.core.admission import MOST_KEPT
+from receiver.core.job.admission import MOST_KEPT
 from receiver.core.model import DAY, HOUR, MINUTE, Delivery, Job
 from receiver.storage.refusals import Refusal
 from tests.core.making import NOW

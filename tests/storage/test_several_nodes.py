@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from receiver.core.admission import terms_for
+from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.errors import ConflictError
-from receiver.core.exchange import Gone, Pending, Seen
 from receiver.core.handler import HandlerSpec
+from receiver.core.job.admission import terms_for
 from receiver.core.model import DAY, HOUR, MINUTE, Job, JobState, Observation, Step
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Claimed, LookClaim

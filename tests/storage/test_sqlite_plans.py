@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from receiver.core.exchange import Pending
+from receiver.core.asking.exchange import Pending
 from receiver.core.model import DAY
 from receiver.storage.arrivals import Quota
 from receiver.storage.queries import Page

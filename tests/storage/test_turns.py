@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from receiver.core.exchange import Seen
+from receiver.core.asking.exchange import Seen
+from receiver.core.job.transition import FOLLOWED
+from receiver.core.job.urgency import AWAITED, NEAR_DELETION, ROUTINE
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState, Observation, Step
-from receiver.core.transition import FOLLOWED
-from receiver.core.urgency import AWAITED, NEAR_DELETION, ROUTINE
 from tests.core.making import NOW
 from tests.storage.making import Desk, transactions
 

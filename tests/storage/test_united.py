@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from receiver.core.asking.exchange import Pending, Seen
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.exchange import Pending, Seen
 from receiver.core.handler import HandlerSpec
 from receiver.core.model import DAY, HOUR, MINUTE, Job, JobState, Observation, Source
 from receiver.storage.records import Link

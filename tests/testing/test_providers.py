@@ -4,7 +4,7 @@ import pytest
 
 from receiver import Job, Receiver, RejectionError, verify
 from receiver.catalog import load_file, packaged
-from receiver.core.provider import Provider as Description
+from receiver.core.description.provider import Provider as Description
 from receiver.testing import Clock, Kit, Provider
 
 DESCRIBED: dict[str, Description] = {one.name: one for one in map(load_file, packaged())}

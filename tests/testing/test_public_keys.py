@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import RejectionError
 from receiver.core.message import Message, lowered
-from receiver.core.published import load_key_set
-from receiver.core.scheme import Scheme
-from receiver.core.signature import load_key, sign, verify
+from receiver.core.signature.published import load_key_set
+from receiver.core.signature.verify import load_key, sign, verify
 from receiver.testing.signing import configured, key_set, own_key, strangers_key
 
 NOW = 1_795_000_000_000

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from receiver.catalog import load_file, packaged
-from receiver.core.provider import Provider
-from receiver.core.sdk import Sdk
+from receiver.core.description.provider import Provider
+from receiver.core.description.sdk import Sdk
 from receiver.watch import compare
 
 FOLDER = Path(os.environ["RECEIVER_VENDORS"]) if "RECEIVER_VENDORS" in os.environ else None

@@ -15,8 +15,8 @@ from receiver.client.wsgi import CompletionHook
 from receiver.clock import read_clock
 from receiver.core.errors import ConfigurationError, RejectionError
 from receiver.core.model import Job, JobState, Result
-from receiver.core.signature import load_key, sign
-from receiver.core.standard import STANDARD_WEBHOOKS
+from receiver.core.signature.standard import STANDARD_WEBHOOKS
+from receiver.core.signature.verify import load_key, sign
 from receiver.sinks.event import event_of, example
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.core.token import check, master_key, mint
+from receiver.core.signature.token import check, master_key, mint
 from receiver.steps.proving import Way
 from receiver.wire.front import address_of
 from receiver.wire.near import near

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.message import lowered
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, Message, load_key, sign
-from receiver.core.timestamp import write_timestamp
+from receiver.core.signature.timestamp import write_timestamp
+from receiver.core.signature.verify import Key, Message, load_key, sign
 
 HERE: Final = Path(__file__).parent
 NOW: Final = 1_795_000_000_000

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from receiver.core.diagnosis import Diagnosis, diagnose
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import RejectionError
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, Message, load_key, sign, verify
+from receiver.core.signature.diagnosis import Diagnosis, diagnose
+from receiver.core.signature.verify import Key, Message, load_key, sign, verify
 
 from .samples import BODY, NOW, SCHEMES, header, key, message, replaced, signed, url_of
 

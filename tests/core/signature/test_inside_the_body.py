@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 import pytest
 from msgspec.structs import replace
 
-from receiver.core.document import Document
+from receiver.core.body.multipart import form_fields
+from receiver.core.description.scheme import Scheme
+from receiver.core.description.shape import Shape
 from receiver.core.errors import RejectionError, UnreadableError
 from receiver.core.message import Message
-from receiver.core.multipart import form_fields
-from receiver.core.scheme import Scheme
-from receiver.core.shape import Shape
-from receiver.core.signature import load_key, sign, signed_body, verify
+from receiver.core.reading.document import Document
+from receiver.core.signature.verify import load_key, sign, signed_body, verify
 
 NOW = 1_795_000_000_000
 SECRET = "a shared secret of some length"

@@ -21,8 +21,8 @@ from receiver.core.errors import (
     TimestampMissingError,
     TimestampStaleError,
 )
-from receiver.core.keyform import rsa_public
-from receiver.core.signature import Message, Verified, sign, verify
+from receiver.core.signature.keyform import rsa_public
+from receiver.core.signature.verify import Message, Verified, sign, verify
 
 from .samples import BODY, NOW, SCHEMES, header, key, message, signed
 

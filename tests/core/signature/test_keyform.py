@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from msgspec.structs import replace
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import ConfigurationError, KeyUnavailableError
-from receiver.core.scheme import Scheme
-from receiver.core.signature import load_key, load_key_set
+from receiver.core.signature.verify import load_key, load_key_set
 
 from .samples import SCHEMES
 

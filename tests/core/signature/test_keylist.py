@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import ConfigurationError
-from receiver.core.keylist import load_keys
-from receiver.core.scheme import Scheme
+from receiver.core.signature.keylist import load_keys
 
 TEXT = Scheme(kind="hmac", header="X")
 WHSEC = Scheme(kind="hmac", header="X", key_encoding="whsec")

@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from receiver.core.diagnosis import diagnose
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import RejectionError
 from receiver.core.message import Message, lowered
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, load_key, sign, verify
-from receiver.core.walk import walk
+from receiver.core.signature.diagnosis import diagnose
+from receiver.core.signature.verify import Key, load_key, sign, verify
+from receiver.core.signature.walk import walk
 
 URL = "https://receiver.example/webhooks/p?a=1&name=x%20y"
 BODY = '{"id": "j1", "note": "déjà vu"}'.encode()

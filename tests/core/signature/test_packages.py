@@ -26,7 +26,7 @@ from mindee import LocalResponse
 from msgspec.structs import replace
 
 from receiver.core.errors import RejectionError
-from receiver.core.signature import Key, load_key, sign, verify
+from receiver.core.signature.verify import Key, load_key, sign, verify
 
 from .samples import FORM, SCHEMES, from_text, message
 

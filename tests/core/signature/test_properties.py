@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import RejectionError
-from receiver.core.proof import signer
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, Message, Verified, verify
+from receiver.core.signature.proof import signer
+from receiver.core.signature.verify import Key, Message, Verified, verify
 
 from .samples import NOW, SCHEMES, SIGNING, header, key, replaced, signed
 

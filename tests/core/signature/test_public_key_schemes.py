@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec.structs import replace
 from sendgrid.helpers.eventwebhook import EventWebhook  # type: ignore[import-untyped]
 
-from receiver.core.callbacks import KeyList
-from receiver.core.diagnosis import diagnose
+from receiver.core.description.callbacks import KeyList
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import ConfigurationError, KeyUnavailableError, RejectionError
 from receiver.core.message import Message, lowered
-from receiver.core.published import load_certificate, load_key_set
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, load_key, sign, verify
-from receiver.core.walk import walk
+from receiver.core.signature.diagnosis import diagnose
+from receiver.core.signature.published import load_certificate, load_key_set
+from receiver.core.signature.verify import Key, load_key, sign, verify
+from receiver.core.signature.walk import walk
 from tests.certificates import self_signed
 
 NOW = time.time_ns() // 1_000_000

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import RejectionError, SignatureMismatchError, TimestampStaleError
-from receiver.core.keylist import load_keys
-from receiver.core.scheme import Scheme
-from receiver.core.signature import Key, Message, load_key, sign, verify
+from receiver.core.signature.keylist import load_keys
+from receiver.core.signature.verify import Key, Message, load_key, sign, verify
 from tests.core.making import packaged
 
 from .samples import NOW

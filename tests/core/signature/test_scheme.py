@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from receiver.core.scheme import Scheme
+from receiver.core.description.scheme import Scheme
 
 from .samples import SCHEMES
 

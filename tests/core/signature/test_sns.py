@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from msgspec.structs import replace
 from sns_message_validator.sns_message_validator import SNSMessageValidator  # type: ignore[import-untyped]
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import KeyUnavailableError, RejectionError
 from receiver.core.message import Message
-from receiver.core.scheme import Scheme
-from receiver.core.signature import load_key, signed_body, verify
-from receiver.core.walk import walk
+from receiver.core.signature.verify import load_key, signed_body, verify
+from receiver.core.signature.walk import walk
 
 NOW = 1_795_168_800_000
 PAIR = rsa.generate_private_key(65537, 2048)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from receiver.core.errors import RejectionError
-from receiver.core.signature import Message, Verified, sign, verify
+from receiver.core.signature.verify import Message, Verified, sign, verify
 
 from .samples import NOW, SCHEMES, body_of, key, message
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from receiver.core.errors import RejectionError, TimestampStaleError
-from receiver.core.signature import Key, Message, load_key, sign, verify
+from receiver.core.signature.verify import Key, Message, load_key, sign, verify
 
 from .samples import SCHEMES, from_text, load_vectors
 

@@ -19,7 +19,7 @@ from receiver.core.errors import (
     TimestampMissingError,
     TimestampStaleError,
 )
-from receiver.core.signature import Key, Message, Verified, load_key, sign, verify
+from receiver.core.signature.verify import Key, Message, Verified, load_key, sign, verify
 
 from .samples import (
     BODY,

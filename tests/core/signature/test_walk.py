@@ -3,11 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
+from receiver.core.description.scheme import Scheme
 from receiver.core.errors import RejectionError
 from receiver.core.message import Message, lowered
-from receiver.core.scheme import Scheme
-from receiver.core.signature import load_key, sign, verify
-from receiver.core.walk import walk
+from receiver.core.signature.verify import load_key, sign, verify
+from receiver.core.signature.walk import walk
 
 NOW = 1_795_960_000_000
 BODY = b'{"id": "canary-body"}'

@@ -1,0 +1,1 @@
+"""What somebody must see to: the rules of alarms, about providers and about ourselves."""

@@ -1,0 +1,1 @@
+"""What stands in a body, whatever its charset, its coding and its form: bytes in, members and fields out."""

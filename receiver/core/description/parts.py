@@ -1,0 +1,246 @@
+"""The tables of a provider description, one class each; ``provider.py`` puts them together."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState
+
+_DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
+#: The name of a header, or the beginning of some.
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+\*?")
+_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+
+
+class Duration(int):
+    """A time span in milliseconds, written ``10s``, ``5m``, ``2h`` or ``3d`` in a description."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Read a time span; raises ValueError where *text* is not one."""
+        found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise ValueError(f"{text!r} is not a duration such as 10s, 5m, 2h or 3d")
+        return cls(int(found[1]) * _UNITS[found[2]])
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every table of a description: unknown keys are mistakes."""
+
+
+class Cited(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a description comes from."""
+
+    url: str
+    #: The day it was read, ISO 8601.
+    read: str
+
+
+class Idempotency(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the provider takes a key that keeps a repeated submission from being billed twice."""
+
+    where: Literal["header", "body"]
+    name: str
+
+
+class Operation(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one operation of the API does differently from ``[submit]``."""
+
+    url: str | None = None
+    content: Literal["json", "multipart", "query"] | None = None
+
+
+class Upload(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the file is uploaded that a job is made of, before it is submitted; see ``core/asking/upload.py``."""
+
+    url: str
+    #: The part of the form that is the file, and what the file is called.
+    field: str = "file"
+    filename: str = "batch.jsonl"
+    #: Further fields of the form.
+    set: dict[str, str] = {}
+    #: The field of the caller's request with the lines, and the one with the path of a file of the caller's own.
+    lines: str = "requests"
+    file: str = "file"
+    #: The shape of the answer, and where the file's id goes in the submission.
+    answer: str = "file"
+    into: str
+
+
+class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a job is submitted.
+
+    ``{request:NAME}`` in an address is a field of the caller's request, which is not sent in the body then.
+    """
+
+    url: str
+    method: Literal["POST", "PUT", "GET"] = "POST"
+    #: Headers of this request alone; ``{operation}`` is filled in.
+    headers: dict[str, str] = {}
+    #: ``query``: the whole request travels in the address.
+    content: Literal["json", "multipart", "query"] = "json"
+    #: Fields of the caller's request that travel in the address; ``*``: all that are not in ``body``.
+    query: tuple[str, ...] | Literal["*"] = ()
+    #: ``query = "*"``: the fields of the caller's request that are the body.
+    body: tuple[str, ...] = ()
+    #: The field of the caller's request that is the body, where the body is no object.
+    unwrap: str | None = None
+    #: Where the caller's request goes in the body (a path; ``0``: into a list); the body itself if absent. A request
+    #: that has an object there already is the body as it is.
+    wrap: str | None = None
+    #: Values set where the caller's request has none.
+    set: dict[str, Any] = {}
+    #: Values set, over the caller's too, where the job will be polled.
+    set_polled: dict[str, Any] = {}
+    idempotency: Idempotency | None = None
+    answer: str = "answer"
+    #: What is uploaded first.
+    upload: Upload | None = None
+    #: Where our job's id goes in the body, in a place that the provider keeps for its callers: what it repeats of it
+    #: tells whose job an event at an account-wide address is about.
+    mark: str | None = None
+    #: Addresses to ask and to cancel at, for answers that name none, from ``{request:NAME}`` and ``{id}``.
+    response_url: str | None = None
+    cancel_url: str | None = None
+    #: Names of headers, and of fields of the address, that the submission of one job may set; ``x-*`` allows all that
+    #: begin so.
+    job_headers: tuple[str, ...] = ()
+    job_query: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.body and self.query != "*":
+            raise ValueError("submit.body needs query = '*': what is not in the address is the body anyway")
+        if self.body and self.unwrap is not None:
+            raise ValueError("submit.body and unwrap both say what the body is")
+        for name in self.job_headers:
+            if _HEADER.fullmatch(name) is None:
+                raise ValueError(
+                    f"submit.job_headers: {name!r} is no name of a header, nor one that ends in '*'"
+                )
+
+    def at(self, moved: Callable[[str], str]) -> Self:
+        """The same with its addresses elsewhere."""
+        return msgspec.structs.replace(
+            self,
+            url=moved(self.url),
+            upload=msgspec.structs.replace(self.upload, url=moved(self.upload.url)) if self.upload else None,
+            response_url=moved(self.response_url) if self.response_url else None,
+            cancel_url=moved(self.cancel_url) if self.cancel_url else None,
+        )
+
+
+class Poll(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the provider is asked for a job's status."""
+
+    #: Tried in order; the first whose placeholders (``{id}``, ``{response_url}``) are known is used.
+    url: tuple[str, ...]
+    method: Literal["GET", "POST"] = "GET"
+    #: Headers of these requests alone; ``{operation}`` is filled in.
+    headers: dict[str, str] = {}
+    #: What is sent with a POST, as JSON; ``{id}`` and ``{operation}`` in a text of it are filled in.
+    body: Any = None
+    answer: str = "answer"
+    every: Duration = Duration(10 * SECOND)
+    #: Each wait is this much longer than the one before, up to ``longest``.
+    factor: Annotated[float, msgspec.Meta(ge=1, le=10)] = 1.5
+    longest: Duration = Duration(2 * MINUTE)
+    #: HTTP statuses that mean "not yet".
+    pending: tuple[int, ...] = (202,)
+    #: HTTP statuses that are the job's own failure; the body is the reason.
+    failed: tuple[int, ...] = ()
+    #: After what a 404 means that the result is gone: the provider's own success, or already a wake-up.
+    gone_after: Literal["success", "wake-up"] = "success"
+
+    def __post_init__(self) -> None:
+        if self.body is not None and self.method != "POST":
+            raise ValueError("poll.body needs method = 'POST'")
+
+
+class Fetch(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a result that has an address of its own is fetched."""
+
+    #: One successful GET deletes it.
+    single_use: bool = False
+    #: Whether the address, when its origin is listed, wants our credentials.
+    authenticated: bool = True
+    #: For so long a 404 is asked again that comes after success and within retention, at the status or the result.
+    patience: Duration = Duration(2 * MINUTE)
+    #: HTTP statuses that are the job's own failure; the body is the reason.
+    failed: tuple[int, ...] = ()
+    #: The shape of what is at the result's address, where that has to be read: it says where the bytes are
+    #: (``result_url``), or comes in pages (``items``).
+    answer: str | None = None
+
+
+class Cancel(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the provider is asked to cancel."""
+
+    url: str
+    method: Literal["POST", "DELETE", "GET", "PUT"] = "POST"
+    #: Whether a 2xx answer is the provider's word that the job is canceled.
+    confirms: bool = False
+
+
+class Kept(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request whose result is kept for another time."""
+
+    #: Path in the caller's request.
+    path: str
+    is_: Any = msgspec.field(name="is")
+    keeps: Duration
+
+
+class Retention(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the provider keeps a result."""
+
+    keeps: Duration
+    #: Requests whose results are kept for another time; the first that fits.
+    keeps_when: tuple[Kept, ...] = ()
+    counted_from: Literal["completion", "submission"] = "completion"
+
+
+class Limits(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the provider's API bears from one account."""
+
+    #: Requests at once, of every kind and of all nodes together.
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 8
+    #: Requests a second, of every kind and of all nodes together.
+    rate: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+
+
+class Sample(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A document as the source shows it, and how it must be read; ``receiver providers check`` runs them."""
+
+    shape: str
+    body: str = ""
+    query: str = ""
+    headers: dict[str, str] = {}
+    claims: dict[str, Any] = {}
+    id: str | None = None
+    state: JobState | None = None
+    result: bool = False
+    #: Whether the result goes on at a next page.
+    pages: bool = False
+    #: How many files the result links to, as ``[[files]]`` says where to look.
+    files: int = 0
+
+
+def own_headers(headers: Mapping[str, str], operation: str) -> dict[str, str]:
+    """The headers that a description gives one kind of request, names in lower case."""
+    return {name.lower(): value.replace("{operation}", operation) for name, value in headers.items()}
+
+
+def is_reference(text: str) -> bool:
+    """Whether *text* is ``env:NAME`` or ``file:PATH``."""
+    kind, _, rest = text.partition(":")
+    return kind in {"env", "file"} and bool(rest)
+
+
+def check_reference(reference: str) -> None:
+    """Raise ValueError where *reference* is not ``env:NAME`` or ``file:PATH``."""
+    if not is_reference(reference):
+        raise ValueError(f"{reference!r} is not a reference: write env:NAME or file:PATH, never the secret")

@@ -1,0 +1,1 @@
+"""Whether a message is its sender's, and why not: schemes, keys, proofs and diagnosis."""
