@@ -78,6 +78,8 @@ class Metrics:
         self.running: Callable[[], Sequence[Running]] = list
         #: The circuits that hold dispatches up; whoever knows says so.
         self.circuits: Callable[[], Sequence[Circuit]] = list
+        #: How often sinks were told in the commit of a completion, by name; whoever knows says so.
+        self.notified: Callable[[], Mapping[str, int]] = dict
         #: Why no file is fetched here, if none is: a code; whoever fetches them says so.
         self.downloads_paused: Callable[[], str | None] = lambda: None
         self._moments: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _MOMENTS}
@@ -181,10 +183,17 @@ class Metrics:
         raised = () if alarms is None else _alarms(alarms, now)
         return [*self._families(), *commits, *standing, *raised, *_room(sizes), *running, circuits, paused]
 
+    def _counted(self, name: str) -> Counter[tuple[str, ...]]:
+        if name != "dispatches":
+            return self._counts[name]
+        return self._counts[name] + Counter(
+            {(one, "succeeded"): many for one, many in self.notified().items()}
+        )
+
     def _families(self) -> Iterable[Metric]:
         for name, (text, labels) in _COUNTERS.items():
             counter = CounterMetricFamily(f"receiver_{name}", text, labels=labels)
-            for values, count in self._counts[name].items():
+            for values, count in self._counted(name).items():
                 counter.add_metric(values, count)
             yield counter
         for name, (text, labels) in _MOMENTS.items():

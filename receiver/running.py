@@ -147,6 +147,7 @@ class Running:
         self.metrics.is_wanted = audience.wants
         self.circuits = Circuits()
         self.metrics.circuits = self.circuits.holding
+        self.metrics.notified = lambda: store.driver.notified
         self.presence = Presence(
             store=store,
             node=self.node,

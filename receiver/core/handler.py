@@ -14,6 +14,16 @@ GO_ON: Final = "continue"
 _LONGEST_LINE: Final = 200
 
 
+class Notice(Value, frozen=True, kw_only=True):
+    """How the sessions that listen to our own PostgreSQL are told of a completion, in its very commit."""
+
+    channel: str
+    #: Bytes of a result above which the event says where it is.
+    largest: int
+    #: Where that is, if it is known.
+    public_url: str | None = None
+
+
 class HandlerSpec(Value, frozen=True, kw_only=True):
     """Which completions a handler wants; kept in the store, so that a node without it can fan out."""
 
@@ -28,6 +38,8 @@ class HandlerSpec(Value, frozen=True, kw_only=True):
     ordered_by: str | None = None
     #: Whether those behind one that is dead go on, or wait until it is retried or discarded.
     on_dead: str = BLOCK
+    #: For a sink that is told of a completion in its commit, where nothing keeps that from being done.
+    notice: Notice | None = None
 
     def wants(self, provider: str, state: JobState) -> bool:
         """Say whether a completion of *provider* in *state* may go to this handler, whatever its metadata."""

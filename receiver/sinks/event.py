@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from receiver.core.alarms.alarm import Alarm
+from receiver.core.event import JSON, attributes_of, result_address
 from receiver.core.identity import JOB, new_id
 from receiver.core.model import PROGRESS, Job, JobState, Result, Value
 from receiver.views.alarm import alarm_document
@@ -19,7 +20,6 @@ from receiver.views.job import job_document
 if TYPE_CHECKING:
     from cloudevents.core.v1.event import CloudEvent
 
-JSON: Final = "application/json"
 #: The media type of an event whose attributes stand in the document.
 STRUCTURED: Final = "application/cloudevents+json"
 _ODD: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -83,27 +83,18 @@ def event_of(
         test: Whether it is an example, and marked as one.
     """
     at = job.ended_at if job.ended_at is not None else now
-    state = replay_id if replay_id in PROGRESS else job.state.value
-    attributes = {
-        "id": f"{job.id}:{replay_id}" if replay_id else job.id,
-        "source": f"/providers/{job.provider}",
-        "type": f"receiver.job.{state}.v1",
-        "subject": job.id,
-        "datacontenttype": JSON,
-    }
-    if job.traceparent is not None:
-        attributes["traceparent"] = job.traceparent
+    attributes = attributes_of(job, replay_id=replay_id)
     if test:
         attributes["receivertest"] = "true"
     content, is_json = b"", False
     if job.result is not None:
         if job.result.size > largest or len(job.result.content) > largest:
-            attributes["dataref"] = f"{(public_url or '').rstrip('/')}/v1/jobs/{job.id}/result"
+            attributes["dataref"] = result_address(job, public_url=public_url)
         else:
             content, is_json = job.result.content, _is_json(job.result.content)
     fields = {f"metadata.{key}": _word(value) for key, value in job.metadata.items()} | {
         "provider": job.provider,
-        "state": state,
+        "state": replay_id if replay_id in PROGRESS else job.state.value,
         "operation": job.operation or "none",
         "job": job.id,
         "date": _date(at),

@@ -1,19 +1,27 @@
-"""PostgreSQL NOTIFY: the listening sessions of a database hear of each completion as it is committed.
+"""PostgreSQL NOTIFY: the listening sessions of a database hear of each completion.
+
+In the database of the record they are told in the commit of the completion itself (``storage/notices``), so that this
+sends only what could not be told there, and alarms; in another one they are told once it is committed.
 
 A payload has less than 8,000 bytes (https://www.postgresql.org/docs/17/sql-notify.html), so it is
 the event without its data: whoever hears it asks for the job. Nobody who is not listening hears it later.
 """
 
 import asyncio
+from typing import Final
 
-import msgspec
 import psycopg
 
+from receiver.core.errors import ConfigurationError
+from receiver.core.event import notice_of
 from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.event import Event
 from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefusedError
+from receiver.storage.postgres.connection import parsed
+from receiver.storage.postgres.transaction import LONGEST_PAYLOAD
 
-_LONGEST = 7_999
+#: Bytes of a channel's name (https://www.postgresql.org/docs/17/sql-syntax-lexical.html).
+_LONGEST_CHANNEL: Final = 63
 
 
 class NotifySink:
@@ -28,16 +36,18 @@ class NotifySink:
         else:
             place = Place(config, required=("channel",))
             self._url, self._channel = f"{place.server}{place.parts.path}", place.options["channel"]
-        if not self._channel:
-            raise config.wrong("to", "it names no channel.")
+        if not 0 < len(self._channel.encode()) <= _LONGEST_CHANNEL:
+            raise config.wrong("to", f"the channel's name has 1 to {_LONGEST_CHANNEL} bytes.")
+        #: The channel, if it is one of the record's own database.
+        self.own_channel = self._channel if own or _same(self._url, database_url) else None
         self._timeout = config.timeout
         self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
         self._using = asyncio.Lock()
 
     async def send(self, event: Event) -> str:
         """Notify; raises as ``Sink.send`` says."""
-        payload = msgspec.json.encode({"specversion": "1.0", **event.attributes}).decode()
-        if len(payload.encode()) > _LONGEST:
+        payload = notice_of(event.attributes, at=event.at)
+        if len(payload.encode()) > LONGEST_PAYLOAD:
             raise SinkRefusedError("The event's attributes are longer than a payload may be.")
         try:
             async with self._using, asyncio.timeout(self._timeout):
@@ -57,3 +67,14 @@ class NotifySink:
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+
+
+def _same(url: str, database_url: str) -> bool:
+    """Whether both name one database; where that is not plain to see they are taken for two."""
+    if not database_url.startswith(("postgresql:", "postgres:")):
+        return False
+    try:
+        one, other = parsed(url), parsed(database_url)
+    except ConfigurationError:
+        return False
+    return all(one.get(key) == other.get(key) for key in ("host", "hostaddr", "port", "dbname"))

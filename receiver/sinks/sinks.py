@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from receiver.core.alarms.alarm import Alarm
-from receiver.core.handler import HandlerSpec
+from receiver.core.handler import HandlerSpec, Notice
 from receiver.core.model import SECOND, Job
 from receiver.core.retry import Backoff
 from receiver.handlers import Handler, Handlers, as_metadata, idempotency_key
@@ -73,6 +73,7 @@ class Sinks:
                 metadata=as_metadata(one.metadata),
                 ordered_by=one.ordered_by,
                 on_dead=one.on_dead,
+                notice=self._notice(one),
             ),
             function=self._function(one),
             plain=False,
@@ -88,6 +89,13 @@ class Sinks:
             rate=one.rate,
             max_age=one.max_age,
         )
+
+    def _notice(self, one: SinkConfig) -> Notice | None:
+        """How it is told of completions in their own commit; ``None`` where it is not, or where something must wait."""
+        channel: str | None = getattr(self._sinks[one.name], "own_channel", None)
+        if channel is None or one.ordered_by is not None or one.rate:
+            return None
+        return Notice(channel=channel, largest=one.largest, public_url=self._public_url)
 
     async def close(self) -> None:
         """Give every connection back."""

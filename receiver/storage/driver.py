@@ -58,6 +58,14 @@ class Transaction(Protocol):
         """
         ...
 
+    def notify(self, channel: str, payload: str, *, handler: str) -> bool:
+        """Have the sessions that listen to *channel* told *payload* for *handler* once this is committed, not before.
+
+        Whether that will be so: not where nobody can listen, or where those who do hear too little of what waits for
+        them, or where the payload is too long.
+        """
+        ...
+
     def announce(self) -> None:
         """Have every process that listens told, once this is committed, that there is new work."""
         ...
@@ -68,6 +76,11 @@ class Driver(Protocol):
 
     #: Whether a single process serves this database at a time.
     exclusive: bool
+
+    @property
+    def notified(self) -> Mapping[str, int]:
+        """How often those who listen were told for a handler (``Transaction.notify``), in what was committed."""
+        ...
 
     def write(self, *, patient: bool = False) -> AbstractContextManager[Transaction]:
         """Open a transaction that may write; durable when the block ends, undone if it raises.

@@ -23,8 +23,9 @@ from receiver.core.reading.given import ANSWER
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.lines import LINED, NEW_LINED
-from receiver.storage.metadata import read_metadata
+from receiver.storage.metadata import Given, read_given
 from receiver.storage.nodes import specs
+from receiver.storage.notices import Notices
 from receiver.storage.united import LATE, absorb, led
 
 #: That of a result which was found although its job had been taken for *expired*.
@@ -56,9 +57,11 @@ class Ledger:
         self._handlers: list[HandlerSpec] | None = None
         #: The handlers that want a completion whatever its metadata, or depending on that, by its provider and state.
         self._wanted: dict[tuple[str, JobState], tuple[list[str], list[HandlerSpec]]] = {}
-        self._metadata: dict[str, dict[str, Any]] = {}
+        self._given: dict[str, Given] = {}
         #: The handlers that order their completions, by name.
         self._ordering: dict[str, HandlerSpec] = {}
+        #: The sinks that are told in this very transaction.
+        self._notices = Notices(tx)
         self._lined: list[Row] = []
         self._new: set[str] = set()
         self._changed: set[str] = set()
@@ -227,6 +230,11 @@ class Ledger:
         return wanted
 
     def _dispatch(self, job: Job, name: str, replay_id: str, *, now: int, told: str | None = None) -> None:
+        if name in self._notices:
+            placed = replace(job, traceparent=self._given_of(job.id).traceparent)
+            if (told_now := self._notices.tell(placed, name, replay_id, now=now)) is not None:
+                self.log(told_now)
+                return
         row = rows.new_dispatch(job.id, name, replay_id, now)
         if self._ordering and (spec := self._ordering.get(name)) is not None:
             by_metadata = (spec.ordered_by or "").startswith("metadata.")
@@ -257,11 +265,14 @@ class Ledger:
         return [one.name for one in depending if one.accepts(self._metadata_of(job.id))] if depending else []
 
     def _metadata_of(self, job_id: str) -> dict[str, Any]:
-        """The metadata of a job; read for all jobs at hand at once, and only where somebody goes by them."""
-        if job_id not in self._metadata:
-            ids = sorted({job_id, *self.jobs} - self._metadata.keys())
-            self._metadata |= {one: {} for one in ids} | read_metadata(self._tx, ids)
-        return self._metadata[job_id]
+        return self._given_of(job_id).metadata
+
+    def _given_of(self, job_id: str) -> Given:
+        """What was given with a job; read for all jobs at hand at once, and only where somebody goes by it."""
+        if job_id not in self._given:
+            ids = sorted({job_id, *self.jobs} - self._given.keys())
+            self._given |= dict.fromkeys(ids, Given({}, None)) | read_given(self._tx, ids)
+        return self._given[job_id]
 
     def _sighted(self, job: Job, *, now: int) -> None:
         """Make the dispatches of a state on the way to an end that is seen for the first time."""
@@ -323,6 +334,7 @@ class Ledger:
         if self._handlers is None:
             self._handlers = specs(self._tx)
             self._ordering = {one.name: one for one in self._handlers if one.ordered_by is not None}
+            self._notices.are(self._handlers)
         return self._handlers
 
     def flush(self) -> None:

@@ -22,8 +22,3 @@ def read_given(tx: Transaction, ids: Sequence[str]) -> dict[str, Given]:
     where, params = tx.among("job_id", sorted(set(ids)))
     found = tx.run(f"SELECT job_id, metadata, traceparent FROM submission WHERE {where}", params)
     return {job_id: Given(msgspec.json.decode(text), traceparent) for job_id, text, traceparent in found}
-
-
-def read_metadata(tx: Transaction, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The metadata of jobs; those that were not submitted here are absent."""
-    return {job_id: given.metadata for job_id, given in read_given(tx, ids).items()}

@@ -7,7 +7,7 @@ import msgspec
 
 from receiver.core.circuit import Circuit
 from receiver.core.errors import ConflictError, NotFoundError
-from receiver.core.handler import BLOCK, HandlerSpec
+from receiver.core.handler import BLOCK, HandlerSpec, Notice
 from receiver.core.model import DAY, HOUR, SECOND, Value
 from receiver.storage import lines
 from receiver.storage.circuits import circuits
@@ -100,19 +100,33 @@ def alive(tx: Transaction, node: Node, *, now: int) -> None:
 def _register(tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int) -> None:
     tx.insert(
         "handler",
-        "name, provider, state, metadata, ordered_by, on_dead, seen_at, renamed_to",
+        "name, provider, state, metadata, ordered_by, on_dead, notice, seen_at, renamed_to",
         [
-            (one.name, one.provider, one.state, _wishes(one), one.ordered_by, one.on_dead, now, None)
+            (
+                one.name,
+                one.provider,
+                one.state,
+                _wishes(one),
+                one.ordered_by,
+                one.on_dead,
+                _told(one),
+                now,
+                None,
+            )
             for one in sorted(handlers, key=lambda one: one.name)
         ],
         conflict="ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, state = excluded.state, "
         "metadata = excluded.metadata, ordered_by = excluded.ordered_by, on_dead = excluded.on_dead, "
-        "seen_at = excluded.seen_at, renamed_to = excluded.renamed_to",
+        "notice = excluded.notice, seen_at = excluded.seen_at, renamed_to = excluded.renamed_to",
     )
 
 
 def _wishes(spec: HandlerSpec) -> str | None:
     return msgspec.json.encode(spec.metadata).decode() if spec.metadata else None
+
+
+def _told(spec: HandlerSpec) -> str | None:
+    return None if spec.notice is None else msgspec.json.encode(spec.notice).decode()
 
 
 def _rename(tx: Transaction, before: str, name: str, *, now: int) -> None:
@@ -205,7 +219,7 @@ def forget(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[Regis
 def specs(tx: Transaction) -> list[HandlerSpec]:
     """What the registered handlers want."""
     found = tx.run(
-        "SELECT name, provider, state, metadata, ordered_by, on_dead FROM handler WHERE renamed_to IS NULL "
+        "SELECT name, provider, state, metadata, ordered_by, on_dead, notice FROM handler WHERE renamed_to IS NULL "
         "ORDER BY name"
     )
     return [
@@ -216,8 +230,9 @@ def specs(tx: Transaction) -> list[HandlerSpec]:
             metadata=_read(metadata),
             ordered_by=ordered_by,
             on_dead=on_dead or BLOCK,
+            notice=None if notice is None else msgspec.json.decode(notice, type=Notice),
         )
-        for name, provider, state, metadata, ordered_by, on_dead in found
+        for name, provider, state, metadata, ordered_by, on_dead, notice in found
     ]
 
 

@@ -7,6 +7,7 @@ again, so that a failover needs nothing but the next attempt.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -59,6 +60,8 @@ class Postgres:
         self._types: dict[str, dict[str, str]] = {}
         self._listener: Listener | None = None
         self._closed = False
+        #: Replaced as a whole: others read it.
+        self.notified: Counter[str] = Counter()
 
     @contextmanager
     def write(self, *, patient: bool = False) -> Iterator[PostgresTransaction]:
@@ -70,12 +73,15 @@ class Postgres:
             self._writer = None
             connection.patient = patient
             try:
-                yield PostgresTransaction(connection, self._types)
+                tx = PostgresTransaction(connection, self._types)
+                yield tx
                 commit(connection)
             except BaseException as error:
                 self._writer = undone(connection, error)
                 raise
             self._writer = connection
+            if tx.notified:
+                self.notified = self.notified + tx.notified
 
     @contextmanager
     def read(self, *, patient: bool = False) -> Iterator[PostgresTransaction]:

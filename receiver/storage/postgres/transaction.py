@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -24,6 +25,8 @@ MACROS: Final = {
     "for_update": "FOR UPDATE",
     "skip_locked": "SKIP LOCKED",
 }
+#: Bytes that tell a listener; a payload has less than 8,000.
+LONGEST_PAYLOAD: Final = 7_999
 _NAMED: Final = re.compile(r":([a-z_]\w*)")
 
 
@@ -34,6 +37,10 @@ class PostgresTransaction:
         self._cursor = connection.cursor(binary=True)
         self._types = types
         self._announced = False
+        #: How often those who listen are told for a handler once this is committed.
+        self.notified: Counter[str] = Counter()
+        #: Whether the server has room for what listeners have not taken yet; asked once.
+        self._room: bool | None = None
 
     def run(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006  (never changed)
         """Run one statement; return its rows."""
@@ -78,6 +85,21 @@ class PostgresTransaction:
             self._cursor.execute(
                 "SELECT pg_advisory_xact_lock(number) FROM unnest(%b::bigint[]) AS number", (numbers,)
             )
+
+    def notify(self, channel: str, payload: str, *, handler: str) -> bool:
+        """Have those who listen to *channel* told once this is committed; whether that will be so.
+
+        A listener that takes nothing fills the server's queue, and a full one would make every commit fail, also that
+        of a callback: from half of it on nobody is told here (https://www.postgresql.org/docs/17/sql-notify.html).
+        """
+        if len(payload.encode()) > LONGEST_PAYLOAD:
+            return False
+        if self._room is None:
+            self._room = self.run("SELECT pg_notification_queue_usage() < 0.5")[0][0]
+        if self._room:
+            self.run("SELECT pg_notify(:channel, :payload)", {"channel": channel, "payload": payload})
+            self.notified[handler] += 1
+        return self._room
 
     def announce(self) -> None:
         """Have every node that listens told once this is committed."""

@@ -9,9 +9,10 @@ the same instant may damage the file, so every writer of every process holds the
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from receiver.core.errors import CommitUnknownError, ConfigurationError, StoreUnavailableError
@@ -47,6 +48,7 @@ class SQLite:
     """The default store: one file."""
 
     exclusive = True
+    notified: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, path: Path) -> None:
         with closing(sqlite3.connect(":memory:")) as probe:

@@ -70,6 +70,10 @@ class SQLiteTransaction:
     def guard(self, names: Sequence[str]) -> None:
         """Nothing to do: whoever writes is alone."""
 
+    def notify(self, channel: str, payload: str, *, handler: str) -> bool:  # noqa: ARG002  (as others have it)
+        """Nobody can listen."""
+        return False
+
     def announce(self) -> None:
         """Nothing to do: the one process that serves the file tells its worker itself."""
 
