@@ -1,21 +1,18 @@
 """``/v1/readers``: where those stand who read the feed under a name."""
 
-import re
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from receiver.api.resource import Operation, answer, read_document
-from receiver.core.errors import NotFoundError, RequestError
+from receiver.core.errors import NotFoundError
+from receiver.core.reader import reader_name
 from receiver.steps.follow import Follow, place_of
 from receiver.storage import feed
 from receiver.storage.store import Store
 from receiver.wire.web import Bodies
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +47,7 @@ class Readers:
                 summary="Where a reader of the feed stands.",
                 endpoint=self.show,
                 answers={200: ReaderDocument},
-                problems=(404,),
+                problems=(400, 404),
             ),
             Operation(
                 method="PUT",
@@ -65,8 +62,8 @@ class Readers:
 
     async def show(self, request: Request) -> Response:
         """Say where a reader stands."""
-        name = request.path_params["name"]
-        place = await self._store.read(feed.stands, name) if _NAME.fullmatch(name) else None
+        name = reader_name(request.path_params["name"])
+        place = await self._store.read(feed.stands, name)
         if place is None:
             raise NotFoundError(
                 "No reader of that name has read anything; PUT a cursor to make it known.",
@@ -76,13 +73,7 @@ class Readers:
 
     async def stand(self, request: Request) -> Response:
         """Remember a place."""
-        name = request.path_params["name"]
-        if _NAME.fullmatch(name) is None:
-            raise RequestError(
-                "A reader's name has up to 100 letters, digits, '.', '_' and '-'.",
-                code="query_invalid",
-                field="name",
-            )
+        name = reader_name(request.path_params["name"])
         order = await read_document(request, Place, bodies=self._bodies)
         place = await self._follow.last() if order.cursor == "latest" else place_of(order.cursor)
         await self._store.write(feed.stand, (name, place, self._clock()))

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from receiver.cli import options, output, session
 from receiver.cli.command import Command, note
+from receiver.core.reader import reader_name
 from receiver.running import Running
 from receiver.steps.follow import place_of
 from receiver.storage import feed
@@ -43,6 +44,10 @@ async def completions(
     Whoever has read up to a cursor never finds a completion behind it. With --json each is one line. A reader's place
     is remembered (--name) once its line is printed, so that a line may come twice, and none is left out.
     """
+    if after is not None and name is not None:
+        raise click.UsageError("A name has a place of its own; leave --after or --name out.")
+    if name is not None:
+        reader_name(name)
     async with session.opened() as running:
         begin = await _begin(running, after, name)
         wanted = Wanted(after=begin, provider=provider, state=state)
@@ -63,8 +68,6 @@ async def completions(
 
 
 async def _begin(running: Running, after: str | None, name: str | None) -> int:
-    if after is not None and name is not None:
-        raise click.UsageError("A name has a place of its own; leave --after or --name out.")
     if after == "latest":
         return await running.follow.last()
     if after is not None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable
@@ -18,6 +19,7 @@ from receiver.client import AsyncClient, NoAnswerFromReceiverError
 from receiver.clock import read_clock
 from receiver.core.errors import ConfigurationError, RequestError, StoreUnavailableError
 from receiver.core.model import Job, JobState, Result, Value
+from receiver.core.reader import reader_name
 from receiver.core.retry import Backoff
 from receiver.running import Running
 from receiver.settings import from_environment, is_safe_url, read_secret
@@ -143,7 +145,7 @@ async def forward(order: Order) -> None:
     """Pass completions on until told to stop.
 
     Raises:
-        RequestError: an address is none, or the cursor.
+        RequestError: an address is none, or the cursor, or the reader's name.
         ConfigurationError: a secret or token is not there.
         CursorGoneError: some of what comes after the cursor was pruned.
         Exit: the program wants no more (410).
@@ -152,16 +154,21 @@ async def forward(order: Order) -> None:
         raise RequestError(
             f"{order.to!r} is no address of a program: http://localhost:3000/hook", field="forward-to"
         )
+    name = reader_name(order.name) if order.name is not None else _usual_name()
     secret = _secret(order)
     config = SinkConfig(name="tail", to=order.to.replace("{", "%7B"), largest=_LARGEST, origin="--forward-to")
     sink = HttpSink(config, secret=secret, clock=read_clock)
     stop = session.stop_signal()
-    name = order.name or f"tail-{socket.gethostname()}"
     async with _source(order) as source:
         try:
             await _pass(source, sink, order, name=name, stop=stop)
         finally:
             await sink.close()
+
+
+def _usual_name() -> str:
+    """This machine's, whose name may have any character."""
+    return f"tail-{re.sub(r'[^A-Za-z0-9._-]', '-', socket.gethostname())}"
 
 
 def _secret(order: Order) -> str:

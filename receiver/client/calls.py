@@ -7,13 +7,13 @@ say the same, retries included.
 import json
 from collections.abc import Generator, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
-from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
 
 from receiver.core.errors import ReceiverError
 from receiver.core.model import Result, Value
+from receiver.core.reader import reader_name
 from receiver.core.retry import Backoff, parse_retry_after
 from receiver.views.completion import CompletionDocument
 from receiver.views.file import FileDocument
@@ -218,7 +218,7 @@ def completions(after: str, *, provider: str | None, state: str | None, wait: fl
 def reader(name: str) -> Talk[str | None]:
     """The cursor that a reader of the feed goes on after; ``None`` if the receiver knows none of that name."""
     try:
-        answer = yield from _send(Asked(method="GET", path=f"/v1/readers/{quote(name, safe='')}"))
+        answer = yield from _send(Asked(method="GET", path=f"/v1/readers/{reader_name(name)}"))
     except ApiError as error:
         if error.code == "reader_unknown":
             return None
@@ -229,7 +229,7 @@ def reader(name: str) -> Talk[str | None]:
 def stand(name: str, cursor: str) -> Talk[str]:
     """Remember how far a reader has come: a cursor, or ``latest``; the cursor that it is."""
     body = json.dumps({"cursor": cursor}).encode()
-    answer = yield from _send(Asked(method="PUT", path=f"/v1/readers/{quote(name, safe='')}", body=body))
+    answer = yield from _send(Asked(method="PUT", path=f"/v1/readers/{reader_name(name)}", body=body))
     return str(msgspec.json.decode(answer.body)["cursor"])
 
 

@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -18,6 +17,7 @@ from receiver.core.handler import BLOCK
 from receiver.core.model import Value
 from receiver.handlers import CIRCUIT, STATES, check_order
 from receiver.settings import Settings
+from receiver.sinks.references import fill_in
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"RECEIVER_SINK_([A-Z0-9_]+?)(?:_FILE)?")
@@ -92,18 +92,11 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The same sink with the references in its address, ``{env:NAME}``, filled in.
 
         Raises:
-            ConfigurationError: one is not set.
+            ConfigurationError: one is not set, or its value cannot stand where it does.
         """
-
-        def value(found: re.Match[str]) -> str:
-            if not found[1].startswith("env:"):
-                return found[0]
-            text = settings.resolve(found[1])
-            if not text:
-                raise self.wrong("to", f"{found[1].removeprefix('env:')} is not set.")
-            return quote(text, safe="")
-
-        return self.at(_FIELD.sub(value, self.to))
+        return self.at(
+            fill_in(self.to, resolve=settings.resolve, wrong=lambda reason: self.wrong("to", reason))
+        )
 
     def wrong(self, key: str, reason: str) -> ConfigurationError:
         """The error that says what is wrong with *key* of this sink, and where it stands."""

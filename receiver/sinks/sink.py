@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from receiver.raising import Away, Dead, Retry
 from receiver.sinks.configuration import SinkConfig, filled
@@ -103,5 +103,6 @@ class Place:
         return filled(self.options.get(name, default), values)
 
     def path(self, values: Mapping[str, str]) -> str:
-        """What follows the server, without its slash, with the fields of an event filled in."""
-        return filled(self.parts.path.removeprefix("/"), values)
+        """What follows the server, without its slash, with the fields of an event filled in, and decoded."""
+        # Decoded last: what was encoded is never taken for a field.
+        return unquote(filled(self.parts.path.removeprefix("/"), values))

@@ -123,12 +123,6 @@ def test_an_address_that_does_not_fit_its_kind_is_refused_at_start(
         open_sink(load(found)[0], found, clock=lambda: NOW)
 
 
-def test_a_reference_in_an_address_is_filled_in(tmp_path: Path) -> None:
-    """A password stands in a variable of its own and may have any character."""
-    found = settings(tmp_path, RECEIVER_SINK_A="redis://:{env:PW}@host/0?stream=a", PW="a/b@c")
-    assert load(found)[0].resolved(found).to == "redis://:a%2Fb%40c@host/0?stream=a"
-
-
 def test_a_client_that_is_not_installed_is_named_with_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

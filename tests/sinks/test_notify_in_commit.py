@@ -11,8 +11,8 @@ import pytest
 
 from receiver.core.handler import HandlerSpec, Notice
 from receiver.core.identity import JOB, new_id
+from receiver.core.job.transition import Move
 from receiver.core.model import Held, JobState, Source
-from receiver.core.transition import Move
 from receiver.sinks.postgres import NotifySink
 from receiver.storage import circuits, nodes
 from receiver.storage.ledger import Ledger
@@ -48,7 +48,7 @@ class Ear:
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
-    async def hear(self, count: int) -> list[dict[str, Any]]:
+    async def hear(self, count: int) -> list[Any]:
         """The next *count* events; fewer where nothing comes any more."""
         found = self._connection.notifies(timeout=20, stop_after=count)
         return [json.loads(one.payload) async for one in found]
