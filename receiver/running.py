@@ -30,9 +30,7 @@ from receiver.outbound.keysets import KeySets
 from receiver.settings import Settings
 from receiver.sinks.sinks import Sinks
 from receiver.steps.cancel import Cancel
-from receiver.steps.collect import Collect
 from receiver.steps.confirm import Confirm
-from receiver.steps.download import FetchFile
 from receiver.steps.fetch import Fetch
 from receiver.steps.follow import Follow
 from receiver.steps.gather import Gather
@@ -127,7 +125,7 @@ class Running:
         }
         self.gathering = Gathering(store=store, metrics=self.metrics, clock=clock)
         self.telemetry = self._telemetry() if settings.otel else None
-        kinds = Kinds() if self.telemetry is None else self.telemetry.kinds
+        self._kinds = kinds = Kinds() if self.telemetry is None else self.telemetry.kinds
         self.submit = kinds.submit(
             **asking,
             keys=self.keys,
@@ -172,7 +170,7 @@ class Running:
                 largest=settings.max_file,
                 notify=self._files_found,
             ),
-            collect=Collect(**asking, largest=settings.max_result, most=settings.max_pages),
+            collect=kinds.collect(**asking, largest=settings.max_result, most=settings.max_pages),
             cancel=self.cancel,
             dispatch=kinds.dispatch(
                 store=store,
@@ -279,7 +277,7 @@ class Running:
         settings = self.settings
         self.downloading = Downloading(
             store=self.store,
-            step=FetchFile(
+            step=self._kinds.download(
                 store=self.store,
                 catalog=self.catalog,
                 source=self.downloads,

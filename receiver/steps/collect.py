@@ -70,7 +70,7 @@ class Collect:
         assert shape is not None  # noqa: S101  (the worker looked)
         have = await self._store.read(storage.stored, claimed.job.id)
         if have and have[-1].next_url is None:
-            finding: Finding = await self._joined(claimed, shape, have)
+            finding = await self._joined(claimed, shape, have)
             told = {"pages": len(have), "items": sum(one.items for one in have)}
             return await self._settling(claimed, finding, started=started, detail=told)
         finding = await self._next(provider, shape, claimed, have, started)
@@ -165,7 +165,7 @@ class Collect:
         )
         return replace(outcome, held=held, content=result.content)
 
-    async def _joined(self, claimed: Claimed, shape: Shape, have: Sequence[StoredPage]) -> Seen:
+    async def _joined(self, claimed: Claimed, shape: Shape, have: Sequence[StoredPage]) -> Finding:
         """All pages as one document: the first one, with the items of all."""
         job_id = claimed.job.id
 

@@ -97,6 +97,9 @@ class FetchFile:
         attempt = _Attempt(self, fetching, started=self.clock())
         return await attempt.run()
 
+    def ended(self, file: File, outcome: str) -> None:
+        """Hear how the attempt at *file* ended: *stored*, *lost* or *failed*; for whoever wants to know."""
+
 
 class _Attempt:
     """One attempt at one file."""
@@ -293,6 +296,7 @@ class _Attempt:
                 now=now,
             ),
         )
+        step.ended(file, outcome)
         facts = {"job": self._job.id, "provider": self._provider.name, "file": download.number}
         if again is not None:
             log.info("file_waits", code=file.code, failures=again.failures, **facts)

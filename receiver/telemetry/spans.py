@@ -34,10 +34,8 @@ from receiver.steps.proving import Way
 from receiver.steps.submit import Submit
 from receiver.storage import traces
 from receiver.storage.arrivals import Receipt
-from receiver.storage.claims import Claimed
 from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.store import Store
-from receiver.worker.steps import Steps
 
 #: What is done for a job within this time of its submission is in its trace; what comes later is linked to it.
 _NEAR: Final = HOUR
@@ -184,23 +182,6 @@ class TracedSubmit(Submit):
                 _facts(job) | {"receiver.new": submitted.new, "receiver.state": job.state.value}
             )
             return submitted
-
-
-class TracedSteps(Steps):
-    """Hands due rows to the steps, each within a span."""
-
-    def __init__(self, *, spans: Spans, **parts: Any) -> None:  # noqa: ANN401  (those of Steps)
-        super().__init__(**parts)
-        self._spans = spans
-
-    async def take(self, claimed: Claimed) -> object:
-        """Do what a due row asks for; see ``Steps``."""
-        due = claimed.due
-        job = await self._spans.traced(claimed.job)
-        step = "fetch" if due.result_url is not None else due.step.value.replace("look", "poll")
-        facts = {"receiver.attempt": due.attempt, "receiver.step": step}
-        with self._spans.around(f"{step} {job.provider}", SpanKind.CLIENT, job=job, facts=facts):
-            return await super().take(claimed)
 
 
 class TracedDispatch(RunDispatch):

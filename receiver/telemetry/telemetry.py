@@ -16,8 +16,9 @@ from prometheus_client.core import Metric
 
 from receiver import logs
 from receiver.storage.store import Store
+from receiver.telemetry.looks import TracedCollect, TracedDownload, TracedSteps
 from receiver.telemetry.meters import Meters
-from receiver.telemetry.spans import Spans, TracedDispatch, TracedIngest, TracedSteps, TracedSubmit
+from receiver.telemetry.spans import Spans, TracedDispatch, TracedIngest, TracedSubmit
 from receiver.worker.steps import Kinds
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,8 @@ class Telemetry:
             ingest=partial(TracedIngest, **spans),
             steps=partial(TracedSteps, **spans),
             dispatch=partial(TracedDispatch, **spans),
+            collect=TracedCollect,
+            download=partial(TracedDownload, **spans),
         )
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ from receiver.core.model import Step
 from receiver.steps.cancel import Cancel
 from receiver.steps.collect import Collect
 from receiver.steps.dispatch import RunDispatch
+from receiver.steps.download import FetchFile
 from receiver.steps.fetch import Fetch
 from receiver.steps.gather import Gather
 from receiver.steps.ingest import Ingest
@@ -61,3 +62,5 @@ class Kinds(NamedTuple):
     ingest: Callable[..., Ingest] = Ingest
     steps: Callable[..., Steps] = Steps
     dispatch: Callable[..., RunDispatch] = RunDispatch
+    collect: Callable[..., Collect] = Collect
+    download: Callable[..., FetchFile] = FetchFile
