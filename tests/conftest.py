@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from .chaos.report import pytest_terminal_summary
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
@@ -16,6 +17,10 @@ __all__ = [
     "postgres_url",
     "pytest_terminal_summary",
 ]
+
+# No test goes by a clock: how long examples take says how busy the machine is.
+settings.register_profile("without a clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("without a clock")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from receiver.circuits import TOO_OLD, Circuits
 from receiver.core.circuit import Sign
 from receiver.core.identity import ATTEMPT, new_id
-from receiver.core.model import PROGRESS, SECOND, Attempt, Dispatch, Failure, Job
+from receiver.core.model import DAY, PROGRESS, SECOND, Attempt, Dispatch, Failure, Job
 from receiver.core.retry import RetryAt, after_failure
 from receiver.handlers import Handler, idempotency_key
 from receiver.metrics import Metrics
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 #: Characters that are kept of what a handler raised: half of them from its beginning, half from its end.
 _LONGEST_TEXT: Final = 8000
 _LONGEST_NAME: Final = 200
+#: How long a completion is tried at least while the circuit of its handler is open.
+TRIED_FOR: Final = DAY
 
 
 class RunDispatch:
@@ -214,13 +216,13 @@ class RunDispatch:
                 )
             case _:
                 outcome, error = "failed", _failure(type(raised).__name__, _trace(raised))
+        now, failures = self._clock(), dispatch.failures + 1
+        if dispatch.trial and not _is_last_trial(dispatch, handler, now=now):
+            failures = min(failures, handler.backoff.attempts - 1)
+        elif dispatch.trial:
+            failures = handler.backoff.attempts
         decision = after_failure(
-            # No trial of an open circuit is the last attempt.
-            min(dispatch.failures + 1, handler.backoff.attempts - bool(dispatch.trial)),
-            backoff=handler.backoff,
-            jitter=random.random(),
-            now=self._clock(),
-            at_least=asked,
+            failures, backoff=handler.backoff, jitter=random.random(), now=now, at_least=asked
         )
         retry_at = decision.when if isinstance(decision, RetryAt) else None
         return self._ended(dispatch, outcome, started, error=error, retry_at=retry_at, sign=sign)
@@ -300,6 +302,15 @@ class _Guard:
             return self._guarded
 
         return guarded
+
+
+def _is_last_trial(dispatch: Dispatch, handler: Handler, *, now: int) -> bool:
+    """Whether a trial of an open circuit that failed was its completion's last attempt.
+
+    While a circuit is open no attempts are used up, because it may be the other side's fault. Once that has been so for
+    a day, and this very completion was attempted as often as it may be, it is taken for its own: every wait ends.
+    """
+    return dispatch.attempt >= handler.backoff.attempts and now - dispatch.created_at >= TRIED_FOR
 
 
 def _failure(code: str, text: str) -> Failure:
