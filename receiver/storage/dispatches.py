@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from receiver.core.circuit import Sign
 from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
-from receiver.storage import circuits, lines, rows
+from receiver.storage import circuits, lines, nodes, rows
 from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
@@ -97,23 +97,31 @@ def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
     ended = [one for item in items if not isinstance(item, DispatchClaim) for one in item]
     ordering = {name for item in items if isinstance(item, DispatchClaim) for name in item.ordering}
     ordering |= {one.dispatch.handler for one in ended if one.dispatch.line is not None}
+    #: Of those, what was renamed: nodes may go on with an old name, and it is one line all the same.
+    renamed: dict[str, str] = {}
     if ordering:
-        lines.guard(tx, ordering)
+        renamed = lines.renamed(tx, ordering)
+        lines.guard(tx, {*ordering, *renamed, *renamed.values()})
     settled = iter(_settle(tx, ended))
     return [
-        _claim(tx, item) if isinstance(item, DispatchClaim) else list(islice(settled, len(item)))
+        _claim(tx, item, renamed) if isinstance(item, DispatchClaim) else list(islice(settled, len(item)))
         for item in items
     ]
 
 
-def _claim(tx: Transaction, item: DispatchClaim) -> list[tuple[Dispatch, Job]]:
+def _claim(tx: Transaction, item: DispatchClaim, renamed: Mapping[str, str]) -> list[tuple[Dispatch, Job]]:
     owner, until = item.owner, item.now + item.lease_ms
     due = {"now": item.now, "owner": owner, "lapses": item.lapses}
     for handler in sorted(item.ordering):
-        lines.line_up(tx, handler, now=item.now)
+        if handler in renamed:
+            # Whoever made it did not know of the new name yet.
+            nodes.move(tx, handler, renamed[handler], now=item.now)
+        else:
+            lines.line_up(tx, handler, now=item.now)
     found = [
         row
         for handler, limit in sorted(item.limits.items())
+        if handler not in renamed
         for row in tx.run(_READY, due | {"handler": handler, "limit": limit})
     ]
     trials = circuits.begin_trials(tx, item.trials, now=item.now) if item.trials else {}
@@ -189,6 +197,8 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     again: list[Row] = []
     signs: list[tuple[Dispatch, Sign, Failure | None, int]] = []
     moving: dict[tuple[str, str], int] = {}
+    # A node that knows only the old name of a handler has ended an attempt: it counts for the new one.
+    renamed = {key[1]: row[2] for key, row in stored.items() if row[2] is not None}
     answers = []
     for item in items:
         dispatch, attempt = item.dispatch, item.log
@@ -197,11 +207,12 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
             key = moved[key]
             attempt = replace(attempt, job_id=key[0], replay_id=key[2])
         # Settled once, it is nobody's: whoever settles it again in the same transaction comes too late.
-        ours = stored.get(key) == (dispatch.owner, dispatch.attempt)
+        ours = stored.get(key, ())[:2] == (dispatch.owner, dispatch.attempt)
         answers.append(ours)
         if not ours:
             continue
         del stored[key]
+        dispatch = _called_now(dispatch, renamed)
         logged.append(rows.attempt_params(attempt))
         if item.sign is not None:
             signs.append((dispatch, item.sign, item.error, attempt.started_at + attempt.duration_ms))
@@ -228,9 +239,21 @@ def _settle(tx: Transaction, items: Sequence[DispatchSettled]) -> list[bool]:
     tx.insert("attempt", rows.ATTEMPT, logged)
     if signs:
         circuits.take(tx, signs)
+    _follow(tx, renamed, now=max(one.log.started_at + one.log.duration_ms for one in items))
     if moving:
         lines.advance(tx, moving, now=max(moving.values()))
     return answers
+
+
+def _called_now(dispatch: Dispatch, renamed: Mapping[str, str]) -> Dispatch:
+    name = renamed.get(dispatch.handler)
+    return dispatch if name is None else replace(dispatch, handler=name)
+
+
+def _follow(tx: Transaction, renamed: Mapping[str, str], *, now: int) -> None:
+    """Have what is to be tried again, or is dead, follow its handler to its new name."""
+    for before, name in sorted(renamed.items()):
+        nodes.move(tx, before, name, now=now)
 
 
 def _moved(
@@ -250,10 +273,12 @@ def _moved(
 
 
 def _locked(tx: Transaction, ids: Sequence[str]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """Lock the dispatches of jobs; whose each one is, and which attempt it is at."""
+    """Lock the dispatches of jobs; whose each one is, which attempt it is at, and what its handler is called by now."""
     where, params = tx.among("job_id", sorted(set(ids)))
     found = tx.run(
-        f"SELECT {rows.DISPATCH_KEY}, owner, attempt FROM dispatch WHERE {where} "
+        f"SELECT {rows.DISPATCH_KEY}, owner, attempt, "
+        "(SELECT renamed_to FROM handler WHERE name = dispatch.handler) "
+        f"FROM dispatch WHERE {where} "
         f"ORDER BY {rows.DISPATCH_KEY} {{for_update}}",
         params,
     )

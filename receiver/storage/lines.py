@@ -43,6 +43,13 @@ def guard(tx: Transaction, handlers: Iterable[str]) -> None:
     tx.guard([f"lines\0{name}" for name in sorted(set(handlers))])
 
 
+def renamed(tx: Transaction, handlers: Iterable[str]) -> dict[str, str]:
+    """Those of some handlers, and of those that became one of them, which have another name by now: the new names."""
+    wanted = set(handlers)
+    found = tx.run("SELECT name, renamed_to FROM handler WHERE renamed_to IS NOT NULL")
+    return {name: into for name, into in found if name in wanted or into in wanted}
+
+
 def line_up(tx: Transaction, handler: str, *, now: int) -> None:
     """Give dispatches of a handler that have none their place in line, and make ready whatever is first."""
     found = tx.run(_UNPLACED, {"handler": handler, "limit": _TOGETHER})
@@ -67,17 +74,28 @@ def advance(tx: Transaction, lines: Collection[tuple[str, str]], *, now: int) ->
     """Make the first of each line ready, unless one of it is under way or dead before it: (handler, line)."""
     if not lines:
         return
-    where, params = tx.among("name", sorted({handler for handler, _ in lines}))
-    going_on = {
-        name
-        for name, on_dead in tx.run(f"SELECT name, on_dead FROM handler WHERE {where}", params)
-        if on_dead == GO_ON
-    }
+    names = sorted({handler for handler, _ in lines})
+    where, params = tx.among("name", names)
+    older, older_params = tx.among("renamed_to", names)
+    going_on: set[str] = set()
+    #: What a handler was called before: some of a line may still run under that name on a node that knows no other.
+    before: dict[str, list[str]] = {}
+    for name, on_dead, renamed_to in tx.run(
+        f"SELECT name, on_dead, renamed_to FROM handler WHERE {where} OR {older}", params | older_params
+    ):
+        if on_dead == GO_ON:
+            going_on.add(name)
+        if renamed_to is not None:
+            before.setdefault(renamed_to, []).append(name)
     ready: list[Row] = []
     for handler, line in sorted(lines):
         for row in tx.run(_HEAD, {"handler": handler, "line": line}):
             job_id, replay_id, place, active, dead = *row[:2], row[2:4], row[4], row[5:7]
             held_up = dead[1] is not None and handler not in going_on and dead < place
+            active = active or any(
+                tx.run(f"SELECT 1 {_OF_LINE} 'ready' LIMIT 1", {"handler": one, "line": line})
+                for one in before.get(handler, ())
+            )
             if not active and not held_up:
                 ready.append(("ready", now, job_id, handler, replay_id))
     tx.update("dispatch", "state, run_at", ready, key=rows.DISPATCH_KEY)

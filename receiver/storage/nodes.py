@@ -68,6 +68,8 @@ class Registered(Value, frozen=True, kw_only=True):
 
 def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]:
     """Register nodes and their handlers: (node, whether it is the only one, now)."""
+    specs = [one for node, _, _ in items for one in node.handlers if one.aliases]
+    lines.guard(tx, [name for one in specs for name in (one.name, *one.aliases)])
     for node, only, now in items:
         if only:
             # Not the handlers: a start without them, or with other ones, must not make results reach nobody.
@@ -130,17 +132,25 @@ def _told(spec: HandlerSpec) -> str | None:
 
 
 def _rename(tx: Transaction, before: str, name: str, *, now: int) -> None:
-    """Have a handler be known by another name: what waits for it, or is dead, is moved.
+    """Have a handler be known by another name: what waits for it, or is dead, is moved, and so is its circuit.
 
     Its row stays, so that a node that still runs it under the old name registers nothing anew; it gets no completion.
     """
     tx.run("UPDATE handler SET renamed_to = :name WHERE name = :before", {"name": name, "before": before})
+    tx.run(
+        "UPDATE circuit SET handler = :name WHERE handler = :before "
+        "AND NOT EXISTS (SELECT 1 FROM circuit AS other WHERE other.handler = :name)",
+        {"before": before, "name": name},
+    )
     tx.run("DELETE FROM circuit WHERE handler = :before", {"before": before})
-    _move(tx, before, name, now=now)
+    move(tx, before, name, now=now)
 
 
-def _move(tx: Transaction, before: str, name: str, *, now: int) -> None:
-    """Move what nobody is at from one name of a handler to another; the rest is moved later, by ``reap``."""
+def move(tx: Transaction, before: str, name: str, *, now: int) -> None:
+    """Move what nobody is at from one name of a handler to another; the rest follows once settled, or by ``reap``.
+
+    Whoever moves has guarded the lines of both names.
+    """
     found = tx.run(_MOVE, {"before": before, "name": name, "now": now})
     moved = {(name, row[0]) for row in found if row[0] is not None}
     if moved and not tx.run(
@@ -169,9 +179,11 @@ def leave(tx: Transaction, items: Sequence[str]) -> list[None]:
 def reap(tx: Transaction, items: Sequence[int]) -> list[int]:
     """Bury the dispatches of handlers that no node has had for an hour; return how many. Each item is the time."""
     answers = []
+    renamed = tx.run("SELECT name, renamed_to FROM handler WHERE renamed_to IS NOT NULL ORDER BY name")
+    lines.guard(tx, [name for pair in renamed for name in pair])
     for now in items:
-        for before, name in tx.run("SELECT name, renamed_to FROM handler WHERE renamed_to IS NOT NULL"):
-            _move(tx, before, name, now=now)
+        for before, name in renamed:
+            move(tx, before, name, now=now)
         tx.run(
             "DELETE FROM handler WHERE renamed_to IS NOT NULL AND seen_at < :before",
             {"before": now - _FORGOTTEN_AFTER},
