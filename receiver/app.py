@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import httpx
 import structlog
 
 from receiver.asgi import AlreadyStartedError, Application, NotStartedError
@@ -24,6 +23,9 @@ from receiver.storage.feed import Wanted
 from receiver.storage.glance import soonest
 from receiver.storage.store import Store
 from receiver.views.completion import CompletionDocument, completion_document
+
+if TYPE_CHECKING:
+    import httpx
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +49,7 @@ class Receiver:
         settings: Settings | None = None,
         *,
         clock: Callable[[], int] | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -161,7 +163,7 @@ class Receiver:
         settings: Settings,
         *,
         clock: Callable[[], int] | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> Iterator[None]:
         """Have it run with other settings for a while, and begin when it is first used: for tests.
 

@@ -1,6 +1,5 @@
 """The catalog: every provider description, the packaged ones and the user's own, checked when loaded."""
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+import tomli
 from msgspec.structs import replace
 
 from receiver.core.description.provider import Provider, Sample, describe, is_reference
@@ -99,12 +99,12 @@ def in_folder(folder: Path) -> Sequence[_File]:
 def load_file(file: _File) -> Provider:
     """Read one description; raises DescriptionError with file, key and reason."""
     try:
-        provider = describe(tomllib.loads(file.read_bytes().decode()))
+        provider = describe(tomli.loads(file.read_bytes().decode()))
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         key = place.strip("`").removeprefix("$").lstrip(".") or "the description"
         raise DescriptionError(f"{file.name}: {key}: {reason}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise DescriptionError(f"{file.name}: not readable as TOML: {error}.") from error
     if provider.name != file.name.removesuffix(".toml"):
         raise DescriptionError(f"{file.name}: name: it is {provider.name!r}; file and name must agree.")

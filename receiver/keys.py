@@ -179,7 +179,7 @@ class Keys:
 
         ``key id (4) ‖ nonce (12) ‖ AES-256-GCM``, bound to the job's id.
         """
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  (few providers need it)
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         master, nonce = self.newest, secrets.token_bytes(_NONCE)
         cipher = AESGCM(sealing_key(master)).encrypt(nonce, text.encode(), job_id.encode())
@@ -187,8 +187,8 @@ class Keys:
 
     def unseal(self, job_id: str, sealed: bytes) -> str:
         """Decrypt what ``seal`` made; raises KeyUnavailableError where its master key is gone."""
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         key_id, nonce, cipher = sealed[:4].hex(), sealed[4 : 4 + _NONCE], sealed[4 + _NONCE :]
         for master in self._masters:

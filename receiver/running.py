@@ -7,7 +7,6 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
 import structlog
 
 from receiver.catalog import Catalog
@@ -55,6 +54,8 @@ from receiver.worker.tallying import Tallying
 from receiver.worker.worker import Worker
 
 if TYPE_CHECKING:
+    import httpx
+
     from receiver.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class Running:
         clock: Callable[[], int],
         role: str,
         sinks: Sinks | None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -219,7 +220,7 @@ class Running:
                 "RECEIVER_OTEL is 1, and OpenTelemetry is not installed: in receiver's folder, pip install '.[otel]'.",
                 code="otel_missing",
             )
-        from receiver.telemetry import Telemetry  # noqa: PLC0415  (who does not ask for it pays nothing)
+        from receiver.telemetry import Telemetry
 
         return Telemetry(
             store=self.store, clock=self.clock, gather=self.gathering, environ=self.settings.environ

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,7 +13,6 @@ from receiver.api.resource import answer
 from receiver.core.errors import ReceiverError, StoreUnavailableError
 from receiver.core.model import SECOND
 from receiver.keys import Keys
-from receiver.metrics import exposition
 from receiver.storage import alarms as stored
 from receiver.storage.claims import Beat
 from receiver.storage.nodes import Node
@@ -110,9 +108,9 @@ class Health:
 
     async def expose(self, _request: Request) -> Response:
         """Answer with the metrics in Prometheus' text format."""
-        return Response(
-            exposition(await self._gather()), headers=PRIVATE | {"content-type": CONTENT_TYPE_LATEST}
-        )
+        from receiver.exposition import CONTENT_TYPE, exposition
+
+        return Response(exposition(await self._gather()), headers=PRIVATE | {"content-type": CONTENT_TYPE})
 
     async def _check(self, now: int) -> Readiness:
         reasons = []

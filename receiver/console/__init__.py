@@ -30,6 +30,6 @@ class Console:
 
 
 def _load(parts: Parts) -> "Face":
-    from receiver.console.face import Face  # noqa: PLC0415
+    from receiver.console.face import Face
 
     return Face(parts)

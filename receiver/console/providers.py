@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httpx
 from starlette.responses import Response
 
 from receiver.console import words
@@ -108,6 +107,8 @@ class ProvidersPage:
 
     async def test(self, ask: Ask) -> Response:
         """Send a callback that our own key signed to our own address, from outside if that is where it is."""
+        import httpx
+
         provider = self._named(ask)
         keys, _ = self._keys(provider)
         reason = self._untestable(provider, keys)

@@ -29,7 +29,7 @@ def open_files(settings: Settings) -> FileStore:
             code="setting_invalid",
         )
     try:
-        from receiver.files.bucket import Bucket  # noqa: PLC0415  (its client is an extra)
+        from receiver.files.bucket import Bucket
     except ImportError as error:
         raise ConfigurationError(
             "RECEIVER_FILES_URL names an object store, whose client is missing: in the folder of receiver, "

@@ -2,33 +2,34 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Final, Generic, TypeVar
-
-import httpx
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from receiver.clock import read_clock
 from receiver.core.asking.exchange import HttpRequest, HttpResponse
 from receiver.core.description.provider import Provider
-from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError, RedirectedError
+from receiver.core.errors import RedirectedError
 from receiver.core.model import HOUR
 from receiver.core.retry import parse_retry_after
 from receiver.keys import Keys
 from receiver.outbound.allowances import Allowances
 from receiver.outbound.answer import Sink, bounded, stored, whole
-from receiver.outbound.egress import DIRECT, Egress, egress_of
 from receiver.outbound.minting import Minting
-from receiver.outbound.pool import open_client
+from receiver.outbound.pool import Pools, failures_of
 from receiver.outbound.vetting import vet
 from receiver.readers import LARGE, Readers
 from receiver.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
 #: Seconds that a request waits for its turn before it is put off.
 _LONGEST_WAIT: Final = 10.0
-#: Connections for the providers' key sets.
+#: Connections for the providers' key sets, and those that are kept while nobody uses them.
 _SPARE: Final = 20
+_KEPT: Final = 40
 _OK: Final = 200
 _UNAUTHORISED: Final = 401
 _REDIRECTS: Final = range(300, 400)
@@ -46,7 +47,7 @@ class Outbound:
         patience: float = 60.0,
         settings: Settings | None = None,
         allowances: Allowances | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
         clock: Callable[[], int] = read_clock,
     ) -> None:
         self._minting = Minting(keys=keys, clock=clock)
@@ -55,17 +56,19 @@ class Outbound:
         self._patience = patience
         self._providers = tuple(providers)
         self._allowances = allowances or Allowances(self._providers, clock=read_clock)
-        # Read here, so that a setting that is wrong is told before anything is asked.
-        self._egress = {} if settings is None else {p.name: egress_of(settings, p) for p in self._providers}
-        #: Providers that leave by the same way share their connections.
-        self._clients: dict[Egress, httpx.AsyncClient] = {}
+        self._pools = Pools(
+            self._providers,
+            settings=settings,
+            connections=_connections,
+            kept=_KEPT,
+            patience=patience,
+            transport=transport,
+        )
         self._readers = Readers()
 
     async def close(self) -> None:
         """Close every connection."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
+        await self._pools.close()
 
     async def converse(
         self,
@@ -103,6 +106,7 @@ class Outbound:
         self, provider: Provider, request: HttpRequest, *, sink: Sink | None = None, part: int = 0
     ) -> HttpResponse:
         """Send one request; see ``converse``."""
+        await self._pools.load()
         url = vet(provider, request)
         if request.after:
             await asyncio.sleep(request.after / 1000)
@@ -132,28 +136,22 @@ class Outbound:
     async def _send(
         self,
         provider: Provider,
-        url: httpx.URL,
+        url: "httpx.URL",
         request: HttpRequest,
         headers: dict[str, str],
         sink: Sink | None,
         part: int,
     ) -> HttpResponse:
-        try:
+        with failures_of(provider.name):
             async with asyncio.timeout(self._patience):
-                client = self._open(self._egress.get(provider.name, DIRECT))
+                client = self._pools.client(provider)
                 return await self._exchange(client, provider, url, request, headers, sink, part)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NeverConnectedError(f"{provider.name} was not reached.") from error
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise FetchRefusedError("The address is not one that can be asked.") from error
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise NoAnswerError(f"{provider.name} gave no whole answer.") from error
 
     async def _exchange(
         self,
-        client: httpx.AsyncClient,
+        client: "httpx.AsyncClient",
         provider: Provider,
-        url: httpx.URL,
+        url: "httpx.URL",
         request: HttpRequest,
         headers: dict[str, str],
         sink: Sink | None,
@@ -180,27 +178,10 @@ class Outbound:
                 return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
             return await whole(status, received, arriving, largest=largest)
 
-    def _open(self, egress: Egress) -> httpx.AsyncClient:
-        client = self._clients.get(egress)
-        if client is None and self._transport is not None:
-            client = self._clients[egress] = httpx.AsyncClient(
-                transport=self._transport, timeout=self._patience, trust_env=False, follow_redirects=False
-            )
-        if client is None:
-            leaving = tuple(self._leaving(egress))
-            client = self._clients[egress] = open_client(
-                egress,
-                leaving,
-                # Room for all that every provider may be sent at once, so that none waits for another's.
-                connections=sum(one.limits.concurrency for one in leaving) + _SPARE,
-                kept=40,
-                patience=self._patience,
-            )
-        return client
 
-    def _leaving(self, egress: Egress) -> Iterator[Provider]:
-        """The providers that leave by this way: what a setting says of one opens nothing to another's requests."""
-        return (one for one in self._providers if self._egress.get(one.name, DIRECT) == egress)
+def _connections(providers: Sequence[Provider]) -> int:
+    """Room for all that each may be sent at once, so that none waits for another's."""
+    return sum(one.limits.concurrency for one in providers) + _SPARE
 
 
 class _Returned(Generic[T]):

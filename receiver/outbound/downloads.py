@@ -5,17 +5,17 @@ Redirects are followed as far as they lead to addresses that may be asked, and n
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from receiver.core.asking.exchange import HttpRequest
 from receiver.core.description.provider import Provider, origin_of
-from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError
-from receiver.outbound.egress import DIRECT, Egress, egress_of
-from receiver.outbound.pool import open_client
+from receiver.core.errors import FetchRefusedError
+from receiver.outbound.pool import Pools, failures_of
 from receiver.outbound.vetting import vet
 from receiver.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Redirects in a row that are followed.
 _MOST_REDIRECTS: Final = 5
@@ -42,20 +42,22 @@ class Downloads:
         providers: Iterable[Provider],
         settings: Settings | None = None,
         silence: float = SILENCE,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         self._login = login
         self._transport = transport
-        self._providers = tuple(providers)
-        self._silence = silence
-        self._egress = {} if settings is None else {p.name: egress_of(settings, p) for p in self._providers}
-        self._clients: dict[Egress, httpx.AsyncClient] = {}
+        self._pools = Pools(
+            providers,
+            settings=settings,
+            connections=lambda _: _CONNECTIONS,
+            kept=_KEPT,
+            patience=silence,
+            transport=transport,
+        )
 
     async def close(self) -> None:
         """Close every connection."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
+        await self._pools.close()
 
     @asynccontextmanager
     async def get(
@@ -66,7 +68,7 @@ class Downloads:
         authenticated: bool,
         start: int = 0,
         validator: str | None = None,
-    ) -> AsyncIterator[httpx.Response]:
+    ) -> "AsyncIterator[httpx.Response]":
         """Ask for a file from byte *start* on, if it is still the one of *validator*; its body is still to be read.
 
         Raises:
@@ -77,14 +79,15 @@ class Downloads:
         headers = {"accept-encoding": "identity"}
         if start and validator is not None:
             headers |= {"range": f"bytes={start}-", "if-range": validator}
-        client = self._open(provider)
-        try:
-            for hop in range(_MOST_REDIRECTS + 1):
-                request = _request(provider, url)
-                target = vet(provider, request)
-                ours = authenticated and hop == 0 and provider.lists(str(target))
-                login = await self._login(provider, request) if ours else {}
-                extensions = None if self._transport is None else {"provider": provider.name}
+        await self._pools.load()
+        client = self._pools.client(provider)
+        extensions = None if self._transport is None else {"provider": provider.name}
+        for hop in range(_MOST_REDIRECTS + 1):
+            request = _request(provider, url)
+            target = vet(provider, request)
+            ours = authenticated and hop == 0 and provider.lists(str(target))
+            login = await self._login(provider, request) if ours else {}
+            with failures_of(origin_of(url)):
                 async with client.stream(
                     "GET", target, headers=headers | login, extensions=extensions
                 ) as answer:
@@ -94,27 +97,7 @@ class Downloads:
                         yield answer
                         return
                     url = _led(target, answer)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NeverConnectedError(f"{origin_of(url)} was not reached.") from error
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise FetchRefusedError("The address is not one that can be asked.") from error
-        except httpx.HTTPError as error:
-            raise NoAnswerError(f"{origin_of(url)} gave no whole answer.") from error
         raise FetchRefusedError(f"The address leads on more than {_MOST_REDIRECTS} times.")
-
-    def _open(self, provider: Provider) -> httpx.AsyncClient:
-        egress = self._egress.get(provider.name, DIRECT)
-        client = self._clients.get(egress)
-        if client is None and self._transport is not None:
-            client = self._clients[egress] = httpx.AsyncClient(
-                transport=self._transport, timeout=self._silence, trust_env=False, follow_redirects=False
-            )
-        if client is None:
-            leaving = [one for one in self._providers if self._egress.get(one.name, DIRECT) == egress]
-            client = self._clients[egress] = open_client(
-                egress, leaving, connections=_CONNECTIONS, kept=_KEPT, patience=self._silence
-            )
-        return client
 
 
 def _request(provider: Provider, url: str) -> HttpRequest:
@@ -123,7 +106,9 @@ def _request(provider: Provider, url: str) -> HttpRequest:
     )
 
 
-def _led(target: httpx.URL, answer: httpx.Response) -> str:
+def _led(target: "httpx.URL", answer: "httpx.Response") -> str:
+    import httpx
+
     where = answer.headers.get("location")
     if not where:
         raise FetchRefusedError("A redirect names no address.")

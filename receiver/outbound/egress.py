@@ -5,17 +5,17 @@ A proxy is used where a setting says so, never because the environment of some o
 
 import base64
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
-
-import httpcore
-import httpx
 
 from receiver.core.address import Network
 from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, NeverConnectedError
 from receiver.core.model import Value
 from receiver.settings import Settings
+
+if TYPE_CHECKING:
+    import httpcore
 
 #: What a provider's own setting says where it needs no proxy although the others do.
 STRAIGHT: Final = "direct"
@@ -62,6 +62,8 @@ DIRECT: Final = Egress()
 
 def place_of(url: str) -> Place:
     """Host and port of an address."""
+    import httpx
+
     parsed = httpx.URL(url)
     return parsed.host, parsed.port or _PORTS.get(parsed.scheme, 0)
 
@@ -82,6 +84,8 @@ def egress_of(settings: Settings, provider: Provider) -> Egress:
 
 def proxy_of(text: str, *, setting: str) -> Proxy:
     """Read ``http://user:password@host:port``; raises ConfigurationError, which repeats nothing of it."""
+    import httpx
+
     try:
         parts = urlsplit(text)
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -102,7 +106,7 @@ def proxy_of(text: str, *, setting: str) -> Proxy:
     return Proxy(secure=parts.scheme == "https", host=host, port=port, authorization=login)
 
 
-async def tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, *, host: str, port: int) -> None:
+async def tunnel(stream: "httpcore.AsyncNetworkStream", proxy: Proxy, *, host: str, port: int) -> None:
     """Have *proxy*, at the other end of *stream*, connect it to *host*.
 
     Raises:

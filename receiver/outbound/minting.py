@@ -143,9 +143,9 @@ def _signed(chosen: Minted, sent: _Sent) -> dict[str, str]:
         ConfigurationError: the library is not installed (code ``extra_missing``).
     """
     try:
-        from botocore.auth import SigV4Auth  # noqa: PLC0415
-        from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-        from botocore.credentials import Credentials  # noqa: PLC0415
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
     except ImportError as error:
         raise ConfigurationError(
             "Requests to Amazon are signed by its own library: in the folder of receiver, pip install '.[amazon]'.",

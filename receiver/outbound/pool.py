@@ -1,31 +1,113 @@
-"""Connections: one pool for each way out, to vetted addresses only."""
+"""Connections: one pool for each way out, to vetted addresses only, made when the first request leaves by it."""
 
+import asyncio
 import ssl
-from collections.abc import Iterable
-from typing import Final
-
-import httpcore
-import httpx
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from receiver.core.description.provider import Provider
-from receiver.outbound.egress import Egress, place_of
-from receiver.outbound.network import VettedNetwork
+from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError
+from receiver.outbound.egress import DIRECT, Egress, egress_of, place_of
+from receiver.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 _CONNECT: Final = 5.0
 
 
-def open_client(
-    egress: Egress, leaving: Iterable[Provider], *, connections: int, kept: int, patience: float
-) -> httpx.AsyncClient:
-    """A client whose connections leave by *egress*.
+class Pools:
+    """The clients that requests leave by; providers that leave by the same way share one.
 
     Args:
-        egress: The way out.
-        leaving: Whose requests leave by it: what a setting says of one opens nothing to another's.
-        connections: How many there may be.
+        providers: Who may be asked.
+        settings: By which way each leaves; straight if left out.
+        connections: How many there may be to those providers that leave by one way.
         kept: How many of these are kept while nobody uses them.
         patience: Seconds that one may stay silent.
+        transport: What is asked instead of the network: for tests.
+
+    Raises:
+        ConfigurationError: a setting about the way out is wrong.
     """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        *,
+        settings: Settings | None,
+        connections: Callable[[Sequence[Provider]], int],
+        kept: int,
+        patience: float,
+        transport: "httpx.AsyncBaseTransport | None",
+    ) -> None:
+        self._providers = tuple(providers)
+        self._egress = {} if settings is None else {p.name: egress_of(settings, p) for p in self._providers}
+        self._connections = connections
+        self._kept = kept
+        self._patience = patience
+        self._transport = transport
+        self._clients: dict[Egress, httpx.AsyncClient] = {}
+        self._loaded = False
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
+
+    async def load(self) -> None:
+        """Load what speaks HTTP, before the first request."""
+        if not self._loaded:
+            # In a thread: it takes a tenth of a second, in which callbacks would wait.
+            await asyncio.to_thread(_load)
+            self._loaded = True
+
+    def client(self, provider: Provider) -> "httpx.AsyncClient":
+        """The client for *provider*; it follows no redirects."""
+        egress = self._egress.get(provider.name, DIRECT)
+        client = self._clients.get(egress)
+        if client is None:
+            client = self._clients[egress] = self._open(egress)
+        return client
+
+    def _open(self, egress: Egress) -> "httpx.AsyncClient":
+        import httpx
+
+        transport, timeout = self._transport, httpx.Timeout(self._patience)
+        if transport is None:
+            # What a setting says of one provider opens nothing to another's requests.
+            leaving = [one for one in self._providers if self._egress.get(one.name, DIRECT) == egress]
+            transport = _transport(egress, leaving, connections=self._connections(leaving), kept=self._kept)
+            timeout = httpx.Timeout(self._patience, connect=_CONNECT)
+        return httpx.AsyncClient(
+            transport=transport,
+            timeout=timeout,
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+
+def _load() -> None:
+    import httpx  # noqa: F401
+
+    import receiver.outbound.network  # noqa: F401
+
+
+def _transport(
+    egress: Egress,
+    leaving: Iterable[Provider],
+    *,
+    connections: int,
+    kept: int,
+) -> "httpx.AsyncBaseTransport":
+    """Connections that leave by *egress*, of which *kept* wait for more while nobody uses them."""
+    import httpcore
+    import httpx
+
+    from receiver.outbound.network import VettedNetwork
+
     context = ssl.create_default_context()
     transport = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0)
     # httpx has no public way to choose how names are resolved; its pool does (httpx 0.28, pinned).
@@ -40,5 +122,25 @@ def open_client(
             context=context,
         ),
     )
-    timeout = httpx.Timeout(patience, connect=_CONNECT)
-    return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
+    return transport
+
+
+@contextmanager
+def failures_of(name: str) -> Iterator[None]:
+    """Raise what goes wrong with a request to *name* as an error of ours.
+
+    Raises:
+        NeverConnectedError: it cannot have heard the request.
+        FetchRefusedError: the address is not one that can be asked.
+        NoAnswerError: it may have heard the request, and gave no whole answer.
+    """
+    import httpx
+
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise NeverConnectedError(f"{name} was not reached.") from error
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise FetchRefusedError("The address is not one that can be asked.") from error
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise NoAnswerError(f"{name} gave no whole answer.") from error

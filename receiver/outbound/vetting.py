@@ -1,19 +1,22 @@
 """Vetting: which addresses are asked; judged on what ``httpx.URL``, the parser that sends, makes of them."""
 
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from receiver.core.asking.exchange import HttpRequest
 from receiver.core.description.provider import Provider
 from receiver.core.errors import FetchRefusedError
 from receiver.core.files.links import LONGEST_URL
 
+if TYPE_CHECKING:
+    import httpx
+
 _LONGEST_URLS: Final = {"fetch": 2048, "download": LONGEST_URL}
 
 
-def vet(provider: Provider, request: HttpRequest) -> httpx.URL:
+def vet(provider: Provider, request: HttpRequest) -> "httpx.URL":
     """The address that *request* may go to; raises FetchRefusedError where it must not."""
+    import httpx
+
     try:
         url = httpx.URL(request.url)
         # A resolver is given names alone, each part of them within its bounds.

@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from receiver.core.description.provider import Provider
 from receiver.core.errors import NoAnswerError
@@ -15,6 +13,9 @@ from receiver.core.model import HOUR
 from receiver.core.retry import parse_retry_after
 from receiver.files.store import Writing
 from receiver.outbound.downloads import Downloads
+
+if TYPE_CHECKING:
+    import httpx
 
 #: Bytes that are handed to the file store at once.
 _BUFFER: Final = 512 * 1024
@@ -130,7 +131,7 @@ class Arriving:
             raise NoAnswerError("The body ended before it was whole.", code="file_incomplete")
         return found
 
-    async def _judge(self, answer: httpx.Response) -> Entity:
+    async def _judge(self, answer: "httpx.Response") -> Entity:
         """What the answer brings, with what is written so far made to fit it."""
         writing, status = self._writing, answer.status_code
         if status in _GONE or (status == _BAD_REQUEST and says_expired(await _beginning(answer))):
@@ -155,7 +156,7 @@ class Arriving:
         self.validator = found.validator or self.validator
         return found
 
-    async def _write(self, answer: httpx.Response) -> None:
+    async def _write(self, answer: "httpx.Response") -> None:
         writing, loop = self._writing, asyncio.get_running_loop()
         waiting: list[bytes] = []
         gathered = 0
@@ -181,7 +182,7 @@ class Arriving:
                 await writing.write(waiting)
 
 
-async def _beginning(answer: httpx.Response) -> bytes:
+async def _beginning(answer: "httpx.Response") -> bytes:
     """The first bytes of a body, as far as they come soon."""
     found = b""
     try:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-import httpx
 import structlog
 
 from receiver.catalog import Catalog
@@ -169,6 +168,8 @@ class Replay:
             NotFoundError: there is no such callback.
             ProviderError: the address did not answer.
         """
+        import httpx
+
         callback = await self._store.callback(callback_id)
         headers = [
             (name, value) for name, value in callback.headers if name.lower() not in _CONNECTION_HEADERS

@@ -15,7 +15,7 @@ def open_driver(url: str) -> Driver:
     if scheme in {"postgresql", "postgres"}:
         try:
             # Only where it is used: SQLite needs neither the package nor the time that it takes to import.
-            from receiver.storage.postgres.driver import Postgres  # noqa: PLC0415
+            from receiver.storage.postgres.driver import Postgres
         except ImportError as error:
             raise ConfigurationError(
                 f"PostgreSQL needs the extra package ({error}); in the folder of receiver: pip install '.[postgres]'.",

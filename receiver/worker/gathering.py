@@ -1,15 +1,16 @@
 """Gathering: all metrics as they are now, for Prometheus and for whoever else measures."""
 
 from collections.abc import Callable
-from typing import Final
-
-from prometheus_client.core import Metric
+from typing import TYPE_CHECKING, Final
 
 from receiver.core.errors import StoreUnavailableError
 from receiver.metrics import Alarms, Metrics
 from receiver.storage import alarms
 from receiver.storage.driver import Transaction
 from receiver.storage.store import Store
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 #: Seconds that a scrape waits for the record to be counted; then it is given the last count.
 _COUNTING: Final = 0.03
@@ -23,8 +24,10 @@ class Gathering:
         self._metrics = metrics
         self._clock = clock
 
-    async def __call__(self) -> list[Metric]:
+    async def __call__(self) -> "list[Metric]":
         """What there is; without the record where the store does not answer."""
+        from receiver.exposition import families
+
         now = self._clock()
         try:
             counts, counted_at = await self._store.counting.soon(now=now, patience=_COUNTING)
@@ -33,7 +36,8 @@ class Gathering:
         except StoreUnavailableError:
             # The counters of this process are known without the store, and that the store is away is worth telling.
             counts, counted_at, sizes, raised = None, now, [], None
-        return self._metrics.families(
+        return families(
+            self._metrics,
             counts,
             sizes,
             failed=self._store.failed,

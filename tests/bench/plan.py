@@ -44,6 +44,7 @@ PARTS: Final = (
     _one("verify-1KiB/bare", lambda bench: verification.small(rounds=_rounds(bench)), short=True),
     _one("verify-10MiB/bare", lambda bench: verification.large(rounds=_rounds(bench)), short=True),
     _one("help/pass", lambda bench: startup.help_over_pass(rounds=_rounds(bench)), short=True),
+    _one("serve-start/pass", lambda bench: startup.serve_over_pass(rounds=_rounds(bench)), short=True),
     _one("ack-p99-ms", starts.ack),
     Part(names=("handler-start-idle-p50-ms", "handler-start-idle-p99-ms"), measure=starts.idle),
     _one("handler-start-loaded-p99-ms", starts.loaded),

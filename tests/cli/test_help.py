@@ -18,6 +18,7 @@ from receiver.wire.web import problem as web_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -50,6 +51,32 @@ def test_help_is_fast() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Exit codes:" in done.stdout
+
+
+def test_serving_starts_without_what_it_may_never_need(tmp_path: Path) -> None:
+    """What only a request, a page, a scrape or a table on a terminal needs is loaded when the first of them is made."""
+    code = (
+        "import asyncio, sys\n"
+        "from receiver.cli import main\n"
+        "from receiver.settings import Settings\n"
+        "main.get_command(None, 'serve')\n"
+        "from receiver.app import Receiver\n"
+        f"settings = Settings(database_url='sqlite:///{tmp_path}/receiver.db', secret_key='{'k' * 43}')\n"
+        "receiver = Receiver(settings)\n"
+        "async def start():\n"
+        "    await receiver.start(worker=True)\n"
+        "    asgi = receiver.asgi._made(receiver.running)\n"
+        "    assert asgi.console is not None\n"
+        "    loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "    await receiver.stop()\n"
+        "    late = {'httpx', 'httpcore', 'prometheus_client', 'jinja2', 'sse_starlette', 'rich', 'cloudevents'}\n"
+        "    assert not late & loaded, late & loaded\n"
+        "asyncio.run(start())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_commands_are_those_of_the_design() -> None:

@@ -8,7 +8,8 @@ import click
 import pytest
 
 from receiver.cli import main
-from receiver.metrics import Alarms, Metrics, exposition
+from receiver.exposition import exposition, families
+from receiver.metrics import Alarms, Metrics
 from receiver.storage.store import Store
 
 from .artefacts import DEPLOY, ROOT
@@ -69,10 +70,10 @@ async def test_every_metric_exists(tmp_path: Path) -> None:
     try:
         counts, sizes = await store.counts(now=0), await store.sizes()
         alarms = Alarms(known=[], looked_at=0)
-        families = Metrics().families(
-            counts, sizes, failed={}, alarms=alarms, refusing=False, counted_at=0, now=0
+        measured = families(
+            Metrics(), counts, sizes, failed={}, alarms=alarms, refusing=False, counted_at=0, now=0
         )
-        exposed = exposition(families).decode()
+        exposed = exposition(measured).decode()
     finally:
         await store.close()
     names = set(re.findall(r"(?m)^# HELP (\w+) ", exposed))

@@ -11,7 +11,7 @@ import structlog
 
 from receiver import Job, Receiver, Settings
 from receiver.core.errors import ConfigurationError
-from receiver.metrics import exposition
+from receiver.exposition import exposition, families
 
 from .test_nodes import node
 from .world import REQUESTS, World, until
@@ -150,10 +150,10 @@ async def test_a_plain_handler_that_hangs_is_told_of(world: World) -> None:
             assert receiver.running.worker is not None
             (one,) = receiver.running.worker.running()
             assert (one.slot, one.many, one.overdue) == ("handler h", 1, 1)
-            families = receiver.running.metrics.families(
-                None, [], failed={}, refusing=False, counted_at=0, now=1
+            measured = families(
+                receiver.running.metrics, None, [], failed={}, refusing=False, counted_at=0, now=1
             )
-            assert b'receiver_work_overdue{slot="handler h"} 1.0' in exposition(families)
+            assert b'receiver_work_overdue{slot="handler h"} 1.0' in exposition(measured)
 
 
 async def test_a_completion_that_nobody_wants_is_counted_and_told_of(world: World) -> None:
@@ -167,7 +167,7 @@ async def test_a_completion_that_nobody_wants_is_counted_and_told_of(world: Worl
                     return (await receiver.job(job_id)).state.ended
 
                 await until(over)
-            counted = receiver.running.metrics._counts["completions_unhandled"]
+            counted = receiver.running.metrics.counts["completions_unhandled"]
             assert counted == {(SIGNED, "succeeded"): 3}
     lines = [one["count"] for one in told if one["event"] == "completion_unhandled"]
     assert lines == [1, 2]

@@ -42,9 +42,9 @@ def prove_jwt(token: bytes, *, keys: "Mapping[str, RSAPublicKey]") -> tuple[str,
         KeyUnknownError: its ``kid`` is not among *keys*; the key set may have to be read again.
         SignatureMismatchError: the key did not sign it.
     """
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
 
     parts = token.split(b".", _PARTS)
     if len(token) > _LONGEST_TOKEN or len(parts) != _PARTS:
@@ -103,8 +103,8 @@ def check_claims(claims: Mapping[str, Any], *, scheme: Scheme, body: bytes, now:
 
 def sign_jwt(claims: Mapping[str, object], *, key: Key) -> bytes:
     """Make an RS256 token; raises ConfigurationError where the key is only the public half."""
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
 
     content = b".".join(_part(part) for part in ({"alg": "RS256", "kid": key.id, "typ": "JWT"}, claims))
     signature = rsa_private(key).sign(content, PKCS1v15(), SHA256())

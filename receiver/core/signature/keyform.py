@@ -79,7 +79,7 @@ def load_key(key_id: str, text: str, *, scheme: Scheme, minimum: int = MINIMUM_S
 
 def ed25519_public(key: Key) -> "Ed25519PublicKey":
     """Return the public half of an ed25519 key."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     if key.private:
         return ed25519_private(key).public_key()
@@ -91,7 +91,7 @@ def ed25519_public(key: Key) -> "Ed25519PublicKey":
 
 def ed25519_private(key: Key) -> "Ed25519PrivateKey":
     """Return an ed25519 key for signing; raises ConfigurationError where only the public half is held."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     _need_private(key)
     try:
@@ -102,7 +102,7 @@ def ed25519_private(key: Key) -> "Ed25519PrivateKey":
 
 def rsa_public(key: Key) -> "RSAPublicKey":
     """Return the public half of an RSA key."""
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
     public = rsa_private(key).public_key() if key.private else _from_der(key)
     if not isinstance(public, RSAPublicKey):
@@ -112,7 +112,7 @@ def rsa_public(key: Key) -> "RSAPublicKey":
 
 def rsa_private(key: Key) -> "RSAPrivateKey":
     """Return an RSA key for signing; raises ConfigurationError where only the public half is held."""
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     _need_private(key)
     private = _from_der(key)
@@ -123,7 +123,7 @@ def rsa_private(key: Key) -> "RSAPrivateKey":
 
 def ecdsa_public(key: Key) -> "EllipticCurvePublicKey":
     """Return the public half of a P-256 key."""
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
     public = ecdsa_private(key).public_key() if key.private else _from_der(key)
     if not isinstance(public, EllipticCurvePublicKey):
@@ -133,7 +133,7 @@ def ecdsa_public(key: Key) -> "EllipticCurvePublicKey":
 
 def ecdsa_private(key: Key) -> "EllipticCurvePrivateKey":
     """Return a P-256 key for signing; raises ConfigurationError where only the public half is held."""
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     _need_private(key)
     private = _from_der(key)
@@ -143,8 +143,8 @@ def ecdsa_private(key: Key) -> "EllipticCurvePrivateKey":
 
 
 def _from_der(key: Key) -> object:
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as forms
 
     try:
         if key.private:
@@ -204,7 +204,7 @@ def _load_ed25519(key_id: str, text: str, scheme: Scheme) -> Key:
 
 
 def _raw_public(key: Key) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return ed25519_public(key).public_bytes(Encoding.Raw, PublicFormat.Raw)
 
@@ -221,9 +221,9 @@ def _load_der(key_id: str, text: str, scheme: Scheme) -> Key:
 
 
 def _load_pem(key_id: str, text: str, scheme: Scheme) -> Key:
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
-    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as forms
+    from cryptography.x509 import load_pem_x509_certificate
 
     key: object
     try:
@@ -241,7 +241,7 @@ def _load_pem(key_id: str, text: str, scheme: Scheme) -> Key:
 
 def checked(key_id: str, key: object, scheme: Scheme) -> Key:
     """Take a key of ``cryptography`` for *scheme*; raises ConfigurationError where it is of another kind, or weak."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     if scheme.kind == "ed25519":
         if isinstance(key, ed25519.Ed25519PrivateKey):
@@ -267,8 +267,8 @@ def _rsa_key(key_id: str, key: "RSAPrivateKey | RSAPublicKey") -> Key:
 def _in_der(
     key_id: str, key: "RSAPrivateKey | RSAPublicKey | EllipticCurvePrivateKey | EllipticCurvePublicKey"
 ) -> Key:
-    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization as forms
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     if isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
         der = key.public_bytes(forms.Encoding.DER, forms.PublicFormat.SubjectPublicKeyInfo)
@@ -326,14 +326,14 @@ def _raw_key(key_id: str, raw: bytes) -> Key | None:
 
 
 def _rsa_jwk(key_id: str, entry: dict[str, object]) -> Key:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
     modulus, exponent = (int.from_bytes(base64url(entry[name])) for name in ("n", "e"))
     return _rsa_key(key_id, RSAPublicNumbers(exponent, modulus).public_key())
 
 
 def _ecdsa_jwk(key_id: str, entry: dict[str, object]) -> Key:
-    from cryptography.hazmat.primitives.asymmetric.ec import (  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import (
         SECP256R1,
         EllipticCurvePublicNumbers,
     )

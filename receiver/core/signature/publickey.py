@@ -27,7 +27,7 @@ _HALF: Final = 32
 
 def public_verifier(key: Key, *, scheme: Scheme) -> Verifies:
     """Prepare the public half of *key* for verification; raises ConfigurationError where it is none."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature
 
     check = _check(key, scheme)
 
@@ -66,7 +66,7 @@ def _check(key: Key, scheme: Scheme) -> Callable[[bytes, bytes], None]:
 
 
 def _check_rsa(key: Key, scheme: Scheme) -> Callable[[bytes, bytes], None]:
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature
 
     public = rsa_public(key)
     # Amazon signs with SHA-1 (version 1) or SHA-256 (version 2), and a topic may change over at any time: a description
@@ -87,7 +87,7 @@ def _check_rsa(key: Key, scheme: Scheme) -> Callable[[bytes, bytes], None]:
 
 
 def _padding(scheme: Scheme) -> Any:  # noqa: ANN401  (cryptography has no name for either kind that it exports)
-    from cryptography.hazmat.primitives.asymmetric import padding  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import padding
 
     if scheme.padding == "pkcs1":
         return padding.PKCS1v15()
@@ -97,7 +97,7 @@ def _padding(scheme: Scheme) -> Any:  # noqa: ANN401  (cryptography has no name 
 
 
 def _digest(name: str) -> "HashAlgorithm":
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes
 
     kinds: dict[str, type[HashAlgorithm]] = {
         "sha1": hashes.SHA1,  # noqa: S303  (what Amazon SNS still signs with, unless a topic is told otherwise)
@@ -109,19 +109,19 @@ def _digest(name: str) -> "HashAlgorithm":
 
 
 def _ecdsa() -> Any:  # noqa: ANN401
-    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 
     return ECDSA(_digest("sha256"))
 
 
 def _raw(signature: bytes) -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
     return b"".join(number.to_bytes(_HALF) for number in decode_dss_signature(signature))
 
 
 def _der(signature: bytes) -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
     if len(signature) != 2 * _HALF:
         raise ValueError("not two numbers of 32 bytes")

@@ -73,7 +73,7 @@ def load_certificate(document: bytes, *, name: str, scheme: Scheme) -> Certifica
     Raises:
         CertificateInvalidError: it is none, or its key is not for *scheme*.
     """
-    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
+    from cryptography.x509 import load_pem_x509_certificates
 
     try:
         certificate = load_pem_x509_certificates(document)[0]
