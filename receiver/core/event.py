@@ -11,6 +11,7 @@ import msgspec
 from receiver.core.model import PROGRESS, Job
 
 JSON: Final = "application/json"
+SPEC_VERSION: Final = "1.0"
 
 
 def attributes_of(job: Job, *, replay_id: str) -> dict[str, str]:
@@ -33,8 +34,13 @@ def result_address(job: Job, *, public_url: str | None) -> str:
     return f"{(public_url or '').rstrip('/')}/v1/jobs/{job.id}/result"
 
 
+def written_time(at: int) -> str:
+    """*at*, in milliseconds since the Unix epoch, as the attribute ``time``."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
 def notice_of(attributes: dict[str, str], *, at: int) -> str:
     """The event with these *attributes* as one JSON document without data, so that it has no type of data either."""
-    time = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     said = {name: value for name, value in attributes.items() if name != "datacontenttype"}
-    return msgspec.json.encode({"specversion": "1.0", **said, "time": time}).decode()
+    document = {"specversion": SPEC_VERSION, **said, "time": written_time(at)}
+    return msgspec.json.encode(document).decode()

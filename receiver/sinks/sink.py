@@ -105,4 +105,5 @@ class Place:
     def path(self, values: Mapping[str, str]) -> str:
         """What follows the server, without its slash, with the fields of an event filled in, and decoded."""
         # Decoded last: what was encoded is never taken for a field.
-        return unquote(filled(self.parts.path.removeprefix("/"), values))
+        path = filled(self.parts.path.removeprefix("/"), values)
+        return unquote(path) if "%" in path else path

@@ -57,7 +57,7 @@ PARTS: Final = (
     _one("download-20-memory", downloads.memory),
     _one("dispatch/dbos", dispatch.dbos),
     _one("dispatch/procrastinate", dispatch.procrastinate),
-    _one("sink/nats-py", sinks.nats),
+    Part(names=("sink/nats-py", "sink/nats-py-at-once"), measure=sinks.nats),
 )
 
 

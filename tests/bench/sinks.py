@@ -1,14 +1,15 @@
-"""How many completions a second go through a NATS sink, against a bare publisher that waits for acknowledgements.
+"""How many completions a second go through a NATS sink, against bare publishers that wait for acknowledgements.
 
-The publisher waits for each acknowledgement before it sends the next, as a loop over what is to be sent does. What one
-reaches that has as many under way at once as the sink is told beside it; neither keeps a record of what was sent.
+One publisher waits for each acknowledgement before it sends the next, as a loop over what is to be sent does. The other
+has as many under way at once as the sink. Neither keeps a record: it reads no job, makes no event of it, and forgets
+what was sent when it ends. The sink does all that, and commits how each attempt ended.
 """
 
 import asyncio
 import contextlib
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,17 +29,27 @@ _JOBS: Final = 3_000
 _SUBJECT: Final = "jobs.bench.succeeded"
 
 
-def nats(bench: Bench) -> Figure:
-    """Both write to the same server, the same payload, in turn."""
+def nats(bench: Bench) -> Sequence[Figure]:
+    """All write to the same server, the same payload, in turn: against each of the two publishers."""
     rounds = [_round(bench) for _ in range(bench.rounds)]
-    ours, theirs, together = sorted(rounds)[len(rounds) // 2]
-    return Figure(
-        name="sink/nats-py",
-        target=0.5,
-        at_most=False,
-        runs=[one / other for one, other, _ in rounds],
-        seen={"sink/s": ours, "nats-py/s": theirs, f"nats-py, {CONCURRENCY} at once/s": together},
-    )
+    ours, alone, together = sorted(rounds)[len(rounds) // 2]
+    return [
+        Figure(
+            name="sink/nats-py",
+            target=0.5,
+            at_most=False,
+            runs=[one / other for one, other, _ in rounds],
+            seen={"sink/s": ours, "nats-py, one at a time/s": alone},
+        ),
+        Figure(
+            name="sink/nats-py-at-once",
+            target=0.5,
+            at_most=False,
+            runs=[one / other for one, _, other in rounds],
+            usual=0.24,
+            seen={f"nats-py, {CONCURRENCY} at once/s": together},
+        ),
+    ]
 
 
 def _round(bench: Bench) -> tuple[float, float, float]:

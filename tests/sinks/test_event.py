@@ -6,8 +6,11 @@ import json
 
 import msgspec
 import pytest
-from cloudevents.core.bindings.http import HTTPMessage, from_binary
+from cloudevents.core.bindings.http import HTTPMessage, from_binary, to_binary
 from cloudevents.core.formats.json import JSONFormat
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.core.making import JOB_ID
 from tests.sinks.making import PUBLIC, event
@@ -72,3 +75,17 @@ def test_progress_is_told_as_such() -> None:
     assert told.id == f"{told.subject}:running"
     assert told.attributes["type"] == "receiver.job.running.v1"
     assert told.fields["state"] == "running"
+
+
+@given(
+    metadata=st.text(max_size=30),
+    at=st.integers(0, 4_000_000_000_000),
+    kind=st.sampled_from([b'{"a": 1}', b"\x89PNG"]),
+)
+def test_headers_are_those_that_the_cloudevents_package_writes(metadata: str, at: int, kind: bytes) -> None:
+    """Whatever stands in an attribute: what no header may hold is percent-encoded."""
+    made = event(kind)
+    one = replace(made, at=at, attributes=made.attributes | {"source": f"/providers/{metadata}"})
+    theirs = to_binary(one.cloud_event(), JSONFormat()).headers
+    ours = one.headers("ce-")
+    assert ours == theirs

@@ -50,7 +50,7 @@ def write_timestamp(now: int, form: str) -> bytes:
         case "unix":
             return b"%d" % (now // 1000)
         case "iso8601":
-            return (moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{now % 1000:03}Z").encode()
+            return moment.replace(tzinfo=None).isoformat(timespec="milliseconds").encode() + b"Z"
         case "http-date":
             # strftime's names of days and months follow the locale.
             day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
