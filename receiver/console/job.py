@@ -13,7 +13,7 @@ from receiver.console.parts import Parts
 from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError
 from receiver.core.identity import JOB, is_id
-from receiver.core.job.transition import gathering
+from receiver.core.job.standing import gathering
 from receiver.core.model import Held, Job, Result, Value
 from receiver.storage import audit, pages, records, results
 from receiver.storage.queries import Record

@@ -9,7 +9,7 @@ from receiver.core.identity import JOB, new_id
 from receiver.core.job import transition
 from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, admit
 from receiver.core.job.cadence import planned
-from receiver.core.job.transition import settled
+from receiver.core.job.standing import presumed_gone, settled
 from receiver.core.job.uniting import same_work, unite
 from receiver.core.model import Delivery, Job, JobState, Observation, Source
 from receiver.storage.driver import Transaction
@@ -105,7 +105,8 @@ def one_of_its_name(tx: Transaction, ledger: Ledger, job: Job, remote_id: str | 
     ledger.note(
         united.job.id, step="submit", outcome="united", code="same_work", now=now, absorbed=united.absorbed.id
     )
-    if not united.inherits and united.job.succeeded_at is not None and not settled(united.job):
+    waits = not settled(united.job) or (presumed_gone(united.job) and not united.absorbed.state.ended)
+    if not united.inherits and united.job.succeeded_at is not None and waits:
         # Its result waits, perhaps at an address that a callback named.
         where = {"id": united.absorbed.id}
         found = tx.run("SELECT result_url FROM due WHERE job_id = :id AND step = 'look'", where)

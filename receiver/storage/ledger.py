@@ -7,7 +7,7 @@ Rows are locked and written in the order of their keys: unsorted overlapping bat
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -16,7 +16,8 @@ from receiver.core.handler import HandlerSpec
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import COMPLETION, new_id
 from receiver.core.job import urgency
-from receiver.core.job.transition import Move, gathering
+from receiver.core.job.standing import gathering
+from receiver.core.job.transition import Move
 from receiver.core.job.uniting import United
 from receiver.core.model import Attempt, Due, Job, JobState, Step
 from receiver.core.reading.given import ANSWER
@@ -26,10 +27,7 @@ from receiver.storage.lines import LINED, NEW_LINED
 from receiver.storage.metadata import Given, read_given
 from receiver.storage.nodes import specs
 from receiver.storage.notices import Notices
-from receiver.storage.united import LATE, absorb, led
-
-#: That of a result which was found although its job had been taken for *expired*.
-FOUND: Final = "found"
+from receiver.storage.united import absorb, led, second
 
 # Pages stay beside the result that they make up, and the provider's last word beside both.
 _DROP_PARTS = f"DELETE FROM result_chunk WHERE job_id = :id AND part <> :part AND part < {ANSWER}"
@@ -74,7 +72,8 @@ class Ledger:
         self._gathers: dict[str, Due] = {}
         #: The jobs that are another by now, each with that one's id; and those that became so in this transaction.
         self._led: dict[str, str] = {}
-        self._united: list[United] = []
+        #: Jobs that became one, with the replay id of the outcome that the older inherits.
+        self._united: list[tuple[United, str]] = []
         self._dispatches: list[Row] = []
         self._attempts: list[Attempt] = []
         self._completions: list[Row] = []
@@ -175,7 +174,8 @@ class Ledger:
         job, absorbed = united.job, united.absorbed
         self.put(job)
         self._led[absorbed.id] = job.id
-        self._united.append(united)
+        replay_id = second(self._tx, job.id) if united.late else ""
+        self._united.append((united, replay_id))
         self._looks.pop(absorbed.id, None)
         if (gather := self._gathers.pop(absorbed.id, None)) is not None:
             self._gathers[job.id] = replace(gather, job_id=job.id)
@@ -183,7 +183,6 @@ class Ledger:
             self._looks.pop(job.id, None)
             self._ended[job.id] = -1
             # Of the younger nobody knew the metadata: whoever goes by them hears of its end only now.
-            replay_id = LATE if united.late else ""
             for name in self._choosing(job):
                 self._dispatch(job, name, replay_id, now=job.ended_at or 0)
 
@@ -208,7 +207,7 @@ class Ledger:
         if move.gather:
             self._gathers[job.id] = self._due(job, Step.FILES, run_at=now)
         if move.completed:
-            replay_id = LATE if move.late else FOUND if move.found else ""
+            replay_id = second(self._tx, job.id) if move.late or move.found else ""
             told = new_id(COMPLETION, now)
             self.dispatch(job, now=now, replay_id=replay_id, told=told)
             self._completions.append((told, job.id, replay_id, job.provider, job.state.value))
@@ -360,8 +359,8 @@ class Ledger:
         tx.insert("dispatch", NEW_LINED, sorted(self._lined), conflict="ON CONFLICT DO NOTHING")
         tx.insert("unplaced", rows.COMPLETION, sorted(self._completions))
         tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
-        for united in self._united:
-            absorb(tx, united)
+        for united, replay_id in self._united:
+            absorb(tx, united, replay_id=replay_id)
         if self._looks or self._gathers or self._dispatches or self._lined:
             tx.announce()
 

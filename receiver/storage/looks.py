@@ -9,6 +9,7 @@ from receiver.core.asking.exchange import Gone, Seen
 from receiver.core.description.keeping import expires_at
 from receiver.core.job import transition, urgency
 from receiver.core.job.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, conclude, fails
+from receiver.core.job.standing import presumed_gone
 from receiver.core.job.transition import Move
 from receiver.core.job.uniting import ADOPTED, same_work
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
@@ -22,6 +23,7 @@ from receiver.storage.results import drop_look, keep_answer, unfolded, write_chu
 _LOGGED_FAILURES: Final = 3
 #: So many pages are written there one by one, and then one in so many.
 _LOGGED_PAGES: Final = 20
+_DELETED: Final = 410
 
 
 class LookSettled(Value, frozen=True, kw_only=True):
@@ -169,7 +171,8 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
         error = None if transition.hinted(job) else job.error
         ledger.put(job := replace(job, woken_by=None, error=error))
     named = move is not None and move.result_url is not None
-    ended = job.state.ended and isinstance(finding, Nowhere)
+    gone = presumed_gone(job) and isinstance(finding, Gone) and finding.status == _DELETED
+    ended = job.state.ended and (gone or isinstance(finding, Nowhere))
     if ended or (
         job.woken_by in {None, item.woken_by} and not transition.worth_looking(job, named=named, now=now)
     ):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.job import transition
 from receiver.core.job.admission import Examined, Terms, Unreadable
-from receiver.core.job.transition import settled
+from receiver.core.job.standing import gathering, settled
 from receiver.core.job.uniting import same_work
 from receiver.core.job.urgency import ASKED
 from receiver.core.model import Callback, Due, Job, JobState, Step, Value, Verdict
@@ -124,7 +124,7 @@ def abandon(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
         job = ledger.jobs[ledger.led(job_id)]
         move = transition.abandoned(job, now=now)
         if move.changed:
-            if transition.gathering(job):
+            if gathering(job):
                 downloads.give_up(tx, job.id)
             ledger.note(job_id, step="deadline", outcome="abandoned", code="abandoned", now=now)
             ledger.carry_out(move, now=now)

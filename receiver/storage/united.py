@@ -17,8 +17,25 @@ _MOVE_DISPATCHES: Final = """
             AND other.replay_id = CASE WHEN dispatch.replay_id = '' THEN :replay ELSE dispatch.replay_id END)"""
 
 
-def absorb(tx: Transaction, united: United) -> None:
-    """Give everything of the younger job to the older, and forget the younger but for its id."""
+#: That of a result which is found after a late outcome that was *expired*.
+FOUND: Final = "found"
+
+
+def second(tx: Transaction, job_id: str) -> str:
+    """The replay id of one more outcome of a job that had ended, which keeps its dispatches apart from all before."""
+    # One that was worked off has left its dispatch, and stands in the timeline.
+    for table in ("dispatch", "attempt"):
+        told = f"SELECT 1 FROM {table} WHERE job_id = :id AND replay_id = :late LIMIT 1"
+        if tx.run(told, {"id": job_id, "late": LATE}):
+            return FOUND
+    return LATE
+
+
+def absorb(tx: Transaction, united: United, *, replay_id: str) -> None:
+    """Give everything of the younger job to the older, and forget the younger but for its id.
+
+    *replay_id* is that of the outcome that the older inherits; empty where it is its first.
+    """
     job, absorbed = united.job, united.absorbed
     names = {"older": job.id, "younger": absorbed.id}
     if absorbed.first_callback is not None:
@@ -39,9 +56,9 @@ def absorb(tx: Transaction, united: United) -> None:
             tx.run(f"UPDATE {table} SET job_id = :older WHERE job_id = :younger{which}", names)
         tx.run("DELETE FROM page WHERE job_id = :older", names)
         tx.run("UPDATE page SET job_id = :older WHERE job_id = :younger", names)
-        tx.run(_MOVE_DISPATCHES, names | {"replay": LATE if united.late else ""})
+        tx.run(_MOVE_DISPATCHES, names | {"replay": replay_id})
     # The feed tells of the one outcome that stands, under the job's one id.
-    heir = (LATE if united.late else "") if united.inherits else None
+    heir = replay_id if united.inherits else None
     feed.unite(tx, younger=absorbed.id, older=job.id, replay_id=heir)
     for table in ("result_chunk", "page", "due", "file", "download"):
         tx.run(f"DELETE FROM {table} WHERE job_id = :younger", names)
@@ -52,7 +69,7 @@ def absorb(tx: Transaction, united: United) -> None:
     tx.run("UPDATE attempt SET job_id = :older WHERE job_id = :younger", names)
     tx.run("DELETE FROM job WHERE id = :younger", names)
     tx.run("UPDATE united SET into_id = :older WHERE into_id = :younger", names)
-    tx.insert("united", "job_id, into_id, replay_id", [(absorbed.id, job.id, LATE if united.late else "")])
+    tx.insert("united", "job_id, into_id, replay_id", [(absorbed.id, job.id, replay_id)])
 
 
 def led(tx: Transaction, ids: Collection[str]) -> dict[str, tuple[str, str]]:

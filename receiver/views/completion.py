@@ -13,7 +13,7 @@ class CompletionDocument(Document, frozen=True, kw_only=True):
     cursor: str
     #: How the job had ended with this completion; the job says how it stands now.
     state: JobState
-    #: late or found where this is the second completion of its job; else null.
+    #: late where this is the second completion of its job, found where it is the third; else null.
     replay_id: str | None
     job: JobDocument
 

@@ -11,7 +11,7 @@ from receiver.demo import run
 FORGETFUL = """
 import secrets
 
-from receiver.core.job import admission, transition
+from receiver.core.job import standing
 from receiver.demo.handlers import receiver
 from receiver.storage.ledger import Ledger
 
@@ -26,7 +26,7 @@ def nameless(self, job, *, replay_id, **more):
     return dispatch(self, job, replay_id=replay_id or secrets.token_hex(4), **more)
 
 
-admission.settled = transition.settled = forgetful
+standing.settled = forgetful
 Ledger.dispatch = nameless
 """
 

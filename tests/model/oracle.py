@@ -77,11 +77,11 @@ class Oracle:
         if before is None:
             return
         was, now = _RANKS.get(before.state, _LAST), _RANKS.get(job.state, _LAST)
-        late = before.state == "timed_out" and job.ended
-        if now < was or (was == _LAST and before.state != job.state and not late):
+        late = before.state == "timed_out" or (before.state == "expired" and job.state == "succeeded")
+        if now < was or (was == _LAST and before.state != job.state and not (late and job.ended)):
             self._breaks("states only move to the right", job, f"{before.state} became {job.state}")
-        if len(self._ends[job.id]) > 2:
-            self._breaks("a job has one completion, and a late one", job, str(self._ends[job.id]))
+        if len(self._ends[job.id]) > 3:
+            self._breaks("a job has one completion, and late ones", job, str(self._ends[job.id]))
         if before.remote_id is not None and job.remote_id != before.remote_id:
             self._breaks("a job keeps its name", job, f"{before.remote_id} became {job.remote_id}")
 
@@ -136,6 +136,9 @@ class Oracle:
             if not one.patient() and not (told and (one.api.posts_results or truth != "succeeded")):
                 continue
             lost = {"expired"} if one.spent or "gone" in one.said else set()
+            if told and one.api.posts_results and truth == "succeeded":
+                # Who was sent the result, and said so, has it, whatever it took for gone before.
+                lost = set()
             if not any(job.state in {truth} | lost | one.said for job in jobs):
                 states = [(job.id, job.state, job.error_code) for job in jobs]
                 found.append((one, f"it is {truth}, and our jobs of that name are {states}"))
@@ -176,7 +179,7 @@ class Oracle:
 
     def _check_keys(self, job: JobRow, name: str, runs: list[Run]) -> None:
         """One completion makes one dispatch for each handler."""
-        keys = {run.key for run in runs if run.key.partition(f":{run.handler}")[2] in {"", ":late"}}
+        keys = {run.key for run in runs if run.key.partition(f":{run.handler}")[2] in {"", ":late", ":found"}}
         if len(keys) > max(len(self._ends[job.id]), 1):
             self._breaks("one dispatch for each completion", job, f"{name} has {sorted(keys)}")
 

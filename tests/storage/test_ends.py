@@ -7,7 +7,6 @@ from receiver.core.handler import HandlerSpec
 from receiver.core.job.looking import Lost, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step
 from receiver.storage.claims import LookClaim
-from receiver.storage.ledger import FOUND
 from receiver.storage.united import LATE
 from tests.core.making import NOW
 from tests.storage.making import DONE, LEASE, Desk, held_in
@@ -133,10 +132,7 @@ async def test_a_person_may_have_ended_jobs_looked_at(desk: Desk, state: JobStat
     assert move is not None
     assert (move.job.state, move.job.error) == (JobState.SUCCEEDED, None)
     assert await desk.store.claim_look(wish) is None
-    assert sorted(d.replay_id for d in (await desk.store.record(one.id)).dispatches) == [
-        "",
-        LATE if state is JobState.TIMED_OUT else FOUND,
-    ]
+    assert sorted(d.replay_id for d in (await desk.store.record(one.id)).dispatches) == ["", LATE]
 
 
 async def test_nobody_looks_at_what_ended_by_the_providers_word(desk: Desk) -> None:

@@ -14,7 +14,8 @@ from receiver.core.description.provider import Provider
 from receiver.core.description.shape import UNSUCCESSFUL
 from receiver.core.errors import UnreadableError
 from receiver.core.file import When
-from receiver.core.job.transition import Move, ask_more, gathering, hint, observe, settled, woken
+from receiver.core.job.standing import gathering, hears
+from receiver.core.job.transition import Move, ask_more, hint, observe, woken
 from receiver.core.message import Message
 from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
 from receiver.core.reading.observation import lost_to_readers, read, unreadable_failure
@@ -220,7 +221,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         move = ask_more(replace(job, answer_held=whole), seen, callback_id=callback_id)
         return Admission(verdict=_ACCEPTED, move=move, fetch_refused=refused)
     held, content, result = None, None, seen.result
-    if result is not None and seen.state is not None and seen.state.ended and not settled(job):
+    if result is not None and seen.state is not None and seen.state.ended and hears(job, seen):
         inside = result.offset is not None
         held = Held(
             callback_id=callback_id if inside else None,

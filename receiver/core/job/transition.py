@@ -12,6 +12,7 @@ from receiver.core.description.keeping import late_look
 from receiver.core.description.shape import UNSUCCESSFUL
 from receiver.core.identity import made_at
 from receiver.core.job.noting import with_addresses, with_attention
+from receiver.core.job.standing import gathering, hears, presumed_gone, settled
 from receiver.core.model import MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
 
 #: How long a wake-up is followed until what the provider says agrees with it.
@@ -32,7 +33,7 @@ _FETCHING: Final = JobState.FETCHING
 _TIMED_OUT: Final = JobState.TIMED_OUT
 _EXPIRED: Final = JobState.EXPIRED
 _POLL: Final = Source.POLL
-_GATHERING: Final = frozenset({_FETCHING, _TIMED_OUT, _EXPIRED})
+_CALLBACK: Final = Source.CALLBACK
 
 
 class Move(Value, frozen=True, kw_only=True):
@@ -47,7 +48,7 @@ class Move(Value, frozen=True, kw_only=True):
     gather: bool = False
     #: Whether it is the one late outcome that may follow ``timed_out``.
     late: bool = False
-    #: Whether it is the result of a job that we took for *expired*, found because a person asked again.
+    #: Whether it is the result of a job that we took for *expired*.
     found: bool = False
     #: Whether to ask the provider now rather than at the next regular time.
     look_now: bool = False
@@ -62,24 +63,13 @@ class Move(Value, frozen=True, kw_only=True):
         return self.completed or self.gather
 
 
-def settled(job: Job) -> bool:
-    """Whether its outcome stands, whatever is said about it from now on."""
-    return job.state.ended and job.state is not _TIMED_OUT
-
-
-def gathering(job: Job) -> bool:
-    """Whether its result is stored, and it ends once the files that the result links to are stored or lost."""
-    # What has ended as expired may have a result, too; it is only not known to have been made.
-    return job.held is not None and job.state in _GATHERING and job.succeeded_at is not None
-
-
 def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None = None) -> Move:
     """Take what an authenticated source says about *job*. *held* is where its result is already stored.
 
     The first terminal observation wins; what comes later is evidence and changes nothing, except that one
-    late outcome replaces ``timed_out``.
+    late outcome replaces ``timed_out``, and a success whose result is here replaces ``expired``.
     """
-    if gathering(job) or (settled(job) and not _found_again(job, seen, source)):
+    if not hears(job, seen):
         conflicting = seen.state is not None and seen.state.ended and seen.state is not job.state
         return Move(job=job, note="conflicting_outcome" if conflicting else "already_ended")
     known = with_attention(with_addresses(job, seen), seen)
@@ -138,7 +128,7 @@ def woken(job: Job, *, callback_id: str, most: int) -> Move:
     One look answers all wake-ups that came before it, and *most* callbacks are heeded in all: whoever holds a
     leaked token cannot make us poll as fast as they can post.
     """
-    if settled(job) or job.held is not None:
+    if (settled(job) and not presumed_gone(job)) or job.held is not None:
         return Move(job=job, note="already_ended")
     if job.callbacks >= most:
         return Move(job=job, note="look_pending")
@@ -245,16 +235,20 @@ def abandoned(job: Job, *, now: int) -> Move:
 def worth_looking(job: Job, *, named: bool, now: int) -> bool:
     """Say whether a look that ended nothing is followed by another; *named*: it found where the result is.
 
-    A job that timed out is looked at while its provider may have the result, and while a wake-up is followed. One that
-    has ended otherwise is looked at only because a person asked for it.
+    A job that timed out is looked at while its provider may have the result, and one that expired only while a callback
+    is followed that says that there is something. What else has ended is looked at because a person asked for it.
     """
     if not job.state.ended or named:
         return True
-    return job.state is _TIMED_OUT and (late_look(job, now=now) is not None or now < followed_until(job))
+    if now < followed_until(job):
+        return job.state is _TIMED_OUT or presumed_gone(job)
+    return job.state is _TIMED_OUT and late_look(job, now=now) is not None
 
 
 def _without_result(job: Job, error: Failure, *, source: Source, now: int) -> Move:
     """End a job whose result cannot be had any more; one that did not succeed ends as its provider said."""
+    if job.state is _EXPIRED:
+        return Move(job=job, note="already_ended")
     if job.ends_as is not None:
         return replace(_end(job, job.ends_as, source=source, now=now, error=job.error), note=error.code)
     return _end(job, _EXPIRED, source=source, now=now, error=error)
@@ -308,7 +302,8 @@ def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Hel
         # A wake-up that told of a failure was wrong.
         job=replace(job, state=state, succeeded_at=job.succeeded_at or now, error=_error_of(job)),
         changed=news,
-        look_now=news or seen.result_url is not None,
+        # Of a result that was taken for gone a callback tells that it is there: that is asked for.
+        look_now=news or seen.result_url is not None or (source is _CALLBACK and job.state is _EXPIRED),
         result_url=seen.result_url,
         note=None if news else "fetch_pending",
     )
@@ -393,8 +388,3 @@ def _after_told(job: Job, seen: Observation, *, source: Source, now: int, held: 
 
 def _error_of(job: Job) -> Failure | None:
     return job.error if job.state.ended else None
-
-
-def _found_again(job: Job, seen: Observation, source: Source) -> bool:
-    """Whether a job that we took for *expired* is told otherwise by its provider, which a person had us ask."""
-    return job.state is _EXPIRED and source is _POLL and seen.state is _SUCCEEDED

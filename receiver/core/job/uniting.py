@@ -9,13 +9,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from receiver.core.identity import made_at
-from receiver.core.job.transition import gathering
+from receiver.core.job.standing import gathering, presumed_gone
 from receiver.core.model import Job, JobState, Value
 
 #: What a job's ``submission`` says if it was not submitted here.
 ADOPTED: Final = "none"
 _TIMED_OUT: Final = JobState.TIMED_OUT
 _SUBMITTED: Final = JobState.SUBMITTED
+_SUCCEEDED: Final = JobState.SUCCEEDED
 
 
 class United(Value, frozen=True, kw_only=True):
@@ -28,7 +29,7 @@ class United(Value, frozen=True, kw_only=True):
     #: Whether the younger's outcome is now the job's, with what its handlers are still to be told; they are not told
     #: twice.
     inherits: bool
-    #: Whether the older had timed out, so that what is told is its late outcome.
+    #: Whether the older had ended already, timed out or for want of its result, so that what is told is a late outcome.
     late: bool
 
 
@@ -44,8 +45,11 @@ def same_work(one: Job, other: Job) -> bool:
 def unite(one: Job, other: Job) -> United:
     """Put the younger of two jobs into the older, which keeps its id, its metadata and what its handlers were told."""
     older, younger = sorted((one, other), key=_age)
-    stands = (older.state.ended and older.state is not _TIMED_OUT) or gathering(older)
     outcome = (younger.state.ended and younger.state is not _TIMED_OUT) or gathering(younger)
+    stands = (older.state.ended and older.state is not _TIMED_OUT) or gathering(older)
+    if presumed_gone(older) and younger.ends_as is None and younger.succeeded_at is not None:
+        # The result is here all the same, or there is word of it.
+        stands = younger.state.ended and younger.state is not _SUCCEEDED
     job = replace(
         older,
         remote_id=older.remote_id or younger.remote_id,
@@ -59,7 +63,7 @@ def unite(one: Job, other: Job) -> United:
     if not stands and outcome:
         job = replace(
             job,
-            # What had timed out stays so until the files of its late result are here.
+            # What had ended stays so until the files of its late result are here.
             state=older.state if gathering(younger) and older.state.ended else younger.state,
             succeeded_at=younger.succeeded_at,
             ended_at=younger.ended_at,
@@ -85,7 +89,7 @@ def unite(one: Job, other: Job) -> United:
             ends_as=older.ends_as or younger.ends_as,
         )
     inherits = not stands and outcome
-    return United(job=job, absorbed=younger, inherits=inherits, late=inherits and older.state is _TIMED_OUT)
+    return United(job=job, absorbed=younger, inherits=inherits, late=inherits and older.state.ended)
 
 
 def _age(job: Job) -> tuple[int, bool, str]:

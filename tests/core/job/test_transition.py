@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from receiver.core.description.keeping import UNKNOWN_RETENTION, expires_at, late_look
 from receiver.core.identity import new_id
 from receiver.core.job import transition
+from receiver.core.job.standing import gathering
 from receiver.core.job.transition import FOLLOWED, Move, observe
 from receiver.core.model import DAY, MINUTE, Failure, Held, Job, JobState, Observation, Source
 from tests.core.making import NOW, job
@@ -31,12 +32,22 @@ def at(state: JobState, **changes: object) -> Job:
 @pytest.mark.parametrize("said", SAID, ids=str)
 @pytest.mark.parametrize("state", JobState)
 def test_every_state_and_every_observation(state: JobState, said: JobState | None, held: Held | None) -> None:
-    """States only move to the right; only an open job, or once one that timed out, ends, with what is held of it."""
+    """States only move to the right; only an open job, or once one that timed out, ends, with what is held of it.
+
+    One that expired does if its result comes after all.
+    """
     before = at(state)
     move = observe(before, Observation(state=said), source=Source.CALLBACK, now=NOW + 1, held=held)
     after = move.job.state
     assert after.rank >= state.rank
-    if state.ended and state is not JobState.TIMED_OUT:
+    if state is JobState.EXPIRED and said is JobState.SUCCEEDED:
+        assert (after, move.completed, move.found) == (
+            said if held else state,
+            held is not None,
+            held is not None,
+        )
+        assert (move.late, move.look_now, move.job.held) == (False, held is None, held)
+    elif state.ended and state is not JobState.TIMED_OUT:
         assert (move.job, move.changed, move.completed) == (before, False, False)
         conflict = said is not None and said.ended and said is not state
         assert move.note == ("conflicting_outcome" if conflict else "already_ended")
@@ -105,7 +116,7 @@ def test_a_wake_up_only_asks_for_a_look(state: JobState) -> None:
     """It changes no state; one look answers all that came before it; an ended job needs none."""
     before = at(state, held=HELD if state is JobState.SUCCEEDED else None)
     move = transition.woken(before, callback_id="cb_1", most=20)
-    wakes = not state.ended or state is JobState.TIMED_OUT
+    wakes = not state.ended or state in {JobState.TIMED_OUT, JobState.EXPIRED}
     assert (move.look_now, move.changed, move.completed) == (wakes, wakes, False)
     assert move.job.state is state
     again = transition.woken(move.job, callback_id="cb_2", most=20)
@@ -128,13 +139,34 @@ def test_an_ended_job_is_not_given_up(state: JobState) -> None:
 
 @pytest.mark.parametrize("source", Source)
 def test_a_result_that_is_found_after_all_replaces_expired(source: Source) -> None:
-    """A look that a person asked for finds it, once; whoever else says so is too late."""
-    out = at(JobState.EXPIRED, succeeded_at=NOW)
-    move = observe(out, Observation(state=JobState.SUCCEEDED), source=source, now=NOW + 1, held=HELD)
-    found = source is Source.POLL
-    assert (move.completed, move.found, move.late) == (found, found, False)
-    assert move.job.state is (JobState.SUCCEEDED if found else JobState.EXPIRED)
+    """Once, whoever brings it: a callback that holds it, or a look; word of it alone ends nothing."""
+    out, success = at(JobState.EXPIRED, succeeded_at=NOW), Observation(state=JobState.SUCCEEDED)
+    move = observe(out, success, source=source, now=NOW + 1, held=HELD)
+    assert (move.completed, move.found, move.late) == (True, True, False)
+    assert (move.job.state, move.job.held, move.job.error) == (JobState.SUCCEEDED, HELD, None)
+    assert not observe(move.job, success, source=source, now=NOW + 2, held=HELD).changed
     assert not observe(out, Observation(state=JobState.FAILED), source=source, now=NOW + 1).changed
+    word = observe(out, success, source=source, now=NOW + 1)
+    # A callback is a reason to ask; who was asked already says it without an address.
+    assert (word.job.state, word.completed) == (JobState.EXPIRED, False)
+    assert word.look_now is (source is Source.CALLBACK)
+
+
+def test_what_ended_as_expired_with_a_result_by_its_provider_stands() -> None:
+    """Its provider said both, and nobody took the result for gone."""
+    out = at(JobState.EXPIRED, held=HELD)
+    other = replace(HELD, callback_id="cb_2")
+    move = observe(out, Observation(state=JobState.SUCCEEDED), source=Source.POLL, now=NOW + 1, held=other)
+    assert (move.job, move.changed, move.note) == (out, False, "conflicting_outcome")
+    assert transition.woken(out, callback_id="cb_3", most=20).note == "already_ended"
+
+
+def test_what_has_expired_expires_once() -> None:
+    """Whoever asks again and hears that it is gone, or lost, learns nothing new."""
+    out = at(JobState.EXPIRED, succeeded_at=NOW)
+    for again in (transition.gone, transition.lost):
+        move = again(out, source=Source.POLL, now=NOW + 1)
+        assert (move.job, move.changed, move.completed) == (out, False, False)
 
 
 def test_who_settled_it() -> None:
@@ -229,7 +261,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
             # As in the store: a look at a job that ended in any other way is fenced off.
             lambda job, now: (
                 None
-                if job.state.ended and job.state is not JobState.TIMED_OUT
+                if job.state.ended and job.state not in {JobState.TIMED_OUT, JobState.EXPIRED}
                 else transition.gone(job, source=Source.POLL, now=now)
             ),
         ]
@@ -273,7 +305,7 @@ def test_an_unsuccessful_end_waits_for_the_files_of_its_result(state: JobState) 
         at(JobState.RUNNING, files_when="before"), seen, source=Source.POLL, now=NOW + 1, held=HELD
     )
     assert (move.job.state, move.gather, move.completed, move.taken) == (JobState.FETCHING, True, False, True)
-    assert transition.gathering(move.job)
+    assert gathering(move.job)
     for other in (JobState.SUCCEEDED, JobState.FAILED):
         again = observe(move.job, Observation(state=other), source=Source.CALLBACK, now=NOW + 2, held=HELD)
         assert (again.job, again.changed) == (move.job, False)
@@ -282,7 +314,7 @@ def test_an_unsuccessful_end_waits_for_the_files_of_its_result(state: JobState) 
         assert (over.completed, over.job.state, over.job.held) == (True, state, HELD)
         assert (over.job.error, over.job.ended_at, over.job.settled_by) == (seen.error, NOW + 3, Source.POLL)
         assert (over.job.ends_as, over.job.succeeded_at) == (None, None)
-        assert not transition.gathering(over.job)
+        assert not gathering(over.job)
         assert transition.gathered(over.job, now=NOW + 4).changed is False
 
 

@@ -94,3 +94,14 @@ def test_without_an_outcome_the_further_one_counts(old: JobState, young: JobStat
     assert united.job.state.rank == max(old.rank, JobState.SUBMITTED.rank if young.ended else young.rank)
     assert (united.job.state is JobState.TIMED_OUT) is (old is JobState.TIMED_OUT)
     assert united.job.succeeded_at == success.get("succeeded_at")
+
+
+def test_a_result_replaces_what_was_taken_for_gone() -> None:
+    """The caller's job expired for want of its result, which came under the other's id: it is a late outcome."""
+    older = ours(**ended(JobState.EXPIRED))
+    united = unite(older, adopted(**ended(JobState.SUCCEEDED), succeeded_at=NOW))
+    assert (united.job.id, united.job.state, united.job.held) == (older.id, JobState.SUCCEEDED, HELD)
+    assert (united.inherits, united.late) == (True, True)
+    # Word of a result is a reason to ask, and ends nothing.
+    waiting = unite(older, adopted(state=JobState.FETCHING, succeeded_at=NOW))
+    assert (waiting.job.state, waiting.job.succeeded_at, waiting.inherits) == (JobState.EXPIRED, NOW, False)

@@ -1,0 +1,34 @@
+"""How a job stands: whether its end is one that may still be replaced, and what it waits for."""
+
+from typing import Final
+
+from receiver.core.model import Job, JobState, Observation
+
+# Named here for the same reason as in ``transition``.
+_TIMED_OUT: Final = JobState.TIMED_OUT
+_EXPIRED: Final = JobState.EXPIRED
+_SUCCEEDED: Final = JobState.SUCCEEDED
+_GATHERING: Final = frozenset({JobState.FETCHING, _TIMED_OUT, _EXPIRED})
+
+
+def settled(job: Job) -> bool:
+    """Whether its outcome stands, whatever is said about it from now on."""
+    return job.state.ended and job.state is not _TIMED_OUT
+
+
+def presumed_gone(job: Job) -> bool:
+    """Whether it ended because its result was taken for gone: whoever brings the result all the same is believed."""
+    return job.state is _EXPIRED and job.held is None
+
+
+def gathering(job: Job) -> bool:
+    """Whether its result is stored, and it ends once the files that the result links to are stored or lost."""
+    # What has ended as expired may have a result, too; it is only not known to have been made.
+    return job.held is not None and job.state in _GATHERING and job.succeeded_at is not None
+
+
+def hears(job: Job, seen: Observation) -> bool:
+    """Whether what an authenticated source says may still change *job*."""
+    if gathering(job):
+        return False
+    return not settled(job) or (seen.state is _SUCCEEDED and presumed_gone(job))
