@@ -12,7 +12,7 @@
     ├── ProviderError           the provider: an answer that is refused, missing or not as described
     │   ├── NeverConnectedError
     │   ├── NoAnswerError
-    │   └── FetchRefusedError     (nothing was sent; RedirectedError: it was)
+    │   └── FetchRefusedError     (nothing was sent, or answered with a redirect)
     ├── UnreadableError         bytes that are genuine but not in the described form
     ├── RejectionError          the sender of a callback: not proved genuine (401)
     ├── StoreUnavailableError   the database: locked, full, gone (503, try again)
@@ -121,10 +121,6 @@ class FetchRefusedError(ProviderError):
     """The address is not one that we send requests to (origin, scheme, private address, redirect)."""
 
     code = "fetch_refused"
-
-
-class RedirectedError(FetchRefusedError):
-    """The provider answered with a redirect, which is not followed; it was asked, so a single-use address is spent."""
 
 
 class UnreadableError(ReceiverError):

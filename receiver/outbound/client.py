@@ -2,18 +2,18 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from receiver.clock import read_clock
 from receiver.core.asking.exchange import HttpRequest, HttpResponse
 from receiver.core.description.provider import Provider
-from receiver.core.errors import RedirectedError
+from receiver.core.errors import FetchRefusedError, NoAnswerError
 from receiver.core.model import HOUR
 from receiver.core.retry import parse_retry_after
 from receiver.keys import Keys
 from receiver.outbound.allowances import Allowances
-from receiver.outbound.answer import Sink, bounded, stored, whole
+from receiver.outbound.answer import Headers, Sink, bounded, stored, whole
 from receiver.outbound.minting import Minting
 from receiver.outbound.pool import Pools, failures_of
 from receiver.outbound.vetting import vet
@@ -33,6 +33,11 @@ _KEPT: Final = 40
 _OK: Final = 200
 _UNAUTHORISED: Final = 401
 _REDIRECTS: Final = range(300, 400)
+_SUCCESS: Final = range(200, 300)
+#: Requests that are made again if they bring nothing, so that half an answer need not be waited for.
+_QUESTIONS: Final = frozenset({"poll", "fetch"})
+#: Seconds for the body of an answer whose status says that it is no success.
+_REFUSAL_PATIENCE: Final = 10.0
 
 
 class Outbound:
@@ -170,18 +175,32 @@ class Outbound:
         ) as answer:
             # To a submission it is an answer like another: the job may have been made.
             if answer.status_code in _REDIRECTS and request.purpose != "submit":
-                raise RedirectedError("The provider answered with a redirect, which is not followed.")
+                raise FetchRefusedError("The provider answered with a redirect, which is not followed.")
             arriving = bounded(answer.aiter_raw(), largest=self._max_result)
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
             status, largest = answer.status_code, self._max_result
             if sink is not None and status == _OK and request.purpose == "fetch":
                 return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
+            if request.purpose in _QUESTIONS and status not in _SUCCESS:
+                return await _refusal(provider.name, status, received, arriving, largest=largest)
             return await whole(status, received, arriving, largest=largest)
 
 
 def _connections(providers: Sequence[Provider]) -> int:
     """Room for all that each may be sent at once, so that none waits for another's."""
     return sum(one.limits.concurrency for one in providers) + _SPARE
+
+
+async def _refusal(
+    name: str, status: int, headers: Headers, arriving: AsyncIterator[bytes], *, largest: int
+) -> HttpResponse:
+    """The answer to a question, which is none: its status tells that, also where the rest breaks off or stays away."""
+    try:
+        with failures_of(name):
+            async with asyncio.timeout(_REFUSAL_PATIENCE):
+                return await whole(status, headers, arriving, largest=largest)
+    except NoAnswerError:
+        return HttpResponse(status=status, headers=tuple(headers), broken=True)
 
 
 class _Returned(Generic[T]):

@@ -17,7 +17,6 @@ from receiver.core.errors import (
     FetchRefusedError,
     NeverConnectedError,
     ProviderError,
-    RedirectedError,
 )
 from receiver.core.job.looking import Finding, Interrupted, Lost, Unanswered
 from receiver.core.job.transition import Move
@@ -126,10 +125,8 @@ class Collect:
         )
         try:
             outcome = await self._outbound.converse(provider, conversation)
-        except RedirectedError as error:
-            return Unanswered(code=error.code)
         except (FetchRefusedError, NeverConnectedError, ConfigurationError) as error:
-            # Certainly not sent.
+            # It was not sent, or answered with a redirect: no page was handed out.
             return Unanswered(code=error.code, unspent=True)
         except ProviderError as error:
             return Unanswered(code=error.code)

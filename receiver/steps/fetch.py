@@ -13,7 +13,6 @@ from receiver.core.errors import (
     FetchRefusedError,
     NeverConnectedError,
     ProviderError,
-    RedirectedError,
 )
 from receiver.core.job.looking import Finding, Interrupted, Lost, Unanswered
 from receiver.core.job.transition import Move
@@ -71,10 +70,8 @@ class Fetch:
                 sink=self._sink(claimed),
                 part=claimed.due.attempt,
             )
-        except RedirectedError as error:
-            return Unanswered(code=error.code)
         except (FetchRefusedError, NeverConnectedError, ConfigurationError) as error:
-            # Certainly not sent.
+            # It was not sent, or answered with a redirect: no result was handed out.
             return Unanswered(code=error.code, unspent=True)
         except ProviderError as error:
             # It may have been given away with the answer that we did not get, or did not take, whole.
@@ -85,7 +82,8 @@ class Fetch:
             case Gone() | Seen():
                 return outcome
             case TryLater(code=code, wait=wait):
-                return Unanswered(code=code, wait=wait, unspent=True)
+                # A status that is no success hands nothing out; a success that we cannot use may have been the result.
+                return Unanswered(code=code, wait=wait, unspent=code.startswith("status_"))
 
     def _sink(self, claimed: Claimed) -> Sink:
         async def sink(part: int, number: int, content: bytes) -> None:

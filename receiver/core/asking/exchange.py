@@ -82,6 +82,8 @@ class HttpResponse(Value, frozen=True, kw_only=True):
     held: Held | None = None
     #: Why the body is as it arrived, if it is packed by a content coding that could not be undone.
     coded: str | None = None
+    #: Whether it broke off behind its headers, so that nobody knows what it would have said.
+    broken: bool = False
 
     def header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name, as text."""
@@ -315,12 +317,13 @@ def _asked_for(
         wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
         if response.status in poll.pending:
             return Pending(wait=wait)
-        if response.status in poll.failed:
+        if response.status in poll.failed and not response.broken:
             return failure(response), wait, response
         if response.status in _GONE:
             return Gone(status=response.status)
         if response.status not in _OK:
-            return TryLater(code=f"status_{response.status}", wait=wait, answer=response)
+            told = None if response.broken else response
+            return TryLater(code=f"status_{response.status}", wait=wait, answer=told)
         try:
             return read_answer(provider, poll.answer, response, largest), wait, response
         except UnreadableError as error:

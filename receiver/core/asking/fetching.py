@@ -82,7 +82,7 @@ def _named(
 
 def _unfetched(provider: Provider, response: HttpResponse, *, now: int) -> Seen | Gone | TryLater:
     """What an answer says that brought no result."""
-    if response.status in provider.fetch.failed:
+    if response.status in provider.fetch.failed and not response.broken:
         return Seen(seen=failure(response), given=given(response))
     if response.status in _GONE:
         return Gone(status=response.status)
