@@ -1,22 +1,34 @@
 """The checks of ``receiver doctor`` that ask the record: who serves it, and what is stuck, dead or rejected."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from typing import Final
 
 from receiver.cli import output, session
 from receiver.cli.file_checks import check_files
 from receiver.cli.finding import OK, WARN, Check, failed
+from receiver.core.alarms import alarm
+from receiver.core.alarms.alarm import Alarm
 from receiver.core.alarms.rules import Attention
 from receiver.core.circuit import Circuit
 from receiver.core.description.shape import NEEDS_ACTION
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import DAY
+from receiver.core.reading.observation import WORD_UNLISTED
 from receiver.running import Running
-from receiver.storage import alarms, attention, serving
+from receiver.storage import alarms, attention, glance, serving
 
 #: Jobs of so many milliseconds are looked through for such as have no name at their provider.
 _LATELY: Final = 7 * DAY
 _ENDED: Final = {"succeeded", "failed", "canceled", "expired", "timed_out"}
+#: Alarms about what a check here tells of as it is now, and the name of that check.
+_TOLD: Final = {
+    alarm.DEAD_LETTERS: "dead letters",
+    alarm.CIRCUIT_OPEN: "circuit {0.subject}",
+    alarm.JOBS_OVERDUE: "overdue jobs",
+    alarm.REJECTIONS_HIGH: "quarantine {0.provider}",
+    NEEDS_ACTION: "action {0.provider}",
+    WORD_UNLISTED: "word {0.provider}",
+}
 
 
 async def check_record(running: Running, handlers: Sequence[str] | None) -> AsyncIterator[Check]:
@@ -32,16 +44,25 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
     yield await check_files(running)
     if handlers is not None:
         yield await _check_registered(running, handlers)
+    told = set[str]()
+    async for check in _check_work(running):
+        if check.status == WARN:
+            told.add(check.name)
+        yield check
+    async for check in _check_alarms(running, told):
+        yield check
+    for provider, key, count, last in await running.store.keys_used():
+        yield Check(
+            name=f"key {provider}",
+            status=OK,
+            text=f"{key} proved {count} of the latest callbacks, the last at {output.moment(last)}",
+        )
+
+
+async def _check_work(running: Running) -> AsyncIterator[Check]:
+    """What is stuck, dead or rejected, as the record says now."""
     counts = await running.store.counts(now=running.clock())
-    dead = counts["dispatches_dead"]
-    yield Check(
-        name="dead letters",
-        status=WARN if dead else OK,
-        text=f"{dead} dispatches have no attempts left" if dead else "none",
-        next="See 'receiver dead list'; after a fix 'receiver replay --failed' or 'receiver dead retry'."
-        if dead
-        else "",
-    )
+    yield await _check_dead(running, counts["dispatches_dead"])
     for one in await running.store.registered():
         if one.circuit is not None and one.circuit.holds:
             yield _check_circuit(running, one.name, one.circuit, one.waiting)
@@ -49,18 +70,28 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
     yield Check(
         name="overdue jobs",
         status=WARN if late else OK,
-        text=f"{late} open jobs are past their deadline" if late else "none",
+        text=f"{late} open job{' is past its' if late == 1 else 's are past their'} deadline"
+        if late
+        else "none",
         next="'receiver serve' ends them; if it runs, read its log." if late else "",
     )
-    for checks in (_check_jobs(running), _check_quarantine(running), _check_alarms(running)):
+    for checks in (_check_jobs(running), _check_quarantine(running)):
         async for check in checks:
             yield check
-    for provider, key, count, last in await running.store.keys_used():
-        yield Check(
-            name=f"key {provider}",
-            status=OK,
-            text=f"{key} proved {count} of the latest callbacks, the last at {output.moment(last)}",
-        )
+
+
+async def _check_dead(running: Running, dead: int) -> Check:
+    """Dead letters, with the handlers and errors that most of them are of."""
+    if not dead:
+        return Check(name="dead letters", status=OK, text="none")
+    some = (await running.store.read(glance.letters))[:3]
+    most = ", ".join(f"{one.count} of {one.handler} ({one.code or 'no code'})" for one in some)
+    return Check(
+        name="dead letters",
+        status=WARN,
+        text=f"{dead} dispatch{' has' if dead == 1 else 'es have'} no attempts left: {most}",
+        next="See 'receiver dead list'; after a fix 'receiver replay --failed' or 'receiver dead retry'.",
+    )
 
 
 def _check_circuit(running: Running, name: str, circuit: Circuit, waiting: int) -> Check:
@@ -90,20 +121,25 @@ async def _check_quarantine(running: Running) -> AsyncIterator[Check]:
         )
 
 
-async def _check_alarms(running: Running) -> AsyncIterator[Check]:
-    """What the processes that serve have found to be seen to, and whether they look."""
+async def _check_alarms(running: Running, told: Container[str]) -> AsyncIterator[Check]:
+    """What the processes that serve have found, but for what was *told* already; and whether they look."""
     raised = await running.store.read(alarms.raised)
     looked_at = await running.store.read(alarms.looked_at)
-    for one in raised:
-        name = " ".join(filter(None, ("alarm", one.name, one.provider)))
-        yield Check(name=name, status=WARN, text=one.cause.rstrip("."), next=one.advice)
-    if raised:
+    left = [one for one in raised if _TOLD.get(one.name, "").format(one) not in told]
+    for one in left:
+        yield Check(name=_alarm_name(one), status=WARN, text=one.cause.rstrip("."), next=one.advice)
+    if left:
         return
     if not looked_at:
         yield Check(name="alarms", status=OK, text="nobody has looked yet; a process that serves does")
         return
     ago = output.span(max(running.clock() - looked_at, 0))
-    yield Check(name="alarms", status=OK, text=f"none is raised, as of {ago} ago")
+    others = f"none but for what is told above ({len(raised)})" if raised else "none is raised"
+    yield Check(name="alarms", status=OK, text=f"{others}, as of {ago} ago")
+
+
+def _alarm_name(one: Alarm) -> str:
+    return " ".join(filter(None, ("alarm", one.name, one.provider)))
 
 
 def _check_attention(found: Attention) -> Check:
