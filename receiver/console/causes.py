@@ -26,6 +26,8 @@ class Group(Value, frozen=True, kw_only=True):
     provider: str
     code: str
     count: int
+    #: Whether there are more than were counted.
+    more: bool = False
     since: int
     #: The newest of them, to look at.
     newest: str
@@ -80,6 +82,7 @@ class Causes:
             provider=one.provider,
             code=one.code,
             count=one.count,
+            more=one.more,
             since=one.since,
             newest=sample[0].id if sample else "",
             cause=causes[0] if causes else None,

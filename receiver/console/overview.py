@@ -118,7 +118,7 @@ class OverviewPage:
             *(
                 Need(
                     colour="warn",
-                    what=words.many(one.count, "callback"),
+                    what=words.many(one.count, "callback", more=one.more),
                     sentence=f"of {one.provider} were rejected since {since(one.since, now)}"
                     + (
                         ", all that were looked into for one reason: "
@@ -242,7 +242,7 @@ def _letters(letters: Sequence[Letters], now: int) -> list[Need]:
     return [
         Need(
             colour="warn",
-            what=words.many(one.count, "dead letter"),
+            what=words.many(one.count, "dead letter", more=one.more),
             sentence=f"of {one.handler}: {words.meaning(one.code)}, since {since(one.since, now)}",
             link=f"/dead{query({'handler': one.handler, 'code': one.code})}",
             name="Retry…",
@@ -257,7 +257,7 @@ def _backlog(backlog: Backlog, now: int) -> list[Need]:
         found.append(
             Need(
                 colour="warn",
-                what=words.many(backlog.handlers, "dispatch", "dispatches"),
+                what=words.many(backlog.handlers, "dispatch", "dispatches", more=backlog.more),
                 sentence=f"wait for handlers, the oldest for {span(now - backlog.oldest_handler, rough=True)}: "
                 "handlers are slower than what comes in, or no worker runs",
                 link="/jobs?outcome=waiting",

@@ -113,11 +113,6 @@ def size(count: int | None) -> str:
     return f"{count} byte" + ("" if count == 1 else "s")
 
 
-def number(count: int) -> str:
-    """A count with its thousands apart."""
-    return f"{count:,}"
-
-
 def short(any_id: str) -> str:
     """An id that fits in a list: its beginning, which says when, and its end, which says which."""
     text = plain(any_id)
@@ -182,7 +177,7 @@ def environment() -> Environment:
         "clock": clock,
         "compact": compact,
         "masked": masked,
-        "number": number,
+        "number": words.number,
         "short": short,
         "size": size,
         "span": span,

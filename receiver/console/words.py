@@ -161,9 +161,14 @@ def action(word: str) -> str:
     return _ACTIONS.get(word, word)
 
 
-def many(count: int, one: str, several: str | None = None) -> str:
-    """``1 job``, ``41 jobs``."""
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
+def many(count: int, one: str, several: str | None = None, *, more: bool = False) -> str:
+    """``1 job``, ``41 jobs``; ``10,000+ jobs`` where there are *more* than were counted."""
+    return f"{number(count, more=more)} {one if count == 1 and not more else several or one + 's'}"
+
+
+def number(count: int, *, more: bool = False) -> str:
+    """A count with its thousands apart, and a sign where there are *more* than were counted."""
+    return f"{count:,}{'+' if more else ''}"
 
 
 @cache

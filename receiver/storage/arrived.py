@@ -11,6 +11,7 @@ from receiver.storage.driver import Row, Transaction
 _LOOKED_AT: Final = 4_000
 #: Those of one verdict that an index finds.
 _BY_INDEX: Final = {Verdict.REJECTED.value, Verdict.UNREADABLE.value}
+_CODE: Final = "code = :code"
 #: SQLite's substr gives NULL for a part of an empty blob.
 COLUMNS: Final = rows.CALLBACK.replace(" body,", " coalesce(substr(body, 1, 0), body) AS body,")
 
@@ -44,18 +45,24 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
         f"{name} = :{name}" for name in ("provider", "verdict", "code") if getattr(sought, name) is not None
     ]
     if sought.job is not None:
-        terms.append(rows.CALLBACKS_OF)
+        window = [rows.CALLBACKS_OF, *bounds]
         params["job_id"] = sought.job
-    # Few of a verdict that has an index, or of one job, are looked at whole; else only the newest of all.
-    indexed = sought.job is not None or sought.verdict in _BY_INDEX
-    if sought.verdict in _BY_INDEX:
-        bounds.append(rows.UNSETTLED)
-    window = [*bounds, *terms] if indexed else bounds
+    elif sought.verdict in _BY_INDEX:
+        # The index finds the newest of a verdict and a provider; what else is wanted is looked for among them.
+        window = [*(one for one in terms if one != _CODE), rows.UNSETTLED, *bounds]
+        terms = [one for one in terms if one == _CODE]
+    else:
+        window = bounds
     where = f"WHERE {' AND '.join(window)}" if window else ""
-    inner = f"SELECT {COLUMNS}, length(body) AS size FROM callback {where} ORDER BY id DESC LIMIT :budget"
-    outer = f"WHERE {' AND '.join(terms)}" if terms and not indexed else ""
-    names = f"{rows.CALLBACK}, size"
-    sql = f"SELECT {names} FROM ({inner}) AS looked {outer} ORDER BY id DESC LIMIT :limit"
+    # What decides is read of those that are looked at, the rest of those that are shown.
+    looked_at = f"SELECT id, provider, verdict, code FROM callback {where} ORDER BY id DESC LIMIT :budget"
+    if sought.verdict in _BY_INDEX:
+        # The index holds ids but no codes: what it finds too much of is sorted out before it is read.
+        newest = f"SELECT id FROM callback {where} ORDER BY id DESC LIMIT :budget"
+        looked_at = f"SELECT id, code FROM callback WHERE id IN ({newest})"
+    wanted = f"WHERE {' AND '.join(terms)}" if terms else ""
+    ids = f"SELECT id FROM ({looked_at}) AS looked {wanted} ORDER BY id DESC LIMIT :limit"
+    sql = f"SELECT {COLUMNS}, length(body) AS size FROM callback WHERE id IN ({ids}) ORDER BY id DESC"
     found = tx.run(sql, params | {"limit": sought.limit + 1, "budget": _LOOKED_AT})
     page = [(rows.callback_of(row[:-1]), int(row[-1])) for row in found[: sought.limit]]
     if len(found) > sought.limit:

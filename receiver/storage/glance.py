@@ -6,16 +6,22 @@ from typing import Final
 from receiver.core.identity import made_at
 from receiver.core.job.urgency import LANES, NEAR_DELETION, ROUTINE
 from receiver.core.model import Value
-from receiver.storage import rows
+from receiver.storage import dead_letters, rows
+from receiver.storage.distinct import distinct
 from receiver.storage.driver import Transaction
 from receiver.storage.search import PROVIDERS
 
 #: Of each provider so many jobs are looked at, the newest: its lag and shares are theirs.
 SAMPLE: Final = 200
-#: Rows that one question counts at most.
+#: Rows that one question counts at most; where it counts apart, by provider or handler, so few of each at least.
 _MOST: Final = 10_000
+_FEWEST: Final = 200
+_LOOKED_UP: Final = 4_000
 _WAITING: Final = 2_000
 _INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
+_DUE_PROVIDERS: Final = distinct("provider", "due")
+_REJECTED_PROVIDERS: Final = distinct("provider", "callback", f"verdict = 'rejected' AND {rows.UNSETTLED}")
+_READY_HANDLERS: Final = distinct("handler", "dispatch", "state = 'ready'")
 
 
 class Rejections(Value, frozen=True, kw_only=True):
@@ -25,6 +31,8 @@ class Rejections(Value, frozen=True, kw_only=True):
     code: str
     count: int
     since: int
+    #: Whether there are more than were looked at.
+    more: bool = False
 
 
 class Losing(Value, frozen=True, kw_only=True):
@@ -44,6 +52,8 @@ class Letters(Value, frozen=True, kw_only=True):
     count: int
     since: int
     latest: int
+    #: Whether there are more than were looked at.
+    more: bool = False
 
 
 class Standing(Value, frozen=True, kw_only=True):
@@ -70,6 +80,8 @@ class Backlog(Value, frozen=True, kw_only=True):
     """What waits: for handlers (up to a bound) and since when; for steps since when."""
 
     handlers: int
+    #: Whether more wait than were counted.
+    more: bool = False
     oldest_handler: int | None
     oldest_step: int | None
     #: Jobs of which nobody knows whether their submission arrived.
@@ -77,13 +89,24 @@ class Backlog(Value, frozen=True, kw_only=True):
 
 
 def rejections(tx: Transaction) -> list[Rejections]:
-    """What is in quarantine, by provider and code, the most first."""
-    found = tx.run(
-        "SELECT provider, coalesce(code, ''), count(*), min(id) FROM callback "
-        f"WHERE verdict = 'rejected' AND {rows.UNSETTLED} GROUP BY provider, code "
-        "ORDER BY count(*) DESC, provider, code"
-    )
-    return [Rejections(provider=row[0], code=row[1], count=row[2], since=made_at(row[3])) for row in found]
+    """What is in quarantine, by provider and code, the most first; of each provider the newest are looked at."""
+    providers = [row[0] for row in tx.run(_REJECTED_PROVIDERS, {})]
+    # The index has no codes, so each is a row to be read.
+    most = max(_LOOKED_UP // max(len(providers), 1), _FEWEST)
+    found = []
+    for provider in providers:
+        codes = tx.run(
+            "SELECT coalesce(code, ''), count(*), min(id) FROM (SELECT code, id FROM callback "
+            f"WHERE verdict = 'rejected' AND {rows.UNSETTLED} AND provider = :provider ORDER BY id DESC LIMIT :most) "
+            "AS newest GROUP BY code",
+            {"provider": provider, "most": most},
+        )
+        more = sum(row[1] for row in codes) == most
+        found += [
+            Rejections(provider=provider, code=code, count=count, since=made_at(first), more=more)
+            for code, count, first in codes
+        ]
+    return sorted(found, key=lambda one: (-one.count, one.provider, one.code))
 
 
 def losing(tx: Transaction, now: int) -> list[Losing]:
@@ -103,23 +126,37 @@ def losing(tx: Transaction, now: int) -> list[Losing]:
 
 
 def letters(tx: Transaction) -> list[Letters]:
-    """Dead letters by handler and error, the most first."""
-    found = tx.run(
-        "SELECT handler, coalesce(error_code, ''), count(*), min(created_at), max(created_at) "
-        "FROM (SELECT handler, error_code, created_at FROM dispatch WHERE state = 'dead' LIMIT :most) AS dead "
-        "GROUP BY handler, error_code ORDER BY count(*) DESC, handler, error_code",
-        {"most": _MOST},
-    )
-    return [Letters(handler=row[0], code=row[1], count=row[2], since=row[3], latest=row[4]) for row in found]
+    """Dead letters by handler and error, the most first; of each handler the newest are looked at."""
+    handlers = dead_letters.handlers(tx)
+    most = max(_MOST // max(len(handlers), 1), _FEWEST)
+    found = []
+    for handler in handlers:
+        codes = tx.run(
+            "SELECT coalesce(error_code, ''), count(*), min(created_at), max(created_at) FROM (SELECT error_code, "
+            "created_at FROM dispatch WHERE state = 'dead' AND handler = :handler ORDER BY job_id DESC LIMIT :most) "
+            "AS newest GROUP BY error_code",
+            {"handler": handler, "most": most},
+        )
+        more = sum(row[1] for row in codes) == most
+        found += [
+            Letters(handler=handler, code=code, count=count, since=since, latest=latest, more=more)
+            for code, count, since, latest in codes
+        ]
+    return sorted(found, key=lambda one: (-one.count, one.handler, one.code))
 
 
 def backlog(tx: Transaction, now: int) -> Backlog:
     """What waits."""
-    waiting = tx.run(
-        "SELECT count(*), min(run_at) FROM (SELECT run_at FROM dispatch "
-        "WHERE state = 'ready' AND owner IS NULL AND run_at <= :now LIMIT :most) AS waiting",
-        {"now": now, "most": _MOST},
-    )[0]
+    # What is leased is planned for the end of its lease, so what is past was due or is nobody's any more.
+    waiting = [
+        row
+        for handler in ready_for(tx)
+        for row in tx.run(
+            "SELECT count(*), min(run_at) FROM (SELECT run_at FROM dispatch WHERE handler = :handler "
+            "AND state = 'ready' AND run_at <= :now ORDER BY run_at LIMIT :most) AS waiting",
+            {"handler": handler, "now": now, "most": _MOST},
+        )
+    ]
     # Of each lane what has waited longest: the index holds it first.
     steps = [
         row[0]
@@ -135,7 +172,13 @@ def backlog(tx: Transaction, now: int) -> Backlog:
         f"SELECT count(*) FROM job WHERE state = 'submitting' AND {_INDEXED} AND submission = 'unknown'"
     )[0][0]
     oldest = min(steps, default=None)
-    return Backlog(handlers=waiting[0], oldest_handler=waiting[1], oldest_step=oldest, undecided=undecided)
+    return Backlog(
+        handlers=sum(row[0] for row in waiting),
+        more=any(row[0] == _MOST for row in waiting),
+        oldest_handler=min((row[1] for row in waiting if row[0]), default=None),
+        oldest_step=oldest,
+        undecided=undecided,
+    )
 
 
 def standings(tx: Transaction) -> list[Standing]:
@@ -182,21 +225,25 @@ def standing(tx: Transaction, provider: str) -> Standing:
 def under_way(tx: Transaction, now: int, lease_ms: int) -> dict[str, tuple[int, int]]:
     """What each node is at: attempts of handlers, and steps."""
     found: dict[str, tuple[int, int]] = {}
-    taken = tx.run(
-        "SELECT owner, count(*) FROM (SELECT owner FROM dispatch WHERE state = 'ready' AND owner IS NOT NULL "
-        "LIMIT :most) AS taken GROUP BY owner",
-        {"most": _MOST},
-    )
-    for owner, count in taken:
-        found[owner] = (count, 0)
+    until = now + lease_ms
+    # A claim moves a row to the end of its lease.
+    for handler in ready_for(tx):
+        taken = tx.run(
+            "SELECT owner, count(*) FROM (SELECT owner FROM dispatch WHERE handler = :handler AND state = 'ready' "
+            "AND run_at > :now AND run_at <= :until ORDER BY run_at LIMIT :most) AS taken "
+            "WHERE owner IS NOT NULL GROUP BY owner",
+            {"handler": handler, "now": now, "until": until, "most": _WAITING},
+        )
+        for owner, count in taken:
+            handlers, steps = found.get(owner, (0, 0))
+            found[owner] = (handlers + count, steps)
     for provider in waiting_for(tx):
         for lane in LANES:
-            # A claim moves a row to the end of its lease.
             leased = tx.run(
                 "SELECT owner, count(*) FROM (SELECT owner FROM due WHERE provider = :provider AND lane = :lane "
                 "AND run_at > :now AND run_at <= :until ORDER BY run_at LIMIT :most) AS taken "
                 "WHERE owner IS NOT NULL GROUP BY owner",
-                {"provider": provider, "lane": lane, "now": now, "until": now + lease_ms, "most": _WAITING},
+                {"provider": provider, "lane": lane, "now": now, "until": until, "most": _WAITING},
             )
             for owner, count in leased:
                 # A submission is leased under a name of its own.
@@ -211,7 +258,9 @@ def waiting_for(tx: Transaction) -> list[str]:
     return [row[0] for row in tx.run(_DUE_PROVIDERS, {})]
 
 
-_DUE_PROVIDERS: Final = PROVIDERS.replace("FROM job", "FROM due")
+def ready_for(tx: Transaction) -> list[str]:
+    """The handlers for which something is ready, or under way."""
+    return [row[0] for row in tx.run(_READY_HANDLERS, {})]
 
 
 def soonest(tx: Transaction, *, handlers: Sequence[str]) -> int | None:

@@ -12,6 +12,7 @@ import msgspec
 from receiver.core.identity import CALLBACK, JOB
 from receiver.core.model import Job, JobState, Value
 from receiver.storage.claims import load_jobs
+from receiver.storage.distinct import distinct
 from receiver.storage.driver import Transaction
 
 #: How many rows one search looks at; fewer where each costs more than to read it.
@@ -26,6 +27,8 @@ _NAMED: Final = 200
 COUNTED: Final = 10_000
 #: The states whose jobs have an index (``job_state``): SQLite uses it only where that stands in the statement.
 _INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
+#: Every provider there is a job of.
+PROVIDERS: Final = distinct("provider", "job")
 #: Outcomes that unfinished dispatches are known by; the others are known by attempts.
 _UNFINISHED: Final = {"dead": "state = 'dead'", "waiting": "state <> 'dead'"}
 _BY_DUE: Final = {"open", JobState.SUBMITTED.value}
@@ -64,11 +67,12 @@ def find(tx: Transaction, wanted: Wanted) -> Found:
     if wanted.text is not None:
         return _by_text(tx, wanted, wanted.text.strip())
     params = _params(wanted)
-    found = [row[0] for row in tx.run(_scan(wanted), params | {"limit": wanted.limit + 1})]
+    window = _window(wanted, few=_has_few(tx, wanted, params))
+    found = [row[0] for row in tx.run(_scan(wanted, window), params | {"limit": wanted.limit + 1})]
     jobs = _load(tx, found[: wanted.limit])
     if len(found) > wanted.limit:
         return Found(jobs=jobs, cursor=found[wanted.limit - 1])
-    last, looked = tx.run(f"SELECT min(id), count(*) FROM ({_window(wanted)}) AS looked", params)[0]
+    last, looked = tx.run(f"SELECT min(id), count(*) FROM ({window}) AS looked", params)[0]
     stopped = looked == params["budget"]
     return Found(jobs=jobs, cursor=last if stopped else None, stopped=stopped)
 
@@ -80,9 +84,10 @@ def count(tx: Transaction, wanted: Wanted) -> tuple[int, bool]:
         return len(found.jobs), found.cursor is None
     params = _params(wanted)
     params["budget"] = min(params["budget"], COUNTED + 1)
-    sql = f"SELECT count(*) FROM ({_scan(wanted)}) AS counted"
+    window = _window(wanted, few=_has_few(tx, wanted, params))
+    sql = f"SELECT count(*) FROM ({_scan(wanted, window)}) AS counted"
     number = tx.run(sql, params | {"limit": COUNTED + 1})[0][0]
-    looked = tx.run(f"SELECT count(*) FROM ({_window(wanted)}) AS looked", params)[0][0]
+    looked = tx.run(f"SELECT count(*) FROM ({window}) AS looked", params)[0][0]
     return min(number, COUNTED), number <= COUNTED and looked < params["budget"]
 
 
@@ -107,14 +112,24 @@ def _params(wanted: Wanted) -> dict[str, Any]:
     return params
 
 
-def _scan(wanted: Wanted) -> str:
+def _has_few(tx: Transaction, wanted: Wanted, params: dict[str, Any]) -> bool:
+    """Whether so little is due at the provider that all of it can be looked at, rather than the newest of all."""
+    if wanted.provider is None or wanted.state not in _BY_DUE or wanted.outcome in _UNFINISHED:
+        return False
+    sql = "SELECT count(*) FROM (SELECT 1 FROM due WHERE provider = :provider LIMIT :budget) AS waiting"
+    budget: int = params["budget"]
+    count: int = tx.run(sql, {"provider": wanted.provider, "budget": budget})[0][0]
+    return count < budget
+
+
+def _scan(wanted: Wanted, window: str) -> str:
     """The statement for those jobs of the window that are wanted."""
     terms = list(_conditions(wanted))
     where = f"WHERE {' AND '.join(terms)}" if terms else ""
-    return f"SELECT id FROM ({_window(wanted)}) AS looked {where} ORDER BY id DESC LIMIT :limit"
+    return f"SELECT id FROM ({window}) AS looked {where} ORDER BY id DESC LIMIT :limit"
 
 
-def _window(wanted: Wanted) -> str:
+def _window(wanted: Wanted, *, few: bool) -> str:
     """The newest jobs that an index finds; what no index knows is looked for among them."""
     table, column, terms = "job", "id", list[str]()
     if wanted.outcome in _UNFINISHED:
@@ -122,7 +137,7 @@ def _window(wanted: Wanted) -> str:
         terms = [_UNFINISHED[wanted.outcome], *(["handler = :handler"] if wanted.handler else [])]
     elif wanted.state in _BY_DUE:
         table, column = "due", "job_id"
-        terms = ["provider = :provider"] if wanted.provider else []
+        terms = ["provider = :provider"] if few else []
     else:
         terms += ["provider = :provider"] if wanted.provider else []
         terms += ["state = :state"] if wanted.state else []
@@ -240,12 +255,3 @@ def _needles(text: str) -> list[str]:
     if mark:
         found += [f'"{name.strip()}":{gap}{quote}{value.strip()}' for gap in ("", " ") for quote in ('"', "")]
     return [one.casefold() for one in found]
-
-
-#: Every provider there is a job of, one step in the index each.
-PROVIDERS: Final = """
-    WITH RECURSIVE named AS (
-        SELECT (SELECT min(provider) FROM job) AS provider
-        UNION ALL SELECT (SELECT min(provider) FROM job WHERE provider > named.provider) FROM named
-        WHERE named.provider IS NOT NULL)
-    SELECT provider FROM named WHERE provider IS NOT NULL"""

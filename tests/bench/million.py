@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from receiver.settings import Settings
 from receiver.storage import rows
 from receiver.storage.driver import Row
 
+from . import rarities
 from .bench import CONNECTIONS, Bench
 from .callbacks import SIZE, environ, prepared, remote_id, write_callbacks
 from .figure import Figure
@@ -31,6 +33,7 @@ _JOBS: Final = 1_000_000
 #: Every so many jobs one is still open: enough for callbacks in every round.
 _OPEN: Final = 8
 _TOGETHER: Final = 20_000
+_CUSTOMERS: Final = 997
 #: Callbacks of one round.
 _CALLBACKS: Final = 20_000
 _ASKED: Final = 40
@@ -65,6 +68,11 @@ class Million:
                 self.open += ids[::_OPEN]
             connection.execute("PRAGMA journal_mode=WAL")
         random.Random(7).shuffle(self.open)
+
+    @cached_property
+    def dead(self) -> str:
+        """The job of a dead letter that is far back; from the first look on the jobs are as uneven as real ones."""
+        return rarities.scatter(self.database)
 
 
 def ingesting(bench: Bench, million: Million) -> Figure:
@@ -157,7 +165,14 @@ def _tables(ids: list[str], key_id: str) -> Iterator[tuple[str, str, list[Row]]]
     yield "due", rows.DUE, due
     yield "attempt", rows.ATTEMPT, [_attempt(one) for one in ids]
     columns = "job_id, request, request_sha256, metadata"
-    yield "submission", columns, [(one, b'{"prompt":"question"}', "0" * 64, b"{}") for one in ids]
+    yield (
+        "submission",
+        columns,
+        [
+            (one, b'{"prompt":"question"}', "0" * 64, b'{"customer":"c-%d"}' % (place % 997))
+            for place, one in enumerate(ids)
+        ],
+    )
 
 
 def _job(job_id: str, key_id: str) -> Job:

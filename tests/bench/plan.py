@@ -39,6 +39,7 @@ _MILLION: Final = {
     "ingest-1M/empty": million.ingesting,
     "list-1M-ms": million.listing,
     "console-1M-ms": console.looking,
+    "console-1M-postgres-ms": console.looking_on_postgres,
 }
 PARTS: Final = (
     _one("verify-1KiB/bare", lambda bench: verification.small(rounds=_rounds(bench)), short=True),

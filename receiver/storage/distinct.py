@@ -1,0 +1,13 @@
+"""The different values of a column, one step in its index each: to read all rows takes long where there are many."""
+
+
+def distinct(column: str, table: str, where: str = "") -> str:
+    """The statement for the values of *column* in *table*, of rows for which *where* holds, in their order."""
+    first = f"WHERE {where}" if where else ""
+    more = f"{where} AND " if where else ""
+    return (
+        "WITH RECURSIVE each_one AS ("
+        f"SELECT (SELECT min({column}) FROM {table} {first}) AS value "
+        f"UNION ALL SELECT (SELECT min({column}) FROM {table} WHERE {more}{column} > each_one.value) FROM each_one "
+        "WHERE each_one.value IS NOT NULL) SELECT value FROM each_one WHERE value IS NOT NULL"
+    )
