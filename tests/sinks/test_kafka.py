@@ -26,13 +26,15 @@ def cluster() -> Iterator[str]:
     del holder
 
 
-def consumed(servers: str, topic: str, count: int) -> list[tuple[Any, dict[str, str], Any]]:
-    """What is in a topic: keys, headers and values."""
+def consumed(servers: str, topic: str, count: int | None) -> list[tuple[Any, dict[str, str], Any]]:
+    """What is in a topic: keys, headers and values; without a *count* whatever has not been consumed yet."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "test", "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     found: list[tuple[Any, dict[str, str], Any]] = []
-    while len(found) < count:
-        message = consumer.poll(20)
+    while count is None or len(found) < count:
+        message = consumer.poll(20 if count is not None or not found else 2)
+        if message is None and count is None:
+            break
         assert message is not None, found
         assert message.error() is None, message.error()
         headers: Any = message.headers()
