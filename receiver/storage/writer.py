@@ -60,6 +60,27 @@ class _Wish(msgspec.Struct, eq=False):
             self.loop.call_soon_threadsafe(self.writer.withdraw, self)
 
 
+class _Bell:
+    """Wakes the one thread that waits for it; rung before it is waited for, it is heard then.
+
+    It is a lock that the ringer releases. What the standard library offers is built of two: whoever is woken waits once
+    more, for whoever woke it.
+    """
+
+    def __init__(self) -> None:
+        self._silent = threading.Lock()
+        self._silent.acquire()
+
+    def ring(self) -> None:
+        """Have the one that waits, or will wait next, go on."""
+        with suppress(RuntimeError):  # it was rung already
+            self._silent.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is rung, for at most so many *seconds*; whether it was."""
+        return self._silent.acquire(timeout=seconds)
+
+
 class Writer:
     """The one thread of this process that writes."""
 
@@ -68,10 +89,11 @@ class Writer:
         #: What was not committed, by the code of the error.
         self.failed: Counter[str] = Counter()
         self._waiting: deque[_Wish] = deque()
-        self._news = threading.Condition()
-        #: Whether the answers of the last transaction have left.
-        self._left = threading.Event()
-        self._left.set()
+        #: Held while a wish is taken, or withdrawn.
+        self._taking = threading.Lock()
+        self._bell = _Bell()
+        #: Whether the answers of the last transaction have left, and when they are no longer waited for.
+        self._left, self._leave_by = True, 0.0
         self._closing = self._told = False
         self._deadlines = Deadlines()
         self._thread = threading.Thread(target=self._serve, name="receiver-writer", daemon=True)
@@ -114,9 +136,8 @@ class Writer:
 
     def close(self) -> None:
         """Commit what waits, then stop."""
-        with self._news:
-            self._closing = True
-            self._news.notify()
+        self._closing = True
+        self._bell.ring()
         self._thread.join()
         late = list(self._waiting)
         self._give_up([late], StoreUnavailableError("The store is closed."))
@@ -124,13 +145,12 @@ class Writer:
 
     def _tell(self) -> None:
         self._told = False
-        with self._news:
-            self._news.notify()
+        self._bell.ring()
 
     def withdraw(self, wish: _Wish) -> None:
         """Tell the caller of *wish* that it has come to nothing, and drop it if nobody has taken it yet."""
         future = wish.future
-        with self._news:
+        with self._taking:
             if not wish.taken:
                 # Its place in the row stays; what it holds, which may be large, does not: neither the item nor the
                 # future, whose exception holds, by its traceback, everything that waited for it.
@@ -175,21 +195,26 @@ class Writer:
     def _take(self) -> list[list[_Wish]] | None:
         """Wait for the next wishes, by method, or a second; ``None`` once everything is done and we are to stop."""
         groups: defaultdict[Method, list[_Wish]] = defaultdict(list)
-        self._left.wait(_MOST_LEAVING)
-        with self._news:
-            while not groups:
-                if not self._waiting and not self._closing and not self._news.wait(_LONGEST_REST):
-                    return []
-                if not self._waiting:
-                    if self._closing:
-                        return None
-                    continue
-                for _ in range(min(len(self._waiting), CAP)):
-                    wish = self._waiting.popleft()
-                    wish.taken = True
-                    if not wish.withdrawn:
-                        groups[wish.method].append(wish)
+        while not groups:
+            leaving = 0.0 if self._left else self._leave_by - time.monotonic()
+            if self._waiting and leaving > 0.0:
+                self._bell.wait(leaving)
+            elif self._waiting:
+                self._fill(groups)
+            elif self._closing:
+                return None
+            elif not self._bell.wait(_LONGEST_REST):
+                return []
         return list(groups.values())
+
+    def _fill(self, groups: defaultdict[Method, list[_Wish]]) -> None:
+        """Take what waits, as far as one transaction may."""
+        with self._taking:
+            for _ in range(min(len(self._waiting), CAP)):
+                wish = self._waiting.popleft()
+                wish.taken = True
+                if not wish.withdrawn:
+                    groups[wish.method].append(wish)
 
     def _write(self, groups: Sequence[Sequence[_Wish]]) -> StoreUnavailableError | None:
         """Carry out *groups*, each the wishes of one method, as one transaction; why not, if the database is gone."""
@@ -232,12 +257,12 @@ class Writer:
 
     def _settle(self, batch: Sequence[_Wish]) -> None:
         for loop in {wish.loop for wish in batch}:
-            self._left.clear()
+            self._left, self._leave_by = False, time.monotonic() + _MOST_LEAVING
             try:
                 loop.call_soon_threadsafe(self._answer, batch, loop)
             except RuntimeError:
                 log.warning("answer_undeliverable", waiting=len(batch))
-                self._left.set()
+                self._left = True
 
     def _answer(self, batch: Sequence[_Wish], loop: asyncio.AbstractEventLoop) -> None:
         for wish in batch:
@@ -249,7 +274,13 @@ class Writer:
             else:
                 future.set_result(outcome)
         # In the next turn of the loop those who waited go on, and in the one after that what they had to say leaves.
-        loop.call_soon(loop.call_soon, self._left.set)
+        loop.call_soon(loop.call_soon, self._answered)
+
+    def _answered(self) -> None:
+        """The answers have left: whoever waited for that goes on, and nobody is woken for nothing."""
+        self._left = True
+        if self._waiting:
+            self._bell.ring()
 
     def _give_up(self, groups: Sequence[Sequence[_Wish]], error: Exception) -> None:
         """Have everybody in *groups* told why nothing came of it."""

@@ -135,3 +135,49 @@ async def test_a_database_that_goes_away_is_not_asked_for_each_of_many(
     answers = await asyncio.gather(*wishes, return_exceptions=True)
     assert all(isinstance(one, StoreUnavailableError) for one in answers)
     assert asked == 4
+
+
+async def test_a_lone_wish_wakes_the_writer_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a quiet day threads that hand over to each other are most of what a callback costs."""
+    rings, bell = 0, store._writer._bell
+    ring = bell.ring
+
+    def counted() -> None:
+        nonlocal rings
+        rings += 1
+        ring()
+
+    monkeypatch.setattr(bell, "ring", counted)
+    for _ in range(20):
+        await store.submit(new_job())
+        # Until the answer has left, and long enough for whoever would ring because of it.
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert rings == 20
+
+
+async def test_a_loop_that_is_held_up_holds_up_no_other(store: Store) -> None:
+    """Answers are waited for only so long: the event loop that has them to give may be busy with something else."""
+    answered, enough = threading.Event(), threading.Event()
+
+    async def blocking() -> None:
+        await store.submit(new_job())
+        answered.set()
+        enough.wait(30)
+
+    other = threading.Thread(target=asyncio.run, args=(blocking(),))
+    other.start()
+    try:
+        await asyncio.to_thread(answered.wait, 30)
+        await asyncio.wait_for(store.submit(new_job()), 20)
+    finally:
+        enough.set()
+        other.join()
+
+
+def test_a_bell_is_heard_by_whoever_listens_later() -> None:
+    """No news is lost between a look at what waits and the wait for more; rung twice it is heard once."""
+    bell = writer._Bell()
+    bell.ring()
+    bell.ring()
+    assert (bell.wait(0), bell.wait(0)) == (True, False)

@@ -38,6 +38,7 @@ class Files:
         #: Which files are open: paths, device and inode. Several threads ask, so it is replaced and never changed.
         self._open: tuple[tuple[Path, Identity], ...] = ()
         self._with_it = (Path(f"{path}{LOG}"), Path(f"{path}{_SHARED}"))
+        self._lock_path = Path(f"{path}-lock")
         #: Whether there was something in it.
         self._filled = False
         self._lock_file: int | None = None
@@ -103,16 +104,14 @@ class Files:
 
     def mark(self) -> None:
         """Leave word that a database was made here."""
-        if size(Path(f"{self.path}-lock")) == 0:
+        if size(self._lock_path) == 0:
             # Where nothing can be written beside it, it is served without a mark.
             with suppress(OSError, StoreUnavailableError):
                 os.pwrite(self._lock(), _MARK, 0)
 
     def marked(self) -> bool:
         """Whether a database was made here once, or has left its log behind."""
-        return size(Path(f"{self.path}-lock")) > 0 or (
-            not self.path.exists() and size(Path(f"{self.path}{LOG}")) > 0
-        )
+        return size(self._lock_path) > 0 or (not self.path.exists() and size(Path(f"{self.path}{LOG}")) > 0)
 
     # -- locks ---------------------------------------------------------------------------------------------
 
@@ -166,7 +165,7 @@ class Files:
 
     def _lock(self) -> int:
         """The lock file: the one that lies there, which is the one that others lock."""
-        if self._lock_file is not None and _identity(Path(f"{self.path}-lock")) != _of(self._lock_file):
+        if self._lock_file is not None and _identity(self._lock_path) != _of(self._lock_file):
             os.close(self._lock_file)
             self._lock_file = None
         if self._lock_file is None:
