@@ -1,21 +1,19 @@
 """How many completions a second go through a handler that does nothing, against two task queues."""
 
 import asyncio
-import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from receiver.core.errors import ConfigurationError
 from receiver.storage.store import Store
 from tests.postgres import PostgresServer
 
-from . import installed
+from . import installed, postgres
 from .bench import CONNECTIONS, Bench
 from .callbacks import environ, prepared, shuffle, write_callbacks
-from .figure import Figure, UnmeasuredError
+from .figure import Figure
 from .generator import Order
 from .load import WrongError, drive
 from .machine import SERVER_CORE, on_core
@@ -45,23 +43,8 @@ def dbos(bench: Bench) -> Figure:
 
 def procrastinate(bench: Bench) -> Figure:
     """Both on PostgreSQL, where every commit reaches the disk."""
-    with bench.room() as folder:
-        try:
-            server = PostgresServer(folder, durable=True)
-            with on_core(SERVER_CORE):
-                server.start()
-        except (ImportError, RuntimeError, subprocess.SubprocessError) as error:
-            raise UnmeasuredError(f"PostgreSQL does not start: {error}") from error
-        with contextlib.closing(server):
-            try:
-                asyncio.run(_opened(server.create()))
-            except ConfigurationError as error:
-                raise UnmeasuredError(str(error)) from error
-            return _on_postgres(bench, server)
-
-
-async def _opened(url: str) -> None:
-    await (await Store.open(url)).close()
+    with postgres.started(bench) as server:
+        return _on_postgres(bench, server)
 
 
 def _on_postgres(bench: Bench, server: PostgresServer) -> Figure:

@@ -64,8 +64,33 @@ def node() -> list[str]:
     return [program, str(folder / "server.js"), "{port}"]
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+@cache
+def go() -> list[str]:
+    """The command that runs the Go rival; raises UnmeasuredError where it cannot be built.
+
+    Its SQLite is compiled with it, by a compiler for C, which takes a minute or more; once for each Go and source.
+    """
+    program, compiler = shutil.which("go"), shutil.which("gcc") or shutil.which("cc")
+    if program is None or compiler is None:
+        raise UnmeasuredError("Go, or a compiler for C, is not installed")
+    source = RIVALS / "go"
+    told = subprocess.run([program, "version"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    parts = [told.stdout, *(one.read_bytes() for one in sorted(source.iterdir()))]
+    folder = _cache_folder() / f"go-{hashlib.sha256(b''.join(parts)).hexdigest()[:12]}"
+    if not (folder / "rival").exists():
+        _run([program, f"-C={source}", "build", "-o", str(folder / "rival"), "."], CGO_ENABLED="1")
+    return [str(folder / "rival"), "{port}"]
+
+
+def _run(command: list[str], **environ: str) -> None:
+    done = subprocess.run(
+        command,
+        env=os.environ | environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         raise UnmeasuredError(
             f"{' '.join(command[:4])} failed: {(done.stderr or done.stdout).strip()[-300:]}"

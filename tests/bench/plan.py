@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import console, dispatch, downloads, memory, million, sinks, starts, startup, verification
+from . import console, dispatch, downloads, memory, million, postgres, sinks, starts, startup, verification
 from .bench import Bench
 from .figure import ROUNDS, Figure, UnmeasuredError
 from .load import WrongError
@@ -56,6 +56,7 @@ PARTS: Final = (
     _fetching("fetch-25MiB-tls-memory", tls=True),
     _one("download/curl", downloads.speed, short=True),
     _one("download-20-memory", downloads.memory),
+    _one("ingest-postgres/sqlite", postgres.ingesting),
     _one("dispatch/dbos", dispatch.dbos),
     _one("dispatch/procrastinate", dispatch.procrastinate),
     Part(names=("sink/nats-py", "sink/nats-py-at-once"), measure=sinks.nats),

@@ -49,6 +49,8 @@ RATIOS: Final = (
     Ratio(name="floor-bounded/fastapi", above="floor-bounded", below="fastapi", target=0.0),
     Ratio(name="ingest/floor-bounded", above="ingest", below="floor-bounded", target=0.0),
     Ratio(name="ingest/node", above="ingest", below="node", target=1),
+    # The same record in a compiled language: no aim, but how far from it we are should be known.
+    Ratio(name="ingest/go", above="ingest", below="go", target=0.0),
     Ratio(name="forged-token/bare", above="forged-token", below="bare", target=1.5, short=True),
     Ratio(name="forged-signature/bare", above="forged-signature", below="bare", target=0.9, short=True),
     Ratio(name="duplicate/ingest", above="duplicate", below="first", target=1.2, short=True),
@@ -78,6 +80,7 @@ _RUNS: Final[Mapping[Callable[[Bench], Mapping[str, float]], tuple[str, ...]]] =
     runs.replays: ("before-replay", "replay"),
     runs.fastapi: ("fastapi",),
     runs.node: ("node",),
+    runs.go: ("go",),
     **large.runs(),
 }
 

@@ -76,10 +76,15 @@ def _recorded(bench: Bench, *, keep: str) -> Values:
     with bench.room() as folder:
         bench.stock.copy(folder)
         with _floor(folder, keep=keep) as server:
-            tally = bench.load(server, bench.stock.genuine)
-            for sql in (ACCEPTED, "SELECT count(*) FROM dispatch", _SUCCEEDED):
-                check_stored(folder / "receiver.db", sql, acked=tally.right)
-            return rates(f"floor-{keep}", server, tally)
+            return _kept(f"floor-{keep}", bench, folder, server)
+
+
+def _kept(name: str, bench: Bench, folder: Path, server: Server) -> Values:
+    """First-time callbacks to one that keeps the receiver's record without being the receiver."""
+    tally = bench.load(server, bench.stock.genuine)
+    for sql in (ACCEPTED, "SELECT count(*) FROM dispatch", _SUCCEEDED):
+        check_stored(folder / "receiver.db", sql, acked=tally.right)
+    return rates(name, server, tally)
 
 
 def floor_handled(bench: Bench) -> Values:
@@ -203,6 +208,15 @@ def node(bench: Bench) -> Values:
     """Rival (c)."""
     with bench.room() as folder:
         return _rival("node", bench, folder, node_server(folder))
+
+
+def go(bench: Bench) -> Values:
+    """Rival (d), on the receiver's own tables: what it acknowledged is held against all that it must have written."""
+    with bench.room() as folder:
+        bench.stock.copy(folder)
+        settings = environ(folder) | {"DATABASE": str(folder / "receiver.db")}
+        with Server(installed.go(), folder=folder, environ=settings) as server:
+            return _kept("go", bench, folder, server)
 
 
 def fastapi_server(folder: Path) -> Server:

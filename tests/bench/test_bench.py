@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from . import installed
 from .callbacks import Stock
-from .figure import Figure
+from .figure import Figure, UnmeasuredError
 from .generator import Order
 from .load import WrongError, attempt, check_stored, drive
 from .runs import ACCEPTED
@@ -101,6 +102,14 @@ def test_the_median_is_held_against_the_target(
     """A short run forgives a factor of two, in the direction that the target has."""
     figure = Figure(name="a/b", target=1.0, at_most=at_most, runs=runs)
     assert (figure.reached, figure.within(2.0)) == (reached, nearly)
+
+
+def test_a_rival_that_cannot_be_built_is_skipped_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no Go, or no Node, the run goes on without that figure and says why."""
+    monkeypatch.setenv("PATH", "")
+    for build, missing in ((installed.go.__wrapped__, "Go"), (installed.node.__wrapped__, "Node")):
+        with pytest.raises(UnmeasuredError, match=f"^{missing}.* is not installed"):
+            build()
 
 
 def test_what_cannot_be_measured_is_no_failure_and_what_broke_is() -> None:
