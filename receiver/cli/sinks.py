@@ -1,6 +1,7 @@
 """``receiver sinks``: where completions go without code."""
 
 import asyncio
+from typing import Final
 
 import click
 
@@ -10,6 +11,9 @@ from receiver.clock import read_clock
 from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.settings import Settings, from_environment
 from receiver.sinks.configuration import SinkConfig, load
+
+#: Characters of what an other side answered that are printed: three lines of a terminal.
+_LONGEST_ANSWER: Final = 200
 
 
 @click.group(cls=Group)
@@ -85,7 +89,10 @@ async def test(*, name: str, as_json: bool) -> None:
     if as_json:
         output.show_json({"name": name, "answer": said})
     else:
-        click.echo(output.clean(f"{output.paint('ok')} {name}: {said}"))
+        words = output.clean(said)
+        if len(words) > _LONGEST_ANSWER:
+            words = f"{words[:_LONGEST_ANSWER]}… (--json has all {len(said)} characters)"
+        click.echo(f"{output.paint('ok')} {name}: {words}")
 
 
 def _named(settings: Settings, name: str) -> SinkConfig:
