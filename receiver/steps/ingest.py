@@ -13,8 +13,9 @@ from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
 from receiver.core.job.admission import Examined
+from receiver.core.members import ACCEPTED, BY_CALLBACK, REJECTED, UNREADABLE
 from receiver.core.message import Message
-from receiver.core.model import Callback, Observation, Source, Value, Verdict
+from receiver.core.model import Callback, Observation, Value
 from receiver.core.reading.observation import WORD_UNLISTED
 from receiver.core.signature.token import PROBE, is_probe
 from receiver.keys import Keys
@@ -29,11 +30,6 @@ log = structlog.get_logger(__name__)
 #: A sender hears 503 after this long without a commit, in seconds; the commit may still come, and its retry
 #: is then a duplicate.
 PATIENCE: Final = 1.8
-# Named here for the same reason as in ``core/job/transition.py``.
-_CALLBACK: Final = Source.CALLBACK
-_ACCEPTED: Final = Verdict.ACCEPTED
-_REJECTED: Final = Verdict.REJECTED
-_UNREADABLE: Final = Verdict.UNREADABLE
 
 
 class Answer(Value, frozen=True, kw_only=True):
@@ -152,7 +148,7 @@ class Ingest:
             headers=tuple(message.headers),
             body=message.body,
             sender=message.sender,
-            verdict=_ACCEPTED if rejection is None else _REJECTED,
+            verdict=ACCEPTED if rejection is None else REJECTED,
             code=rejection,
         )
         terms = self._catalog.terms(provider.name, key_id=(way.master or self._keys.newest).id)
@@ -181,10 +177,10 @@ class Ingest:
         verdict = receipt.verdict
         if verdict is None:
             return NOT_FOUND
-        if verdict is _REJECTED:
+        if verdict is REJECTED:
             named = callback.job_id is not None
             self._flood.add(callback.provider, named=named, size=_size(callback), now=callback.received_at)
-        tell = self._log.warning if verdict is _REJECTED or verdict is _UNREADABLE else self._log.info
+        tell = self._log.warning if verdict is REJECTED or verdict is UNREADABLE else self._log.info
         tell(
             "callback_" + verdict,
             callback=callback.id,
@@ -195,7 +191,7 @@ class Ingest:
             bytes=len(callback.body),
         )
         if receipt.completed:
-            self._metrics.settled(callback.provider, _CALLBACK, receipt.state or "")
+            self._metrics.settled(callback.provider, BY_CALLBACK, receipt.state or "")
         if receipt.completed or receipt.look:
             self._notify(due=receipt.look)
         return Answer(status=status, verdict=verdict, code=told)

@@ -1,7 +1,5 @@
 """Callbacks and jobs brought together: what a callback does to its job, and what follows once a job's name is known."""
 
-from typing import Final
-
 import msgspec
 
 from receiver.core.description.keeping import late_look
@@ -11,13 +9,13 @@ from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, a
 from receiver.core.job.cadence import planned
 from receiver.core.job.standing import presumed_gone, settled
 from receiver.core.job.uniting import same_work, unite
-from receiver.core.model import Delivery, Job, JobState, Observation, Source
+from receiver.core.members import BY_CALLBACK, SUBMITTED, TIMED_OUT
+from receiver.core.model import Delivery, Job, Observation
 from receiver.storage.driver import Transaction
 from receiver.storage.dues import request_cancel
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import write_chunks
 
-_TIMED_OUT: Final = JobState.TIMED_OUT
 decode_examined = msgspec.msgpack.Decoder(Examined).decode
 
 
@@ -77,9 +75,9 @@ def learned(tx: Transaction, ledger: Ledger, before: Job, *, look_ms: int | None
     if named:
         ledger.put(transition.named(job, now=now), now=now)
         job = admit_held(tx, ledger, ledger.jobs[job.id], now=now)
-    if job.state.ended and job.state is not _TIMED_OUT:
+    if job.state.ended and job.state is not TIMED_OUT:
         return job
-    if job.state is _TIMED_OUT:
+    if job.state is TIMED_OUT:
         again = late_look(job, now=now)
         if again is not None:
             ledger.look(job, run_at=again)
@@ -156,7 +154,7 @@ def adopt(
     job = Job(
         id=job_id or new_id(JOB, now),
         provider=provider,
-        state=JobState.SUBMITTED,
+        state=SUBMITTED,
         delivery=terms.delivery,
         key_id=terms.key_id,
         remote_id=remote_id,
@@ -171,6 +169,6 @@ def adopt(
     ledger.add(job)
     ledger.look(job, run_at=_first_look(job, terms.look_ms, now=now))
     ledger.note(
-        job.id, step="submit", outcome="adopted", code="not_submitted_here", now=now, source=Source.CALLBACK
+        job.id, step="submit", outcome="adopted", code="not_submitted_here", now=now, source=BY_CALLBACK
     )
     return job

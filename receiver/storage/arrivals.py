@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from receiver.core.identity import made_at
 from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable
+from receiver.core.members import ACCEPTED, DUPLICATE, REJECTED, UNREADABLE
 from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Value, Verdict
 from receiver.storage import rows
 from receiver.storage.admitting import adopt, decide, decode_examined, file
@@ -20,9 +21,6 @@ from receiver.storage.ledger import Ledger
 #: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md, read 2026-11-20).
 TOKEN_LIFE: Final = 4 * DAY
 HOLD: Final = MINUTE
-# Named here for the same reason as in ``core/job/transition.py``.
-_ACCEPTED: Final = Verdict.ACCEPTED
-_REJECTED: Final = Verdict.REJECTED
 #: Where the headers stand in a row of a callback.
 _HEADERS: Final = split(rows.CALLBACK).index("headers")
 _HELD: Final = "callback_id, provider, remote_id, until, examined"
@@ -195,9 +193,9 @@ def _take(tx: Transaction, ledger: Ledger, arrival: Arrival, kept: list[Callback
     ledger.count(job.id, first=callback.id if is_first else None)
     job = ledger.jobs[job.id]
     if (
-        admission.verdict is _ACCEPTED
+        admission.verdict is ACCEPTED
         or job.callbacks <= MOST_KEPT
-        or (admission.verdict is Verdict.UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
+        or (admission.verdict is UNREADABLE and _unreadable(tx, job.id, kept) < MOST_KEPT)
     ):
         kept.append(
             _proved(
@@ -218,7 +216,7 @@ def _unreadable(tx: Transaction, job_id: str, kept: Sequence[Callback]) -> int:
         f"SELECT count(*) FROM callback WHERE {rows.CALLBACKS_OF} AND verdict = 'unreadable'",
         {"job_id": job_id},
     )
-    return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is Verdict.UNREADABLE for one in kept)
+    return int(stored[0][0]) + sum(one.job_id == job_id and one.verdict is UNREADABLE for one in kept)
 
 
 def _proved(
@@ -255,8 +253,8 @@ def _find(
     if remote_id is None:
         reading = examined.reading(arrival.terms.delivery)
         code = reading.code if isinstance(reading, Unreadable) else "job_unnamed"
-        kept.append(_proved(callback, examined, verdict=Verdict.UNREADABLE, code=code))
-        return Receipt(verdict=Verdict.UNREADABLE, code=code)
+        kept.append(_proved(callback, examined, verdict=UNREADABLE, code=code))
+        return Receipt(verdict=UNREADABLE, code=code)
     marked = None if examined.mark is None else ledger.get(examined.mark)
     if marked is not None and marked.provider == callback.provider and marked.remote_id in {None, remote_id}:
         return marked
@@ -264,12 +262,12 @@ def _find(
     if known is not None:
         return known
     if was_pruned(tx, callback.provider, remote_id):
-        return Receipt(verdict=Verdict.DUPLICATE, code="job_pruned")
+        return Receipt(verdict=DUPLICATE, code="job_pruned")
     if tx.run(_SUBMITTING, {"provider": callback.provider}):
-        kept.append(_proved(callback, examined, verdict=_ACCEPTED, code="held"))
+        kept.append(_proved(callback, examined, verdict=ACCEPTED, code="held"))
         packed = encode_examined(examined)
         tx.insert("held", _HELD, [(callback.id, callback.provider, remote_id, now + HOLD, packed)])
-        return Receipt(verdict=_ACCEPTED, code="held")
+        return Receipt(verdict=ACCEPTED, code="held")
     return adopt(ledger, callback.provider, arrival.terms, now=now, remote_id=remote_id)
 
 
@@ -289,7 +287,7 @@ def receipt(admission: Admission, job: Job) -> Receipt:
 def _bound_quarantine(tx: Transaction, kept: Sequence[Callback], written: Rows, quota: Quota) -> None:
     added: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
     for callback, row in zip(kept, written, strict=True):
-        if callback.verdict is _REJECTED:
+        if callback.verdict is REJECTED:
             tally = added[callback.provider, int(callback.job_id is not None)]
             tally[0] += 1
             tally[1] += len(callback.body) + len(row[_HEADERS])

@@ -16,20 +16,15 @@ from receiver.core.errors import UnreadableError
 from receiver.core.file import When
 from receiver.core.job.standing import gathering, hears
 from receiver.core.job.transition import Move, ask_more, hint, observe, woken
+from receiver.core.members import ACCEPTED, BY_CALLBACK, DUPLICATE, FAILED, SUCCEEDED, UNREADABLE
 from receiver.core.message import Message
-from receiver.core.model import Delivery, Held, Job, JobState, Observation, Source, Value, Verdict
+from receiver.core.model import Delivery, Held, Job, JobState, Observation, Value, Verdict
 from receiver.core.reading.observation import lost_to_readers, read, unreadable_failure
 from receiver.core.signature.verify import Key, prepare
 
 _LONGEST_TYPE: Final = 200
 #: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
 MOST_KEPT = 20
-# Named here for the same reason as in ``transition``.
-_SUCCEEDED: Final = JobState.SUCCEEDED
-_FAILED: Final = JobState.FAILED
-_CALLBACK: Final = Source.CALLBACK
-_ACCEPTED: Final = Verdict.ACCEPTED
-_DUPLICATE: Final = Verdict.DUPLICATE
 
 
 class Terms(Value, frozen=True, kw_only=True):
@@ -172,7 +167,7 @@ def admit(job: Job, examined: Examined, *, callback_id: str, now: int) -> Admiss
     if seen.state is None and job.delivery is Delivery.RESULT:
         if seen.result is None and not seen.goes_on:
             return _unreadable(job, "status_missing", examined, callback_id=callback_id, now=now)
-        seen = replace(seen, state=_SUCCEEDED)
+        seen = replace(seen, state=SUCCEEDED)
     if seen.state is None:
         return _wake(job, seen, examined, callback_id)
     return _believe(job, seen, examined, callback_id=callback_id, now=now)
@@ -185,25 +180,25 @@ def _unreadable(job: Job, code: str, examined: Examined, *, callback_id: str, no
     """
     if examined.askable:
         move = woken(job, callback_id=callback_id, most=MOST_KEPT)
-        return Admission(verdict=Verdict.UNREADABLE, code=code, move=move)
+        return Admission(verdict=UNREADABLE, code=code, move=move)
     if job.delivery is not Delivery.RESULT or examined.unread is None:
-        return Admission(verdict=Verdict.UNREADABLE, code=code)
-    seen = Observation(state=JobState.FAILED, error=unreadable_failure(code))
+        return Admission(verdict=UNREADABLE, code=code)
+    seen = Observation(state=FAILED, error=unreadable_failure(code))
     held = replace(examined.unread, callback_id=callback_id)
-    move = observe(job, seen, source=_CALLBACK, now=now, held=held)
-    return Admission(verdict=Verdict.UNREADABLE, code=code, move=move)
+    move = observe(job, seen, source=BY_CALLBACK, now=now, held=held)
+    return Admission(verdict=UNREADABLE, code=code, move=move)
 
 
 def _wake(job: Job, seen: Observation, examined: Examined, callback_id: str) -> Admission:
     if examined.signed and job.remote_id is None:
         job = replace(job, remote_id=seen.remote_id)
-    if seen.state is _FAILED:
+    if seen.state is FAILED:
         job = hint(job)
     move = woken(job, callback_id=callback_id, most=MOST_KEPT)
     named = seen.response_url or seen.result_url
     elsewhere = named is not None and job.response_url is not None and named != job.response_url
     return Admission(
-        verdict=_ACCEPTED if move.look_now and move.note is None else _DUPLICATE,
+        verdict=ACCEPTED if move.look_now and move.note is None else DUPLICATE,
         code=move.note,
         move=move,
         candidate_id=seen.remote_id if job.remote_id is None else None,
@@ -219,7 +214,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
     whole = Held(callback_id=callback_id, size=0, sha256="")
     if _wants_more(job, seen, examined):
         move = ask_more(replace(job, answer_held=whole), seen, callback_id=callback_id)
-        return Admission(verdict=_ACCEPTED, move=move, fetch_refused=refused)
+        return Admission(verdict=ACCEPTED, move=move, fetch_refused=refused)
     held, content, result = None, None, seen.result
     if result is not None and seen.state is not None and seen.state.ended and hears(job, seen):
         inside = result.offset is not None
@@ -231,7 +226,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
             content_type=result.content_type,
         )
         content = None if inside else result.content
-    move = observe(job, seen, source=_CALLBACK, now=now, held=held)
+    move = observe(job, seen, source=BY_CALLBACK, now=now, held=held)
     if (move.taken or move.result_url is not None) and (held is None or held.callback_id is None):
         # Where the result lies in it, that tells.
         move = replace(move, job=replace(move.job, answer_held=whole))
@@ -243,7 +238,7 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
             else replace(move, look_now=False)
         )
     return Admission(
-        verdict=_ACCEPTED if move.changed else _DUPLICATE,
+        verdict=ACCEPTED if move.changed else DUPLICATE,
         code=move.note,
         move=move,
         content=content if move.taken else None,
@@ -265,7 +260,7 @@ def _wants_more(job: Job, seen: Observation, examined: Examined) -> bool:
     ):
         return False
     known = job.remote_id or seen.remote_id or job.response_url
-    wanting = seen.state is _FAILED and (seen.error is None or not seen.error.text)
+    wanting = seen.state is FAILED and (seen.error is None or not seen.error.text)
     lacking = seen.state in examined.result_for and seen.result is None and seen.result_url is None
     return known is not None and (wanting or lacking)
 

@@ -2,23 +2,20 @@
 
 from typing import Final
 
-from receiver.core.model import Job, JobState, Observation
+from receiver.core.members import EXPIRED, FETCHING, SUCCEEDED, TIMED_OUT
+from receiver.core.model import Job, Observation
 
-# Named here for the same reason as in ``transition``.
-_TIMED_OUT: Final = JobState.TIMED_OUT
-_EXPIRED: Final = JobState.EXPIRED
-_SUCCEEDED: Final = JobState.SUCCEEDED
-_GATHERING: Final = frozenset({JobState.FETCHING, _TIMED_OUT, _EXPIRED})
+_GATHERING: Final = frozenset({FETCHING, TIMED_OUT, EXPIRED})
 
 
 def settled(job: Job) -> bool:
     """Whether its outcome stands, whatever is said about it from now on."""
-    return job.state.ended and job.state is not _TIMED_OUT
+    return job.state.ended and job.state is not TIMED_OUT
 
 
 def presumed_gone(job: Job) -> bool:
     """Whether it ended because its result was taken for gone: whoever brings the result all the same is believed."""
-    return job.state is _EXPIRED and job.held is None
+    return job.state is EXPIRED and job.held is None
 
 
 def gathering(job: Job) -> bool:
@@ -31,4 +28,4 @@ def hears(job: Job, seen: Observation) -> bool:
     """Whether what an authenticated source says may still change *job*."""
     if gathering(job):
         return False
-    return not settled(job) or (seen.state is _SUCCEEDED and presumed_gone(job))
+    return not settled(job) or (seen.state is SUCCEEDED and presumed_gone(job))

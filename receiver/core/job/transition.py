@@ -13,6 +13,16 @@ from receiver.core.description.shape import UNSUCCESSFUL
 from receiver.core.identity import made_at
 from receiver.core.job.noting import with_addresses, with_attention
 from receiver.core.job.standing import gathering, hears, presumed_gone, settled
+from receiver.core.members import (
+    BY_CALLBACK,
+    BY_POLL,
+    EXPIRED,
+    FAILED,
+    FETCHING,
+    SUBMITTED,
+    SUCCEEDED,
+    TIMED_OUT,
+)
 from receiver.core.model import MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
 
 #: How long a wake-up is followed until what the provider says agrees with it.
@@ -25,15 +35,6 @@ HINTED: Final = "failure_hinted"
 #: What the errors are called of jobs whose outcome, or result, was not seen in time.
 OVERDUE: Final = "deadline_passed"
 UNREACHABLE: Final = "result_unreachable"
-# Named here, because Python 3.11 takes ten times as long to find a member of an enum as a name of the module, and a
-# callback asks for twenty of them. 3.12 does not (https://docs.python.org/3.12/whatsnew/3.12.html, "Removed",
-# gh-95083, read 2026-11-22).
-_SUCCEEDED: Final = JobState.SUCCEEDED
-_FETCHING: Final = JobState.FETCHING
-_TIMED_OUT: Final = JobState.TIMED_OUT
-_EXPIRED: Final = JobState.EXPIRED
-_POLL: Final = Source.POLL
-_CALLBACK: Final = Source.CALLBACK
 
 
 class Move(Value, frozen=True, kw_only=True):
@@ -79,13 +80,13 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
         # The first word about the end stands; what was still wanted was the result.
         error = _clearer(seen.error, job.error)
         return _unsuccessful(known, job.ends_as, source=source, now=now, held=held, error=error)
-    if seen.state is _SUCCEEDED:
+    if seen.state is SUCCEEDED:
         return _success(known, seen, source=source, now=now, held=held)
     if seen.state in UNSUCCESSFUL and seen.result_url is not None and held is None and not job.state.ended:
         return _unsuccessful_with_result(known, seen, now=now)
     if seen.state is not None and seen.state.ended:
         return _unsuccessful(known, seen.state, source=source, now=now, held=held, error=seen.error)
-    if job.state is _TIMED_OUT:
+    if job.state is TIMED_OUT:
         return Move(job=known, changed=known is not job, note="still_running")
     state = seen.state if seen.state is not None and seen.state.rank > job.state.rank else job.state
     moved = replace(known, state=state) if state is not job.state else known
@@ -95,8 +96,8 @@ def observe(job: Job, seen: Observation, *, source: Source, now: int, held: Held
 def submitted(job: Job, seen: Observation, *, now: int, held: Held | None = None) -> Move:
     """Take the provider's answer to the submission; a callback may have overtaken it."""
     sent = replace(with_addresses(job, seen), submission="sent", submitted_at=job.submitted_at or now)
-    if not job.state.ended and job.state.rank < JobState.SUBMITTED.rank:
-        sent = replace(sent, state=JobState.SUBMITTED)
+    if not job.state.ended and job.state.rank < SUBMITTED.rank:
+        sent = replace(sent, state=SUBMITTED)
     move = observe(sent, seen, source=Source.SUBMIT, now=now, held=held)
     return replace(move, changed=True)
 
@@ -105,9 +106,7 @@ def refused(job: Job, error: Failure, *, now: int) -> Move:
     """The provider refused the submission: it failed, unless a callback says that it runs after all."""
     if job.state is not JobState.SUBMITTING:
         return Move(job=replace(job, submission="refused"), changed=True, note="refused_but_running")
-    return _end(
-        replace(job, submission="refused"), JobState.FAILED, source=Source.SUBMIT, now=now, error=error
-    )
+    return _end(replace(job, submission="refused"), FAILED, source=Source.SUBMIT, now=now, error=error)
 
 
 def submission_unknown(job: Job) -> Move:
@@ -119,7 +118,7 @@ def named(job: Job, *, now: int) -> Job:
     """Its provider's id is known, whoever told it: so the provider took it, and it must not be sent again."""
     if job.state is not JobState.SUBMITTING:
         return job
-    return replace(job, state=JobState.SUBMITTED, submitted_at=job.submitted_at or now)
+    return replace(job, state=SUBMITTED, submitted_at=job.submitted_at or now)
 
 
 def woken(job: Job, *, callback_id: str, most: int) -> Move:
@@ -143,7 +142,7 @@ def told(job: Job) -> bool:
 
     That is why it failed, or a result that there may be all the same.
     """
-    return job.ends_as is not None and job.state is not _FETCHING and not job.state.ended
+    return job.ends_as is not None and job.state is not FETCHING and not job.state.ended
 
 
 def hinted(job: Job) -> bool:
@@ -175,14 +174,14 @@ def asked_until(job: Job, *, patience: int) -> int:
 
 def ended_as_told(job: Job, *, now: int) -> Move:
     """End a job as a signed callback told."""
-    state = job.ends_as or JobState.FAILED
-    return _end(job, state, source=Source.CALLBACK, now=now, error=job.error)
+    state = job.ends_as or FAILED
+    return _end(job, state, source=BY_CALLBACK, now=now, error=job.error)
 
 
 def hint_borne_out(job: Job, words: str, *, now: int) -> Move:
     """End a job that has failed as a wake-up told, with what its provider said when it was asked."""
     error = Failure(code="provider_reported", text=words)
-    return _end(job, JobState.FAILED, source=Source.CALLBACK, now=now, error=error)
+    return _end(job, FAILED, source=BY_CALLBACK, now=now, error=error)
 
 
 def followed_until(job: Job) -> int:
@@ -193,7 +192,7 @@ def followed_until(job: Job) -> int:
 def timed_out(job: Job, *, now: int) -> Move:
     """The deadline has passed, and nobody knows better."""
     error = Failure(code=OVERDUE, text="No outcome was seen before the deadline.")
-    return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
+    return _end(job, TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
 def unreachable(job: Job, *, now: int) -> Move:
@@ -218,8 +217,8 @@ def gathered(job: Job, *, now: int) -> Move:
     """Every file that the result links to is stored or lost: the job ends now, if its handlers waited for that."""
     if not gathering(job):
         return Move(job=job)
-    state, error = (_SUCCEEDED, None) if job.ends_as is None else (job.ends_as, job.error)
-    return _end(job, state, source=job.settled_by or _POLL, now=now, held=job.held, error=error)
+    state, error = (SUCCEEDED, None) if job.ends_as is None else (job.ends_as, job.error)
+    return _end(job, state, source=job.settled_by or BY_POLL, now=now, held=job.held, error=error)
 
 
 def abandoned(job: Job, *, now: int) -> Move:
@@ -229,7 +228,7 @@ def abandoned(job: Job, *, now: int) -> Move:
     if job.state.ended:
         return Move(job=job, note="already_ended")
     error = Failure(code="abandoned", text="Given up by a person.")
-    return _end(job, _TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
+    return _end(job, TIMED_OUT, source=Source.DEADLINE, now=now, error=error)
 
 
 def worth_looking(job: Job, *, named: bool, now: int) -> bool:
@@ -241,26 +240,26 @@ def worth_looking(job: Job, *, named: bool, now: int) -> bool:
     if not job.state.ended or named:
         return True
     if now < followed_until(job):
-        return job.state is _TIMED_OUT or presumed_gone(job)
-    return job.state is _TIMED_OUT and late_look(job, now=now) is not None
+        return job.state is TIMED_OUT or presumed_gone(job)
+    return job.state is TIMED_OUT and late_look(job, now=now) is not None
 
 
 def _without_result(job: Job, error: Failure, *, source: Source, now: int) -> Move:
     """End a job whose result cannot be had any more; one that did not succeed ends as its provider said."""
-    if job.state is _EXPIRED:
+    if job.state is EXPIRED:
         return Move(job=job, note="already_ended")
     if job.ends_as is not None:
         return replace(_end(job, job.ends_as, source=source, now=now, error=job.error), note=error.code)
-    return _end(job, _EXPIRED, source=source, now=now, error=error)
+    return _end(job, EXPIRED, source=source, now=now, error=error)
 
 
 def _unsuccessful_with_result(job: Job, seen: Observation, *, now: int) -> Move:
     """The provider says that the job did not succeed, and where there is a result of it all the same."""
-    news = job.state is not _FETCHING
+    news = job.state is not FETCHING
     return Move(
         job=replace(
             job,
-            state=_FETCHING,
+            state=FETCHING,
             ends_as=job.ends_as or seen.state,
             # The result's retention counts from here.
             succeeded_at=job.succeeded_at or now,
@@ -282,28 +281,28 @@ def _clearer(seen: Failure | None, known: Failure | None) -> Failure | None:
 
 def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
     if held is not None and job.files_when == "before":
-        state = job.state if job.state.ended else _FETCHING
+        state = job.state if job.state.ended else FETCHING
         moved = replace(
             job,
             state=state,
             succeeded_at=job.succeeded_at or now,
-            settled_by=_settler(job, _SUCCEEDED, source),
+            settled_by=_settler(job, SUCCEEDED, source),
             held=held,
             error=_error_of(job),
             woken_by=None,
         )
         return Move(job=moved, changed=True, gather=True)
     if held is not None:
-        move = _end(job, _SUCCEEDED, source=source, now=now, held=held)
+        move = _end(job, SUCCEEDED, source=source, now=now, held=held)
         return replace(move, gather=True) if job.files_when == "beside" else move
-    state = job.state if job.state.ended else _FETCHING
-    news = job.state is not _FETCHING and job.succeeded_at is None
+    state = job.state if job.state.ended else FETCHING
+    news = job.state is not FETCHING and job.succeeded_at is None
     return Move(
         # A wake-up that told of a failure was wrong.
         job=replace(job, state=state, succeeded_at=job.succeeded_at or now, error=_error_of(job)),
         changed=news,
         # Of a result that was taken for gone a callback tells that it is there: that is asked for.
-        look_now=news or seen.result_url is not None or (source is _CALLBACK and job.state is _EXPIRED),
+        look_now=news or seen.result_url is not None or (source is BY_CALLBACK and job.state is EXPIRED),
         result_url=seen.result_url,
         note=None if news else "fetch_pending",
     )
@@ -318,7 +317,7 @@ def _unsuccessful(
         return replace(move, gather=True) if held is not None and job.files_when == "beside" else move
     moved = replace(
         job,
-        state=job.state if job.state.ended else _FETCHING,
+        state=job.state if job.state.ended else FETCHING,
         ends_as=state,
         # How long the files are kept counts from here.
         succeeded_at=job.succeeded_at or now,
@@ -339,13 +338,13 @@ def _end(
     held: Held | None = None,
     error: Failure | None = None,
 ) -> Move:
-    late = job.state is _TIMED_OUT
+    late = job.state is TIMED_OUT
     ended = replace(
         job,
         state=state,
         succeeded_at=None
         if job.ends_as is not None or (held is not None and state in UNSUCCESSFUL)
-        else job.succeeded_at or (now if state is _SUCCEEDED else None),
+        else job.succeeded_at or (now if state is SUCCEEDED else None),
         ended_at=now,
         settled_by=_settler(job, state, source),
         held=held,
@@ -353,31 +352,31 @@ def _end(
         woken_by=None,
         ends_as=None,
     )
-    return Move(job=ended, changed=True, completed=True, late=late, found=job.state is _EXPIRED)
+    return Move(job=ended, changed=True, completed=True, late=late, found=job.state is EXPIRED)
 
 
 def _settler(job: Job, state: JobState, source: Source) -> Source:
-    if source is _POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
+    if source is BY_POLL and state is JobState.CANCELED and job.cancel_requested_at is not None:
         return Source.CANCEL
-    if source is _POLL and job.woken_by is not None:
+    if source is BY_POLL and job.woken_by is not None:
         # The look happened because a callback asked for it, so the callback settled the job.
-        return Source.CALLBACK
+        return BY_CALLBACK
     return source
 
 
 def _after_told(job: Job, seen: Observation, *, source: Source, now: int, held: Held | None) -> Move:
     """Take what is said of a job whose end a callback told: only the reason for it is news, and a result."""
-    asked, state = source is _POLL, job.ends_as or JobState.FAILED
+    asked, state = source is BY_POLL, job.ends_as or FAILED
     same = seen.state is state
     if seen.state in UNSUCCESSFUL and (asked or same) and (held is not None or seen.result_url is not None):
         if held is None:
             return _unsuccessful_with_result(job, seen, now=now)
         error = _clearer(seen.error, job.error)
-        return _unsuccessful(job, state, source=Source.CALLBACK, now=now, held=held, error=error)
+        return _unsuccessful(job, state, source=BY_CALLBACK, now=now, held=held, error=error)
     if same and (asked or (seen.error is not None and seen.error.text)):
         error = _clearer(seen.error, job.error)
-        return _end(job, state, source=Source.CALLBACK, now=now, error=error)
-    if asked and seen.state is _SUCCEEDED and seen.result_url is not None:
+        return _end(job, state, source=BY_CALLBACK, now=now, error=error)
+    if asked and seen.state is SUCCEEDED and seen.result_url is not None:
         # Some call a job completed whatever it came to, and tell at the result's address that it failed.
         return Move(job=job, look_now=True, result_url=seen.result_url)
     if asked and seen.state is not None and seen.state.ended:

@@ -10,13 +10,11 @@ from msgspec.structs import replace
 
 from receiver.core.identity import made_at
 from receiver.core.job.standing import gathering, presumed_gone
-from receiver.core.model import Job, JobState, Value
+from receiver.core.members import SUBMITTED, SUCCEEDED, TIMED_OUT
+from receiver.core.model import Job, Value
 
 #: What a job's ``submission`` says if it was not submitted here.
 ADOPTED: Final = "none"
-_TIMED_OUT: Final = JobState.TIMED_OUT
-_SUBMITTED: Final = JobState.SUBMITTED
-_SUCCEEDED: Final = JobState.SUCCEEDED
 
 
 class United(Value, frozen=True, kw_only=True):
@@ -45,11 +43,11 @@ def same_work(one: Job, other: Job) -> bool:
 def unite(one: Job, other: Job) -> United:
     """Put the younger of two jobs into the older, which keeps its id, its metadata and what its handlers were told."""
     older, younger = sorted((one, other), key=_age)
-    outcome = (younger.state.ended and younger.state is not _TIMED_OUT) or gathering(younger)
-    stands = (older.state.ended and older.state is not _TIMED_OUT) or gathering(older)
+    outcome = (younger.state.ended and younger.state is not TIMED_OUT) or gathering(younger)
+    stands = (older.state.ended and older.state is not TIMED_OUT) or gathering(older)
     if presumed_gone(older) and younger.ends_as is None and younger.succeeded_at is not None:
         # The result is here all the same, or there is word of it.
-        stands = younger.state.ended and younger.state is not _SUCCEEDED
+        stands = younger.state.ended and younger.state is not SUCCEEDED
     job = replace(
         older,
         remote_id=older.remote_id or younger.remote_id,
@@ -78,7 +76,7 @@ def unite(one: Job, other: Job) -> United:
         )
     elif not stands:
         furthest = max(
-            older.state, _SUBMITTED if younger.state.ended else younger.state, key=lambda state: state.rank
+            older.state, SUBMITTED if younger.state.ended else younger.state, key=lambda state: state.rank
         )
         job = replace(
             job,

@@ -17,6 +17,7 @@ from receiver.core.body.jsontext import parse_json
 from receiver.core.description.shape import MEANINGS, NEEDS_ACTION, UNSUCCESSFUL, Condition, Shape
 from receiver.core.errors import UnreadableError
 from receiver.core.identity import JOB, is_id
+from receiver.core.members import SUCCEEDED
 from receiver.core.message import Message
 from receiver.core.model import Failure, JobState, Observation, ResultAt
 from receiver.core.reading.document import Document
@@ -30,9 +31,7 @@ _LONGEST_TEXT: Final = 2000
 _FORM: Final = "application/x-www-form-urlencoded"
 _BEGINNING: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
-# Named here for the same reason as in ``transition``.
-_SUCCEEDED: Final = JobState.SUCCEEDED
-_MAY_GO_ON: Final = {None, _SUCCEEDED}
+_MAY_GO_ON: Final = {None, SUCCEEDED}
 _NOT_YET: Final = {"status_missing", "event_of_no_job"}
 #: A document of which nothing is known but that it is JSON.
 _PLAIN: Final = Shape()
@@ -56,7 +55,7 @@ def read(
     result_url = found.result_url()
     if (
         result_url
-        and state is not _SUCCEEDED
+        and state is not SUCCEEDED
         and not ends_with_result
         and (state in UNSUCCESSFUL or shape.result_url in shape.templates)
     ):
@@ -180,10 +179,10 @@ class _Reading:
         if shape.result is None:
             return None
         if state is None:
-            if any(rule.state == _SUCCEEDED for rule in shape.rules):
+            if any(rule.state == SUCCEEDED for rule in shape.rules):
                 # The description says how success looks, and this does not look so.
                 return None
-        elif state is not _SUCCEEDED and (not ends_with_result or shape.result_url is not None):
+        elif state is not SUCCEEDED and (not ends_with_result or shape.result_url is not None):
             # Where a result has an address, a document without one tells of none: only success has one all the same.
             return None
         content = self.document.cut(shape.result)
