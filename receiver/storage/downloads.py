@@ -16,16 +16,16 @@ from receiver.core.job.transition import Move
 from receiver.core.model import HOUR, MINUTE, Attempt, Job, Value
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Row, Transaction
-from receiver.storage.files import DOWNLOAD, KEY, download_of, tell
+from receiver.storage.files import DOWNLOAD, KEY, tell
 from receiver.storage.ledger import Ledger
 
 _WAITING: Final = "SELECT 1 FROM download WHERE run_at <= :now LIMIT 1"
 _NEXT: Final = (
-    f"SELECT {DOWNLOAD} FROM download WHERE run_at <= :now AND %s "
+    f"SELECT {DOWNLOAD.columns} FROM download WHERE run_at <= :now AND %s "
     "ORDER BY expires_at LIMIT :limit {for_update} {skip_locked}"
 )
 _FENCED: Final = (
-    f"SELECT {DOWNLOAD} FROM download WHERE job_id = :job_id AND number = :number AND owner = :owner "
+    f"SELECT {DOWNLOAD.columns} FROM download WHERE job_id = :job_id AND number = :number AND owner = :owner "
     "AND attempt = :attempt {for_update}"
 )
 #: Of failures in a row, this many are written to the timeline.
@@ -120,7 +120,7 @@ def _choose(tx: Transaction, item: DownloadClaim) -> list[Download]:
         known = {(one.job_id, one.number) for one in chosen}
         rows = tx.run(_NEXT % where, params)
         filled = False
-        for one in map(download_of, rows):
+        for one in map(DOWNLOAD.noun, rows):
             if (one.job_id, one.number) in known or len(chosen) == item.limit:
                 continue
             if taken[one.origin] >= item.each or one.origin in item.closed:
@@ -218,10 +218,10 @@ def leaving(tx: Transaction, *, now: int) -> list[Leaving]:
 def current(tx: Transaction, job_id: str, number: int) -> Download | None:
     """A download as it is now."""
     found = tx.run(
-        f"SELECT {DOWNLOAD} FROM download WHERE job_id = :id AND number = :number",
+        f"SELECT {DOWNLOAD.columns} FROM download WHERE job_id = :id AND number = :number",
         {"id": job_id, "number": number},
     )
-    return download_of(found[0]) if found else None
+    return DOWNLOAD.noun(found[0]) if found else None
 
 
 def release(tx: Transaction, items: Sequence[Download]) -> list[None]:
@@ -253,7 +253,7 @@ def _fenced(tx: Transaction, download: Download, *, job_id: str | None = None) -
             "attempt": download.attempt,
         },
     )
-    return download_of(found[0]) if found else None
+    return DOWNLOAD.noun(found[0]) if found else None
 
 
 def _plan(tx: Transaction, downloads: Sequence[Download], job_id: str) -> None:

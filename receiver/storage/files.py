@@ -9,14 +9,12 @@ from receiver.core.job import transition
 from receiver.core.job.transition import Move
 from receiver.core.model import Attempt, Due, Step, Value
 from receiver.storage import dues
-from receiver.storage.driver import Row, Transaction, split
+from receiver.storage.driver import Transaction
+from receiver.storage.layout import TRUTH, Layout, Otherwise
 from receiver.storage.ledger import Ledger
 
-_FILE: Final = "number, state, name, place, source, code, size, content_type, sha256, stored_at"
-DOWNLOAD: Final = (
-    "job_id, number, provider, url, origin, authenticated, largest, run_at, expires_at, attempt, owner, failures, "
-    "renewed, partial, received, validator"
-)
+FILE: Final = Layout(File, otherwise={"state": Otherwise(lambda state: state.value, FileState)})
+DOWNLOAD: Final = Layout(Download, otherwise={"authenticated": TRUTH, "renewed": TRUTH})
 KEY: Final = "job_id, number"
 #: What is told of a file once it is stored, or of its last attempt.
 _OUTCOME: Final = "state, code, size, content_type, sha256, stored_at"
@@ -48,8 +46,8 @@ def gather(tx: Transaction, items: Sequence[Gathered]) -> list[Move | None]:
             answers.append(None)
             continue
         dues.forget(tx, job.id, Step.FILES)
-        tx.insert("file", f"job_id, {_FILE}", [(job.id, *_params(one)) for one in item.files])
-        tx.insert("download", DOWNLOAD, [download_params(one) for one in item.downloads])
+        tx.insert("file", f"job_id, {FILE.columns}", [(job.id, *FILE.row(one)) for one in item.files])
+        tx.insert("download", DOWNLOAD.columns, [DOWNLOAD.row(one) for one in item.downloads])
         ledger.log(item.log)
         move = transition.gathered(job, now=item.now) if not item.downloads else Move(job=job)
         if move.completed:
@@ -61,19 +59,19 @@ def gather(tx: Transaction, items: Sequence[Gathered]) -> list[Move | None]:
 
 def of_job(tx: Transaction, job_id: str) -> list[File]:
     """The files of a job, in their order."""
-    found = tx.run(f"SELECT {_FILE} FROM file WHERE job_id = :id ORDER BY number", {"id": job_id})
-    return [_file(row) for row in found]
+    found = tx.run(f"SELECT {FILE.columns} FROM file WHERE job_id = :id ORDER BY number", {"id": job_id})
+    return [FILE.noun(row) for row in found]
 
 
 def of_number(tx: Transaction, job_id: str, number: int) -> File:
     """One file of a job; raises NotFoundError."""
     found = tx.run(
-        f"SELECT {_FILE} FROM file WHERE job_id = :id AND number = :number",
+        f"SELECT {FILE.columns} FROM file WHERE job_id = :id AND number = :number",
         {"id": job_id, "number": number},
     )
     if not found:
         raise NotFoundError(f"{job_id} has no file {number}.", code="file_not_found")
-    return _file(found[0])
+    return FILE.noun(found[0])
 
 
 def kept(tx: Transaction, digests: Sequence[str]) -> set[str]:
@@ -131,53 +129,3 @@ def tell(tx: Transaction, outcomes: Iterable[tuple[str, File]]) -> None:
         for job_id, one in outcomes
     ]
     tx.update("file", _OUTCOME, changed, key=KEY)
-
-
-def download_params(one: Download) -> Row:
-    """A download as a row of DOWNLOAD."""
-    return (
-        one.job_id,
-        one.number,
-        one.provider,
-        one.url,
-        one.origin,
-        int(one.authenticated),
-        one.largest,
-        one.run_at,
-        one.expires_at,
-        one.attempt,
-        one.owner,
-        one.failures,
-        int(one.renewed),
-        one.partial,
-        one.received,
-        one.validator,
-    )
-
-
-def download_of(row: Row) -> Download:
-    """A download from a row of DOWNLOAD."""
-    values = dict(zip(split(DOWNLOAD), row, strict=True))
-    return Download(
-        **values | {"authenticated": bool(values["authenticated"]), "renewed": bool(values["renewed"])}
-    )
-
-
-def _params(one: File) -> Row:
-    return (
-        one.number,
-        one.state.value,
-        one.name,
-        one.place,
-        one.source,
-        one.code,
-        one.size,
-        one.content_type,
-        one.sha256,
-        one.stored_at,
-    )
-
-
-def _file(row: Row) -> File:
-    values = dict(zip(split(_FILE), row, strict=True))
-    return File(**values | {"state": FileState(values["state"])})

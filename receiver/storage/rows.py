@@ -1,5 +1,6 @@
-"""Nouns ↔ rows: the column lists, and how each noun is written and read back."""
+"""Nouns ↔ rows: the columns of each noun, and how it is written to them and read back."""
 
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from receiver.core.model import (
 )
 from receiver.core.reading.given import ANSWER
 from receiver.storage.driver import Row, split
+from receiver.storage.layout import Layout, Otherwise
 
 #: A completion as it is written; it gets its place in the feed later.
 COMPLETION: Final = "id, job_id, replay_id, provider, state"
@@ -51,18 +53,10 @@ UNSETTLED: Final = "verdict <> 'accepted'"
 CALLBACKS_OF: Final = (
     "(id = (SELECT first_callback FROM job WHERE id = :job_id) OR (job_id = :job_id AND is_first = 0))"
 )
-DUE: Final = (
-    "job_id, step, provider, run_at, expires_at, attempt, owner, failures, spent_url, result_url, candidate_id, lane, "
-    "urgent_at, doubt_since"
-)
 #: What is said of a dispatch that is new; nobody owns it, and it has not failed.
 NEW_DISPATCH: Final = "job_id, handler, replay_id, state, run_at, attempt, created_at"
-DISPATCH: Final = f"{NEW_DISPATCH}, owner, error_code, error_text, failures, interruptions"
 DUE_KEY: Final = "job_id, step"
 DISPATCH_KEY: Final = "job_id, handler, replay_id"
-ATTEMPT: Final = (
-    "job_id, id, step, handler, replay_id, number, started_at, duration_ms, outcome, code, detail"
-)
 
 _encode = msgspec.json.encode
 _headers = msgspec.json.Decoder(list[tuple[str, str]])
@@ -70,6 +64,28 @@ _headers = msgspec.json.Decoder(list[tuple[str, str]])
 _STATES: Final = {one.value: one for one in JobState}
 _DELIVERIES: Final = {one.value: one for one in Delivery}
 _SOURCES: Final = {None: None} | {one.value: one for one in Source}
+
+
+def _write_failure(failure: Failure | None) -> Row:
+    return (None, None) if failure is None else (failure.code, failure.text)
+
+
+def _read_failure(code: str | None, text: str | None) -> Failure | None:
+    return None if code is None else Failure(code=code, text=text or "")
+
+
+# Laid out by the fields of their structs. A job and a callback are written out below, because every callback passes
+# through both, and layouts take 6 microseconds more for them, a twenty-fifth of all that a callback costs.
+_DUE: Final = Layout(Due, otherwise={"step": Otherwise(write=attrgetter("value"), read=Step)})
+_DISPATCH: Final = Layout(
+    Dispatch,
+    otherwise={"error": Otherwise(_write_failure, _read_failure, ("error_code", "error_text"))},
+    absent=("lapsed", "trial", "alias", "line"),
+)
+_ATTEMPT: Final = Layout(Attempt, otherwise={"detail": Otherwise(_encode, msgspec.json.decode)})
+DUE, due_params, due_of = _DUE.columns, _DUE.row, _DUE.noun
+DISPATCH, dispatch_params, dispatch_of = _DISPATCH.columns, _DISPATCH.row, _DISPATCH.noun
+ATTEMPT, attempt_params, attempt_of = _ATTEMPT.columns, _ATTEMPT.row, _ATTEMPT.noun
 
 
 def job_params(job: Job) -> Row:
@@ -258,97 +274,6 @@ def callback_of(row: Row) -> Callback:
     )
 
 
-def due_params(due: Due) -> Row:
-    """A due row as a row of DUE."""
-    return (
-        due.job_id,
-        due.step._value_,
-        due.provider,
-        due.run_at,
-        due.expires_at,
-        due.attempt,
-        due.owner,
-        due.failures,
-        due.spent_url,
-        due.result_url,
-        due.candidate_id,
-        due.lane,
-        due.urgent_at,
-        due.doubt_since,
-    )
-
-
-def due_of(row: Row) -> Due:
-    """A due row from a row of DUE."""
-    return Due(
-        job_id=row[0],
-        step=Step(row[1]),
-        provider=row[2],
-        run_at=row[3],
-        expires_at=row[4],
-        attempt=row[5],
-        owner=row[6],
-        failures=row[7],
-        spent_url=row[8],
-        result_url=row[9],
-        candidate_id=row[10],
-        lane=row[11],
-        urgent_at=row[12],
-        doubt_since=row[13],
-    )
-
-
 def new_dispatch(job_id: str, handler: str, replay_id: str, now: int, *, state: str = "ready") -> Row:
     """A dispatch that is due at once, as a row of NEW_DISPATCH."""
     return (job_id, handler, replay_id, state, now, 0, now)
-
-
-def dispatch_of(row: Row) -> Dispatch:
-    """A dispatch from a row of DISPATCH."""
-    return Dispatch(
-        job_id=row[0],
-        handler=row[1],
-        replay_id=row[2],
-        state=row[3],
-        run_at=row[4],
-        attempt=row[5],
-        created_at=row[6],
-        owner=row[7],
-        error=None if row[8] is None else Failure(code=row[8], text=row[9] or ""),
-        failures=row[10],
-        interruptions=row[11],
-    )
-
-
-def attempt_params(attempt: Attempt) -> Row:
-    """An attempt as a row of ATTEMPT."""
-    return (
-        attempt.job_id,
-        attempt.id,
-        attempt.step,
-        attempt.handler,
-        attempt.replay_id,
-        attempt.number,
-        attempt.started_at,
-        attempt.duration_ms,
-        attempt.outcome,
-        attempt.code,
-        _encode(attempt.detail),
-    )
-
-
-def attempt_of(row: Row) -> Attempt:
-    """An attempt from a row of ATTEMPT."""
-    return Attempt(
-        job_id=row[0],
-        id=row[1],
-        step=row[2],
-        handler=row[3],
-        replay_id=row[4],
-        number=row[5],
-        started_at=row[6],
-        duration_ms=row[7],
-        outcome=row[8],
-        code=row[9],
-        detail=msgspec.json.decode(row[10]),
-    )

@@ -1,7 +1,7 @@
 """An alarm as JSON."""
 
 from receiver.core.alarms.alarm import Alarm
-from receiver.views.document import Document, Moment, moment, timestamp
+from receiver.views.document import Document, Moment, fields, moment, timestamp
 
 
 class AlarmDocument(Document, frozen=True, kw_only=True):
@@ -27,13 +27,12 @@ class AlarmDocument(Document, frozen=True, kw_only=True):
 def alarm_document(alarm: Alarm) -> AlarmDocument:
     """Describe an alarm."""
     return AlarmDocument(
-        id=alarm.id,
-        name=alarm.name,
-        severity=alarm.severity,
-        provider=alarm.provider or None,
-        subject=alarm.subject or None,
-        raised_at=timestamp(alarm.raised_at),
-        cleared_at=moment(alarm.cleared_at),
-        cause=alarm.cause,
-        advice=alarm.advice,
+        **fields(
+            AlarmDocument,
+            alarm,
+            provider=alarm.provider or None,
+            subject=alarm.subject or None,
+            raised_at=timestamp(alarm.raised_at),
+            cleared_at=moment(alarm.cleared_at),
+        )
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from receiver.core.model import Callback, Verdict
 from receiver.core.signature.diagnosis import Diagnosis
-from receiver.views.document import Document, Moment, timestamp
+from receiver.views.document import Document, Moment, fields, timestamp
 from receiver.views.masking import masked_header, masked_query
 
 
@@ -72,17 +72,4 @@ def callback_detail(
 
 
 def _callback(callback: Callback) -> dict[str, Any]:
-    return {
-        "id": callback.id,
-        "provider": callback.provider,
-        "route": callback.route,
-        "job_id": callback.job_id,
-        "remote_id": callback.remote_id,
-        "received_at": timestamp(callback.received_at),
-        "method": callback.method,
-        "verdict": callback.verdict,
-        "code": callback.code,
-        "key_id": callback.key_id,
-        "delivery_id": callback.delivery_id,
-        "sender": callback.sender,
-    }
+    return fields(CallbackDocument, callback, received_at=timestamp(callback.received_at))

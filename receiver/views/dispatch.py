@@ -1,7 +1,7 @@
 """A dispatch as JSON."""
 
 from receiver.core.model import Dispatch
-from receiver.views.document import Document, FailureDocument, Moment, failure_document, timestamp
+from receiver.views.document import Document, FailureDocument, Moment, failure_document, fields, timestamp
 
 
 class DispatchDocument(Document, frozen=True, kw_only=True):
@@ -25,14 +25,13 @@ class DispatchDocument(Document, frozen=True, kw_only=True):
 def dispatch_document(dispatch: Dispatch) -> DispatchDocument:
     """Describe a dispatch."""
     return DispatchDocument(
-        id=dispatch.id,
-        job_id=dispatch.job_id,
-        handler=dispatch.handler,
-        replay_id=dispatch.replay_id or None,
-        state=dispatch.state,
-        running=dispatch.owner is not None,
-        attempt=dispatch.attempt,
-        run_at=timestamp(dispatch.run_at),
-        created_at=timestamp(dispatch.created_at),
-        error=failure_document(dispatch.error),
+        **fields(
+            DispatchDocument,
+            dispatch,
+            replay_id=dispatch.replay_id or None,
+            running=dispatch.owner is not None,
+            run_at=timestamp(dispatch.run_at),
+            created_at=timestamp(dispatch.created_at),
+            error=failure_document(dispatch.error),
+        )
     )

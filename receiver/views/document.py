@@ -1,6 +1,6 @@
 """What all documents share: their base, how a time is written, why something failed."""
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,11 @@ Moment: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "da
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every document."""
+
+
+def fields(document: type[Document], noun: object, **given: Any) -> dict[str, Any]:  # noqa: ANN401  (fields of any type)
+    """The fields of a *document* about *noun*: the noun's own of the same names, but for those that are *given*."""
+    return {name: getattr(noun, name) for name in document.__struct_fields__ if name not in given} | given
 
 
 class FailureDocument(Document, frozen=True, kw_only=True):

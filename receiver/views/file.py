@@ -1,7 +1,7 @@
 """A file as JSON."""
 
 from receiver.core.file import File, FileState
-from receiver.views.document import Document, Moment, moment
+from receiver.views.document import Document, Moment, fields, moment
 
 
 class FileDocument(Document, frozen=True, kw_only=True):
@@ -25,15 +25,4 @@ class FileDocument(Document, frozen=True, kw_only=True):
 
 def file_document(file: File) -> FileDocument:
     """Describe a file."""
-    return FileDocument(
-        number=file.number,
-        name=file.name,
-        state=file.state,
-        code=file.code,
-        size=file.size,
-        content_type=file.content_type,
-        sha256=file.sha256,
-        place=file.place,
-        source=file.source,
-        stored_at=moment(file.stored_at),
-    )
+    return FileDocument(**fields(FileDocument, file, stored_at=moment(file.stored_at)))

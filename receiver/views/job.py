@@ -10,6 +10,7 @@ from receiver.views.document import (
     FailureDocument,
     Moment,
     failure_document,
+    fields,
     milliseconds,
     moment,
     timestamp,
@@ -64,7 +65,7 @@ class JobDocument(Document, frozen=True, kw_only=True):
 
 def job_document(job: Job, *, listed: bool = False, callback_url: str | None = None) -> JobDocument:
     """Describe a job; in a list without its metadata, which lists do not load."""
-    return JobDocument(**job_fields(job, listed=listed), callback_url=callback_url or UNSET)
+    return JobDocument(**job_fields(job, listed=listed, callback_url=callback_url))
 
 
 def job_of(document: JobDocument) -> Job:
@@ -104,32 +105,25 @@ def _read(text: str | None) -> int | None:
     return None if text is None else milliseconds(text)
 
 
-def job_fields(job: Job, *, listed: bool) -> dict[str, Any]:
+def job_fields(job: Job, *, listed: bool, callback_url: str | None = None) -> dict[str, Any]:
     """The fields of every document that describes a job."""
-    return {
-        "id": job.id,
-        "provider": job.provider,
-        "operation": job.operation,
-        "state": job.state,
-        "remote_id": job.remote_id,
-        "submission": job.submission,
-        "delivery": job.delivery,
-        "created_at": timestamp(job.created_at),
-        "submitted_at": moment(job.submitted_at),
-        "succeeded_at": moment(job.succeeded_at),
-        "ended_at": moment(job.ended_at),
-        "deadline_at": timestamp(job.deadline_at),
-        "cancel_requested_at": moment(job.cancel_requested_at),
-        "settled_by": job.settled_by if job.state.ended else None,
-        "error": failure_document(job.error),
-        "result": _result(job.held),
-        "answer": job.answered,
-        "attention": job.attention,
-        "word": job.word,
-        "callbacks": job.callbacks,
-        "metadata": UNSET if listed else job.metadata,
-        "traceparent": UNSET if listed else job.traceparent,
-    }
+    return fields(
+        JobDocument,
+        job,
+        created_at=timestamp(job.created_at),
+        submitted_at=moment(job.submitted_at),
+        succeeded_at=moment(job.succeeded_at),
+        ended_at=moment(job.ended_at),
+        deadline_at=timestamp(job.deadline_at),
+        cancel_requested_at=moment(job.cancel_requested_at),
+        settled_by=job.settled_by if job.state.ended else None,
+        error=failure_document(job.error),
+        result=_result(job.held),
+        answer=job.answered,
+        metadata=UNSET if listed else job.metadata,
+        traceparent=UNSET if listed else job.traceparent,
+        callback_url=callback_url or UNSET,
+    )
 
 
 def _result(held: Held | None) -> ResultDocument | None:

@@ -10,7 +10,7 @@ from receiver.storage.pages import StoredPage
 from receiver.storage.queries import Record, Submission
 from receiver.views.callback import CallbackDocument, callback_document
 from receiver.views.dispatch import DispatchDocument, dispatch_document
-from receiver.views.document import Document, Moment, moment, timestamp
+from receiver.views.document import Document, Moment, fields, moment, timestamp
 from receiver.views.file import FileDocument, file_document
 from receiver.views.job import JobDocument, job_fields
 from receiver.views.masking import masked_detail
@@ -104,14 +104,7 @@ def record_document(record: Record) -> RecordDocument:
 
 
 def _page(page: StoredPage) -> PageDocument:
-    return PageDocument(
-        number=page.number,
-        size=page.size,
-        sha256=page.sha256,
-        content_type=page.content_type,
-        items=page.items,
-        fetched_at=timestamp(page.fetched_at),
-    )
+    return PageDocument(**fields(PageDocument, page, fetched_at=timestamp(page.fetched_at)))
 
 
 def timeline(record: Record) -> list[Entry]:
@@ -135,16 +128,14 @@ def attempt_entry(attempt: Attempt) -> AttemptEntry:
     # A replay's code is the id of the replay; everywhere else a code says why.
     replay_id = attempt.code if attempt.code and is_id(attempt.code, "rpl") else attempt.replay_id
     return AttemptEntry(
-        at=timestamp(attempt.started_at),
-        id=attempt.id,
-        step=attempt.step,
-        number=attempt.number,
-        duration_ms=attempt.duration_ms,
-        outcome=attempt.outcome,
-        code=attempt.code,
-        handler=attempt.handler or None,
-        replay_id=replay_id or None,
-        detail={key: masked_detail(value) for key, value in attempt.detail.items()},
+        **fields(
+            AttemptEntry,
+            attempt,
+            at=timestamp(attempt.started_at),
+            handler=attempt.handler or None,
+            replay_id=replay_id or None,
+            detail={key: masked_detail(value) for key, value in attempt.detail.items()},
+        )
     )
 
 
@@ -158,10 +149,11 @@ def _submission(job: Job, submission: Submission) -> SubmissionEntry:
 
 def _due(due: Due) -> DueEntry:
     return DueEntry(
-        at=timestamp(due.run_at),
-        step=due.step,
-        attempt=due.attempt,
-        failures=due.failures,
-        running=due.owner is not None,
-        expires_at=moment(due.expires_at),
+        **fields(
+            DueEntry,
+            due,
+            at=timestamp(due.run_at),
+            running=due.owner is not None,
+            expires_at=moment(due.expires_at),
+        )
     )

@@ -187,7 +187,7 @@ async def test_files_that_are_deleted_soon_and_files_that_are_lost(desk: Desk) -
         expires_at=NOW + 2 * HOUR,
     )
     with desk.store.driver.write() as tx:
-        tx.insert("download", files.DOWNLOAD, [files.download_params(left)])
+        tx.insert("download", files.DOWNLOAD.columns, [files.DOWNLOAD.row(left)])
         tx.insert(
             "file",
             "job_id, number, state, name, place, source, code",

@@ -138,7 +138,7 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         left = Download(
             job_id=one.id, number=1, provider="acme", url="u", origin="o", largest=1, run_at=1, expires_at=2
         )
-        tx.insert("download", linked.DOWNLOAD, [linked.download_params(left)])
+        tx.insert("download", linked.DOWNLOAD.columns, [linked.DOWNLOAD.row(left)])
         page = ResultPage(
             number=1, url="https://a.example", content=b"[1]", content_type="a/b", items=1, next_url=None
         )
