@@ -1,6 +1,8 @@
 """What every folder of tests may ask for."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +23,11 @@ __all__ = [
 # No test goes by a clock: how long examples take says how busy the machine is.
 settings.register_profile("without a clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("without a clock")
+
+# An image may forbid Python to keep what it has compiled. Then every process of the tests, and every program that
+# they start, would compile the receiver anew: a third of all the work. What is kept is in folders that git ignores.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)

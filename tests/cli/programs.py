@@ -125,7 +125,7 @@ class Program:
         kept = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ
         }
-        return kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"} | self.settings
+        return kept | {"PYTHONIOENCODING": "utf-8"} | self.settings
 
     def run(self, *arguments: str, given: str = "") -> Finished:
         """Run a command to its end."""

@@ -89,7 +89,6 @@ def beside(folder: Path, *, sinks: str = "", handlers: bool = True, **settings: 
         "RECEIVER_URL": url,
         "RECEIVER_API_TOKEN": SECRETS["RECEIVER_API_TOKEN"],
         "APP_SECRET": APP_SECRET,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
     }
     with program.started("simulate", "--port", str(ports[1])) as simulator:
