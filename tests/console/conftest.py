@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from receiver.console.access import hash_password
 from tests.web.conftest import TOKEN, Site, open_site, serve, site
 
 if TYPE_CHECKING:
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Person", "open_site", "serve", "site"]
 
 PASSWORD = "correct horse battery staple"
-HASHED = hash_password(PASSWORD.encode(), salt=b"a salt for tests")
+#: As ``hash_password`` makes it of PASSWORD, which takes long on purpose.
+HASHED = "scrypt$65536$8$2$YSBzYWx0IGZvciB0ZXN0cw==$pCq2dS9GIlTvu63uYinwRE5oUnICglod2FcjuE7+y4Y="
 
 
 @dataclass(kw_only=True)

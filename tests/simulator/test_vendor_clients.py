@@ -1,16 +1,14 @@
-"""The vendors' own clients, pointed at the simulator, notice nothing."""
+"""The vendors' own clients, pointed at the simulator, notice nothing.
+
+Each is imported where it is used: together they take seconds, and every process of pytest's reads this file.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-import perplexity
-import pulse
 import pytest
-import runwayml
-from firecrawl import AsyncFirecrawl
-from pulse.errors import GoneError, NotFoundError, UnauthorizedError
 
 from receiver.simulator import SimulatorSettings
 
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import httpx
+    import perplexity
+    import pulse
 
     from receiver.simulator import Simulator
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def chat(sim: Simulator) -> AsyncIterator[perplexity.AsyncPerplexity]:
     """Give the vendor's client, perplexityai."""
+    import perplexity
+
     async with perplexity.AsyncPerplexity(
         api_key="key", base_url=sim.base_url("perplexity"), max_retries=0
     ) as client:
@@ -34,6 +36,8 @@ async def chat(sim: Simulator) -> AsyncIterator[perplexity.AsyncPerplexity]:
 @pytest.fixture
 async def extractor(sim: Simulator) -> AsyncIterator[pulse.AsyncPulse]:
     """Give the vendor's client, pulse-python-sdk."""
+    import pulse
+
     client = pulse.AsyncPulse(api_key="key", base_url=sim.base_url("pulse"), timeout=5, max_retries=0)
     yield client
     await client._client_wrapper.httpx_client.httpx_client.aclose()
@@ -62,6 +66,8 @@ async def test_perplexity_to_the_end(chat: perplexity.AsyncPerplexity) -> None:
 
 async def test_perplexity_fails(chat: perplexity.AsyncPerplexity, sim: Simulator) -> None:
     """The client sees a failed job with its message, and raises its own errors."""
+    import perplexity
+
     sim.faults("perplexity", {"name": "failed", "value": "out of tokens"})
     job = await chat.async_.chat.completions.create(
         request={"model": "sonar", "messages": [{"role": "user", "content": "?"}]}
@@ -75,6 +81,8 @@ async def test_perplexity_fails(chat: perplexity.AsyncPerplexity, sim: Simulator
 
 
 def _submit_and_get(base_url: str) -> str:
+    import perplexity
+
     with perplexity.Perplexity(api_key="key", base_url=base_url) as client:
         job = client.async_.chat.completions.create(
             request={"model": "sonar", "messages": [{"role": "user", "content": "?"}]}
@@ -127,6 +135,8 @@ async def test_pulse_cancels(extractor: pulse.AsyncPulse) -> None:
 
 async def test_pulse_large_result(extractor: pulse.AsyncPulse, sim: Simulator) -> None:
     """A large result is at a URL that pulse-python-sdk can download once, and then is gone."""
+    from pulse.errors import GoneError
+
     sim.faults("pulse", "large_result")
     ack = await extractor.extract(file_url="https://example.com/a.pdf", async_=True)
     assert ack.job_id
@@ -144,6 +154,9 @@ async def test_pulse_large_result(extractor: pulse.AsyncPulse, sim: Simulator) -
 
 async def test_pulse_errors(extractor: pulse.AsyncPulse, sim: Simulator) -> None:
     """pulse-python-sdk knows the errors by their status."""
+    import pulse
+    from pulse.errors import NotFoundError, UnauthorizedError
+
     with pytest.raises(NotFoundError):
         await extractor.jobs.get_job("unknown")
     stranger = pulse.AsyncPulse(api_key="", base_url=sim.base_url("pulse"), max_retries=0)
@@ -155,6 +168,8 @@ async def test_pulse_errors(extractor: pulse.AsyncPulse, sim: Simulator) -> None
 @pytest.mark.parametrize("settings", [SimulatorSettings(run_seconds=0.02, video_seconds=0.0)])
 async def test_runway_to_the_end(sim: Simulator, http: httpx.AsyncClient) -> None:
     """The SDK runwayml submits, polls to SUCCEEDED, and gives links that anyone can follow; each time fresh ones."""
+    import runwayml
+
     async with runwayml.AsyncRunwayML(
         api_key="key", base_url=sim.base_url("runway"), max_retries=0
     ) as client:
@@ -175,6 +190,8 @@ async def test_runway_to_the_end(sim: Simulator, http: httpx.AsyncClient) -> Non
 
 async def test_firecrawl_to_the_end(sim: Simulator) -> None:
     """The SDK firecrawl-py starts a crawl and reads every page of it."""
+    from firecrawl import AsyncFirecrawl
+
     client = AsyncFirecrawl(api_key="key", api_url=sim.base_url("firecrawl"))
     started = await client.start_crawl("https://example.com", limit=10)
     await sim.idle()

@@ -1,6 +1,7 @@
 """What independent packages sign is genuine here; what we sign is genuine there.
 
-Some of them read the clock themselves, so these tests do too.
+Some of them read the clock themselves, so these tests do too. Each test imports the package that it is about: all
+of them together take seconds, and every process of pytest's reads this file.
 """
 
 import base64
@@ -9,20 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-import cloudinary  # type: ignore[import-untyped]
-import openai
 import pytest
-import replicate.webhook
-import slack_sdk.signature
-import standardwebhooks
-import stripe
-import svix
-import twilio.request_validator  # type: ignore[import-untyped]
-from cloudinary import utils as cloudinary_utils
-from elevenlabs.client import ElevenLabs
-from gidgethub import ValidationFailure
-from gidgethub.sansio import validate_event
-from mindee import LocalResponse
 from msgspec.structs import replace
 
 from receiver.core.errors import RejectionError
@@ -75,6 +63,8 @@ def ours(name: str, text: str, *, body: bytes = BODY, url: str = URL) -> dict[st
 
 def test_standardwebhooks() -> None:
     """The reference library of Standard Webhooks."""
+    import standardwebhooks
+
     package = standardwebhooks.Webhook(WHSEC)
     moment = datetime.fromtimestamp(SECONDS, UTC)
     headers = {
@@ -88,6 +78,8 @@ def test_standardwebhooks() -> None:
 
 def test_svix() -> None:
     """Svix, under both names of its headers."""
+    import svix
+
     package = svix.Webhook(WHSEC)
     signature = package.sign("msg_1", datetime.fromtimestamp(SECONDS, UTC), TEXT)
     for family in ("svix", "webhook"):
@@ -102,6 +94,8 @@ def test_svix() -> None:
 
 def test_openai() -> None:
     """OpenAI's client accepts what we sign."""
+    import openai
+
     client = openai.OpenAI(api_key="none", webhook_secret=WHSEC)
     headers = ours("standard-webhooks", WHSEC)
     client.webhooks.verify_signature(TEXT, headers)
@@ -111,6 +105,8 @@ def test_openai() -> None:
 
 def test_replicate() -> None:
     """Replicate's client accepts what we sign."""
+    import replicate.webhook
+
     secret = replicate.webhook.WebhookSigningSecret(key=WHSEC)
     headers = ours("standard-webhooks", WHSEC)
     validate: Any = replicate.webhook.Webhooks.validate
@@ -121,6 +117,8 @@ def test_replicate() -> None:
 
 def test_stripe() -> None:
     """Stripe, both ways."""
+    import stripe
+
     package: Any = stripe.WebhookSignature
     header = package.generate_signature_header(TEXT, SECRET, SECONDS)
     accepted("stripe", SECRET, {"Stripe-Signature": header})
@@ -132,6 +130,8 @@ def test_stripe() -> None:
 
 def test_slack_sdk() -> None:
     """Slack, both ways."""
+    import slack_sdk.signature
+
     package = slack_sdk.signature.SignatureVerifier(SECRET)
     signature = package.generate_signature(timestamp=str(SECONDS), body=BODY)
     assert signature is not None
@@ -144,6 +144,8 @@ def test_slack_sdk() -> None:
 @pytest.mark.parametrize("alg", ["sha1", "sha256"])
 def test_twilio(alg: str) -> None:
     """Twilio, both ways, for a form and for JSON with bodySHA256."""
+    import twilio.request_validator  # type: ignore[import-untyped]
+
     package = twilio.request_validator.RequestValidator(SECRET)
     algorithm = f"HMAC_{alg.upper()}"
     scheme = replace(SCHEMES["twilio"], alg=alg)
@@ -164,6 +166,9 @@ def test_twilio(alg: str) -> None:
 )
 def test_gidgethub(name: str, header: str) -> None:
     """GitHub, by gidgethub."""
+    from gidgethub import ValidationFailure
+    from gidgethub.sansio import validate_event
+
     signature = ours(name, SECRET)[header]
     validate_event(BODY, signature=signature, secret=SECRET)
     with pytest.raises(ValidationFailure):
@@ -172,6 +177,8 @@ def test_gidgethub(name: str, header: str) -> None:
 
 def test_elevenlabs() -> None:
     """ElevenLabs' client accepts what we sign."""
+    from elevenlabs.client import ElevenLabs
+
     client = ElevenLabs(api_key="none")
     made = ours("elevenlabs", SECRET)["ElevenLabs-Signature"]
     assert client.webhooks.construct_event(TEXT, made, SECRET) == json.loads(TEXT)
@@ -182,6 +189,9 @@ def test_elevenlabs() -> None:
 @pytest.mark.parametrize("alg", ["sha1", "sha256"])
 def test_cloudinary(alg: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cloudinary, both ways; its package reads the secret from a global configuration."""
+    import cloudinary  # type: ignore[import-untyped]
+    from cloudinary import utils as cloudinary_utils
+
     monkeypatch.setattr(cloudinary.config(), "api_secret", SECRET, raising=False)
     scheme = replace(SCHEMES["cloudinary"], alg=alg)
     held = load_key("k", SECRET, scheme=scheme)
@@ -195,6 +205,8 @@ def test_cloudinary(alg: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mindee() -> None:
     """Mindee, both ways, with line ends that are not signed."""
+    from mindee import LocalResponse
+
     body = b'{\r\n "job": {"id": "j_1"}\n}\n'
     package = LocalResponse(body)
     signature = package.get_hmac_signature(SECRET)
