@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 
 #: Seconds that a whole document may take.
 PATIENCE = 120.0
-#: Seconds that a command which stays is left running where nobody sent it into the background.
-_STAYS = 3
 _EXITS = re.compile(r"^(.*?\S) +# exits ([0-9]+)$")
 #: What stands in documents for the ids of a reader's own.
 _IDS = {"job_01a1fc955f4d": "$JOB_ID", "cb_01a1fc9560a2": "$ACCEPTED_ID", "cb_01a1fc9571b3": "$REJECTED_ID"}
 _PROGRAM = """#!/usr/bin/env bash
 [ "$1" = simulate ] && set -- "$@" --port "$SIMULATOR_PORT"
-case "$1" in serve|worker|simulate|tail)
-    # Sent into the background it has no terminal; in the foreground somebody would end it with Ctrl-C.
+case "$1" in serve|worker|simulate)
+    # Sent into the background it has no terminal; in the foreground somebody would see it start, and end it.
     if [ "$(readlink /proc/self/fd/0)" != /dev/null ]; then
-        timeout --signal TERM {stays} {python} -m receiver "$@"
-        case $? in 0|124|143) exit 0;; *) exit 1;; esac
+        {python} -m receiver "$@" > said 2>&1 &
+        until grep -qE "receiver_listening|receiver_started|Simulating" said; do
+            kill -0 $! 2> said.not || break
+            sleep 0.05
+        done
+        kill $! 2> said.not
+        wait $!
+        case $? in 0|143) exit 0;; *) cat said; exit 1;; esac
     fi;;
 esac
 exec {python} -m receiver "$@"
@@ -52,7 +56,7 @@ class Desk:
         """Put the program and the files that a reader has on the desk."""
         (folder / "bin").mkdir(exist_ok=True)
         program = folder / "bin" / "receiver"
-        program.write_text(_PROGRAM.format(python=sys.executable, stays=_STAYS), encoding="utf-8")
+        program.write_text(_PROGRAM.format(python=sys.executable), encoding="utf-8")
         program.chmod(0o755)
         root = Path(__file__).parents[2]
         shutil.copy(root / ".env.example", folder)

@@ -72,7 +72,8 @@ def test_a_result_is_read_no_further_than_it_is_stored(
 
     async def fetch(url: str) -> HttpResponse:
         provider = described("https://api.example.com").at(url)
-        client = outbound(provider, max_result=_SIZE)
+        # Memory that is traced makes it slow.
+        client = outbound(provider, max_result=_SIZE, patience=60)
         try:
             return await client.send(provider, get(f"{url}/x"), sink=sink)
         finally:

@@ -34,10 +34,10 @@ def described(*origins: str) -> Provider:
     )
 
 
-def outbound(provider: Provider, *, max_result: int = 1000) -> Outbound:
+def outbound(provider: Provider, *, max_result: int = 1000, patience: float = 5) -> Outbound:
     """Requests to *provider*, with its credential configured."""
     keys = Keys(Settings.load({"OTHER_KEY": SECRET}))
-    return Outbound(keys=keys, providers=[provider], max_result=max_result, patience=5)
+    return Outbound(keys=keys, providers=[provider], max_result=max_result, patience=patience)
 
 
 def get(url: str, *, anywhere: bool = False) -> HttpRequest:
