@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from .chaos.report import pytest_terminal_summary
+from .memory import MEMORY, has_room
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
 
 __all__ = [
@@ -28,6 +30,9 @@ settings.load_profile("without a clock")
 # they start, would compile the receiver anew: a third of all the work. What is kept is in folders that git ignores.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# The databases of the tests are real files, and each commit waits for the disk; in memory that is no time.
+if "TMPDIR" not in os.environ and has_room():
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 @pytest.fixture(autouse=True)

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from receiver.storage.sqlite import driver, files
+from tests.memory import MEMORY, has_room
 from tests.model.crowd import Crowd
 from tests.model.loop import ModelLoop
 from tests.model.machine import Machine
 from tests.model.record import Database, PostgresDatabase, SqliteFile
 from tests.model.rounds import seeds
-from tests.postgres import MEMORY
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder in memory, where a commit waits for no disk."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as made:
+    with tempfile.TemporaryDirectory(dir=MEMORY if has_room() else None) as made:
         yield Path(made)
 
 
