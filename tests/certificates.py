@@ -2,8 +2,11 @@
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -60,3 +63,18 @@ def self_signed(key: rsa.RSAPrivateKey, *, days: int = 1) -> bytes:
         .sign(key, hashes.SHA256())
     )
     return made.public_bytes(serialization.Encoding.PEM)
+
+
+def share_trust() -> None:
+    """Let the clients of httpx that heed no environment share what they trust.
+
+    Each would read the same file for itself, which takes as long as to start a receiver.
+    """
+    make, shared = httpx.create_ssl_context, cache(lambda: httpx.create_ssl_context(trust_env=False))
+
+    def made(*, verify: Any, cert: Any, trust_env: bool) -> ssl.SSLContext:  # noqa: ANN401  (httpx's own)
+        if verify is True and cert is None and not trust_env:
+            return shared()
+        return make(verify=verify, cert=cert, trust_env=trust_env)
+
+    vars(httpx._transports.default)["create_ssl_context"] = made

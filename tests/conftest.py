@@ -10,6 +10,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from .certificates import share_trust
 from .chaos.report import pytest_terminal_summary
 from .memory import MEMORY, has_room
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
@@ -33,6 +34,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The databases of the tests are real files, and each commit waits for the disk; in memory that is no time.
 if "TMPDIR" not in os.environ and has_room():
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+share_trust()
 
 
 @pytest.fixture(autouse=True)
