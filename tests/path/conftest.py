@@ -17,6 +17,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         callback_backoff=0.1,
         firecrawl_secret=FIRECRAWL_SECRET,
         video_seconds=0.0,
+        brief_seconds=60.0,
     )
     async with Simulator(settings=settings) as simulator:
         yield World(tmp_path, simulator)
