@@ -165,7 +165,9 @@ async def test_pulse_errors(extractor: pulse.AsyncPulse, sim: Simulator) -> None
     await stranger._client_wrapper.httpx_client.httpx_client.aclose()
 
 
-@pytest.mark.parametrize("settings", [SimulatorSettings(run_seconds=0.02, video_seconds=0.0, brief_seconds=60.0)])
+@pytest.mark.parametrize(
+    "settings", [SimulatorSettings(run_seconds=0.02, video_seconds=0.0, brief_seconds=60.0)]
+)
 async def test_runway_to_the_end(sim: Simulator, http: httpx.AsyncClient) -> None:
     """The SDK runwayml submits, polls to SUCCEEDED, and gives links that anyone can follow; each time fresh ones."""
     import runwayml
