@@ -80,8 +80,12 @@ async def test_what_a_command_does_is_on_record(world: World, monkeypatch: pytes
     for name, value in world.environ.items():
         monkeypatch.setenv(name, value)
 
+    said: list[str] = []
+
     async def run(*words: str) -> int:
-        return (await asyncio.to_thread(CliRunner().invoke, main, list(words))).exit_code
+        done = await asyncio.to_thread(CliRunner().invoke, main, list(words))
+        said.append(done.output)
+        return done.exit_code
 
     async with world.receiver(failing) as receiver:
         done = await ended(receiver, await receiver.submit(CALLS, REQUESTS[CALLS]))
@@ -89,6 +93,7 @@ async def test_what_a_command_does_is_on_record(world: World, monkeypatch: pytes
         assert await run("replay", done.id) == 0
         assert await run("replay", done.id, "--dry-run") == 0
         assert await run("jobs", "cancel", done.id) == 1
+        assert "job_ended" in said[-1]
         assert await run("jobs", "poll", done.id) == 0
         assert await run("handlers", "pause", "broken") == 0
         assert await run("callbacks", "reverify", "--provider", "pulse") == 0

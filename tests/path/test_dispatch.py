@@ -294,21 +294,24 @@ async def test_an_attempt_that_could_not_be_recorded_comes_back(world: World) ->
     """The database refused a handler's outcome: its lease lapses though this process lives on, and it runs again."""
     world.environ["RECEIVER_LEASE"] = "1"
     calls: list[str] = []
+    mended = asyncio.Event()
 
     def prepare(receiver: Receiver) -> None:
         @receiver.on(SIGNED)
         async def unlucky(_job: Job) -> None:
             calls.append(idempotency_key.get())
+            if len(calls) == 2:
+                await mended.wait()
 
     async with world.receiver(prepare) as receiver:
         database = sqlite3.connect(world.folder / "receiver.db", isolation_level=None)
         database.execute("CREATE TRIGGER no BEFORE DELETE ON dispatch BEGIN SELECT RAISE(ABORT, 'no'); END")
         job = await receiver.submit(SIGNED, REQUESTS[SIGNED])
-        await until(lambda: len(calls) == 1)
-        await asyncio.sleep(0.1)
+        await until(lambda: len(calls) == 2)
         database.execute("DROP TRIGGER no")
         database.close()
-        await ended(receiver, job, patience=5)
+        mended.set()
+        await ended(receiver, job)
         assert calls == [f"{job.id}:unlucky"] * 2
 
 
