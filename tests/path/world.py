@@ -35,6 +35,8 @@ PULSE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 FIRECRAWL_SECRET = "the account's secret at Firecrawl"
 MASTER_KEY = "a master key for tests that is long enough"
 API_TOKEN = "the API token of the tests"
+#: Seconds until something that is waited for will not come any more; a busy machine needs many.
+PATIENCE = 40.0
 
 
 def write_descriptions(folder: Path, *, every: str, expected: str) -> None:
@@ -161,7 +163,7 @@ class Process:
                 except httpx.HTTPError:
                     return False
 
-            await until(ready, patience=15)
+            await until(ready)
 
     def kill(self) -> None:
         """End it without a chance to do anything."""
@@ -179,7 +181,7 @@ class Process:
 async def until(
     condition: Callable[[], bool] | Callable[[], Awaitable[bool]],
     *,
-    patience: float = 10.0,
+    patience: float = PATIENCE,
     pause: float = 0.02,
 ) -> None:
     """Wait until *condition* holds, looking every *pause* seconds; fail after *patience* seconds."""
@@ -192,7 +194,7 @@ async def until(
     raise AssertionError(f"{condition} did not come true within {patience} s")
 
 
-async def ended(receiver: Receiver, job: Job, *, patience: float = 10.0) -> Job:
+async def ended(receiver: Receiver, job: Job, *, patience: float = PATIENCE) -> Job:
     """Wait until the job has ended and none of its dispatches is left."""
 
     async def over() -> bool:
