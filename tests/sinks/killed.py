@@ -14,9 +14,11 @@ import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from tests.ports import free_port
+from tests.postgres import PostgresServer
 from tests.sinks import servers, sides
 from tests.sinks.servers import Server
 from tests.sinks.test_amazon import ACCOUNT, REGION, Queue
@@ -246,8 +248,41 @@ class Amazon(Killed):
         return self._seen
 
 
+class Procrastinate(Killed):
+    """A queue in a PostgreSQL of its own."""
+
+    dedupes = True
+
+    def __init__(self, postgres: PostgresServer) -> None:
+        self._postgres = postgres
+        self._url = postgres.create()
+        self.to = f"procrastinate+{self._url}?task=on_job&queue=jobs"
+
+    async def prepare(self) -> None:
+        """Make its tables."""
+        from procrastinate import App, PsycopgConnector  # noqa: PLC0415
+
+        async with App(connector=PsycopgConnector(conninfo=self._url)).open_async() as app:
+            await app.schema_manager.apply_schema_async()
+
+    async def names(self) -> list[str]:
+        """The names of what waits."""
+        async with await psycopg.AsyncConnection.connect(self._url) as connection:
+            found = await (await connection.execute("SELECT args FROM procrastinate_jobs")).fetchall()
+        return [_name(row[0]["event"]) for row in found]
+
+    def strike(self) -> None:
+        """End it as a power cut would."""
+        self._postgres.stop("immediate")
+
+    def mend(self) -> None:
+        """Start it again."""
+        self._postgres.start()
+
+
 KINDS = (
     "nats", "redis", "rabbit", "http", "file", "command", "kafka", "sqs", "sns", "celery", "dramatiq", "arq",
+    "procrastinate",
 )  # fmt: skip
 
 
@@ -255,35 +290,44 @@ KINDS = (
 def killed(kind: str, folder: Path) -> Iterator[Killed]:
     """The other side of *kind*, running."""
     folder.mkdir()
+    match kind:
+        case "file" | "command":
+            yield _files(kind, folder)
+        case "rabbit":
+            if not servers.RABBIT.exists():
+                pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
+            with servers.rabbit(folder) as rabbit:
+                yield Rabbit(sides.Rabbit(rabbit))
+        case "procrastinate":
+            with PostgresServer(folder, durable=True) as postgres:
+                yield Procrastinate(postgres)
+        case _:
+            with _server(kind, folder) as server:
+                yield _side(kind, folder, server)
+
+
+def _files(kind: str, folder: Path) -> Killed:
     if kind == "file":
-        yield Files(f"file://{folder}/jobs.jsonl", folder, "*.jsonl")
-        return
-    if kind == "command":
-        program = folder / "program"
-        program.write_text(PROGRAM.format(folder=folder))
-        program.chmod(0o755)
-        yield Files(f"command:{program}", folder, "done.*")
-        return
-    if kind == "rabbit":
-        if not servers.RABBIT.exists():
-            pytest.skip("RabbitMQ is not installed: apt-get install rabbitmq-server")
-        with servers.rabbit(folder) as rabbit:
-            yield Rabbit(sides.Rabbit(rabbit))
-        return
-    with _server(kind, folder) as server:
-        match kind:
-            case "nats":
-                yield Side(sides.Nats(server, provider=PROVIDER))
-            case "redis":
-                yield Side(sides.Redis(server, provider=PROVIDER))
-            case "http":
-                yield Http(server, server.port, folder / "kept")
-            case "kafka":
-                yield Kafka(server, (folder / "brokers").read_text())
-            case "sqs" | "sns":
-                yield Amazon(server, kind)
-            case _:
-                yield Queued(server, kind)
+        return Files(f"file://{folder}/jobs.jsonl", folder, "*.jsonl")
+    program = folder / "program"
+    program.write_text(PROGRAM.format(folder=folder))
+    program.chmod(0o755)
+    return Files(f"command:{program}", folder, "done.*")
+
+
+def _side(kind: str, folder: Path, server: Server) -> Killed:
+    match kind:
+        case "nats":
+            return Side(sides.Nats(server, provider=PROVIDER))
+        case "redis":
+            return Side(sides.Redis(server, provider=PROVIDER))
+        case "http":
+            return Http(server, server.port, folder / "kept")
+        case "kafka":
+            return Kafka(server, (folder / "brokers").read_text())
+        case "sqs" | "sns":
+            return Amazon(server, kind)
+    return Queued(server, kind)
 
 
 def _server(kind: str, folder: Path) -> Server:
