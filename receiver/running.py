@@ -318,6 +318,7 @@ class Running:
             keep_days=self.settings.keep_days,
             watch=StepWatch(clock=self.clock) if watched else None,
             doubts=self.presence.doubts,
+            set_by=self.presence.set_by,
             allowances=self.allowances,
             circuits=self.circuits,
             downloading=self.downloading,

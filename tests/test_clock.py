@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.clock import DatabaseClock, StepWatch, read_clock, read_steady
+from receiver.clock import DatabaseClock, StepWatch, read_boot, read_clock, read_steady
 from receiver.core.model import HOUR, SECOND
 
 #: What a database might say.
@@ -73,6 +73,30 @@ def test_a_slow_answer_is_of_use_only_if_there_is_no_better_one() -> None:
     assert clock() == steady.at + THEN + 9
     clock.adjust(Database(steady, ahead=THEN + 99, takes=2 * SECOND + 2))
     assert clock() == steady.at + THEN + 9
+
+
+def test_a_time_counts_once_it_is_accepted() -> None:
+    """Whoever has to follow a step does so first; if that fails, the clock goes on as it was."""
+    steady, told = Hand(0), list[int]()
+    clock = DatabaseClock(steady=steady)
+    database = Database(steady, ahead=THEN)
+    clock.adjust(database)
+    database.ahead = THEN + HOUR
+
+    def refuse(ahead: int) -> None:
+        told.append(ahead)
+        assert clock.ahead == THEN
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        clock.adjust(database, accept=refuse)
+    assert (told, clock()) == ([THEN + HOUR], THEN)
+
+
+def test_the_run_of_a_machine_has_a_name() -> None:
+    """The same for everybody on it, where the system says it at all."""
+    assert read_boot() == read_boot()
+    assert read_boot() != ""
 
 
 def test_a_database_without_a_clock_changes_nothing() -> None:

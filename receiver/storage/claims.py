@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.job.urgency import ASKED, BY_DELETION, LANES, NEAR_DELETION, in_turn
 from receiver.core.model import Attempt, Dispatch, Due, Job, JobState, Step, Value
-from receiver.storage import rows
+from receiver.storage import clocks, rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.metadata import read_given
 from receiver.storage.nodes import Node, alive
@@ -20,7 +20,7 @@ from receiver.storage.united import led
 # Each of these reads by its index no more than its limit, however much is due.
 _LANE: Final = (
     f"SELECT {rows.DUE} FROM due WHERE provider = :provider AND lane = :lane AND run_at <= :now "
-    "AND (owner IS NULL OR owner = :owner OR :lapses) "
+    f"AND (owner IS NULL OR owner = :owner OR (:lapses AND {clocks.KNOWN})) "
     "ORDER BY run_at LIMIT :limit {for_update} {skip_locked}"
 )
 _NEAR: Final = (
@@ -55,6 +55,8 @@ class Claim(Value, frozen=True, kw_only=True):
     held: Container[tuple[str, ...]] = ()
     #: Whether leases of others have lapsed when the clock says so; not where it has just been set.
     lapses: bool = True
+    #: By how much the owner knows that the clock was set; ``None`` where nobody else takes leases.
+    set_by: int | None = None
 
 
 class Claimed(Value, frozen=True, kw_only=True):
@@ -91,13 +93,6 @@ class Beat(Value, frozen=True, kw_only=True):
     now: int
 
 
-class ClockStep(Value, frozen=True, kw_only=True):
-    """A clock that was set: what it said, and what it says now (milliseconds since the Unix epoch)."""
-
-    before: int
-    now: int
-
-
 def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
     """Claim due steps; for each wish a list, in the order of ``core/urgency``."""
     answers = []
@@ -130,6 +125,7 @@ def _due(tx: Transaction, item: Claim) -> list[list[Due]]:
     """What is due in each lane, once what has come near its deletion stands where it is urgent."""
     choice = max(_CHOICE * item.limit, _LEAST_CHOICE)
     params = {"provider": item.provider, "now": item.now, "owner": item.owner, "lapses": item.lapses}
+    params |= clocks.params(item.set_by)
     near = tx.run(_NEAR, params | {"limit": choice})
     tx.update("due", "lane", [(NEAR_DELETION, *key) for key in near], key=rows.DUE_KEY)
     return [
@@ -273,33 +269,6 @@ def release_all(tx: Transaction, items: Sequence[int]) -> list[None]:
         )
         tx.run("UPDATE dispatch SET run_at = :now WHERE owner IS NOT NULL", {"now": now})
         tx.run("UPDATE download SET run_at = :now, owner = NULL WHERE owner IS NOT NULL", {"now": now})
-    return [None] * len(items)
-
-
-def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
-    """Move what is planned along with a clock that was set, so that nothing waits for hours or lapses at once.
-
-    Set back, everything that lies ahead comes as soon as it would have. Set forward, leases and deadlines move too;
-    the next attempts of what waits may come early, which harms nobody.
-    """
-    for item in items:
-        step = item.now - item.before
-        for table in ("node", "handler"):
-            # Nobody has been silent for longer than before.
-            tx.run(f"UPDATE {table} SET seen_at = seen_at + :step", {"step": step})
-        params = {"step": step, "now": item.now, "before": item.before}
-        if step < 0:
-            for table in ("due", "dispatch", "download"):
-                tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE run_at > :now", params)
-            tx.run("UPDATE circuit SET trial_at = trial_at + :step WHERE trial_at > :now", params)
-            continue
-        for table in ("due", "dispatch", "download"):
-            tx.run(f"UPDATE {table} SET run_at = run_at + :step WHERE owner IS NOT NULL", params)
-        tx.run(
-            "UPDATE job SET deadline_at = deadline_at + :step "
-            "WHERE id IN (SELECT job_id FROM due) AND ended_at IS NULL AND created_at <= :before",
-            params,
-        )
     return [None] * len(items)
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from receiver.core.circuit import Sign
 from receiver.core.model import Attempt, Dispatch, Failure, Job, Value
-from receiver.storage import circuits, lines, nodes, rows
+from receiver.storage import circuits, clocks, lines, nodes, rows
 from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
@@ -21,7 +21,7 @@ _WANTED: Final = (
     "alias, line"
 )
 #: A lease of another may not have lapsed although the clock says so: see ``worker/following``.
-_FREE: Final = "(owner IS NULL OR owner = :owner OR :lapses)"
+_FREE: Final = f"(owner IS NULL OR owner = :owner OR (:lapses AND {clocks.KNOWN}))"
 _READY: Final = (
     f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND interruptions = 0 "
     f"AND run_at <= :now AND {_FREE} AND {circuits.LETS_THROUGH} "
@@ -62,6 +62,8 @@ class DispatchClaim(Value, frozen=True, kw_only=True):
     held: Container[tuple[str, ...]] = ()
     #: Whether leases of others have lapsed when the clock says so; not where it has just been set.
     lapses: bool = True
+    #: By how much the owner knows that the clock was set; ``None`` where nobody else takes leases.
+    set_by: int | None = None
     #: Whether one that was interrupted before may be among them.
     interrupted: bool = False
     #: Handlers whose circuit may be open, each with the milliseconds that a trial of it may take.
@@ -111,7 +113,7 @@ def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
 
 def _claim(tx: Transaction, item: DispatchClaim, renamed: Mapping[str, str]) -> list[tuple[Dispatch, Job]]:
     owner, until = item.owner, item.now + item.lease_ms
-    due = {"now": item.now, "owner": owner, "lapses": item.lapses}
+    due = {"now": item.now, "owner": owner, "lapses": item.lapses} | clocks.params(item.set_by)
     for handler in sorted(item.ordering):
         if handler in renamed:
             # Whoever made it did not know of the new name yet.

@@ -13,6 +13,7 @@ from receiver.metrics import TableSize
 from receiver.storage import (
     arrivals,
     claims,
+    clocks,
     dispatches,
     durations,
     looks,
@@ -28,7 +29,8 @@ from receiver.storage import (
     settlements,
 )
 from receiver.storage.arrivals import Arrival, Receipt
-from receiver.storage.claims import Beat, Claim, Claimed, ClockStep, Leases, LookClaim
+from receiver.storage.claims import Beat, Claim, Claimed, Leases, LookClaim
+from receiver.storage.clocks import ClockStep
 from receiver.storage.counting import Counting
 from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.driver import Driver, Transaction
@@ -254,7 +256,7 @@ class Store:
 
     async def shift(self, step: ClockStep) -> None:
         """Move what is planned along with a clock that was set."""
-        await self._writer.call(claims.shift, step)
+        await self._writer.call(clocks.shift, step)
 
     async def join(self, node: Node, *, only: bool, now: int) -> None:
         """Register a node and its handlers."""

@@ -3,8 +3,9 @@
 from receiver.core.circuit import Circuit
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.handler import HandlerSpec
-from receiver.storage import circuits, claims, nodes, pauses
+from receiver.storage import circuits, claims, clocks, nodes, pauses
 from receiver.storage.claims import Beat
+from receiver.storage.clocks import Followed, Reading
 from receiver.storage.driver import ContendedError, Driver
 
 
@@ -31,6 +32,14 @@ class Vigil:
             raise StoreUnavailableError(
                 "Others were in the way; the next sign of life tries again."
             ) from error
+
+    def follow(self, reading: Reading) -> Followed:
+        """Compare the clocks with what is known of them; see ``clocks.follow``."""
+        try:
+            with self._driver.write() as tx:
+                return clocks.follow(tx, reading)
+        except ContendedError as error:
+            raise StoreUnavailableError("Others were in the way; the next look tries again.") from error
 
     def handlers(self) -> list[HandlerSpec]:
         """The registered handlers."""

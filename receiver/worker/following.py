@@ -7,7 +7,7 @@ import structlog
 
 from receiver.clock import StepWatch, read_steady
 from receiver.core.model import SECOND
-from receiver.storage.claims import ClockStep
+from receiver.storage.clocks import ClockStep
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -17,9 +17,10 @@ class Following:
     """Follows the clock.
 
     Where one process serves the database, what is planned moves along with its clock. Where several do, the clock is
-    the database's, and each learns at its next sign of life that it was set. Until all have, and have extended what
-    they hold, a lease that has lapsed by the clock says nothing: nobody takes another's for as long as one lasts. It
-    is the same where the database was away, and nobody could extend anything, or record how it ended.
+    the database's, and whoever sees first that it was set moves what is planned (``presence``). Until all have seen it,
+    and have extended what they hold, a lease that has lapsed by the clock says nothing: nobody takes another's for as
+    long as one lasts. It is the same where the database was away, and nobody could extend anything, or record how it
+    ended.
 
     Args:
         store: What is planned.

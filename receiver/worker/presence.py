@@ -5,6 +5,7 @@ are given by a thread of their own: an event loop that something blocks is not g
 """
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,12 +14,13 @@ from typing import Final
 import structlog
 
 from receiver.circuits import Circuits
-from receiver.clock import DatabaseClock, read_steady
+from receiver.clock import STEP, DatabaseClock, read_boot, read_clock, read_steady
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.model import SECOND, Dispatch
 from receiver.handlers import Audience
 from receiver.outbound.allowances import Allowances
 from receiver.storage.claims import Beat, Leases
+from receiver.storage.clocks import Reading
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.storage.vigil import Vigil
@@ -34,6 +36,8 @@ _LOOK_EVERY: Final = 0.5
 _LOOK_AROUND_EVERY: Final = 2 * SECOND
 #: Seconds that the last sign of life may take.
 _LAST_BEAT: Final = 2.0
+#: By how much no clock has been set.
+_NEVER: Final = -(1 << 62)
 
 
 class Presence:
@@ -70,10 +74,18 @@ class Presence:
         self._sure_until: int | None = None
         self._doubts = 0
         self._lock = threading.Lock()
+        self._boot = read_boot() or secrets.token_hex(16)
+        #: By how much the clock has been set, as far as we know; none where nobody else goes by it, or a test moves it.
+        self._set_by: int | None = None
+        #: By the steady clock, until when it may have been set unseen before we came.
+        self._unsure_until = 0
+        #: What was last found: by how much it is ahead of the steady one, and how far it has been set.
+        self._ahead, self._total = 0, 0
 
     async def join(self) -> None:
         """Become one of the nodes."""
         only = self._store.driver.exclusive
+        await asyncio.to_thread(self._meet_clock)
         now, asked = self._clock(), self._steady()
         if only:
             # No other process serves this database, so whoever held a lease is gone.
@@ -119,6 +131,14 @@ class Presence:
                     self._sure_until = now + self._lease_ms
         return self._doubts
 
+    def set_by(self) -> int | None:
+        """By how much the clock has been set, for claims to compare with what is known in the database.
+
+        ``None`` where that makes no difference; what is never true, while it may have been set without our knowledge.
+        """
+        unsure = self._set_by is not None and self._steady() < self._unsure_until - self._lease_ms
+        return _NEVER if unsure else self._set_by
+
     async def confirm(self, dispatch: Dispatch) -> bool:
         """Renew one lease, however long that takes; whether it still was ours."""
         log.warning("lease_in_doubt", job=dispatch.job_id, handler=dispatch.handler)
@@ -132,10 +152,15 @@ class Presence:
         """Give signs of life, and look whether the event loop turns, until it is all over."""
         pause = min(_LOOK_EVERY, self._lease_ms / SECOND / 3)
         beat_at = self._steady() + self._lease_ms // 3
-        before = look_at = self._steady()
+        before = look_at = clock_at = self._steady()
         while not self._ending.wait(pause):
             if not watch.look(late=(self._steady() - before) / SECOND - pause):
                 return  # the event loop is closed, and with it everything that is held
+            if self._steady() >= clock_at:
+                # Well within the lease for which those who saw a step leave what others hold alone.
+                clock_at = self._steady() + min(_LOOK_AROUND_EVERY, self._lease_ms // 3)
+                if self._clock_was_set():
+                    beat_at = self._steady()
             if self._steady() >= beat_at:
                 beat_at = self._steady() + self._lease_ms // 3
                 self._give_sign()
@@ -144,6 +169,51 @@ class Presence:
                 with suppress(StoreUnavailableError):
                     self._look_around()
             before = self._steady()
+
+    def _meet_clock(self) -> None:
+        """Move what is planned if the clock was set while nobody here saw it."""
+        shared = isinstance(self._clock, DatabaseClock)
+        if shared or self._clock is read_clock:
+            self._follow(self._clock() - self._steady(), joins=True)
+        if shared:
+            self._set_by = self._total
+
+    def _follow(self, ahead: int, *, joins: bool = False, moves: bool = True) -> None:
+        """Say by how much the clock is ahead of the steady one, and learn whether it was set."""
+        unsure = not joins and self._steady() < self._unsure_until and abs(ahead - self._ahead) <= STEP
+        found = self._vigil.follow(
+            Reading(
+                boot=self._boot,
+                ahead=ahead,
+                now=self._steady() + ahead,
+                lease_ms=0 if self._store.driver.exclusive else self._lease_ms,
+                moves=moves,
+                unset_since=self._total if unsure else None,
+            )
+        )
+        if found.step:
+            log.warning("clock_was_set", by_seconds=found.step // SECOND)
+        self._ahead, self._total = ahead, found.total
+        if joins and not found.known and not self._store.driver.exclusive:
+            # For the first lease nothing is taken of others, who may hold it; they tell of a step within that.
+            self._unsure_until = self._steady() + 2 * self._lease_ms
+
+    def _clock_was_set(self) -> bool:
+        """Ask a shared clock more often than signs of life are given: whether it was set, and others plan by it."""
+        clock = self._clock
+        if not isinstance(clock, DatabaseClock):
+            return False
+        before = self._ahead
+        try:
+            clock.adjust(
+                self._vigil.time,
+                accept=lambda ahead: self._follow(ahead) if abs(ahead - clock.ahead) > STEP else None,
+            )
+        except StoreUnavailableError:
+            return False
+        # Only now: whoever claims by the clock as it was is to know no better than it.
+        self._set_by = self._total
+        return abs(self._ahead - before) > STEP
 
     def _meet_audience(self) -> None:
         """Learn which handlers are registered, by any node."""
@@ -162,7 +232,10 @@ class Presence:
     def _give_sign(self) -> None:
         try:
             if isinstance(self._clock, DatabaseClock):
-                self._clock.adjust(self._vigil.time)
+                self._clock.adjust(self._vigil.time, accept=self._follow)
+                self._set_by = self._total
+            elif self._clock is read_clock:
+                self._follow(self._clock() - self._steady(), moves=False)
             now, asked = self._clock(), self._steady()
             self._vigil.give_sign(
                 Beat(node=self._node, leases=self._leases(), until=now + self._lease_ms, now=now)

@@ -53,6 +53,7 @@ class Worker:
         keep_days: int,
         watch: StepWatch | None,
         doubts: Callable[[], int],
+        set_by: Callable[[], int | None],
         allowances: Allowances,
         circuits: Circuits,
         downloading: Downloading | None,
@@ -65,6 +66,7 @@ class Worker:
         self._owner = owner
         self._lease_ms = lease_ms
         self._doubts = doubts
+        self._set_by = set_by
         self._allowances = allowances
         self._circuits = circuits
         #: The handlers that order their completions.
@@ -183,7 +185,8 @@ class Worker:
                 continue
             # The other turns may have seen meanwhile that the clock was set: a lease goes by the clock as it is.
             await self._follow_clock()
-            now = self._clock()
+            # Read before the clock, which goes by it.
+            set_by, now = self._set_by(), self._clock()
             allowance = self._allowances.of(provider)
             slot = f"provider {name}"
             # What was claimed and has not come to its request yet wants one, too.
@@ -200,6 +203,7 @@ class Worker:
                     turn=self._claimed[name],
                     held=self._leased.keys,
                     lapses=self._follow_clock.lapses(now),
+                    set_by=set_by,
                 )
             )
             self._claimed[name] += len(claimed)
@@ -220,7 +224,7 @@ class Worker:
         if not limits:
             return False
         doubts = self._doubts()
-        now = self._clock()
+        set_by, now = self._set_by(), self._clock()
         ordering = [name for name in self._ordering if name in limits]
         claimed = await self._store.claim_dispatches(
             DispatchClaim(
@@ -230,6 +234,7 @@ class Worker:
                 now=now,
                 held=self._leased.keys,
                 lapses=self._follow_clock.lapses(now),
+                set_by=set_by,
                 interrupted=self._alone.may_take(),
                 ordering=ordering,
                 trials=self._circuits.trials(

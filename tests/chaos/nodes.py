@@ -152,7 +152,14 @@ class Cluster:
     """A database, the nodes that serve it and the provider that they ask."""
 
     def __init__(
-        self, folder: Path, database: Database, provider: Provider, *, nodes: int | None, handlers: str
+        self,
+        folder: Path,
+        database: Database,
+        provider: Provider,
+        *,
+        nodes: int | None,
+        handlers: str,
+        lease: int,
     ) -> None:
         self.folder = folder
         self.database = database
@@ -166,7 +173,7 @@ class Cluster:
             "RECEIVER_PUBLIC_URL": "http://127.0.0.1:9",
             "RECEIVER_PROVIDERS_DIR": str(folder / "providers"),
             "RECEIVER_HANDLERS": handlers,
-            "RECEIVER_LEASE": str(LEASE),
+            "RECEIVER_LEASE": str(lease),
             "RECEIVER_FILES_URL": (folder / "kept").as_uri(),
             "RECEIVER_DISK_FLOOR": "0",
             "RECEIVER_CHAOS_BASE_URL": provider.url,
@@ -217,10 +224,11 @@ async def cluster(
     environ: Mapping[str, str] | None = None,
     handlers: str = "tests.chaos.handlers:receiver",
     files: str = "",
+    lease: int = LEASE,
 ) -> AsyncIterator[Cluster]:
     """Nodes that are ready; *environ* is for the first of them only."""
     describe(folder / "providers", expected=expected, files=files)
-    found = Cluster(folder, database, provider, nodes=nodes, handlers=handlers)
+    found = Cluster(folder, database, provider, nodes=nodes, handlers=handlers, lease=lease)
     found.nodes[0].environ |= environ or {}
     try:
         # One after the other: the first makes the schema.

@@ -246,11 +246,19 @@ class Desk:
         limit: int = 10,
         turn: int = 0,
         lapses: bool = True,
+        set_by: int | None = None,
     ) -> list[Claimed]:
         """Claim what is due."""
         return await self.store.claim(
             Claim(
-                owner=owner, provider=provider, limit=limit, lease_ms=LEASE, now=at, turn=turn, lapses=lapses
+                owner=owner,
+                provider=provider,
+                limit=limit,
+                lease_ms=LEASE,
+                now=at,
+                turn=turn,
+                lapses=lapses,
+                set_by=set_by,
             )
         )
 
@@ -285,11 +293,20 @@ class Desk:
         return await self.settle(claimed, finding, at=at)
 
     async def work(
-        self, handler: str, *, at: int, owner: str = "node", limit: int = 10, lapses: bool = True
+        self,
+        handler: str,
+        *,
+        at: int,
+        owner: str = "node",
+        limit: int = 10,
+        lapses: bool = True,
+        set_by: int | None = None,
     ) -> list[tuple[Dispatch, Job]]:
         """Claim dispatches of a handler."""
         return await self.store.claim_dispatches(
-            DispatchClaim(owner=owner, limits={handler: limit}, lease_ms=LEASE, now=at, lapses=lapses)
+            DispatchClaim(
+                owner=owner, limits={handler: limit}, lease_ms=LEASE, now=at, lapses=lapses, set_by=set_by
+            )
         )
 
     async def beat(

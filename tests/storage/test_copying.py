@@ -13,10 +13,23 @@ from receiver.core.file import Download
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import MINUTE, SECOND
 from receiver.core.reading.pagination import ResultPage
-from receiver.storage import alarms, audit, circuits, copying, feed, pages, pauses, schema, tables, tally
+from receiver.storage import (
+    alarms,
+    audit,
+    circuits,
+    clocks,
+    copying,
+    feed,
+    pages,
+    pauses,
+    schema,
+    tables,
+    tally,
+)
 from receiver.storage import files as linked
 from receiver.storage.alarms import Looked, Round
 from receiver.storage.audit import Deed
+from receiver.storage.clocks import Reading
 from receiver.storage.copying import Copied, Progress
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.opening import open_driver
@@ -38,6 +51,8 @@ FILLED = {
         "audit",
         "callback",
         "circuit",
+        "clock_seen",
+        "clock_set",
         "completion",
         "dispatch",
         "download",
@@ -125,6 +140,7 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
         audit.note(tx, [deed])
         pauses.pause(tx, [("acme", NOW)])
         circuits.pause(tx, [("other", "ada", NOW)])
+        clocks.follow(tx, Reading(boot="b", ahead=NOW, now=NOW, lease_ms=LEASE))
         alarms.begin(tx, [Round(node="n1", now=NOW, every=SECOND)])
         low = Finding(name=DISK_LOW, subject="a", cause="full", advice="prune")
         alarms.settle(tx, [Looked(names=OF_ONE_NODE, findings=(low,), sinks=("ops",), now=NOW)])

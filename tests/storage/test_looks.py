@@ -9,7 +9,8 @@ from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.handler import HandlerSpec
 from receiver.core.job.looking import Interrupted, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step
-from receiver.storage.claims import Claimed, ClockStep
+from receiver.storage.claims import Claimed
+from receiver.storage.clocks import ClockStep
 from receiver.storage.results import CHUNK
 from receiver.storage.settlements import CancelSettled
 from tests.core.making import NOW
@@ -286,7 +287,7 @@ async def test_a_cancellation_is_repeated_observed_or_polled(desk: Desk) -> None
 
 
 async def test_a_clock_that_is_set_back_delays_nothing(desk: Desk) -> None:
-    """What lay ahead comes as soon as it would have: looks, leases and dispatches; what was due stays due."""
+    """What lay ahead comes as soon as it would have: looks, leases, dispatches, deadlines; what was due stays due."""
     await desk.register("h", "k")
     one, two = [await desk.submitted(remote_id=f"r{n}", created_at=NOW + n * HOUR) for n in range(2)]
     await desk.call(await desk.submitted(remote_id="r9"), DONE)
@@ -301,7 +302,7 @@ async def test_a_clock_that_is_set_back_delays_nothing(desk: Desk) -> None:
     assert [c.job.id for c in await desk.claim(at=at)] == [leased.job.id] == [one.id]
     assert await desk.claim(at=NOW + HOUR + MINUTE - DAY - 1, provider="acme", limit=1, owner="b") != []
     assert [c.job.id for c in await desk.claim(at=NOW + HOUR + MINUTE - DAY)] == [two.id]
-    assert (await desk.store.job(two.id)).deadline_at == two.deadline_at
+    assert (await desk.store.job(two.id)).deadline_at == two.deadline_at - DAY
 
 
 async def test_a_clock_that_is_set_forward_takes_nothing_away(desk: Desk) -> None:

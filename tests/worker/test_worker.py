@@ -78,6 +78,7 @@ def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], in
         keep_days=0,
         watch=StepWatch(clock=clock, steady=lambda: 0),
         doubts=lambda: 0,
+        set_by=lambda: None,
         allowances=Allowances(PROVIDERS.values(), clock=clock),
         circuits=Circuits(),
         downloading=None,
