@@ -4,6 +4,7 @@ Every setting may come from a file instead (``NAME_FILE``), which is how contain
 ``.env.example`` and ``docs/configuration.md`` are written from this module: ``python -m tests.documentation --write``.
 """
 
+import codecs
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -347,7 +348,10 @@ def read_secret(environ: Mapping[str, str], name: str) -> str | None:
 
 def _read_file(path: str, *, setting: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        content = Path(path).read_bytes()
+        # PowerShell writes UTF-16 by default, and Notepad a mark in front of UTF-8.
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if marked else "utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{setting} points to a file that cannot be read: {error.__class__.__name__}.",

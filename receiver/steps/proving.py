@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from receiver.core.address import within
+from receiver.core.body.encoding import looks_packed
 from receiver.core.description.provider import Provider
 from receiver.core.errors import (
     ConfigurationError,
@@ -81,7 +82,8 @@ class Proving:
             message = replace(message, url=self._signed_url(message, way))
 
         async def examined(keys: Sequence[Key]) -> Examined:
-            if len(message.body) < LARGE and _ENCODED not in dict(message.headers):
+            packed = _ENCODED in dict(message.headers) or looks_packed(message.body)
+            if len(message.body) < LARGE and not packed:
                 return examine(message, provider=provider, keys=keys, now=now, largest=self._largest)
             return await self._apart(message, provider, keys, now)
 

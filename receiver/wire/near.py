@@ -4,6 +4,7 @@ Who mistypes an address, or has a proxy that changes it, hears the same empty 40
 told to the operator alone: counted, and named by ``receiver doctor``.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -14,8 +15,8 @@ _MARKERS: Final = ("callbacks", "webhooks")
 #: Characters of a path, and parts of it, that are looked at.
 _LONGEST: Final = 2048
 _MOST_PARTS: Final = 16
-#: What clings to an address that was copied out of a text.
-_STRAY: Final = " \t\"'<>()[]{},;."
+#: A token in what clings to it: quotes and stops of a text that it was copied from, parameters, padding.
+_TOKEN: Final = re.compile(r"[^A-Za-z0-9_-]*([A-Za-z0-9_-]+)")
 
 Ways = Callable[[str, str | None], Way | None]
 
@@ -31,7 +32,7 @@ class Near(Value, frozen=True, kw_only=True):
 
 def near(path: str, *, ways: Ways, names: Iterable[str]) -> Near | None:
     """The address that *path* nearly is, or ``None``; *names* are those of the providers that call back."""
-    parts = [part for part in path.split("/") if part] if len(path) <= _LONGEST else []
+    parts = [part for part in path.split("/") if part not in {"", "."}] if len(path) <= _LONGEST else []
     if not 1 < len(parts) <= _MOST_PARTS:
         return None
     known = set(names)
@@ -66,7 +67,10 @@ def _callback(tail: list[str], ways: Ways, known: set[str]) -> Way | None:
     """Where a provider's name and a token lead, whichever provider the token is good for."""
     if len(tail) < 2:  # noqa: PLR2004  (the two)
         return None
-    provider, token = tail[0].lower(), tail[1].strip(_STRAY)
+    clean = _TOKEN.match(tail[1])
+    if clean is None:
+        return None
+    provider, token = tail[0].lower(), clean[1]
     found = ways(provider, token)
     if found is None:
         # A token is bound to its provider; a wrong one costs a digest each.

@@ -93,16 +93,20 @@ def codings_of(headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     fields = [value for name, value in headers if name == b"content-encoding"]
     if not fields:
         return []
-    tokens = (token.strip(b" \t\"'").lower() for token in b",".join(fields).split(b","))
-    named = (_NAMES.get(token, token) for token in tokens)
+    named = (_NAMES.get(token, token) for token in _tokens(fields))
     return [name for name in named if name not in _IDENTITY and name in _PACKED]
 
 
 def is_known(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether Content-Encoding names nothing but codings that we know of."""
     fields = [value for name, value in headers if name == b"content-encoding"]
-    tokens = {token.strip(b" \t\"'").lower() for token in b",".join(fields).split(b",")}
-    return tokens <= _IDENTITY | _PACKED | _NAMES.keys()
+    return {*_tokens(fields)} <= _IDENTITY | _PACKED | _NAMES.keys()
+
+
+def _tokens(fields: Sequence[bytes]) -> Iterator[bytes]:
+    # A parameter (``gzip;q=1.0``) belongs to Accept-Encoding, and changes nothing about the coding.
+    for token in b",".join(fields).split(b","):
+        yield token.partition(b";")[0].strip(b" \t\"'").lower()
 
 
 def undone(body: bytes, headers: Sequence[tuple[bytes, bytes]], *, largest: int) -> bytes:
@@ -114,6 +118,35 @@ def undone(body: bytes, headers: Sequence[tuple[bytes, bytes]], *, largest: int)
     plain = b"".join(inflation.feed(body))
     inflation.end()
     return plain
+
+
+def looks_packed(body: bytes) -> bool:
+    """Whether the first bytes are those of gzip or zstd, with which neither JSON nor any other text begins."""
+    return _shown(body) is not None
+
+
+def unpacked(body: bytes, *, largest: int) -> bytes | None:
+    """*body* without the codings that it shows by its own first bytes, whatever was said of it, or was not.
+
+    For bytes that cannot be read as they are: a file may well be packed on purpose. ``None`` where it shows none, or
+    is not whole, or unfolds too far.
+    """
+    plain: bytes | None = None
+    for _ in range(_MOST_LAYERS):
+        name = _shown(body if plain is None else plain)
+        if name is None:
+            break
+        try:
+            inflation = Inflation([name], largest=largest)
+            plain = b"".join(inflation.feed(body if plain is None else plain))
+            inflation.end()
+        except EncodingError:
+            return None
+    return plain
+
+
+def _shown(body: bytes) -> bytes | None:
+    return b"gzip" if body.startswith(_GZIP) else b"zstd" if body.startswith(_ZSTD) else None
 
 
 def _stage(name: bytes) -> Stage:

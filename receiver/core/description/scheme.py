@@ -114,7 +114,7 @@ class Scheme(
     signed: str = "{body}"
     #: The source of the signed timestamp.
     timestamp: str | tuple[str, ...] = ()
-    timestamp_format: Literal["unix", "unix-ms", "iso8601", "http-date"] = "unix"
+    timestamp_format: Literal["unix", "unix-ms", "unix-us", "iso8601", "http-date"] = "unix"
     #: How old a timestamp may be, in seconds.
     tolerance: int = 300
     #: How far ahead of our clock a timestamp may be, in seconds.

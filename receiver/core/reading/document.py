@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
-from receiver.core.body.encoding import EncodingError, is_known, undone
+from receiver.core.body.encoding import EncodingError, is_known, undone, unpacked
 from receiver.core.body.fields import Fields
 from receiver.core.body.members import Json
 from receiver.core.body.multipart import form_fields, is_multipart
@@ -61,7 +61,7 @@ class Document:
         except EncodingError as error:
             trouble = error.code
         try:
-            self._source = self._read(shape, claims)
+            self._source = self._read_as_shown(shape, claims, largest=largest)
         except UnreadableError as error:
             if trouble is None and not is_known(message.headers):
                 trouble = "body_encoding_unknown"
@@ -97,6 +97,17 @@ class Document:
         if cut is self.plain and self._original is not None:
             return self._original
         return None if self._codec is None or is_utf8(cut) else self._codec
+
+    def _read_as_shown(self, shape: Shape, claims: Mapping[str, Any] | None, *, largest: int) -> Source:
+        """Read it as it is, or else, where its own bytes say that it is packed, without that."""
+        try:
+            return self._read(shape, claims)
+        except UnreadableError:
+            plain = unpacked(self.plain, largest=largest)
+            if plain is None:
+                raise
+            self.plain = plain
+        return self._read(shape, claims)
 
     def _read(self, shape: Shape, claims: Mapping[str, Any] | None) -> Source:
         content = shape.content

@@ -2,21 +2,52 @@
 
 import base64
 import json
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import urlencode
+
+from receiver.core.body.fields import split_fields
+from receiver.core.signature.rewriting import rewritten
 
 _LARGEST_JSON: Final = 1 << 20
+#: To take a document apart into tokens and to lay it out anew costs a microsecond a token, some thirty times.
+_LARGEST_TOKENS: Final = 1 << 18
 _LARGEST_INFLATED: Final = 8 << 20
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _BOM: Final = b"\xef\xbb\xbf"
+#: Where gateways, functions and form encoders put the body of a request.
+_WRAPPERS: Final = ("body", "payload", "data", "rawBody", "event", "detail", "message", "Message")
+#: Windows-1252 as browsers read it: the five bytes that it leaves out are control characters.
+_WINDOWS: Final = {bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte for byte in range(256)}
+
+Alteration = tuple[bytes, str, str]
 
 
-def alterations(body: bytes) -> Iterator[tuple[bytes, str, str]]:
+def alterations(body: bytes) -> Iterator[Alteration]:
     """Yield other bytes of *body*, a stable code for the change, and what they are, in words.
 
     Nothing is inflated beyond 8 MiB, and only documents of up to 1 MiB are written again.
     """
+    yield from _ends(body)
+    inflated = _inflated(body)
+    if inflated is not None:
+        yield inflated, "body_decompressed", "the decompressed body, and it arrived compressed"
+    decoded = _from_base64(body)
+    if decoded is not None:
+        yield (
+            decoded,
+            "body_base64",
+            "the body itself, and it arrived in Base64, as API gateways hand bodies on",
+        )
+    if len(body) <= _LARGEST_JSON:
+        yield from _in_charsets(body)
+        yield from _unwrapped(body)
+        yield from _written_again(body)
+
+
+def _ends(body: bytes) -> Iterator[Alteration]:
     trimmed = body.rstrip(b"\r\n")
     if trimmed != body:
         yield trimmed, "body_trailing_newline", "the body without the line break at its end"
@@ -46,21 +77,83 @@ def alterations(body: bytes) -> Iterator[tuple[bytes, str, str]]:
             "body_line_ends",
             ("the body without its line ends (body_norm = 'strip_crlf' where the provider does so)"),
         )
-    inflated = _inflated(body)
-    if inflated is not None:
-        yield inflated, "body_decompressed", "the decompressed body, and it arrived compressed"
-    decoded = _from_base64(body)
-    if decoded is not None:
-        yield (
-            decoded,
-            "body_base64",
-            "the body itself, and it arrived in Base64, as API gateways hand bodies on",
-        )
-    if len(body) <= _LARGEST_JSON:
-        yield from _written_again(body)
+    stripped = body.strip(b" \t\r\n\0")
+    if stripped not in {body, trimmed}:
+        yield stripped, "body_rewritten", "the body without the blanks around it"
 
 
-def _written_again(body: bytes) -> Iterator[tuple[bytes, str, str]]:
+def _in_charsets(body: bytes) -> Iterator[Alteration]:
+    """The same text in the other charsets that it may have been in, or been taken to be in."""
+    codec = json.detect_encoding(body)
+    if codec.startswith("utf-8") and body.isascii():
+        return
+    text = _text(body, codec)
+    if text is not None and codec.startswith("utf-8"):
+        yield from _mistaken(body, text)
+        return
+    for other in (codec, "cp1252", "latin-1"):
+        text = _text(body, other)
+        if text is not None:
+            yield text.encode(), "body_charset", f"the same text in UTF-8, and it arrived in {other.upper()}"
+
+
+def _mistaken(body: bytes, text: str) -> Iterator[Alteration]:
+    """What was UTF-8 or one byte a character, before somebody took it for the other and wrote it again."""
+    single = bytes(_WINDOWS[one] for one in text) if _WINDOWS.keys() >= {*text} else None
+    latin = text.encode("latin-1") if max(text) < "\u0100" else None
+    for original in dict.fromkeys((single, latin)):
+        if original is not None:
+            what = "the bytes from before something on the way took them for Windows-1252 or Latin-1 and wrote UTF-8"
+            yield original, "body_charset", what
+    for form in ("NFC", "NFD"):
+        composed = unicodedata.normalize(form, text).encode()
+        if composed != body:
+            yield composed, "body_charset", f"the same text with its accents composed otherwise ({form})"
+
+
+def _unwrapped(body: bytes) -> Iterator[Alteration]:
+    """What is inside, where the body is an event of a gateway, or a form around the body."""
+    for name, inner in _inside(body):
+        what = f"what is inside it at {name!r}: it arrived wrapped"
+        yield inner, "body_wrapped", what
+        plain = _from_base64(inner)
+        if plain is not None:
+            yield plain, "body_wrapped", f"{what}, and in Base64"
+
+
+def _inside(body: bytes) -> Iterator[tuple[str, bytes]]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        yield from _in_form(body)
+        return
+    for name in _WRAPPERS if isinstance(document, dict) else ():
+        inner = document.get(name)
+        if isinstance(inner, str):
+            yield name, inner.encode("utf-8", "replace")
+        elif isinstance(inner, dict | list):
+            try:
+                text = json.dumps(inner, separators=(",", ":"), ensure_ascii=False)
+            except (ValueError, RecursionError):
+                return
+            yield name, text.encode("utf-8", "replace")
+
+
+def _in_form(body: bytes) -> Iterator[tuple[str, bytes]]:
+    try:
+        fields = split_fields(body, most=len(_WRAPPERS))
+    except ValueError:
+        return
+    if len(fields) == 1 and not fields[0][1]:
+        # A JSON body that was taken for a form of one field without a value.
+        yield "its only field", fields[0][0]
+    wrappers = {name.encode(): name for name in _WRAPPERS}
+    yield from ((wrappers[name], value) for name, value in fields if name in wrappers)
+
+
+def _written_again(body: bytes) -> Iterator[Alteration]:
+    if len(body) <= _LARGEST_TOKENS:
+        yield from ((text, "body_rewritten", what) for text, what in rewritten(body))
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -71,6 +164,9 @@ def _written_again(body: bytes) -> Iterator[tuple[bytes, str, str]]:
             "body_json_string",
             ("the JSON document inside, and it arrived as one JSON string"),
         )
+    if isinstance(document, dict) and all(isinstance(value, str) for value in document.values()):
+        fields = urlencode(document, errors="replace").encode()
+        yield fields, "body_rewritten", "the same fields as a form, and they arrived as JSON"
     separators: list[tuple[str, tuple[str, str], int | None]] = [
         ("compact", (",", ":"), None),
         ("spaced", (", ", ": "), None),
@@ -88,6 +184,13 @@ def _written_again(body: bytes) -> Iterator[tuple[bytes, str, str]]:
                 what = f"the same JSON written {name}" + (", with sorted keys" if ordered else "")
                 what += ", with non-ASCII characters escaped" if escaped and not text.isascii() else ""
                 yield text.encode("utf-8", "replace"), "body_rewritten", what
+
+
+def _text(body: bytes, codec: str) -> str | None:
+    try:
+        return body.decode(codec)
+    except UnicodeDecodeError:
+        return None
 
 
 def _from_base64(body: bytes) -> bytes | None:

@@ -21,6 +21,7 @@ from receiver.core.errors import (
     KeyUnknownError,
     RejectionError,
     SignatureMalformedError,
+    SignatureMismatchError,
     SignatureMissingError,
     SignedValueMissingError,
     TimestampFutureError,
@@ -29,13 +30,14 @@ from receiver.core.errors import (
     TimestampStaleError,
 )
 from receiver.core.message import Message
+from receiver.core.signature.damage import damage
 from receiver.core.signature.guess import OtherKeys, guesses, lookalikes, shown
 from receiver.core.signature.keyform import Key
 from receiver.core.signature.proof import signature_length
 from receiver.core.signature.timestamp import parse_timestamp
 from receiver.core.signature.verify import build
 
-_MOST_TRIES: Final = 400
+_MOST_TRIES: Final = 600
 _MOST_BYTES: Final = 128 << 20
 _ON_TIME: Final = (TimestampStaleError, TimestampFutureError, TimestampMalformedError)
 _NO_OTHERS: Final[OtherKeys] = {}
@@ -85,29 +87,37 @@ def diagnose(
     for tries, guess in enumerate(
         guesses(message, scheme=scheme, keys=keys, others=other_keys, retired=retired_keys)
     ):
-        spent += len(guess.message.body) * max(1, len(guess.keys))
         if tries >= _MOST_TRIES or spent > _MOST_BYTES:
             break
-        if _proves(guess.message, guess.scheme, guess.keys, now=now):
+        proves, digested = _proves(guess.message, guess.scheme, guess.keys, now=now)
+        if proves:
             return Diagnosis(code=guess.code, sentence=guess.sentence)
+        # Most guesses at a spelling end at the header, before a byte of the body is read.
+        spent += len(guess.message.body) * max(1, len(guess.keys)) if digested else 0
     return _unproved(message, scheme, error)
 
 
-def _proves(message: Message, scheme: Scheme, keys: tuple[Key, ...], *, now: int) -> bool:
-    """Whether the signature holds, whatever its age."""
+def _proves(message: Message, scheme: Scheme, keys: tuple[Key, ...], *, now: int) -> tuple[bool, bool]:
+    """Whether the signature holds, whatever its age; and whether that had to be computed."""
     try:
-        return build(scheme, keys).verify(message, now=now).authenticated
+        return build(scheme, keys).verify(message, now=now).authenticated, True
     except _ON_TIME:
-        return True
-    except (RejectionError, ConfigurationError, ValueError):
+        return True, True
+    except (SignatureMissingError, SignatureMalformedError, ConfigurationError):
+        return False, False
+    except (RejectionError, ValueError):
         # A guess may combine what no description may: a key of another kind, a template without its source.
-        return False
+        return False, True
 
 
 def _of_time(
     message: Message, *, scheme: Scheme, keys: tuple[Key, ...], now: int, error: RejectionError
 ) -> Diagnosis:
-    others = [form for form in ("unix", "unix-ms", "iso8601", "http-date") if form != scheme.timestamp_format]
+    others = [
+        form
+        for form in ("unix", "unix-ms", "unix-us", "iso8601", "http-date")
+        if form != scheme.timestamp_format
+    ]
     for form in others if scheme.kind != "jwt" else ():
         if _accepted(message, replace(scheme, timestamp_format=form), keys, now=now):
             units = {"unix-ms": "timestamp_in_milliseconds", "unix": "timestamp_in_seconds"}
@@ -189,7 +199,31 @@ def _unproved(message: Message, scheme: Scheme, error: RejectionError) -> Diagno
         )
     if isinstance(error, SignatureMalformedError) and scheme.kind in OVER_BYTES and scheme.headers:
         return _malformed(message, scheme, error)
+    if isinstance(error, SignatureMismatchError):
+        return _mismatch(message, scheme)
     return Diagnosis(code=error.code, sentence=_UNEXPLAINED.get(error.code, str(error)))
+
+
+def _mismatch(message: Message, scheme: Scheme) -> Diagnosis:
+    """What a signature is over that no key of ours made, as far as the message tells."""
+    mark = damage(message)
+    if mark is not None:
+        return Diagnosis(
+            code="body_altered",
+            sentence=f"No key we hold made this signature. {mark} If that is not so, copy the secret again.",
+        )
+    sentence = _UNEXPLAINED["signature_mismatch"]
+    if scheme.covers_url:
+        address = "://".join(message.url.split("/", 3)[:3:2])
+        sentence += (
+            f" The signature covers the address as well: we took it to begin with {address!r}; compare that with what "
+            "is entered at the provider."
+        )
+    if scheme.plugin == "twilio":
+        sentence += (
+            " It covers every field of the form too, so one that was dropped, added or trimmed counts."
+        )
+    return Diagnosis(code="signature_mismatch", sentence=sentence)
 
 
 def _malformed(message: Message, scheme: Scheme, error: RejectionError) -> Diagnosis:
@@ -216,8 +250,9 @@ def _malformed(message: Message, scheme: Scheme, error: RejectionError) -> Diagn
 
 
 _UNEXPLAINED: Final[Mapping[str, str]] = {
-    "signature_mismatch": "No key we hold made this signature, and no known mistake explains it. Copy the "
-    "secret from the provider again; if it is right, the body was changed on the way or it is forged.",
+    "signature_mismatch": "No key we hold made this signature, and no known mistake explains it. Most often the "
+    "secret is that of another endpoint, account or environment (test and live have one each): copy it from the "
+    "provider again. If it is right, the body was changed on the way or it is forged.",
     "credential_mismatch": "The credential in the header is not one we hold, and no known mistake explains "
     "it. Compare what was set at the provider with what is configured here.",
 }

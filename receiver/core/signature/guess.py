@@ -4,17 +4,17 @@ A guess is a message, a scheme and keys as they would be if one thing were diffe
 one thing was the cause. So no rule of verification is written here a second time.
 """
 
-import base64
-import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, unquote_to_bytes
 
 from msgspec.structs import replace
 
 from receiver.core.description.scheme import Scheme
 from receiver.core.message import Message
 from receiver.core.signature.alteration import alterations
+from receiver.core.signature.keycopy import copies
 from receiver.core.signature.keyform import Key
 
 #: Keys of other providers: by name, how it signs and what with.
@@ -23,17 +23,17 @@ OtherKeys = Mapping[str, tuple[Scheme, Sequence[Key]]]
 _MOST_KEYS: Final = 4
 _MOST_HEADERS: Final = 8
 _TELLING: Final = re.compile(rb"sign|hmac|digest|token|auth|secret")
+#: Names of items, in front of what they say.
+_NAMES: Final = re.compile(rb"(?<![^,; ])[A-Za-z0-9]{1,10}(?==)")
 _PREFIX: Final = re.compile(rb"[A-Za-z0-9-]{1,10}[=,: ]")
 _PREFIXES: Final = ("", "sha256=", "sha1=", "v1=", "v0=", "v1,", "Bearer ")
 _CONTENTS: Final = ("{body}", "{timestamp}.{body}", "{timestamp}{body}", "{body}{timestamp}")
+#: Ports at which such a service is often reached from outside.
+_USUAL_PORTS: Final = ("8443", "8080", "8000", "3000")
+#: What proxies say of the path that they cut off, and of the whole that was asked for.
+_PREFIXED: Final = (b"x-forwarded-prefix", b"x-script-name")
+_REWRITTEN: Final = (b"x-original-uri", b"x-original-url", b"x-forwarded-uri", b"x-envoy-original-path")
 _ADDRESS: Final = re.compile(r"(https?)://([^/?#:]*)(:[0-9]{1,5})?([^?#]*)(.*)", re.DOTALL)
-
-_NOT_DECODED: Final = "The provider decodes the secret before it signs, and we took its text."
-_DECODED: Final = "The provider signs with the secret's text, and we decoded it. Set key_encoding = 'utf8'."
-_WITHOUT_PREFIX: Final = "The provider signs with the secret's text without its 'whsec_'. Configure it so."
-_SPACE_AFTER: Final = (
-    "The provider's copy of the secret ends in a line break or space. Enter it there again, without."
-)
 
 
 class Guess(NamedTuple):
@@ -106,28 +106,8 @@ def _key_forms(case: Guess) -> Iterator[Guess]:
         return
     encoding = case.scheme.key_encoding
     for key in case.keys[:_MOST_KEYS]:
-        for secret, code, sentence in _other_forms(key.secret, encoding):
+        for secret, code, sentence in copies(key.secret, encoding):
             yield case._replace(code=code, sentence=sentence, keys=(Key(id=key.id, secret=secret),))
-
-
-def _other_forms(secret: bytes, encoding: str) -> Iterator[tuple[bytes, str, str]]:
-    if encoding == "utf8":
-        bare = secret.removeprefix(b"whsec_")
-        for form, decoded in (("base64", _from_base64(bare)), ("hex", _from_hex(bare))):
-            if decoded:
-                written = "whsec" if bare != secret and form == "base64" else form
-                yield decoded, "key_not_decoded", f"{_NOT_DECODED} Set key_encoding = {written!r}."
-        if bare != secret:
-            yield bare, "key_prefix", _WITHOUT_PREFIX
-    else:
-        text = secret.hex().encode() if encoding == "hex" else base64.b64encode(secret)
-        spellings = [text, text.upper()] if encoding == "hex" else [text, text.rstrip(b"="), b"whsec_" + text]
-        for spelled in spellings:
-            yield spelled, "key_decoded", _DECODED
-    for stripped in {secret.strip(b"\"'"), secret.strip()} - {secret}:
-        yield stripped, "key_quoted", "The configured key has quotes or space around it. Remove them."
-    for end in (b"\n", b"\r\n", b" "):
-        yield secret + end, "key_space", _SPACE_AFTER
 
 
 def _headers(case: Guess) -> Iterator[Guess]:
@@ -214,6 +194,20 @@ def _unwrapped(value: bytes, scheme: Scheme) -> Iterator[tuple[bytes, str]]:
             stripped,
             "The header has space or quotes around the signature. Find out who adds them on the way.",
         )
+    tidied = unquote_to_bytes(value).translate(
+        None, b"\"'\t\r\n " if scheme.item_sep != " " else b"\"'\t\r\n"
+    )
+    if tidied not in {value, stripped}:
+        yield (
+            tidied,
+            "There are spaces, quotes or percent signs inside the header. Find out who writes it anew on the way.",
+        )
+    lowered = _NAMES.sub(lambda found: found[0].lower(), value)
+    if lowered != value:
+        yield (
+            lowered,
+            "The names in the header with the signature are in upper case. Find out who changes them.",
+        )
     if scheme.encoding == "base64":
         text = value.replace(b"-", b"+").replace(b"_", b"/")
         head, _, tail = text.rpartition(scheme.prefix.encode()) if scheme.prefix else (b"", b"", text)
@@ -245,6 +239,28 @@ def _urls(case: Guess) -> Iterator[Guess]:
         variants += [
             (f"{p}://{value}{path}{rest}", f"the host of the header {shown(name)}") for p in (protocol, other)
         ]
+    ports = [fields[b"x-forwarded-port"]] if fields.get(b"x-forwarded-port", "").isdecimal() else []
+    ports += [text for _, value in seen if (text := value.rpartition(":")[2]).isdecimal()]
+    for given in dict.fromkeys((*ports, *_USUAL_PORTS)):
+        variants.append((f"{protocol}://{host}:{given}{path}{rest}", f"the port {given}"))
+    for carrier in _PREFIXED:
+        if fields.get(carrier, "").startswith("/"):
+            front = fields[carrier].rstrip("/")
+            variants.append(
+                (f"{protocol}://{host}{port}{front}{path}{rest}", f"the path of the header {shown(carrier)}")
+            )
+    for carrier in _REWRITTEN:
+        if fields.get(carrier, "").startswith("/"):
+            variants.append(
+                (f"{protocol}://{host}{port}{fields[carrier]}", f"the path of the header {shown(carrier)}")
+            )
+    if rest.startswith("?"):
+        pairs = rest[1:].split("&")
+        variants += [
+            (f"{protocol}://{host}{port}{path}?{'&'.join(order)}", "the query in another order")
+            for order in (sorted(pairs), pairs[::-1])
+        ]
+        variants.append((f"{protocol}://{host}{port}{path}{unquote(rest)}", "the query decoded"))
     slashed = path[:-1] if path.endswith("/") else path + "/"
     variants += [
         (f"{protocol}://{host}{port}{slashed}{rest}", "another slash at the end of the path"),
@@ -300,18 +316,3 @@ def _with_scheme(case: Guess, code: str, sentence: str, **changes: Any) -> Itera
 
 def _letters(name: bytes) -> bytes:
     return re.sub(rb"^x[-_]|[^a-z0-9]", b"", name.lower())
-
-
-def _from_base64(text: bytes) -> bytes | None:
-    return _decoded(lambda: base64.b64decode(text + b"=" * (-len(text) % 4), validate=True))
-
-
-def _from_hex(text: bytes) -> bytes | None:
-    return _decoded(lambda: binascii.unhexlify(text))
-
-
-def _decoded(decode: Callable[[], bytes]) -> bytes | None:
-    try:
-        return decode()
-    except ValueError:
-        return None

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 _WHSEC: Final = {"ed25519": ("whpk_", "whsk_")}
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_URLSAFE: Final = str.maketrans("-_", "+/")
 _BASE64URL: Final = re.compile(rb"[A-Za-z0-9_-]*")
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})*")
+_QUOTES: Final = frozenset("\"'`\u2018\u2019\u201c\u201d")
+_AROUND: Final = re.compile("^[\\s\u200b-\u200f\u2060\ufeff]+|[\\s\u200b-\u200f\u2060\ufeff]+$")
+_ASSIGNED: Final = re.compile(r"(export +)?[A-Za-z_][A-Za-z0-9_]*=[^=]")
 _ED25519_SIZE: Final = 32
 #: NIST SP 800-131A: shorter RSA keys no longer prove anything.
 _SHORTEST_RSA: Final = 2048
@@ -57,7 +61,7 @@ def load_key(key_id: str, text: str, *, scheme: Scheme, minimum: int = MINIMUM_S
         ConfigurationError: the sentence names the key and what is wrong, never the key itself.
             Codes: ``key_empty``, ``key_malformed``, ``key_too_short``.
     """
-    text = text.strip()
+    text = bare(text)
     if not text:
         raise ConfigurationError(f"The key {key_id!r} is empty.", code="key_empty")
     if scheme.kind == "ed25519":
@@ -75,6 +79,11 @@ def load_key(key_id: str, text: str, *, scheme: Scheme, minimum: int = MINIMUM_S
             code="key_too_short",
         )
     return Key(id=key_id, secret=secret)
+
+
+def bare(text: str) -> str:
+    """*text* without the blanks around it, also those that nobody sees: byte order marks, spaces of no width."""
+    return _AROUND.sub("", text)
 
 
 def ed25519_public(key: Key) -> "Ed25519PublicKey":
@@ -161,12 +170,32 @@ def _need_private(key: Key) -> None:
         )
 
 
-def _malformed(key_id: str, form: str) -> ConfigurationError:
-    return ConfigurationError(f"The key {key_id!r} is not in the form {form!r}.", code="key_malformed")
+def _malformed(key_id: str, form: str, text: str = "") -> ConfigurationError:
+    named = {"whsec": "'whsec_' and Base64", "base64": "Base64", "hex": "hex"}.get(form, repr(form))
+    return ConfigurationError(
+        f"The key {key_id!r} is not in the form {named}. {_oddity(text, form)}".rstrip(), code="key_malformed"
+    )
+
+
+def _oddity(text: str, form: str) -> str:
+    """What about a key is not in its form, with nothing of the key in it."""
+    if text[:1] in _QUOTES or text[-1:] in _QUOTES:
+        return "It has quotes around it: remove them."
+    if text.endswith(("\\n", "\\r")):
+        return "It ends with a line break that is written out as \\n: remove that."
+    if _ASSIGNED.match(text):
+        return "It begins with the name of a setting and '=': keep only what follows."
+    if form in {"whsec", "base64", "hex"}:
+        allowed = "0-9a-fA-F" if form == "hex" else "A-Za-z0-9+/=_-"
+        odd = re.search(f"[^{allowed}]", text)
+        if odd is not None:
+            return f"Character {odd.start() + 1} of {len(text)} cannot be in it: copy it from the provider again."
+        return "It is cut off, or has something too much: copy it from the provider again." if text else ""
+    return ""
 
 
 def _decode(key_id: str, text: str, scheme: Scheme) -> bytes:
-    encoding = scheme.key_encoding
+    encoding, given = scheme.key_encoding, text
     if encoding == "utf8":
         return text.encode("utf-8", "surrogateescape")
     if encoding == "hex" and _HEX.fullmatch(text):
@@ -174,6 +203,7 @@ def _decode(key_id: str, text: str, scheme: Scheme) -> bytes:
     if encoding == "whsec":
         for prefix in _WHSEC.get(scheme.kind, ("whsec_",)):
             text = text.removeprefix(prefix)
+    text = text.translate(_URLSAFE)
     if encoding in {"whsec", "base64"} and _BASE64.fullmatch(text):
         # Some consoles show the secret without its padding.
         padded = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
@@ -181,7 +211,7 @@ def _decode(key_id: str, text: str, scheme: Scheme) -> bytes:
             return base64.b64decode(padded, validate=True)
         except binascii.Error:
             pass
-    raise _malformed(key_id, encoding)
+    raise _malformed(key_id, encoding, given)
 
 
 def _load_ed25519(key_id: str, text: str, scheme: Scheme) -> Key:

@@ -11,7 +11,7 @@ import msgspec
 
 from receiver.core.description.scheme import Scheme
 from receiver.core.errors import ConfigurationError
-from receiver.core.signature.keyform import Key, load_key
+from receiver.core.signature.keyform import Key, bare, load_key
 
 #: What a vendor writes in front of a secret to say what it signs.
 _VERSION: Final = re.compile(r"(?<![^,\s])v1a?,\s*(?=wh(?:sec|pk|sk)_)")
@@ -43,13 +43,13 @@ def load_keys(name: str, text: str, *, scheme: Scheme) -> KeyList:
         return KeyList(keys=(load_key(f"{name}#1", text, scheme=scheme),))
     if scheme.key_encoding == "whsec":
         text = _VERSION.sub("", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [bare(line) for line in text.splitlines() if bare(line)]
     keys: list[Key] = []
     errors: list[ConfigurationError] = []
     remark: str | None = None
     for line in lines:
         place = len(keys) + len(errors) + 1
-        pieces = [piece.strip() for piece in line.split(",") if piece.strip()] or [line]
+        pieces = [bare(piece) for piece in line.split(",") if bare(piece)] or [line]
         found = [_load(f"{name}#{place + number}", piece, scheme) for number, piece in enumerate(pieces)]
         if "," in line:
             whole = _load(f"{name}#{place}-{place + len(pieces) - 1}", line, scheme)

@@ -28,10 +28,14 @@ def parse_timestamp(text: bytes, form: str) -> int:
     """
     try:
         match form:
-            case "unix" | "unix-ms":
+            case "unix" | "unix-ms" | "unix-us":
                 # bytes.isdigit knows ASCII only; int() alone takes ' +17 ', '1_7' and other scripts.
                 if text.isdigit() and len(text) <= _LONGEST_NUMBER:
-                    return int(text) * (1000 if form == "unix" else 1)
+                    return (
+                        int(text) // 1000
+                        if form == "unix-us"
+                        else int(text) * (1000 if form == "unix" else 1)
+                    )
             case "iso8601" if _ISO.fullmatch(text):
                 return _milliseconds(datetime.fromisoformat(text.decode()))
             case "http-date" if found := _HTTP.fullmatch(text):
@@ -49,6 +53,8 @@ def write_timestamp(now: int, form: str) -> bytes:
     match form:
         case "unix":
             return b"%d" % (now // 1000)
+        case "unix-us":
+            return b"%d" % (now * 1000)
         case "iso8601":
             return moment.replace(tzinfo=None).isoformat(timespec="milliseconds").encode() + b"Z"
         case "http-date":

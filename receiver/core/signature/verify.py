@@ -277,4 +277,7 @@ class _Unsigned:
 
 def _normal(value: bytes, scheme: Scheme) -> bytes:
     # The name of the authentication scheme is case-insensitive (RFC 9110, 11.1), what follows is not.
-    return b"Basic " + value[6:] if scheme.kind == "basic" and value[:6].lower() == b"basic " else value
+    name = b"Basic " if scheme.kind == "basic" else scheme.prefix.encode()
+    if name.endswith(b" ") and value[: len(name)].lower() == name.lower():
+        return name + value[len(name) :]
+    return value

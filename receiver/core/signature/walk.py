@@ -68,7 +68,7 @@ def _signature(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int
     signatures: list[bytes] = []
     names = " or ".join(f"“{name}”" for name in scheme.headers)
     try:
-        found = Extraction(message, content.headers.union(header.names))
+        found = Extraction(message, content.headers.union(header.names), header.foldable)
         texts = header.candidates(found)
     except RejectionError as error:
         yield Checked(mark="bad", sentence=str(error))

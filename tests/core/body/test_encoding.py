@@ -8,7 +8,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from receiver.core.body.encoding import STEP, EncodingError, Inflation, codings_of, undone
+from receiver.core.body.encoding import (
+    STEP,
+    EncodingError,
+    Inflation,
+    codings_of,
+    looks_packed,
+    undone,
+    unpacked,
+)
+from receiver.core.description.shape import Shape
+from receiver.core.message import Message
+from receiver.core.reading.document import Document
 from tests.core.packing import PACKERS, gzipped, library
 
 LARGEST = 8 * 1024 * 1024
@@ -107,3 +118,37 @@ def test_ratio_is_bounded_where_the_coding_knows_no_end(name: str) -> None:
             found.compress(bytes(50_000_000)), labelled("br" if name == "brotli" else name), largest=1 << 30
         )
     assert refused.value.code == "body_inflates_too_far"
+
+
+@given(
+    packed=st.sampled_from([gzipped, *([_zstd.compress] if (_zstd := library("backports.zstd")) else [])]),
+    label=st.sampled_from([None, "identity", "br", "deflate", "gzip, gzip", "compress", "utf-8"]),
+    layers=st.integers(1, 2),
+    amount=st.integers(0, 3000),
+)
+def test_a_callback_that_shows_that_it_is_packed_is_read_whatever_its_label(
+    packed: Callable[[bytes], bytes], label: str | None, layers: int, amount: int
+) -> None:
+    """Labels get lost on the way, or are another's; text never begins as gzip or zstd does."""
+    plain = b'{"id":"job-1","status":"done","text":"%b"}' % (b"a" * amount)
+    body = plain
+    for _ in range(layers):
+        body = packed(body)
+    headers = [(b"content-type", b"application/json")] if label is None else labelled(label)
+    document = Document(Message(body=body, headers=headers), Shape(id="id"), largest=LARGEST)
+    assert document.find("id") == "job-1"
+    assert document.cut(".") == plain
+    assert looks_packed(body)
+
+
+def test_what_shows_that_it_is_packed_is_bounded_as_well() -> None:
+    """Neither a bomb nor half a file is unfolded because nobody labelled it."""
+    assert unpacked(gzipped(bytes(LARGEST + 1)), largest=LARGEST) is None
+    assert unpacked(gzipped(b"text")[:-3], largest=LARGEST) is None
+    assert unpacked(b"text", largest=LARGEST) is None
+
+
+@pytest.mark.parametrize("label", ["gzip;q=1.0", "gzip; q=0.5", "gzip;level=9, identity;q=0"])
+def test_a_parameter_changes_nothing_about_a_coding(label: str) -> None:
+    """Some senders copy Accept-Encoding into Content-Encoding."""
+    assert undone(gzipped(b"text"), labelled(label), largest=LARGEST) == b"text"

@@ -342,6 +342,16 @@ def test_the_public_half_is_enough_to_verify(name: str) -> None:
         signed(name, with_key=half)
 
 
+def test_the_name_of_the_bearer_scheme_has_no_case() -> None:
+    """RFC 9110, 11.1; the token itself has."""
+    genuine = signed("bearer")
+    value = header(genuine, "Authorization")
+    assert check("bearer", replaced(genuine, b"Authorization", b"bEARER " + value[7:])).authenticated
+    for other in (b"Bearer " + value[7:].swapcase(), value[7:], b"Bearer" + value[7:]):
+        with pytest.raises(RejectionError):
+            check("bearer", replaced(genuine, b"Authorization", other))
+
+
 def test_the_name_of_the_basic_scheme_has_no_case() -> None:
     """RFC 9110, 11.1: the authentication scheme is case-insensitive; the credential is not."""
     genuine = signed("basic")

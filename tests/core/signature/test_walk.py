@@ -93,3 +93,13 @@ def _changed(name: str, change: str) -> tuple[Message, list[object], int]:
         keys,
         NOW + 3_600_000 * (change == "late"),
     )
+
+
+def test_a_header_that_was_split_is_read_as_verification_reads_it() -> None:
+    """At its comma, into two lines: no step says that it was sent twice."""
+    scheme, key = SCHEMES["standard"], _key("standard")
+    whole = dict(lowered(sign(BODY, scheme=scheme, key=key, now=NOW)))  # type: ignore[arg-type]
+    lines = whole.pop(b"webhook-signature").split(b",")
+    headers = [*whole.items(), *((b"webhook-signature", line) for line in lines)]
+    found = walk(Message(body=BODY, headers=headers), scheme=scheme, keys=[key], now=NOW + 1000)  # type: ignore[list-item]
+    assert {one.mark for one in found} == {"ok"}

@@ -1,0 +1,33 @@
+"""Settings from files, as the programs of several systems write them."""
+
+import codecs
+from pathlib import Path
+
+import pytest
+
+from receiver.core.errors import ConfigurationError
+from receiver.settings import read_secret
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"s\xc3\xa9cret\n",
+        b"s\xc3\xa9cret\r\n",
+        codecs.BOM_UTF8 + b"s\xc3\xa9cret",
+        codecs.BOM_UTF16_LE + "sécret\r\n".encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + "sécret".encode("utf-16-be"),
+    ],
+)
+def test_a_secret_in_a_file_is_its_text(content: bytes, tmp_path: Path) -> None:
+    """PowerShell writes UTF-16, Notepad a byte order mark, editors a line break: none of them is part of a secret."""
+    (tmp_path / "key").write_bytes(content)
+    assert read_secret({"KEY_FILE": str(tmp_path / "key")}, "KEY") == "sécret"
+
+
+def test_a_file_that_is_no_text_is_refused_without_its_bytes(tmp_path: Path) -> None:
+    """The sentence names the setting."""
+    (tmp_path / "key").write_bytes(b"\xff\x00\xfe")
+    with pytest.raises(ConfigurationError, match="KEY_FILE") as refused:
+        read_secret({"KEY_FILE": str(tmp_path / "key")}, "KEY")
+    assert refused.value.code == "secret_unreadable"
