@@ -155,7 +155,9 @@ def _check_provider(keys: Keys, provider: Provider) -> Check | None:
         if unset and not provider.credentials:
             return None
         status = WARN if unset else FAIL
-        following = "Until it is, they are answered 503 and jobs are polled."
+        following = "Correct it. Until then its callbacks are answered 503, and its jobs are polled."
+        if unset:
+            following = "Set it. Until then its callbacks are answered 503, and its jobs are polled."
         return Check(name=name, status=status, text=plain(error), next=following)
     said = keys.remarks(provider)
     if said.warnings:

@@ -135,7 +135,7 @@ def test_a_callback_that_shows_that_it_is_packed_is_read_whatever_its_label(
     for _ in range(layers):
         body = packed(body)
     headers = [(b"content-type", b"application/json")] if label is None else labelled(label)
-    document = Document(Message(body=body, headers=headers), Shape(id="id"), largest=LARGEST)
+    document = Document(Message(body=body, headers=headers), Shape(id=("id",)), largest=LARGEST)
     assert document.find("id") == "job-1"
     assert document.cut(".") == plain
     assert looks_packed(body)
