@@ -114,11 +114,11 @@ def _mistaken(body: bytes, text: str) -> Iterator[Alteration]:
 def _unwrapped(body: bytes) -> Iterator[Alteration]:
     """What is inside, where the body is an event of a gateway, or a form around the body."""
     for name, inner in _inside(body):
-        what = f"what is inside it at {name!r}: it arrived wrapped"
+        what = f"what is inside this body at {name!r}, so it arrived wrapped"
         yield inner, "body_wrapped", what
         plain = _from_base64(inner)
         if plain is not None:
-            yield plain, "body_wrapped", f"{what}, and in Base64"
+            yield plain, "body_wrapped", f"{what} and in Base64"
 
 
 def _inside(body: bytes) -> Iterator[tuple[str, bytes]]:

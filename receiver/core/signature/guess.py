@@ -300,10 +300,22 @@ def _bodies(case: Guess) -> Iterator[Guess]:
     for body, code, what in alterations(case.message.body):
         yield case._replace(
             code=code,
-            sentence=f"It was signed over {what}. Verify the bytes as they were received, before anything "
-            "reads, decodes or writes them again.",
+            sentence=f"It was signed over {what}. {_ADVICE.get(code, _AS_THEY_CAME)}",
             message=replace(case.message, body=body),
         )
+
+
+_AS_THEY_CAME: Final = (
+    "Find what reads, decodes or writes the body on the way, and have it pass on the bytes as they came."
+)
+#: What to do about changes that a program on the way does not make by reading and writing.
+_ADVICE: Final[Mapping[str, str]] = {
+    "body_trailing_newline": "An editor or a shell does that to a file; on the way, whatever handles the body as text.",
+    "body_wrapped": "Have the gateway or function pass on the request as it came: its headers, and the body alone.",
+    "body_base64": "Have the gateway decode the body before it sends it on.",
+    "body_decompressed": "Where the provider signs before it compresses, ask it to send the body as it is, or have "
+    "a proxy in front unpack it.",
+}
 
 
 def _with_scheme(case: Guess, code: str, sentence: str, **changes: Any) -> Iterator[Guess]:  # noqa: ANN401
