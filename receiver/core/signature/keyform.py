@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _WHSEC: Final = {"ed25519": ("whpk_", "whsk_")}
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
-_URLSAFE: Final = str.maketrans("-_", "+/")
 _BASE64URL: Final = re.compile(rb"[A-Za-z0-9_-]*")
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})*")
 _QUOTES: Final = frozenset("\"'`\u2018\u2019\u201c\u201d")
@@ -186,7 +185,7 @@ def _oddity(text: str, form: str) -> str:
     if _ASSIGNED.match(text):
         return "It begins with the name of a setting and '=': keep only what follows."
     if form in {"whsec", "base64", "hex"}:
-        allowed = "0-9a-fA-F" if form == "hex" else "A-Za-z0-9+/=_-"
+        allowed = "0-9a-fA-F" if form == "hex" else "A-Za-z0-9+/="
         odd = re.search(f"[^{allowed}]", text)
         if odd is not None:
             return f"Character {odd.start() + 1} of {len(text)} cannot be in it: copy it from the provider again."
@@ -203,7 +202,6 @@ def _decode(key_id: str, text: str, scheme: Scheme) -> bytes:
     if encoding == "whsec":
         for prefix in _WHSEC.get(scheme.kind, ("whsec_",)):
             text = text.removeprefix(prefix)
-    text = text.translate(_URLSAFE)
     if encoding in {"whsec", "base64"} and _BASE64.fullmatch(text):
         # Some consoles show the secret without its padding.
         padded = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
