@@ -25,6 +25,7 @@ _WHSEC: Final = {"ed25519": ("whpk_", "whsk_")}
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _BASE64URL: Final = re.compile(rb"[A-Za-z0-9_-]*")
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})*")
+_FRONTS: Final = ("whsec_", "whpk_", "whsk_")
 _QUOTES: Final = frozenset("\"'`\u2018\u2019\u201c\u201d")
 _AROUND: Final = re.compile("^[\\s\u200b-\u200f\u2060\ufeff]+|[\\s\u200b-\u200f\u2060\ufeff]+$")
 _ASSIGNED: Final = re.compile(r"(export +)?[A-Za-z_][A-Za-z0-9_]*=[^=]")
@@ -186,7 +187,7 @@ def _oddity(text: str, form: str) -> str:
         return "It begins with the name of a setting and '=': keep only what follows."
     if form in {"whsec", "base64", "hex"}:
         allowed = "0-9a-fA-F" if form == "hex" else "A-Za-z0-9+/="
-        odd = re.search(f"[^{allowed}]", text)
+        odd = re.compile(f"[^{allowed}]").search(text, text.find("_") + 1 if text.startswith(_FRONTS) else 0)
         if odd is not None:
             return f"Character {odd.start() + 1} of {len(text)} cannot be in it: copy it from the provider again."
         return "It is cut off, or has something too much: copy it from the provider again." if text else ""

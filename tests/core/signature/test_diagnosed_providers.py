@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from receiver.catalog import load_file, packaged
 from receiver.core.description.scheme import Scheme
-from receiver.core.errors import RejectionError
+from receiver.core.errors import ConfigurationError, RejectionError
 from receiver.core.message import Message, lowered
 from receiver.core.signature.diagnosis import Diagnosis, diagnose
 from receiver.core.signature.keyform import Key
@@ -234,3 +234,23 @@ def test_any_document_is_found_in_the_spelling_that_was_signed(
     assert signed.encode() in [*spellings, arrived.encode()]
     for text in spellings:
         assert json.loads(text) == document
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'"{SECRETS["whsec"]}"', "quotes"),
+        (f"\u201c{SECRETS['whsec']}\u201d", "quotes"),
+        (SECRETS["whsec"] + "\\n", "line break"),
+        ("STANDARD_WEBHOOKS_SECRET=" + SECRETS["whsec"], "name of a setting"),
+        (SECRETS["whsec"].replace("M", "$", 1), "Character 7 of"),
+        ("whsec_" + SECRETS["whsec"], "Character 12 of"),
+        ("whsec_A", "cut off"),
+    ],
+)
+def test_what_is_odd_about_a_key_is_said(text: str, words: str) -> None:
+    """At the start and by doctor; with nothing of the key in it."""
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        as_configured(text, scheme_of("standard-webhooks"))
+    assert refused.value.code == "key_malformed"
+    assert SECRETS["whsec"][6:20] not in str(refused.value)
