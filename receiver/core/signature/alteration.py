@@ -86,6 +86,8 @@ def _in_charsets(body: bytes) -> Iterator[Alteration]:
     """The same text in the other charsets that it may have been in, or been taken to be in."""
     codec = json.detect_encoding(body)
     if codec.startswith("utf-8") and body.isascii():
+        if b"%" in body and b"=" in body:
+            yield from _fields_in_charsets(body)
         return
     text = _text(body, codec)
     if text is not None and codec.startswith("utf-8"):
@@ -95,6 +97,21 @@ def _in_charsets(body: bytes) -> Iterator[Alteration]:
         text = _text(body, other)
         if text is not None:
             yield text.encode(), "body_charset", f"the same text in UTF-8, and it arrived in {other.upper()}"
+
+
+def _fields_in_charsets(form: bytes) -> Iterator[Alteration]:
+    """The same of the values of a form, which hide what they are in behind percent signs."""
+    try:
+        pieces = [piece for field in split_fields(form) for piece in field]
+    except ValueError:
+        return
+    joined = b"\0".join(pieces)
+    # What is plain text has been looked at, so this ends.
+    for altered, code, what in () if joined.isascii() else _in_charsets(joined):
+        values = iter(altered.split(b"\0"))
+        fields = list(zip(values, values, strict=False))
+        if 2 * len(fields) == len(pieces):
+            yield urlencode(fields).encode(), code, what.replace("the same text", "the same fields")
 
 
 def _mistaken(body: bytes, text: str) -> Iterator[Alteration]:

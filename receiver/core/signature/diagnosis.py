@@ -214,7 +214,7 @@ def _mismatch(message: Message, scheme: Scheme) -> Diagnosis:
         )
     sentence = _UNEXPLAINED["signature_mismatch"]
     if scheme.covers_url:
-        address = "://".join(message.url.split("/", 3)[:3:2])
+        address = "/".join(message.url.split("/", 3)[:3])
         sentence += (
             f" The signature covers the address as well: we took it to begin with {address!r}; compare that with what "
             "is entered at the provider."

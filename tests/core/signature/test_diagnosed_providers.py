@@ -207,6 +207,26 @@ def test_microseconds_are_named() -> None:
     assert "unix-us" in found.sentence
 
 
+@pytest.mark.parametrize(
+    ("arrived", "code"),
+    [
+        ("SmsSid=SM1&Body=S%C3%83%C2%A3o+Paulo&Empty=", "body_charset"),
+        ("SmsSid=SM1&Body=S%E3o+Paulo&Empty=", "body_charset"),
+        ("SmsSid=SM1&Body=Sa%CC%83o+Paulo&Empty=", "body_charset"),
+        (json.dumps({"SmsSid": "SM1", "Body": "São Paulo", "Empty": ""}), "body_rewritten"),
+        ("SmsSid=SM1&Body=S%C3%A3o+Paulo", "signature_mismatch"),
+    ],
+)
+def test_what_happened_to_a_form_is_named(arrived: str, code: str) -> None:
+    """Where the signature is over its fields; one that was dropped cannot be guessed, and the sentence says so."""
+    scheme = scheme_of("twilio")
+    message = sent(b"SmsSid=SM1&Body=S%C3%A3o+Paulo&Empty=", scheme, arrived=arrived.encode())
+    found = diagnosed(message, scheme, as_configured(SECRETS["utf8"], scheme))
+    assert found.code == code
+    assert code != "signature_mismatch" or "every field" in found.sentence
+    assert code != "signature_mismatch" or "'https://r.example'" in found.sentence
+
+
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8))
 DOCUMENTS = st.recursive(
     LEAVES,
