@@ -1,4 +1,4 @@
-"""Circuits, as this process knows them: which handlers are left alone, and what an attempt's end says of one."""
+"""Circuits as this process knows them: which handlers get nothing for now, and how an attempt changes that."""
 
 import random
 from collections.abc import Iterable, Mapping

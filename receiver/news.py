@@ -1,4 +1,4 @@
-"""News: something in the record may have changed. Whoever waits looks again then, and after a while in any case."""
+"""News: whoever waits for a change of the record is told of one, and looks again after a while in any case."""
 
 import asyncio
 from typing import Final

@@ -1,4 +1,4 @@
-"""``/v1/handlers``: who gets completions, and who is left alone."""
+"""``/v1/handlers``: the registered handlers, and which of them get nothing for now."""
 
 from collections.abc import Callable
 

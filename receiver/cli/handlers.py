@@ -1,4 +1,4 @@
-"""``receiver handlers``: who gets completions, and who no longer does."""
+"""``receiver handlers``: list the registered handlers; pause, resume and forget them."""
 
 import click
 

@@ -141,7 +141,7 @@ async def _resend(running: Running, targets: list[Target], url: str, *, dry_run:
     answers: list[Resent] = []
     ids = [one for target in targets for one in await _callback_ids(running, target)]
     if not ids:
-        raise NotFoundError("Nothing that arrived is stored for this.", code="callback_not_found")
+        raise NotFoundError("No callback is stored for this.", code="callback_not_found")
     for callback_id in ids:
         if dry_run:
             click.echo(

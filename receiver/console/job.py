@@ -122,7 +122,7 @@ class JobPage:
         """Hand one page of the result on as a file, as it came."""
         number = ask.named["number"]
         if not (number.isascii() and number.isdecimal() and len(number) < _LONGEST_NUMBER):
-            raise NotFoundError("Pages have numbers.", code="page_missing")
+            raise NotFoundError("A page is asked for by its number, from 1.", code="page_missing")
         job_id = _job_id(ask)
         headers = AS_FILE | {
             "content-disposition": f'attachment; filename="{job_id}-{number}"',

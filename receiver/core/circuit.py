@@ -1,4 +1,4 @@
-"""The switch of a handler: what it is, and what the end of an attempt says for it."""
+"""A handler's circuit: its states, and how the end of an attempt changes it."""
 
 from receiver.core.model import Failure, Value
 

@@ -1,4 +1,4 @@
-"""When to try again, and when to stop: decisions, not deeds."""
+"""When to try again, and when to stop: functions that decide and do nothing."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Which file store a setting names."""
+"""Opens the file store that a setting names: a folder, or an object store."""
 
 import asyncio
 import secrets

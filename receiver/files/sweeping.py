@@ -1,4 +1,4 @@
-"""Sweeping: what no job has any more is deleted from the file store, and what nobody will go on with."""
+"""Sweeping: deletes what no job refers to any more from the file store, and downloads that nobody will go on with."""
 
 from collections.abc import Sequence
 from typing import Final

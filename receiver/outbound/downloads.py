@@ -115,5 +115,5 @@ def _led(target: "httpx.URL", answer: "httpx.Response") -> str:
     try:
         led = target.join(where)
     except httpx.InvalidURL as error:
-        raise FetchRefusedError("A redirect names what is no address.") from error
+        raise FetchRefusedError("A redirect leads to something that is not an address.") from error
     return str(led.copy_with(fragment=None))

@@ -68,7 +68,9 @@ class HttpSink:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise SinkAwayError(f"Nobody answers there: {type(error).__name__}.") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise SinkRefusedError(f"The address is none, with this event's values in it: {error}") from error
+            raise SinkRefusedError(
+                f"With this event's values in it, the address is not valid: {error}"
+            ) from error
         except httpx.HTTPError as error:
             raise SinkFailedError(f"It gave no whole answer: {type(error).__name__}.") from error
         return _confirmed(response, words, now=self._clock())

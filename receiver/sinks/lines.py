@@ -48,7 +48,7 @@ class LinesSink:
                 sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
             except (OSError, ValueError) as error:
-                raise SinkAwayError(f"Standard output takes nothing: {error}.") from error
+                raise SinkAwayError(f"Nothing can be written to standard output: {error}.") from error
         return "written"
 
     def _append(self, path: Path, line: bytes) -> str:

@@ -208,5 +208,5 @@ class _Pace:
         if now < self._since + _WINDOW:
             return
         if size - self._size < _LEAST:
-            raise NoAnswerError("Next to nothing came for a minute.", code="file_stalled")
+            raise NoAnswerError("Almost nothing arrived for a minute.", code="file_stalled")
         self._since, self._size = now, size

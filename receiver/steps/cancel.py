@@ -1,4 +1,4 @@
-"""Cancel: ask the provider to stop a job; whether it did is for an observation to say."""
+"""Cancel: asks the provider to stop a job. Whether it did is known from a later observation only."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Deed: what somebody does by hand goes on record, with how it ended, whichever face it is done through."""
+"""Deed: records what somebody does by hand, and how it ended, whether by page, command or API."""
 
 import asyncio
 import contextlib

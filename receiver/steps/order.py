@@ -1,4 +1,4 @@
-"""Order: what a caller wants done; all that can be known to be wrong with it is found before anything is recorded."""
+"""Order: what a caller wants done. Whatever is wrong with it is found before anything is recorded."""
 
 import hashlib
 from typing import Any, Final

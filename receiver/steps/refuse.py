@@ -1,6 +1,6 @@
-"""Refuse: note that a request with a good token was refused before its body was here, and look where one helps.
+"""Refuse: records that a request with a valid token was refused before its body came, and asks the provider.
 
-The token has proved that it is about this job. Where nothing else ever vouches for a callback, that is a wake-up like
+The token has proved that it is about this job. Where a provider signs nothing, that is a wake-up like
 any other; where the provider signs, it moves nothing, and is seen in the timeline.
 """
 

@@ -1,4 +1,4 @@
-"""Asking a provider for fresh links: many sign new ones whenever they are asked for a job. Once for each job."""
+"""Renewing: asks a provider for fresh links, once a job; many sign new ones whenever they are asked."""
 
 import asyncio
 from collections.abc import Callable

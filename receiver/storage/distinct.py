@@ -1,4 +1,4 @@
-"""The different values of a column, one step in its index each: to read all rows takes long where there are many."""
+"""The different values of a column, found by one step in its index for each, without reading all rows."""
 
 
 def distinct(column: str, table: str, where: str = "") -> str:

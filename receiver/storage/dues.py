@@ -1,4 +1,4 @@
-"""The rows that say what is due for a job: found by whoever leased them, planned anew, or forgotten."""
+"""Rows that say what is due for a job: found by their owner, planned anew, or deleted."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""How long jobs took, as the record tells."""
+"""How long jobs took, from the record."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""A glance at everything: what needs a person, how providers and nodes stand; bounded, however much there is."""
+"""Overviews: what needs a person, and how providers and nodes stand. Each query reads a bounded number of rows."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""What happened last, the newest first and never more than asked for: a busy system is not read through to be shown."""
+"""The newest events: never more are read than were asked for, so that a busy system can be shown, too."""
 
 from receiver.core.identity import CALLBACK
 from receiver.core.model import Attempt, Callback, Value

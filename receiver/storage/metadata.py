@@ -1,4 +1,4 @@
-"""The metadata of jobs, which are kept with their submissions: the path of a callback does not read them."""
+"""The metadata of jobs, kept beside their submissions, so that a callback's way need not read them."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Which database an address means."""
+"""Opens the database that an address names: SQLite or PostgreSQL."""
 
 from pathlib import Path
 

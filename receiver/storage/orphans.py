@@ -1,4 +1,4 @@
-"""Jobs whose name at their provider nobody knows, beside those that callbacks made: whose is which a person may see."""
+"""Jobs whose remote id is unknown, beside those that callbacks made: a person can see which belong together."""
 
 from typing import Final
 

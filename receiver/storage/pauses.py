@@ -1,4 +1,4 @@
-"""Pauses: which providers asked to be left alone, so that every node does, and the next process too."""
+"""Pauses: providers that asked to be left alone for a while. Every node keeps to it, and so does the next process."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Refused requests that carried a good token: a line in the job's timeline, and a look where one helps."""
+"""Requests refused in spite of a valid token: a line in the job's timeline, and a question to the provider."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -26,7 +26,7 @@ class Refusal(Value, frozen=True, kw_only=True):
     method: str
     at: int
     sender: str | None = None
-    #: Whether its token is all that vouches for a callback of this provider, so that the token alone is a wake-up.
+    #: Whether this provider signs nothing, so that a request with a valid token is a wake-up by itself.
     wakes: bool
     #: Whether the provider can be asked about any job.
     askable: bool

@@ -1,4 +1,4 @@
-"""Keeping and deleting: by the end of a job, in small transactions, and a digest outlives the row."""
+"""Retention: ended jobs are deleted in small transactions; a digest of each callback outlives its row."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Traces: which one a job belongs to."""
+"""Traces: which distributed trace a job belongs to."""
 
 from receiver.storage.driver import Transaction
 

@@ -1,4 +1,4 @@
-"""Jobs that have become one, in the tables: what belonged to the younger is the older's, and its id leads there."""
+"""Merging two jobs in the tables: everything of the younger becomes the older's, and its id leads there."""
 
 from collections.abc import Collection
 from typing import Final

@@ -1,4 +1,4 @@
-"""Vigil: what a thread of its own asks and tells the database, whatever the event loop and the writer are doing."""
+"""Vigil: what a thread of its own reads and writes in the database, even while event loop and writer are busy."""
 
 from receiver.core.circuit import Circuit
 from receiver.core.errors import StoreUnavailableError
@@ -30,7 +30,7 @@ class Vigil:
                 claims.heartbeat(tx, [beat])
         except ContendedError as error:
             raise StoreUnavailableError(
-                "Others were in the way; the next sign of life tries again."
+                "Other transactions got in the way; the next sign of life tries again."
             ) from error
 
     def follow(self, reading: Reading) -> Followed:

@@ -227,7 +227,9 @@ class Writer:
                         outcomes += group[0].method(tx, [wish.item for wish in group])
             except ContendedError as contended:
                 log.info("write_contended", reason=str(contended))
-                failure: Exception = StoreUnavailableError("Others were in the way each time; try again.")
+                failure: Exception = StoreUnavailableError(
+                    "Other transactions got in the way each time; try again."
+                )
             except StoreUnavailableError as error:
                 if error.code == DAMAGED and len(wishes) > 1:
                     # It may be the page of a single one of them.

@@ -149,7 +149,7 @@ class Cycle:
         """Take the head of the answer, then its body.
 
         Raises:
-            RuntimeError: that is no answer: out of order, no header, or not as long as it says.
+            RuntimeError: the answer is not valid: out of order, with a header that is none, or not as long as it says.
         """
         wire, kind = self._wire, message["type"]
         if wire.full:
@@ -249,11 +249,11 @@ def _head_of(headers: Headers) -> _Head:
     lines = []
     for name, value in headers:
         if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
-            raise RuntimeError("That is no header.")
+            raise RuntimeError("The application sent a header whose name or value HTTP does not allow.")
         match name.lower():
             case b"content-length":
                 if length is not None or not value.isdigit():
-                    raise RuntimeError("That is no length.")
+                    raise RuntimeError("The application sent two content-lengths, or one that is no number.")
                 length = int(value)
             case b"transfer-encoding":
                 chunked = chunked or value.lower() == b"chunked"

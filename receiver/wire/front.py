@@ -129,7 +129,7 @@ class Front:
             prove(scope)
         callback, method = way.provider.callback, scope["method"]
         methods = () if callback is None else callback.methods
-        # Where its token is all that vouches for a callback, there is nothing else to be wrong with it.
+        # Where the provider signs nothing, the token is all that can be wrong with a callback.
         refused = method not in methods and not (way.job_id is not None and not way.provider.signed)
         allowed = [(b"allow", ", ".join(methods).encode()), *_EMPTY]
         may_ask = callback is not None and bool(callback.challenge) and self._confirm.may_ask(way, method)

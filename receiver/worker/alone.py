@@ -1,4 +1,4 @@
-"""Alone: what was interrupted is run with nothing else beside it that was, so that only a culprit ends its process."""
+"""Dispatches whose process died run again one at a time, so that only the one that kills it is blamed."""
 
 from collections.abc import Callable
 from typing import Final

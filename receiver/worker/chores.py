@@ -1,4 +1,4 @@
-"""Chores: what has to be done now and then, whatever is due."""
+"""Chores: what has to be done now and then, whether or not anything is due."""
 
 import random
 from collections.abc import Awaitable, Callable

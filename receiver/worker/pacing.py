@@ -1,4 +1,4 @@
-"""Pacing: a handler with a rate begins no more attempts a second than that, on all nodes together."""
+"""Pacing: a handler with a rate begins no more attempts a second than that, counted over all nodes."""
 
 from collections.abc import Callable
 

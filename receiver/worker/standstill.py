@@ -1,4 +1,4 @@
-"""Standstill: what keeps the event loop, or the whole process, from turning is seen, told and counted."""
+"""Standstill: notices when the event loop, or the whole process, stops; logs where, and counts the seconds."""
 
 import asyncio
 import sys

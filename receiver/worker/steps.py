@@ -1,4 +1,4 @@
-"""The steps that the worker hands due rows to, and what they are made of."""
+"""The steps that the worker hands due rows to, and how they are made."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Turns: something is done again and again, at once while there is more to do, else upon news or after a nap."""
+"""Turns: repeats a piece of work: at once while there is more to do, else when it is told of news, or after a pause."""
 
 import asyncio
 import random

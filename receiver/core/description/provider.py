@@ -176,7 +176,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         if self.signed and self.key is None:
             raise ValueError("verify needs key")
         if self.callback.where == "registered" and not self.signed:
-            raise ValueError("an account-wide address must be signed: no token vouches for it")
+            raise ValueError("an account-wide address must be signed: it holds no token")
         if self.verify.kind == "jwt" and self.verify.body_claim is None:
             self._check_claims()
         self._check_proved(self.callback, self.verify)

@@ -1,4 +1,4 @@
-"""Verify → read → which transition: what a callback may do, the same live, in a replay and re-verified.
+"""Admission: a callback is verified and read, and decides what changes; live, in a replay and re-verified alike.
 
 It is done in two parts, because the first needs only the bytes and the second the job as it stands in the
 transaction: ``examine`` proves and reads, ``admit`` decides.

@@ -1,4 +1,4 @@
-"""Two of our jobs that are one job at the provider become one: which of them stays, and with what.
+"""Uniting two jobs of ours that are one job at the provider: which of them stays, and what it takes over.
 
 It happens at addresses for a whole account: the answer to a submission was lost, its callback came, and a job was made
 of it that knows nothing of the caller's. Later the name of the caller's job becomes known, and it is the same.

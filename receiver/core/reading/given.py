@@ -1,4 +1,4 @@
-"""What a provider gave, whole, and where of it a result is kept."""
+"""A provider's whole answer, and where in it a result lies."""
 
 import hashlib
 from typing import Final

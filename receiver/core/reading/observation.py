@@ -163,7 +163,7 @@ class _Reading:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise UnreadableError("An address in the document is not text.", code="url_unreadable")
+            raise UnreadableError("An address in the document is not a string.", code="url_unreadable")
         return _clean(value, _LONGEST_URL, "url")
 
     def failure(self) -> Failure:
@@ -223,7 +223,9 @@ class _Reading:
             return None
         # Of a name that is a path of its own ("projects/p/operations/1") no step may lead elsewhere.
         if any(path.startswith("+") and _leads_away(text or "") for path, text in values.items()):
-            raise UnreadableError("A name in the document is no path.", code="url_unreadable")
+            raise UnreadableError(
+                "A name in the document cannot be part of an address.", code="url_unreadable"
+            )
 
         def written(found: re.Match[str]) -> str:
             return quote(values[found[1]] or "", safe="/" if found[1].startswith("+") else "")

@@ -1,4 +1,4 @@
-"""A body as it may have been when it was signed: before or after someone on the way changed its bytes."""
+"""A body as it may have been when it was signed, before somebody on the way changed its bytes."""
 
 import base64
 import json

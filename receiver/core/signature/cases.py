@@ -1,4 +1,4 @@
-"""What was signed and by what, where a plugin knows and no template does: the contents and signatures to be tried."""
+"""Contents and signatures to try where code knows what was signed, because no template can say it."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

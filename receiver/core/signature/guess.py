@@ -1,4 +1,4 @@
-"""What may have gone wrong with a signature: guesses, each of which can be tried.
+"""Guesses at what went wrong with a signature; each of them can be tried.
 
 A guess is a message, a scheme and keys as they would be if one thing were different. If that verifies, the
 one thing was the cause. So no rule of verification is written here a second time.

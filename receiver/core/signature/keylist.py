@@ -1,4 +1,4 @@
-"""Several keys in one setting: which of what stands there is a key, whatever commas and line breaks are in it.
+"""Several keys in one setting, whatever commas and line breaks are in it: which texts are keys.
 
 Vendors show secrets as ``v1,whsec_…``, and whoever chooses one may choose a comma. So a comma separates keys where what
 is between commas are keys; a line break always does, so that ``NAME_FILE`` with one key a line is never in doubt.

@@ -1,4 +1,4 @@
-"""What one key makes of signed bytes: MACs, hashes and public-key signatures, to verify and to sign."""
+"""Proofs that one key makes of signed bytes: MACs, hashes and public-key signatures, verified and made."""
 
 import binascii
 import hashlib

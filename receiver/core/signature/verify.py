@@ -74,11 +74,11 @@ class Verifier(Protocol):
     """A scheme and its keys, prepared once for many messages."""
 
     def verify(self, message: Message, *, now: int) -> Verified:
-        """Say which key vouches for *message*; raises RejectionError where none does."""
+        """Say which key signed *message*; raises RejectionError where none did."""
 
 
 def verify(message: Message, *, scheme: Scheme, keys: Sequence[Key], now: int) -> Verified:
-    """Say which of *keys* vouches for *message* at *now* (milliseconds since the Unix epoch).
+    """Say which of *keys* signed *message*, judged at *now* (milliseconds since the Unix epoch).
 
     Raises:
         RejectionError: it is not proved genuine; ``code`` says which proof failed.

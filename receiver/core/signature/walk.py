@@ -49,7 +49,7 @@ def _steps(message: Message, scheme: Scheme, keys: tuple[Key, ...], now: int) ->
     if not scheme.authenticates:
         yield Checked(
             mark="none",
-            sentence="The provider signs nothing. Only the token in the address vouches for it, so it is believed no "
+            sentence="The provider signs nothing. Only the token in the address speaks for it, so it is believed no "
             "further than that there is something to ask for.",
         )
     elif scheme.kind == "jwt":

@@ -1,4 +1,4 @@
-"""The connection that listens: another node's work is heard of at once, not at the next look a second later.
+"""The connection that listens: this node hears of the work of others at once, not at its next look.
 
 It is the one thing here that needs a session of its own, so it may be left out (RECEIVER_LISTEN=0, behind a
 transaction-mode pooler): workers look every second anyway.
