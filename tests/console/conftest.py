@@ -66,4 +66,4 @@ async def operator(person: Person) -> Person:
 def visitor(site: Site, **headers: str) -> httpx.AsyncClient:
     """A client without the API token."""
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(base_url=site.url, trust_env=False, headers=headers, limits=limits, timeout=20)
+    return httpx.AsyncClient(base_url=site.url, trust_env=False, headers=headers, limits=limits, timeout=60)

@@ -151,7 +151,7 @@ async def test_a_provider_that_asks_for_patience_is_left_alone(
                 await second.submit("busy", {})
         else:
             await first.submit("busy", {})
-        await until(lambda: len(times) >= 4, patience=15)
+        await until(lambda: len(times) >= 4)
         later = [at - refused for at, _ in times if at > refused]
         assert min(later) >= 3.5
 

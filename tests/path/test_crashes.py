@@ -81,7 +81,7 @@ async def test_a_restart_resumes_fetches_and_polls(world: World) -> None:
             async def over(job_id: str = job["id"]) -> bool:
                 return runs(world, job_id) >= 1
 
-            await until(over, patience=20)
+            await until(over)
             assert await state(process, job["id"]) == "succeeded"
 
 
@@ -129,7 +129,7 @@ async def test_a_crash_between_post_and_answer_bills_once(world: World, provider
             listed = (await process.request("GET", "/v1/jobs")).json()["jobs"]
             return bool(listed) and listed[0]["state"] == "succeeded"
 
-        await until(settled, patience=20)
+        await until(settled)
         assert len(world.simulator.jobs(provider)) == 1
         assert posts() == sent
 

@@ -282,7 +282,7 @@ async def test_two_hundred_jobs_are_handled_once_each(world: World) -> None:
 
     async with hurried(world, prepare) as receiver:
         jobs = await asyncio.gather(*(receiver.submit(SIGNED, REQUESTS[SIGNED]) for _ in range(200)))
-        await until(lambda: len(calls) == 200, patience=20)
+        await until(lambda: len(calls) == 200)
         for job in jobs:
             await ended(receiver, job)
         assert set(calls) == {job.id for job in jobs}

@@ -210,7 +210,7 @@ async def test_a_fresh_address_of_a_single_use_result_is_asked(world: World) -> 
     async with stub(pulse) as provider:
         world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
-            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]), patience=15)
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
             assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/0", "/large/1"])
             assert await receiver.running.store.result(job) == b'{"markdown": "# here"}'
 

@@ -98,7 +98,7 @@ async def test_a_job_that_ends_its_process_takes_no_neighbour_along(
             async def over(job_id: str = one) -> bool:
                 return await handled(process, job_id)
 
-            await until(over, patience=20)
+            await until(over)
         assert runs(world)[culprit] == 3
         assert max(runs(world)[one] for one in neighbours) <= 2
         assert await dead() == [culprit]

@@ -69,7 +69,7 @@ async def test_retries_keep_the_order(world: World) -> None:
 
     async with hurried(world, prepare) as receiver:
         customers = await submitted(receiver, 24, 3)
-        await until(lambda: len(begun) == 24, patience=20)
+        await until(lambda: len(begun) == 24)
         for customer, jobs in (await told(receiver, customers)).items():
             assert [job for name, job in begun if name == customer] == jobs
 
@@ -128,10 +128,10 @@ async def test_a_killed_process_keeps_the_order(world: World) -> None:
         for _ in range(2):
             before = len(runs(world))
             # On a machine that is very slow there may be nothing left to be killed.
-            await until(lambda before=before: len(runs(world)) >= before + 3 or ended(), patience=30)
+            await until(lambda before=before: len(runs(world)) >= before + 3 or ended())
             process.kill()
             await process.start()
-        await until(ended, patience=30)
+        await until(ended)
         page = (await process.request("GET", "/v1/completions")).json()["completions"]
     for customer in ("c0", "c1"):
         mine = [(word, job) for word, name, job in runs(world) if name == customer]
@@ -169,7 +169,7 @@ async def test_two_nodes_keep_the_order(world: World, migrated_url: str) -> None
         node(world, prepare),
     ):
         customers = await submitted(hears, 20, 4)
-        await until(lambda: len(ends) == 20, patience=20)
+        await until(lambda: len(ends) == 20)
         order = await told(hears, customers)
     assert len({name for name, _, _ in ends}) == 2
     for customer, jobs in order.items():

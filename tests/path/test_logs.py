@@ -101,7 +101,7 @@ async def test_no_secret_and_no_body_is_logged(world: World) -> None:
             listed = (await process.request("GET", "/v1/dispatches?state=dead")).json()["dispatches"]
             return {one["job_id"] for one in listed} >= {jobs[1]["id"], jobs[2]["id"], jobs[3]["id"]}
 
-        await until(over, patience=15)
+        await until(over)
         assert_silent(world, "p4ssw0rd", base64.b64encode(b"user:p4ssw0rd of netnut").decode())
         events = {line["event"] for line in lines_of(world)}
         assert {"submission_accepted", "callback_accepted", "callback_rejected"} <= events

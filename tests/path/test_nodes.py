@@ -145,7 +145,7 @@ async def test_nodes_share_the_work_and_do_it_once(world: World) -> None:
                 for provider in (RESULTS, "netnut", "yandex")
             )
         )
-        done = [await ended(nodes[0], job, patience=20) for job in jobs]
+        done = [await ended(nodes[0], job) for job in jobs]
         assert {job.state for job in done} == {JobState.SUCCEEDED}
         assert sorted(job for _, job, _ in seen) == sorted(job.id for job in jobs)
         assert len({name for name, _, _ in seen}) > 1
@@ -230,7 +230,7 @@ async def test_a_database_that_is_gone_is_waited_for(world: World, postgres_serv
             assert (await client.get(f"{world.url}/livez")).status_code == 200
         await asyncio.to_thread(postgres_server.start)
         for one in (first, second):
-            await ended(one, await one.submit(RESULTS, REQUESTS[RESULTS]), patience=15)
+            await ended(one, await one.submit(RESULTS, REQUESTS[RESULTS]))
         assert (await second.job(job.id)).state is JobState.SUBMITTED
     assert len(seen) == 2
     postgres_server.drop(url)

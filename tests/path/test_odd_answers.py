@@ -78,7 +78,7 @@ async def test_a_page_in_place_of_an_answer_ends_nothing(world: World) -> None:
     async with stub(pulse(lambda look: b"<html>sorry</html>" if look < 4 else FINISHED)) as provider:
         world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
-            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]), patience=20)
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
             assert job.state is JobState.SUCCEEDED
 
 

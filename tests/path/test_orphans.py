@@ -116,7 +116,7 @@ async def test_a_repeated_submission_makes_no_second_job(world: World) -> None:
         async with world.receiver(collecting(seen)) as receiver:
             job = await receiver.submit(NAME, {}, metadata={"order": 7})
             await tell(world, {"id": "r1", "state": "done"})
-            done = await ended(receiver, job, patience=20)
+            done = await ended(receiver, job)
             assert (done.state, done.remote_id) == (JobState.SUCCEEDED, "r1")
             await until(lambda: len(seen) == 1)
             assert [one.id for one in await all_jobs(receiver)] == [job.id]

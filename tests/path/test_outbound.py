@@ -208,4 +208,4 @@ async def test_a_result_address_that_is_not_asked_leaves_the_job_to_its_polls(wo
 
             await until(noted)
             assert (await receiver.job(job.id)).state is JobState.FETCHING
-            assert (await ended(receiver, job, patience=15)).state is JobState.SUCCEEDED
+            assert (await ended(receiver, job)).state is JobState.SUCCEEDED

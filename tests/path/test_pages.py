@@ -244,7 +244,7 @@ async def test_kill_between_two_pages_goes_on_where_it_stood(world: World) -> No
             record = (await process.request("GET", f"/v1/jobs/{job_id}")).json()
             return bool(record["state"] == "succeeded")
 
-        await until(over, patience=20)
+        await until(over)
         result = await process.request("GET", f"/v1/jobs/{job_id}/result")
         assert urls_of(result.content) == [f"https://example.com/pages/{number}" for number in range(1, 13)]
         # The page that was on its way when the process died is asked for again, and no other.
@@ -262,7 +262,7 @@ async def test_two_nodes_share_the_pages_of_many_results(world: World, migrated_
         await other.start()
         try:
             jobs = [await receiver.submit("firecrawl", CRAWL) for _ in range(8)]
-            done = [await ended(receiver, job, patience=20) for job in jobs]
+            done = [await ended(receiver, job) for job in jobs]
             assert {one.state for one in done} == {JobState.SUCCEEDED}
             for one in done:
                 assert len(urls_of(await receiver.running.store.result(one))) == 8

@@ -63,7 +63,7 @@ async def test_a_handler_that_was_frozen_past_its_lease_does_not_go_on(
         assert process.running is not None
         process.running.send_signal(signal.SIGSTOP)
         async with node(world, prepare) as other:
-            await until(lambda: seen == [job_id], patience=15)
+            await until(lambda: seen == [job_id])
             process.running.send_signal(signal.SIGCONT)
             await until(lambda: lines(world.runs) == ["began", "left"])
             await until(lambda: "dispatch_superseded" in (world.folder / "serve.log").read_text())

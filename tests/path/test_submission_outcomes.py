@@ -56,7 +56,7 @@ async def known(receiver: Receiver, job_id: str) -> Job:
         except StoreUnavailableError:
             return False
 
-    await until(named, patience=20, pause=0.1)
+    await until(named, pause=0.1)
     return await receiver.job(job_id)
 
 

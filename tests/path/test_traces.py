@@ -305,7 +305,7 @@ async def test_a_process_exports_to_a_collector_what_it_did(world: World) -> Non
         order = {"provider": CALLS, "request": REQUESTS[CALLS]}
         answer = await process.request("POST", "/v1/jobs", json=order)
         job = answer.json()["id"]
-        await until(lambda: "dispatch done" in {one.name for one in collector.spans}, patience=15)
+        await until(lambda: "dispatch done" in {one.name for one in collector.spans})
         assert process.running is not None
         process.running.terminate()
         await asyncio.to_thread(process.running.wait, 15)

@@ -82,4 +82,4 @@ async def test_jobs_that_run_for_ever_do_not_hold_up_those_that_are_done(
                 found = [(await receiver.job(one.id)).state for one in jobs[_JOBS // 2 :]]
                 return set(found) <= {JobState.SUCCEEDED}
 
-            await until(done, patience=15, pause=0.2)
+            await until(done, pause=0.2)

@@ -85,7 +85,7 @@ async def test_an_address_that_was_never_asked_is_not_spent(world: World, odd: s
     async with stub(pulse) as provider:
         world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
-            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]), patience=15)
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
             assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"])
 
 
@@ -118,7 +118,7 @@ async def test_an_answer_that_is_no_success_spends_nothing(world: World, no: Rep
     async with stub(pulse) as provider:
         world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
-            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]), patience=30)
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
             assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"] * 3)
 
 
@@ -150,6 +150,6 @@ async def test_an_answer_that_may_have_been_the_result_spends_the_address(
     async with stub(pulse) as provider:
         world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
-            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]), patience=15)
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
             assert (job.state, job.error and job.error.code) == (JobState.EXPIRED, "result_lost")
             assert downloads == ["/large/1"]

@@ -173,7 +173,7 @@ class Process:
 
     async def request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  (httpx's options)
         """One request to its API."""
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             headers = {"authorization": f"Bearer {API_TOKEN}"}
             return await client.request(method, self.world.url + path, headers=headers, **options)
 
