@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from receiver.core.errors import StoreUnavailableError
+from receiver.core.errors import CommitUnknownError, StoreUnavailableError
+from receiver.storage.driver import ContendedError
 from receiver.storage.postgres import connection as postgres
 from receiver.storage.postgres.driver import Postgres
 from receiver.storage.store import Store
@@ -101,6 +102,37 @@ def test_a_connection_that_ends_within_a_transaction_takes_it_along(url: str) ->
             assert tx.run("SELECT * FROM thing") == []
     with driver.write() as tx:
         tx.run("INSERT INTO thing VALUES (3)")
+    driver.close()
+
+
+def test_writes_that_nobody_asks_about_go_with_the_commit(url: str) -> None:
+    """All of them or none: where one fails, or the connection is lost, nothing is stored, and the next one is done."""
+    driver = Postgres(url)
+    with driver.write() as tx:
+        tx.run("CREATE TABLE thing (id {integer} PRIMARY KEY CHECK (id < 100))")
+
+    def write(*ids: int, fail: bytes | None = None) -> None:
+        with driver.write() as tx:
+            for one in ids:
+                tx.insert("thing", "id", [(one,)])
+            with psycopg.connect(url) as other:
+                found = other.execute(f"SELECT query {OTHERS} AND state = 'idle in transaction'".encode())
+                assert ["INSERT" in query for (query,) in found] == [False], (
+                    "they are sent before they need be"
+                )
+            if fail is not None:
+                run(url, fail)
+
+    write(1, 2)
+    with pytest.raises(ContendedError):
+        write(3, 2, 4)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        write(3, 100, 4)
+    with pytest.raises(CommitUnknownError):
+        write(3, 4, fail=END)
+    write(5)
+    with driver.read() as tx:
+        assert tx.run("SELECT id FROM thing ORDER BY id") == [(1,), (2,), (5,)]
     driver.close()
 
 

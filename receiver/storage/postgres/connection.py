@@ -1,15 +1,15 @@
 """A connection to PostgreSQL: how it is made, what it waits for, and what is told of its errors."""
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from receiver.core.errors import CommitUnknownError, ConfigurationError, StoreUnavailableError
-from receiver.storage.driver import ContendedError, Row
+from receiver.storage.driver import ContendedError, Params, Row
 
 T = TypeVar("T")
 #: What the address does not say itself: a server that is gone is noticed within seconds, and of several the one
@@ -38,6 +38,7 @@ UNAVAILABLE: Final = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.
 _LONGEST_WAIT: Final = 35.0
 
 Waiting = Generator[Any, Any, T]
+Statement = tuple[str, Params]
 
 
 class Connection(psycopg.Connection[Row]):
@@ -65,17 +66,31 @@ def parsed(url: str) -> dict[str, Any]:
     )
 
 
-def commit(connection: Connection) -> None:
+def commit(connection: Connection, unsent: Sequence[Statement] = ()) -> None:
     """Commit; what failed within a transaction and went unnoticed makes the server undo it in silence.
+
+    *unsent* is written first. All of it is sent together with COMMIT and answered at once, which on a database across a
+    network is most of what a small transaction takes; after a statement that fails the server passes over the rest,
+    COMMIT included (https://www.postgresql.org/docs/18/libpq-pipeline-mode.html, read 2026-11-29). Nothing is sent like
+    that before: psycopg 3.3 ends a pipeline with a message after which PostgreSQL 18 does not count for how long a
+    transaction is idle, and a node that is frozen then would keep its rows.
 
     Raises:
         CommitUnknownError: the connection was lost before the server answered.
     """
+    committing = connection.cursor()
     try:
-        answer = connection.execute("COMMIT").statusmessage
+        with connection.pipeline() if unsent else nullcontext():
+            writing = connection.cursor(binary=True)
+            for sql, params in unsent:
+                writing.execute(sql, params or None)
+            committing.execute("COMMIT")
+        answer = committing.statusmessage
     except CONTENDED:
         raise  # the server's word, and it has undone everything
     except UNAVAILABLE as error:
+        if error.diag.severity_nonlocalized == "ERROR":
+            raise  # its word too: what is not an ERROR ends the session, and says nothing about the commit
         reason = str(error).strip().partition("\n")[0]
         raise CommitUnknownError(
             f"The database cannot be used right now ({reason}); nothing was acknowledged."

@@ -23,7 +23,6 @@ from receiver.storage.postgres.connection import (
     DEFAULTS,
     UNAVAILABLE,
     Connection,
-    commit,
     parsed,
     told_apart,
     undone,
@@ -75,7 +74,7 @@ class Postgres:
             try:
                 tx = PostgresTransaction(connection, self._types)
                 yield tx
-                commit(connection)
+                tx.commit()
             except BaseException as error:
                 self._writer = undone(connection, error)
                 raise
@@ -92,8 +91,9 @@ class Postgres:
             connection = self._begin(self._idle_reader(), began)
             connection.patient = patient
             try:
-                yield PostgresTransaction(connection, self._types)
-                commit(connection)
+                tx = PostgresTransaction(connection, self._types)
+                yield tx
+                tx.commit()
             except BaseException as error:
                 if (kept := undone(connection, error)) is not None:
                     self._readers.append(kept)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 
 from receiver.storage.driver import Params, Row, Rows, split
-from receiver.storage.postgres.connection import Connection
+from receiver.storage.postgres.connection import Connection, Statement, commit
 from receiver.storage.postgres.listener import CHANNEL
 
 MACROS: Final = {
@@ -34,7 +34,10 @@ class PostgresTransaction:
     """An open transaction on one connection."""
 
     def __init__(self, connection: Connection, types: dict[str, dict[str, str]]) -> None:
+        self._connection = connection
         self._cursor = connection.cursor(binary=True)
+        #: What is to be written, and has not been sent yet: statements whose answers nobody needs.
+        self._unsent: list[Statement] = []
         self._types = types
         self._announced = False
         #: How often those who listen are told for a handler once this is committed.
@@ -44,21 +47,28 @@ class PostgresTransaction:
 
     def run(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006  (never changed)
         """Run one statement; return its rows."""
+        for one, values in self._unsent:
+            self._cursor.execute(one, values)
+        self._unsent.clear()
         self._cursor.execute(_translate(sql), params or None)
         return self._cursor.fetchall() if self._cursor.description is not None else []
+
+    def commit(self) -> None:
+        """Commit, once what has not been sent yet is written; see ``connection.commit``."""
+        commit(self._connection, self._unsent)
 
     def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
         """Insert *rows*."""
         if rows:
             source, params = self._arrays(table, columns, rows)
-            self._cursor.execute(f"INSERT INTO {table} ({columns}) SELECT * FROM {source} {conflict}", params)
+            self._write(f"INSERT INTO {table} ({columns}) SELECT * FROM {source} {conflict}", params)
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
         """Set *columns* of the rows that the values after them name."""
         if rows:
             source, params = self._arrays(table, f"{columns}, {key}", rows)
             settings = ", ".join(f"{name} = given.{name}" for name in split(columns))
-            self._cursor.execute(
+            self._write(
                 f"UPDATE {table} SET {settings} FROM {source} AS given ({columns}, {key}) "
                 f"WHERE {_matching(table, key)}",
                 params,
@@ -68,7 +78,7 @@ class PostgresTransaction:
         """Delete the rows that are named by their *key*."""
         if rows:
             source, params = self._arrays(table, key, rows)
-            self._cursor.execute(
+            self._write(
                 f"DELETE FROM {table} USING {source} AS given ({key}) WHERE {_matching(table, key)}",
                 params,
             )
@@ -105,7 +115,11 @@ class PostgresTransaction:
         """Have every node that listens told once this is committed."""
         if not self._announced:
             self._announced = True
-            self._cursor.execute(f"NOTIFY {CHANNEL}")
+            self._write(f"NOTIFY {CHANNEL}", {})
+
+    def _write(self, sql: str, params: Params) -> None:
+        """Write before the next question is asked; what none follows goes with COMMIT."""
+        self._unsent.append((sql, params))
 
     def _types_of(self, table: str) -> Mapping[str, str]:
         """The types of a table's columns, asked for once, and here: a pooler may have no second connection for us."""
