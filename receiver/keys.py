@@ -224,9 +224,19 @@ class Keys:
         if chosen is None or chosen[0].mint is not None:
             return {}
         one, found = chosen
+        if one.query is not None:
+            return {}
         if one.basic is None:
             return {one.header: one.prefix + found[0]}
-        return {one.header: "Basic " + base64.b64encode(":".join(found).encode()).decode()}
+        user, password = [*found, ""][:2]
+        return {one.header: "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+    def in_address(self, provider: Provider) -> dict[str, str]:
+        """The fields of an address that authenticate us, where no header does; raises as ``credentials`` does."""
+        chosen = self._chosen(provider)
+        if chosen is None or chosen[0].query is None:
+            return {}
+        return {chosen[0].query: chosen[0].prefix + chosen[1][0]}
 
     def minted(self, provider: Provider) -> Minted | None:
         """What the credentials of *provider* are minted with, where they are; raises as ``credentials`` does."""

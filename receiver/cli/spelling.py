@@ -65,8 +65,8 @@ def setting_fields() -> Iterator[Field[object]]:
 def referenced(providers: Iterable[Provider]) -> Iterator[str]:
     """The variables that descriptions refer to."""
     for provider in providers:
-        references = [one.secret for one in provider.credentials] + [
-            reference for one in provider.credentials for reference in one.basic or ()
+        references: list[str | None] = [
+            reference for one in provider.credentials for reference in one.references
         ]
         references += [provider.key.secret if provider.key else None, *provider.headers.values()]
         for reference in references:

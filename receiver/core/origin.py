@@ -58,6 +58,18 @@ def lies_in(url: str, origins: Iterable[str]) -> bool:
     return _SETTING.sub("*", front[0]) in origins and url.startswith(front[0] + "/")
 
 
+def has_setting_in_front(url: str) -> bool:
+    """Whether a setting says where an address leads, and not only what is asked there."""
+    front = _FRONT.match(url)
+    return front is not None and _SETTING.search(front[0]) is not None
+
+
+def below(base: str, url: str) -> str:
+    """What an address asks for, asked for at *base* instead."""
+    front = _FRONT.match(url)
+    return base + (url[front.end() :] if front is not None else "/")
+
+
 def moved_to(base: str, url: str, origins: Iterable[str]) -> str:
     """The same address below *base*, if it is one of a description's own."""
     front = _FRONT.match(url)

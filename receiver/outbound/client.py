@@ -55,6 +55,7 @@ class Outbound:
         transport: "httpx.AsyncBaseTransport | None" = None,
         clock: Callable[[], int] = read_clock,
     ) -> None:
+        self._keys = keys
         self._minting = Minting(keys=keys, clock=clock)
         self._transport = transport
         self._max_result = max_result
@@ -120,6 +121,8 @@ class Outbound:
         ask = functools.partial(self.send, provider)
         if ours:
             headers |= await self._minting.headers(provider, request, url=str(url), sent=headers, ask=ask)
+            if fields := self._keys.in_address(provider):
+                url = url.copy_merge_params(fields)
         if request.purpose == "keys":
             # A callback waits for it, and its sender; there is no more than one in a minute.
             return await self._send(provider, url, request, headers, sink, part)
@@ -173,8 +176,8 @@ class Outbound:
         async with client.stream(
             request.method, url, headers=headers, content=request.body, **multipart
         ) as answer:
-            # To a submission it is an answer like another: the job may have been made.
-            if answer.status_code in _REDIRECTS and request.purpose != "submit":
+            # To a submission it is an answer like another: the job may have been made. And uploads may want one.
+            if answer.status_code in _REDIRECTS and request.purpose not in {"submit", "upload"}:
                 raise FetchRefusedError("The provider answered with a redirect, which is not followed.")
             arriving = bounded(answer.aiter_raw(), largest=self._max_result)
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from receiver.core.asking.exchange import Accepted, Refused, Submission, TryLater, Unknown
+from receiver.core.asking.upload import NOT_READY
 from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError, OutcomeUnknownError, StoreUnavailableError
 from receiver.core.job.cadence import first_look
@@ -36,6 +37,8 @@ _NEXT: Final = {
 }
 #: What a job's ``submission`` says while it is tried again after an attempt whose outcome nobody knows.
 UNSURE: Final = "unsure"
+#: It was not even tried, so it uses nothing up: it waits for its turn, or its file's, as long as its job may take.
+_PATIENT: Final = {ProviderBusyError.code, NOT_READY}
 _LARGEST_ANSWER: Final = 64 * 1024
 #: Seconds between attempts to record an answer while the database cannot be written.
 _STORE_WAITS: Final = (0.5, 1, 1, 2, 2, 4)
@@ -74,7 +77,7 @@ class Answers:
             OutcomeUnknownError: it is held, and stored as soon as the database can take it.
         """
         now = self._clock()
-        word, code, refused, retry_at, seen = "unknown", None, None, None, None
+        word, code, refused, retry_at, seen, patient = "unknown", None, None, None, None, False
         unsure = job.submission == UNSURE or isinstance(outcome, Unknown)
         match outcome:
             case Accepted():
@@ -88,7 +91,7 @@ class Answers:
                     word, retry_at, refused = self._again(due, code, None, now)
                     refused = None
             case TryLater():
-                code = outcome.code
+                code, patient = outcome.code, outcome.code in _PATIENT
                 word, retry_at, refused = self._again(due, code, outcome.wait, now)
         if unsure and refused is not None:
             # An earlier attempt may have been taken: what refuses this one does not end the job.
@@ -107,6 +110,7 @@ class Answers:
             given=whole,
             refused=refused,
             retry_at=retry_at,
+            patient=patient,
             unsure=unsure,
             answer_status=None if answer is None else answer.status,
             sealed_key=self._seal(job, outcome),
@@ -221,18 +225,17 @@ class Answers:
     def _again(
         self, due: Due, code: str, wait: int | None, now: int
     ) -> tuple[str, int | None, Failure | None]:
-        if code == ProviderBusyError.code:
-            # It was not even tried, so it uses nothing up: it waits for its turn, as long as its job may take.
+        if code in _PATIENT:
             return "retrying", now + (wait or 0), None
         decision = after_failure(
-            due.attempt,
+            due.failures + 1,
             backoff=RETRIES,
             jitter=random.random(),
             now=now,
             at_least=wait,
         )
         if isinstance(decision, GiveUp):
-            text = f"The submission was tried {due.attempt} times."
+            text = f"The submission was tried {due.failures + 1} times."
             return "gave_up", None, Failure(code=code, text=text)
         return "retrying", decision.when, None
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from receiver.core.asking import exchange
-from receiver.core.asking.assembly import Extras, keeps_for
+from receiver.core.asking.assembly import Extras
+from receiver.core.asking.wanted import delivery_for, keeps_for
 from receiver.core.description.provider import Provider
 from receiver.core.errors import RequestError
 from receiver.core.file import When
@@ -137,7 +137,7 @@ def _delivery(order: Order, provider: Provider, *, reachable: bool) -> Delivery:
     """How the end of the job will be told; raises RequestError where nobody could learn of it."""
     delivery = Delivery.NONE
     if order.callback:
-        delivery = exchange.delivery_for(provider, order.request, reachable=reachable)
+        delivery = delivery_for(provider, order.request, reachable=reachable)
     if delivery is Delivery.NONE and provider.poll is None and reachable:
         raise RequestError(
             f"{provider.name} answers only to a callback URL and cannot be asked, so its jobs cannot do without one.",

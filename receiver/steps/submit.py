@@ -1,7 +1,7 @@
 """Submit: record a job, ask its provider to start it, record the answer."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -10,8 +10,16 @@ import structlog
 from receiver.catalog import Catalog
 from receiver.core.asking import exchange
 from receiver.core.asking.assembly import Extras
-from receiver.core.asking.exchange import FilePart, Refused, Submission, TryLater, Unknown
-from receiver.core.asking.upload import Uploaded, needs_upload, upload, with_file
+from receiver.core.asking.exchange import (
+    FilePart,
+    HttpRequest,
+    HttpResponse,
+    Refused,
+    Submission,
+    TryLater,
+    Unknown,
+)
+from receiver.core.asking.upload import Ready, Uploaded, needs_upload, readiness, terms_of, upload, with_file
 from receiver.core.description.provider import Provider
 from receiver.core.errors import (
     CommitUnknownError,
@@ -36,6 +44,7 @@ from receiver.steps.answer import UNSURE, Answers
 from receiver.steps.order import Order, Submitted, record_of, takes_files
 from receiver.storage.claims import Claimed
 from receiver.storage.records import NewJob
+from receiver.storage.settlements import uploaded
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 
@@ -53,6 +62,8 @@ class Asked(Value, frozen=True, kw_only=True):
 
     request: Mapping[str, Any]
     extras: Extras
+    #: The file that it is made of, as the provider calls it, if that was uploaded before.
+    uploaded: str | None = None
 
 
 class Submit:
@@ -104,7 +115,7 @@ class Submit:
             key_id=self._keys.newest.id,
             reachable=self._public_url is not None,
             owner=self._owner,
-            lease_ms=self._lease_ms,
+            lease_ms=self._lease(provider),
             now=self._clock(),
         )
         callback_url = self._callback_url(provider, new.job)
@@ -202,7 +213,7 @@ class Submit:
             job_id=job.id,
             step=Step.SUBMIT,
             provider=job.provider,
-            run_at=job.created_at + self._lease_ms,
+            run_at=job.created_at + self._lease(provider),
             lane=ASKED,
             attempt=1,
             owner=self._owner,
@@ -250,7 +261,11 @@ class Submit:
         submission = await self._store.submission(job.id)
         started = self._clock()
         idempotent = provider.submit is not None and provider.submit.idempotency is not None
-        if submission is None or (claimed.lapsed and not idempotent):
+        request = msgspec.json.decode(submission.request) if submission is not None else {}
+        there = submission.uploaded if submission is not None else None
+        # What only uploaded has bought nothing: that there is a file is recorded before the job is started.
+        begun = claimed.lapsed and not (needs_upload(provider, request) and there is None)
+        if submission is None or (begun and not idempotent):
             # Whoever sent it may have been heard: sending it again could bill the job twice.
             return await self._answers.settle(
                 provider, job, due, Unknown(code="sender_gone"), started, last=True
@@ -260,14 +275,13 @@ class Submit:
             return await self._answers.settle(
                 provider, job, due, Unknown(code="deadline_passed"), started, last=True
             )
-        if claimed.lapsed:
+        if begun:
             job = msgspec.structs.replace(job, submission=UNSURE)
-        request = msgspec.json.decode(submission.request)
         extras = msgspec.json.decode(submission.options or b"{}", type=Extras)
-        asked = Asked(request=request, extras=extras)
+        asked = Asked(request=request, extras=extras, uploaded=there)
         files: dict[str, FilePart] = {}
         try:
-            if takes_files(provider, job):
+            if takes_files(provider, job) and there is None:
                 files = await asyncio.to_thread(open_files, request, allowed=True)
         except RequestError as error:
             refused = Refused(error=Failure(code=error.code, text=str(error)))
@@ -282,13 +296,50 @@ class Submit:
         token = self._keys.mint(job.id, provider=provider.name)
         return callback_url(self._public_url, provider=provider.name, token=token)
 
+    def _lease(self, provider: Provider) -> int:
+        """For how long a submission is nobody else's: longer than all of its requests last."""
+        terms = terms_of(provider)
+        more = len(terms.requests) + (terms.ready is not None) if terms is not None else 0
+        return self._lease_ms + more * _LONGEST_SUBMISSION
+
     async def _upload(
-        self, provider: Provider, request: Mapping[str, Any], files: Mapping[str, FilePart], *, now: int
-    ) -> Uploaded | Refused | TryLater:
-        """Upload what the job is made of. Nothing is bought by that, so whatever is in doubt is done again."""
-        asking = upload(provider, request, files, largest=self._largest, now=now)
+        self,
+        provider: Provider,
+        job: Job,
+        due: Due,
+        asked: Asked,
+        files: Mapping[str, FilePart],
+        *,
+        now: int,
+    ) -> Uploaded | Refused | TryLater | None:
+        """Upload what the job is made of, unless it was, and see that it may be used; ``None``: it is another's now.
+
+        Nothing is bought by that, so whatever is in doubt is done again.
+        """
+        made: Uploaded | Refused | TryLater
+        if asked.uploaded is not None:
+            made = Uploaded(file_id=asked.uploaded)
+        else:
+            uploading = upload(provider, job, asked.request, files, largest=self._largest, now=now)
+            made = await self._conversed(provider, uploading)
+            try:
+                if isinstance(made, Uploaded) and not await self._store.write(uploaded, (due, made.file_id)):
+                    return None
+            except StoreUnavailableError as error:
+                # Once the lease has lapsed it is uploaded again: no job was started.
+                raise OutcomeUnknownError(job_id=job.id) from error
+        if not isinstance(made, Uploaded):
+            return made
+        looking = readiness(provider, made.file_id, largest=self._largest, now=now)
+        ready = await self._conversed(provider, looking)
+        return made if isinstance(ready, Ready) else ready
+
+    async def _conversed(
+        self, provider: Provider, conversation: Generator[HttpRequest, HttpResponse, T]
+    ) -> T | Refused | TryLater:
+        """What came of a conversation that may be had again."""
         try:
-            return await self._outbound.converse(provider, asking)
+            return await self._outbound.converse(provider, conversation)
         except ProviderBusyError as error:
             return TryLater(code=error.code, wait=error.wait)
         except (FetchRefusedError, ConfigurationError, RequestError) as error:
@@ -310,10 +361,12 @@ class Submit:
             secret = self._keys.job_secret(job.id, provider, master=self._keys.newest)
         request = asked.request
         if needs_upload(provider, request):
-            uploaded = await self._upload(provider, request, files, now=started)
-            if not isinstance(uploaded, Uploaded):
-                return await self._answers.settle(provider, job, due, uploaded, started)
-            request, files = uploaded.request, {}
+            made = await self._upload(provider, job, due, asked, files, now=started)
+            if made is None:
+                return await self._store.job(job.id)
+            if not isinstance(made, Uploaded):
+                return await self._answers.settle(provider, job, due, made, started)
+            request, files = with_file(provider, request, made.file_id), {}
         conversation = exchange.submit(
             provider,
             job,

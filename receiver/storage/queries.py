@@ -56,6 +56,8 @@ class Submission(Value, frozen=True, kw_only=True):
     answer_body: bytes | None
     #: What it carries beside the request, as JSON.
     options: bytes | None = None
+    #: The file that the job is made of, as the provider calls it, where that was uploaded for it.
+    uploaded: str | None = None
 
 
 class Record(Value, frozen=True, kw_only=True):
@@ -183,13 +185,13 @@ def record(tx: Transaction, job_id: str) -> Record:
 def submission(tx: Transaction, job_id: str) -> Submission | None:
     """What was submitted for a job; ``None`` for one that was not submitted here."""
     found = tx.run(
-        "SELECT request, metadata, idempotency_key, answer_status, answer_body, options FROM submission "
+        "SELECT request, metadata, idempotency_key, answer_status, answer_body, options, uploaded FROM submission "
         "WHERE job_id = :id",
         {"id": job_id},
     )
     if not found:
         return None
-    request, metadata, key, status, body, options = found[0]
+    request, metadata, key, status, body, options, uploaded = found[0]
     return Submission(
         request=bytes(request),
         metadata=bytes(metadata),
@@ -197,6 +199,7 @@ def submission(tx: Transaction, job_id: str) -> Submission | None:
         answer_status=status,
         answer_body=None if body is None else bytes(body),
         options=None if options is None else bytes(options),
+        uploaded=uploaded,
     )
 
 

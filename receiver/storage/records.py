@@ -144,6 +144,8 @@ def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
                 code="not_resubmittable",
             )
         ledger.put(replace(job, submission="sending"))
+        # The file may be gone at the provider by now.
+        tx.run("UPDATE submission SET uploaded = NULL WHERE job_id = :job_id", {"job_id": job_id})
         due = Due(job_id=job_id, step=Step.SUBMIT, provider=job.provider, run_at=now, lane=ASKED)
         tx.insert("due", rows.DUE, [rows.due_params(due)], conflict="ON CONFLICT DO NOTHING")
         tx.announce()

@@ -34,6 +34,7 @@ class SubmitSettled(Value, frozen=True, kw_only=True):
     given: Given | None = None
     refused: Failure | None = None
     retry_at: int | None = None
+    patient: bool = False  # it only waited for its turn, which is no failure
     unsure: bool = False  # some attempt may have been taken by the provider
     answer_status: int | None = None
     answer_body: bytes | None = None
@@ -115,6 +116,21 @@ def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
     return answers
 
 
+def uploaded(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
+    """Commit that the file is uploaded that a job is made of; whether its submission still was its owner's."""
+    lock_jobs(tx, [due.job_id for due, _ in items])
+    answers = []
+    for due, file_id in items:
+        ours = dues.fenced(tx, due) is not None
+        if ours:
+            tx.run(
+                "UPDATE submission SET uploaded = :file_id WHERE job_id = :job_id",
+                {"file_id": file_id, "job_id": due.job_id},
+            )
+        answers.append(ours)
+    return answers
+
+
 def chunks(tx: Transaction, items: Sequence[tuple[str, int, int, bytes]]) -> list[None]:
     """Write chunks of results that are still arriving: (job id, part, first number, content)."""
     for job_id, part, first, content in items:
@@ -145,7 +161,8 @@ def _settle_submit(tx: Transaction, ledger: Ledger, item: SubmitSettled) -> None
         return
     ledger.log(item.log)
     if item.retry_at is not None:
-        dues.reschedule(tx, replace(due, run_at=item.retry_at, failures=due.failures + 1))
+        failures = due.failures + (not item.patient)
+        dues.reschedule(tx, replace(due, run_at=item.retry_at, failures=failures))
         if item.unsure:
             ledger.put(replace(job, submission="unsure"))
         return

@@ -2,7 +2,7 @@
 
 import json
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import msgspec
@@ -152,7 +152,7 @@ class Remote:
         cancel = self.provider.cancel
         if cancel is not None and method == cancel.method:
             wanted = self.cancel_url if cancel.url == "{cancel_url}" else cancel.url.replace("{id}", self.id)
-            if urlsplit(url).path == urlsplit(wanted).path:
+            if _leads_to(url, wanted):
                 if not self.state.ended:
                     self.end(JobState.CANCELED)
                 return httpx.Response(200, json={})
@@ -161,6 +161,12 @@ class Remote:
         if url == self._file_url:
             return self.stored()
         return self.status()
+
+
+def _leads_to(url: str, wanted: str) -> bool:
+    """Whether *url* is the address *wanted*, with further fields or without."""
+    asked, known = urlsplit(url), urlsplit(wanted)
+    return asked.path == known.path and set(parse_qsl(known.query)) <= set(parse_qsl(asked.query))
 
 
 def _response(written: Written | None, why: str) -> httpx.Response:

@@ -134,6 +134,8 @@ def _fields(request: httpx.Request) -> Any:  # noqa: ANN401
             for part in parts.walk()
             if not part.is_multipart()
         }
+    if content_type.startswith("application/x-www-form-urlencoded"):
+        return {name: _json(value) for name, value in parse_qsl(request.content.decode())}
     return _json(request.content.decode(errors="replace"))
 
 

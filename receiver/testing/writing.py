@@ -162,7 +162,7 @@ class _Draft:
             self.say(address, url)
             return
         for piece in address.split("{")[1:]:
-            path = piece.partition("}")[0]
+            path = piece.partition("}")[0].removeprefix("+")
             if path not in shape.id:
                 self.say(path, f"{job_id}-{path.rpartition('.')[2]}", over=False)
 
@@ -180,7 +180,8 @@ def _written(shape: Shape, facts: Facts, base: Any, setters: Sequence[tuple[str,
     for path, value in setters:
         # What only has to be there may be what the test gave.
         draft.say(path, value, over=value != {})
-    if facts.reason is not None and shape.error:
+    # Where the word for the state is the reason too, it says both.
+    if facts.reason is not None and shape.error and shape.error[0] not in shape.statuses:
         draft.say(shape.error[0], facts.reason)
     if facts.result_url is not None and shape.result_url_when is not None:
         for path, value in _satisfied(shape.result_url_when):

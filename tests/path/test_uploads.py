@@ -57,7 +57,7 @@ class Api:
         """Answer one request."""
         match asked.method, asked.path:
             case "POST", "/v1/files":
-                self.uploads.append(_parts(asked))
+                self.uploads.append(parts_of(asked))
                 if self.trouble:
                     return self.trouble.pop(0)
                 return Reply(body=json.dumps({"id": f"file-{len(self.uploads)}"}).encode())
@@ -71,7 +71,8 @@ class Api:
         return Reply(status=404)
 
 
-def _parts(asked: Asked) -> dict[str, bytes]:
+def parts_of(asked: Asked) -> dict[str, bytes]:
+    """The parts of a form."""
     head = f"Content-Type: {asked.header('content-type')}\r\n\r\n".encode()
     found = message_from_bytes(head + asked.body)
     return {

@@ -4,18 +4,29 @@ import base64
 import json
 import re
 from email.parser import BytesParser
+from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from receiver import Job
 from receiver.core.asking.assembly import at_path
 from receiver.core.description.provider import Provider
 from receiver.core.signature.keyform import ed25519_public
+from receiver.core.signature.sign import signed_body
+from receiver.core.signature.timestamp import write_timestamp
 from receiver.core.signature.verify import Key, load_key, sign
 from receiver.testing.writing import Written
-from tests.providers.making import SECRET, key_of, scheme_of
+from tests.certificates import self_signed
+from tests.providers.making import SECRET, TOPIC, key_of, scheme_of
 
 from .stub import Asked
 from .world import World
@@ -37,7 +48,7 @@ def callback_url(provider: Provider, submission: Asked, world: World) -> str | N
     assert provider.callback is not None
     if provider.callback.where == "registered":
         return f"{world.url}/webhooks/{provider.name}"
-    said = f"{unquote(submission.path)} {submission.body.decode(errors='replace')}"
+    said = unquote(f"{submission.path} {submission.body.decode(errors='replace')}")
     for packed in re.findall(r"[A-Za-z0-9+/]{100,}={0,2}", said):
         said += base64.b64decode(packed + "==").decode(errors="replace")
     found = re.search(rf"{re.escape(world.url)}/callbacks/{provider.name}/[A-Za-z0-9_-]+", said)
@@ -45,10 +56,14 @@ def callback_url(provider: Provider, submission: Asked, world: World) -> str | N
 
 
 def secret_of(provider: Provider, submission: Asked) -> Key | None:
-    """What a callback of a job is signed with; ``None`` where nothing of the test's own can: certificates."""
-    source = provider.key.source if provider.key is not None else "certificate"
+    """What a callback of a job is signed with; ``None`` where nothing is signed."""
+    if provider.key is None:
+        return None
+    source = provider.key.source
     if source in {"settings", "jwks"}:
         return key_of(provider.name)
+    if source == "certificate":
+        return load_key("k", amazons_key().decode(), scheme=scheme_of(provider.name))
     text = SECRET.decode()
     if source == "per-job":
         assert provider.callback is not None
@@ -56,7 +71,41 @@ def secret_of(provider: Provider, submission: Asked) -> Key | None:
         sent = at_path(document, provider.callback.secret_path or "")
         assert isinstance(sent, str), provider.name
         text = sent.removeprefix(provider.callback.secret_prefix)
-    return load_key("k", text, scheme=scheme_of(provider.name)) if source != "certificate" else None
+    return load_key("k", text, scheme=scheme_of(provider.name))
+
+
+@cache
+def amazons_key() -> bytes:
+    """What the fake of Amazon's notifications signs with; its certificate is at an address of the fake's own."""
+    key = generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@cache
+def amazons_certificate() -> bytes:
+    """The certificate of that key."""
+    key = load_pem_private_key(amazons_key(), None)
+    assert isinstance(key, RSAPrivateKey)
+    return self_signed(key)
+
+
+def message_of_amazons(provider: Provider, told: bytes, *, job: Job, now: int) -> bytes:
+    """The message that Amazon makes of what a service says; in it stands where the certificate is.
+
+    Believed at the fake's address only because a setting has put the whole provider there (``RECEIVER_…_BASE_URL``):
+    elsewhere a certificate counts at Amazon's own hosts alone.
+    """
+    return json.dumps(
+        {
+            "Type": "Notification",
+            "MessageId": job.id,
+            "TopicArn": TOPIC,
+            "Message": told.decode(),
+            "Timestamp": write_timestamp(now, "iso8601").decode(),
+            "SignatureVersion": "1",
+            "SigningCertURL": f"{provider.origins[0]}/{provider.name}/amazon.pem",
+        }
+    ).encode()
 
 
 def queried(submission: Asked) -> dict[str, str]:
@@ -87,10 +136,14 @@ async def call_back(
     if written.query:
         url += "?" + urlencode(written.query)
     headers = [(name.encode(), value.encode()) for name, value in written.headers.items()]
+    body = written.body
     if key is not None:
         scheme = scheme_of(provider.name)
-        headers += sign(written.body, scheme=scheme, key=key, now=now, url=url, delivery_id=job.id)
+        if scheme.plugin == "sns":
+            body = message_of_amazons(provider, body, job=job, now=now)
+        body = signed_body(body, scheme=scheme, key=key)
+        headers += sign(body, scheme=scheme, key=key, now=now, url=url, delivery_id=job.id)
     async with httpx.AsyncClient(trust_env=False) as client:
         method = provider.callback.methods[0]
-        answer = await client.request(method, url, content=written.body, headers=headers)
+        answer = await client.request(method, url, content=body, headers=headers)
     assert answer.is_success, (provider.name, answer.status_code, answer.text)

@@ -26,6 +26,7 @@ PREFIXES = {
     "luma": "LUMAAI_",
     "runway": "RUNWAYML_",
     "standard-webhooks": "STANDARD_WEBHOOKS_",
+    "zyte": "SH_",
 }
 
 

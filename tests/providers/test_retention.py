@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from receiver.catalog import check_times
 from receiver.cli.providers import check_file
-from receiver.core.asking.assembly import keeps_for
+from receiver.core.asking.wanted import keeps_for
 from receiver.core.description.provider import describe
 from receiver.core.job.cadence import first_look, next_look
 from receiver.core.model import DAY, MINUTE, Due, Step

@@ -27,6 +27,15 @@ def request_of(name: str, asked: dict[str, Any], *, callback_url: str | None = C
     return submission_request(PROVIDERS[name], job_of(name), asked, callback_url=callback_url, secret=SECRET)
 
 
+def sent_in(request: HttpRequest) -> Any:  # noqa: ANN401  (JSON, or the fields of a form)
+    """What the body of a submission says."""
+    if request.fields or request.body is None:
+        return request.fields or None
+    if request.headers.get("content-type") == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(request.body.decode()))
+    return json.loads(request.body)
+
+
 def environment(provider: Provider) -> dict[str, str]:
     """Every credential, set to x."""
     names = [reference for one in provider.credentials for reference in one.references]
@@ -43,7 +52,7 @@ def test_a_submission_is_as_documented(name: str) -> None:
     """Method, address, body with the callback URL at its place, and the header that authenticates."""
     asked, url, body, header = EXPECTED[name]
     request = request_of(name, asked)
-    assert request.method == ("GET" if name == "netnut-serp" else "POST")
+    assert request.method == ("GET" if name in {"netnut-serp", "serpapi"} else "POST")
     if "BASE64" in url:
         url, found = url.removesuffix("BASE64"), request.url
         assert found.startswith(url)
@@ -52,10 +61,12 @@ def test_a_submission_is_as_documented(name: str) -> None:
         assert hooks[0]["requestUrl"] == CALLBACK
         assert "ACTOR.RUN.SUCCEEDED" in hooks[0]["eventTypes"]
     assert request.url == url
-    sent = request.fields or (None if request.body is None else json.loads(request.body))
-    assert sent == body
+    assert sent_in(request) == body
     field, _, value = header.partition(": ")
     keys = Keys(Settings.load(environment(PROVIDERS[name])))
+    if header.startswith("?"):
+        assert keys.in_address(PROVIDERS[name]) == dict(parse_qsl(header[1:]))
+        return
     if not header:
         assert keys.minted(PROVIDERS[name]) is not None
         return

@@ -17,7 +17,7 @@ SIGNED = sorted(
 #: What a request needs because the address of the submission does, or its body.
 NEEDED = (
     *("customer", "zone", "model", "prompt", "actor", "endpoint_id", "dataset_id", "function_id", "input"),
-    *("namespace", "owner", "processor", "product", "recognizer", "repo", "workflow_id"),
+    *("namespace", "owner", "processor", "product", "project", "queue", "recognizer", "repo", "workflow_id"),
 )
 REQUEST = dict.fromkeys(NEEDED, "x")
 #: A result that every one of them has a place for.

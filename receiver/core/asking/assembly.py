@@ -57,7 +57,7 @@ class Extras(Value, frozen=True, kw_only=True):
 class Assembled(Value, frozen=True, kw_only=True):
     """The parts of a submission, ready to be sent."""
 
-    content: Literal["json", "multipart", "query"]
+    content: Literal["json", "multipart", "form", "query"]
     url: str
     headers: dict[str, str]
     body: Any
@@ -93,7 +93,7 @@ def assemble(
     asked = _asked(terms, request, polled=callback_url is None)
     # All of them now: once the job is accepted it is too late to miss a field.
     url, *_ = [_fill(one, asked) for one in (template, terms.response_url, terms.cancel_url) if one]
-    for name in _in_addresses(terms, template):
+    for name in _FIELD.findall(template):
         asked.pop(name, None)
     query = _in_query(terms, asked) | extras.query
     if content == "query":
@@ -116,7 +116,7 @@ def assemble(
 
 def _held(terms: Submit, asked: dict[str, Any], provider: str) -> dict[str, Any]:
     """The body that a request makes, at ``body`` of what is returned."""
-    if terms.wrap is None or _is_wrapped(terms.wrap, asked):
+    if terms.wrap is None or is_wrapped(terms.wrap, asked):
         return {"body": asked if terms.unwrap is None else _unwrapped(terms.unwrap, asked, provider)}
     holder: dict[str, Any] = {}
     put(holder, f"body.{terms.wrap}", asked)
@@ -144,7 +144,7 @@ def _in_query(terms: Submit, asked: dict[str, Any]) -> dict[str, Any]:
     return {name: asked.pop(name) for name in names}
 
 
-def _is_wrapped(wrap: str, asked: Mapping[str, Any]) -> bool:
+def is_wrapped(wrap: str, asked: Mapping[str, Any]) -> bool:
     """Whether a request is in the vendor's outer form already; it would be wrapped twice."""
     return isinstance(at_path(asked, wrap), Mapping)
 
@@ -181,7 +181,10 @@ def _refuse_unlisted(provider: Provider, extras: Extras) -> None:
     for name in extras.query:
         if not _allowed(name, terms.job_query):
             raise _unlisted(provider, "query", name, terms.job_query)
-        if provider.callback is not None and name in {provider.callback.path, provider.callback.secret_path}:
+        taken = {one.query for one in provider.credentials}
+        if provider.callback is not None:
+            taken |= {provider.callback.path, provider.callback.secret_path}
+        if name in taken:
             raise _reserved(name)
 
 
@@ -235,26 +238,6 @@ def with_addresses(terms: Submit, seen: Observation, request: Mapping[str, Any])
         if template is not None and getattr(seen, name) is None
     }
     return replace(seen, **made) if made else seen
-
-
-def keeps_for(provider: Provider, request: Mapping[str, Any]) -> int | None:
-    """For how many milliseconds the provider keeps the result of *request*, as far as its description tells."""
-    if provider.retention is None:
-        return None
-    for kept in provider.retention.keeps_when:
-        value = at_path(request, kept.path)
-        if type(value) is type(kept.is_) and value == kept.is_:
-            return int(kept.keeps)
-    return int(provider.retention.keeps)
-
-
-def declines(terms: CallbackTerms, request: Mapping[str, Any]) -> bool:
-    """Whether a request says null where the callback URL goes: its job is to be polled."""
-    if terms.where == "registered":
-        return False
-    above, _, key = terms.path.rpartition(".")
-    place = at_path(request, above) if above else request
-    return isinstance(place, Mapping) and key in place and place[key] is None
 
 
 def at_path(document: Any, path: str) -> Any:  # noqa: ANN401
@@ -349,11 +332,6 @@ def _encoded(terms: CallbackTerms, callback_url: str) -> str:
     for name, extra in terms.set.items():
         put(holder, f"{place.rpartition('.')[0]}.{name}", extra)
     return base64.b64encode(json.dumps(holder["body"]).encode()).decode()
-
-
-def _in_addresses(terms: Submit, url: str) -> Iterable[str]:
-    for template in (url, terms.response_url, terms.cancel_url):
-        yield from _FIELD.findall(template or "")
 
 
 def _fill(template: str, asked: Mapping[str, Any]) -> str:

@@ -7,10 +7,11 @@ whoever sends a request attaches those, and only at the provider's own origins.
 import json
 from collections.abc import Generator, Mapping
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
-from receiver.core.asking.assembly import Extras, assemble, at_path, declines, with_addresses
+from receiver.core.asking.assembly import Extras, assemble, with_addresses
 from receiver.core.description.parts import own_headers
 from receiver.core.description.placeholders import fill, fill_all
 from receiver.core.description.provider import Poll, Provider
@@ -18,7 +19,6 @@ from receiver.core.errors import RequestError, UnreadableError
 from receiver.core.message import Message
 from receiver.core.model import (
     HOUR,
-    Delivery,
     Due,
     Failure,
     Held,
@@ -166,18 +166,6 @@ Look: TypeAlias = Seen | Pending | Gone | TryLater
 _Answered: TypeAlias = tuple[Observation, int | None, HttpResponse]
 
 
-def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: bool) -> Delivery:
-    """How the provider will tell of the end of a job submitted as *request*; *reachable*: we have a public URL."""
-    terms = provider.callback
-    if terms is None or (not reachable and terms.where != "registered") or declines(terms, request):
-        return Delivery.NONE
-    for variant in terms.delivers_when:
-        value = at_path(request, variant.path)
-        if type(value) is type(variant.is_) and value == variant.is_:
-            return variant.delivers
-    return terms.delivers
-
-
 def submit(
     provider: Provider,
     job: Job,
@@ -238,7 +226,13 @@ def submission_request(
         )
     made = assemble(provider, job, request, callback_url=callback_url, secret=secret, extras=extras)
     headers = own_headers(terms.headers, job.operation or "") | made.headers
+    if made.content == "form":
+        headers = {"content-type": "application/x-www-form-urlencoded"} | headers
+        body = urlencode(made.fields()).encode()
+        return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers, body=body)
     if made.content == "multipart":
+        operation = provider.operations.get(job.operation)
+        field = (operation.field if operation is not None else None) or terms.field
         fields = {name: value for name, value in made.fields().items() if name not in files}
         return HttpRequest(
             purpose="submit",
@@ -246,7 +240,7 @@ def submission_request(
             url=made.url,
             headers=headers,
             fields=fields,
-            files=dict(files),
+            files={field if name == "file" else name: one for name, one in files.items()},
         )
     if made.content == "query":
         return HttpRequest(purpose="submit", method=terms.method, url=made.url, headers=headers)
@@ -315,25 +309,40 @@ def _asked_for(
     for pause in (*_CONFIRMED_AFTER, None):
         response = yield asked
         wait = parse_retry_after(response.header(b"retry-after"), now=now, longest=HOUR)
-        if response.status in poll.pending:
-            return Pending(wait=wait)
-        if response.status in poll.failed and not response.broken:
-            return failure(response), wait, response
-        if response.status in _GONE:
-            return Gone(status=response.status)
-        if response.status not in _OK:
-            told = None if response.broken else response
-            return TryLater(code=f"status_{response.status}", wait=wait, answer=told)
+        told = _told_by_status(poll, response, wait)
+        if told is not None:
+            return told
         try:
-            return read_answer(provider, poll.answer, response, largest), wait, response
+            seen = read_answer(provider, poll.answer, response, largest)
         except UnreadableError as error:
-            if not lost_to_readers(error.code, response.body):
+            if response.status not in _OK or not lost_to_readers(error.code, response.body):
                 return TryLater(code=error.code, wait=wait, answer=response)
             code = error.code
+        else:
+            ended = seen.state is not None and seen.state.ended
+            if response.status not in _OK and not ended:
+                return TryLater(code=f"status_{response.status}", wait=wait, answer=response)
+            return seen, wait, response
         if pause is not None:
             # It may have been a moment's trouble on the way; what comes three times is the document.
             asked = replace(asked, after=pause)
     return _unreadable(response, code), wait, response
+
+
+def _told_by_status(
+    poll: Poll, response: HttpResponse, wait: int | None
+) -> _Answered | Pending | Gone | TryLater | None:
+    """What the HTTP status of an answer says by itself; ``None`` where its body is to be read."""
+    if response.status in poll.pending:
+        return Pending(wait=wait)
+    if response.status in poll.failed and not response.broken:
+        return failure(response), wait, response
+    if response.status in _OK or (response.status in poll.reads and not response.broken):
+        return None
+    if response.status in _GONE:
+        return Gone(status=response.status)
+    told = None if response.broken else response
+    return TryLater(code=f"status_{response.status}", wait=wait, answer=told)
 
 
 def failure(response: HttpResponse) -> Observation:

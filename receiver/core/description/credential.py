@@ -13,12 +13,14 @@ An OAuth client shows its id and secret (RFC 6749, 4.4), a service account an as
 and each gets a token that lapses. ``hs256`` is a JSON Web Token that we sign ourselves. ``sigv4`` signs each request.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal, Self
 
 import msgspec
 from msgspec.structs import replace
 
 from receiver.core.description.parts import Duration, Part, check_reference
+from receiver.core.origin import below
 
 #: What each kind needs, and may have.
 _NEEDS: Final = {
@@ -40,7 +42,8 @@ class Mint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a credential is minted; names of secrets are references."""
 
     kind: Literal["oauth", "service-account", "hs256", "sigv4"]
-    #: Where a token is asked for: https, outside ``origins`` if it must be.
+    #: Where a token is asked for: https, outside ``origins`` if it must be. A setting may say so (``{setting:NAME}``);
+    #: one in the place of the host, or of a part of it, is held against ``origins``.
     token_url: str | None = None
     client_id: str | None = None
     client_secret: str | None = None
@@ -68,7 +71,7 @@ class Mint(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise ValueError(f"mint.{name}: kind {self.kind!r} does not use it")
             if given and name in _REFERENCES:
                 check_reference(str(getattr(self, name)))
-        if self.token_url is not None and not self.token_url.startswith("https://"):
+        if self.token_url is not None and not self.token_url.startswith(("https://", "{setting:")):
             raise ValueError("mint.token_url must be https: it is shown the secret")
 
     def named(self) -> dict[str, str]:
@@ -92,18 +95,24 @@ class Credential(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to authenticate to the provider; the first whose secrets are configured is used."""
 
     header: str = "Authorization"
+    #: The field of the address that it travels in, instead of a header.
+    query: str | None = None
     #: What stands before the secret: ``"Bearer "``, ``"Api-Key "``.
     prefix: str = ""
     #: ``env:NAME`` or ``file:PATH``; never the secret itself.
     secret: str | None = None
-    #: References to user name and password, for HTTP Basic.
-    basic: tuple[str, str] | None = None
+    #: References to user name and password, for HTTP Basic; a user name alone has an empty password.
+    basic: tuple[str, ...] | None = None
     #: How it is minted, where it lapses or is another one for each request.
     mint: Mint | None = None
 
     def __post_init__(self) -> None:
         if [self.secret, self.basic, self.mint].count(None) != 2:  # noqa: PLR2004  (of three)
             raise ValueError("give one of secret, basic and mint")
+        if self.basic is not None and len(self.basic) not in {1, 2}:
+            raise ValueError("basic is a user name, or a user name and a password")
+        if self.query is not None and self.secret is None:
+            raise ValueError("query needs secret: only that can travel in an address")
         for reference in self.references:
             check_reference(reference)
 
@@ -116,7 +125,10 @@ class Credential(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def at(self, base: str) -> Self:
         """The same where the API is at *base*: so is what mints tokens for it."""
+        return self.moved(lambda url: below(base, url))
+
+    def moved(self, moved: Callable[[str], str]) -> Self:
+        """The same with its tokens elsewhere."""
         if self.mint is None or self.mint.token_url is None:
             return self
-        path = "/" + self.mint.token_url.partition("://")[2].partition("/")[2]
-        return replace(self, mint=self.mint.moved(base + path))
+        return replace(self, mint=self.mint.moved(moved(self.mint.token_url)))

@@ -11,6 +11,10 @@ from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState
 _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
 #: The name of a header, or the beginning of some.
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+\*?")
+#: What is filled in where an upload is described.
+_FILLED = re.compile(r"\{([^{}' ]+)\}")
+_KNOWN = frozenset({"id", "+id", "response_url", "unique", "filename", "size", "sha256"})
+_UNUSUAL = range(300, 500)
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
@@ -51,24 +55,115 @@ class Operation(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one operation of the API does differently from ``[submit]``."""
 
     url: str | None = None
-    content: Literal["json", "multipart", "query"] | None = None
+    content: Literal["json", "multipart", "form", "query"] | None = None
+    #: The part of a form in parts that is the caller's file.
+    field: str | None = None
 
 
-class Upload(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the file is uploaded that a job is made of, before it is submitted; see ``core/asking/upload.py``."""
+class Uploading(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One request of an upload.
+
+    In the address, and in the texts of ``headers`` and ``set``, are filled in: ``{id}`` and ``{response_url}`` of the
+    answers so far, ``{unique}`` (letters and digits, others for each upload), ``{filename}``, ``{size}`` and
+    ``{sha256}`` of the file, and ``{request:NAME=default}``, a field of the caller's request.
+    """
 
     url: str
-    #: The part of the form that is the file, and what the file is called.
+    method: Literal["POST", "PUT"] = "POST"
+    #: What is sent: a form in parts with the file, or without it; JSON; the file's bytes; nothing.
+    content: Literal["multipart", "fields", "json", "bytes", "none"] = "multipart"
+    #: The part of the form that is the file.
     field: str = "file"
+    headers: dict[str, str] = {}
+    #: Further fields of the form, or the JSON.
+    set: dict[str, Any] = {}
+    #: Statuses other than 2xx that are an answer like it, and those that say that the file is there already.
+    accepts: tuple[int, ...] = ()
+    there: tuple[int, ...] = ()
+    #: The shape of the answer, where it is read.
+    answer: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.set and self.content in {"bytes", "none"}:
+            raise ValueError(f"upload.set: content = {self.content!r} has no place for it")
+        if self.content in {"multipart", "fields"} and not all(
+            isinstance(one, str) for one in self.set.values()
+        ):
+            raise ValueError("upload.set: the fields of a form are texts")
+        for one in (*self.accepts, *self.there):
+            if one not in _UNUSUAL:
+                raise ValueError(f"upload: {one} is no status from 300 to 499; 2xx is taken anyway")
+        if self.there and self.answer is None:
+            raise ValueError("upload.there needs answer, which has the id of the file that is there")
+        for name in _FILLED.findall(f"{self.url} {self.headers} {self.set}"):
+            if name not in _KNOWN and not name.startswith(("request:", "setting:")):
+                raise ValueError(
+                    f"upload: nothing fills in {{{name}}}; there are {', '.join(sorted(_KNOWN))}, request:NAME"
+                )
+
+    @property
+    def carries(self) -> bool:
+        """Whether it brings the file."""
+        return self.content in {"multipart", "bytes"}
+
+
+class Readiness(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where it is asked whether an uploaded file may be used; the shape's success says so."""
+
+    #: ``{id}`` is the file's.
+    url: str
+    answer: str
+    every: Duration = Duration(5 * SECOND)
+
+
+class Upload(Uploading, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the file is uploaded that a job is made of, before it is submitted; see ``core/asking/upload.py``."""
+
     filename: str = "batch.jsonl"
-    #: Further fields of the form.
-    set: dict[str, str] = {}
     #: The field of the caller's request with the lines, and the one with the path of a file of the caller's own.
     lines: str = "requests"
     file: str = "file"
     #: The shape of the answer, and where the file's id goes in the submission.
     answer: str = "file"
     into: str
+    #: The requests that follow.
+    then: tuple[Uploading, ...] = ()
+    #: Where the file has to be made ready first.
+    ready: Readiness | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if [one.carries for one in self.requests].count(True) != 1:
+            raise ValueError("upload: one of its requests brings the file (content = 'multipart' or 'bytes')")
+        if {"id", "+id", "response_url"} & set(_FILLED.findall(f"{self.url} {self.headers} {self.set}")):
+            raise ValueError("upload: before the first answer there is neither {id} nor {response_url}")
+
+    @property
+    def requests(self) -> tuple[Uploading, ...]:
+        """All of its requests, in order."""
+        return (self, *self.then)
+
+    @property
+    def urls(self) -> list[str]:
+        """The addresses that the description itself names."""
+        urls = [one.url for one in self.requests if one.url != "{response_url}"]
+        return urls + ([self.ready.url] if self.ready is not None else [])
+
+    @property
+    def answers(self) -> set[str]:
+        """The shapes of its answers."""
+        named = {one.answer for one in self.requests if one.answer is not None}
+        return named | ({self.ready.answer} if self.ready is not None else set())
+
+    def at(self, moved: Callable[[str], str]) -> Self:
+        """The same with its addresses elsewhere."""
+        replace = msgspec.structs.replace
+        return replace(
+            self,
+            url=moved(self.url),
+            then=tuple(replace(one, url=moved(one.url)) for one in self.then),
+            ready=replace(self.ready, url=moved(self.ready.url)) if self.ready is not None else None,
+        )
 
 
 class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,8 +176,10 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     method: Literal["POST", "PUT", "GET"] = "POST"
     #: Headers of this request alone; ``{operation}`` is filled in.
     headers: dict[str, str] = {}
-    #: ``query``: the whole request travels in the address.
-    content: Literal["json", "multipart", "query"] = "json"
+    #: ``multipart``: a form in parts; ``form``: one of fields alone; ``query``: all of it travels in the address.
+    content: Literal["json", "multipart", "form", "query"] = "json"
+    #: ``multipart``: the part that is the caller's file.
+    field: str = "file"
     #: Fields of the caller's request that travel in the address; ``*``: all that are not in ``body``.
     query: tuple[str, ...] | Literal["*"] = ()
     #: ``query = "*"``: the fields of the caller's request that are the body.
@@ -127,7 +224,7 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(
             self,
             url=moved(self.url),
-            upload=msgspec.structs.replace(self.upload, url=moved(self.upload.url)) if self.upload else None,
+            upload=self.upload.at(moved) if self.upload else None,
             response_url=moved(self.response_url) if self.response_url else None,
             cancel_url=moved(self.cancel_url) if self.cancel_url else None,
         )
@@ -152,6 +249,8 @@ class Poll(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pending: tuple[int, ...] = (202,)
     #: HTTP statuses that are the job's own failure; the body is the reason.
     failed: tuple[int, ...] = ()
+    #: Other statuses whose body may say how the job ended; one that does not is a failure of the provider's.
+    reads: tuple[int, ...] = ()
     #: After what a 404 means that the result is gone: the provider's own success, or already a wake-up.
     gone_after: Literal["success", "wake-up"] = "success"
 

@@ -35,7 +35,15 @@ from receiver.core.description.scheme import Scheme
 from receiver.core.description.sdk import Sdk
 from receiver.core.description.shape import About, Condition, Rule, Shape
 from receiver.core.model import HOUR, Delivery, JobState
-from receiver.core.origin import completed, is_origin, lies_in, moved_to, origin_of, settings_in
+from receiver.core.origin import (
+    completed,
+    has_setting_in_front,
+    is_origin,
+    lies_in,
+    moved_to,
+    origin_of,
+    settings_in,
+)
 
 __all__ = [
     "About",
@@ -130,20 +138,31 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         urls += [self.cancel.url] if self.cancel and self.cancel.url != "{cancel_url}" else []
         if self.submit is not None:
             urls += [url for url in (self.submit.response_url, self.submit.cancel_url) if url]
-            urls += [self.submit.upload.url] if self.submit.upload else []
+            urls += self.submit.upload.urls if self.submit.upload else []
         urls += [one.url for one in self.files if one.url]
         return urls + [url for shape in self.shapes.values() for url in shape.templates]
+
+    @property
+    def token_urls(self) -> list[str]:
+        """Where its credentials are minted."""
+        minted = (one.mint.token_url for one in self.credentials if one.mint is not None)
+        return [url for url in minted if url is not None]
 
     def _check_addresses(self) -> None:
         for url in self.addresses:
             if not lies_in(url, self.origins):
                 raise ValueError(f"{url!r} is outside origins")
+        for url in self.token_urls:
+            if has_setting_in_front(url) and not lies_in(url, self.origins):
+                raise ValueError(
+                    f"mint.token_url: {url!r} is outside origins, and a setting says where it leads"
+                )
         if self.key is not None and self.key.url is not None and not self.key.url.startswith("https://"):
             raise ValueError("key.url must be https: whoever changes the key set signs for the provider")
 
     def _check_shapes(self) -> None:
         wanted = {self.submit.answer} if self.submit else set()
-        wanted |= {self.submit.upload.answer} if self.submit and self.submit.upload else set()
+        wanted |= self.submit.upload.answers if self.submit and self.submit.upload else set()
         wanted |= {self.poll.answer} if self.poll else set()
         wanted |= {self.fetch.answer} if self.fetch.answer is not None else set()
         wanted |= {sample.shape for sample in self.samples}
@@ -267,7 +286,7 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     @property
     def settings(self) -> dict[str, str | None]:
         """The settings that its addresses need, each with what it is where it is not set, if that is said."""
-        return settings_in(self.addresses)
+        return settings_in([*self.addresses, *self.token_urls])
 
     def completed(self, values: Mapping[str, str]) -> "Provider":
         """The same API at the addresses that settings complete; those without a value are ``missing`` from then on.
@@ -284,7 +303,9 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         moved = partial(completed, values=values, origins=self.origins)
         places = [origin_of(moved(url)) for url in self.addresses]
         listed = dict.fromkeys([*(one for one in self.origins if "*" not in one), *places])
-        return self._placed(moved, missing=(), origins=tuple(filter(None, listed)))
+        credentials = tuple(one.moved(moved) for one in self.credentials)
+        origins = tuple(filter(None, listed))
+        return self._placed(moved, missing=(), origins=origins, credentials=credentials)
 
     def _placed(self, moved: Callable[[str], str], **changes: Any) -> "Provider":  # noqa: ANN401
         """The same API with every address of the description elsewhere."""

@@ -9,9 +9,9 @@ import pytest
 from receiver.core.asking.exchange import (
     FilePart,
     HttpRequest,
-    delivery_for,
     submission_request,
 )
+from receiver.core.asking.wanted import delivery_for
 from receiver.core.errors import RequestError
 from receiver.core.model import Delivery
 from tests.core.making import JOB_ID, SYSTEMS, acme, job, packaged

@@ -300,4 +300,51 @@ MEDIA: Final[dict[str, tuple[dict[str, Any], str, Any, str]]] = {
         {},
         "unstructured-api-key: x",
     ),
+    "diffbot": (
+        {"seeds": "https://a.example", "apiUrl": "https://api.diffbot.com/v3/analyze"},
+        "https://api.diffbot.com/v3/crawl",
+        {
+            "seeds": "https://a.example",
+            "apiUrl": "https://api.diffbot.com/v3/analyze",
+            "name": JOB_ID,
+            "notifyWebhook": CALLBACK,
+        },
+        "?token=x",
+    ),
+    "diffbot-bulk": (
+        {"urls": "https://a.example https://b.example", "name": "mine"},
+        "https://api.diffbot.com/v3/bulk",
+        {"urls": "https://a.example https://b.example", "name": "mine", "notifyWebhook": CALLBACK},
+        "?token=x",
+    ),
+    "nanonets": (
+        {"workflow_id": "w1", "document_url": "https://a.example/a.pdf"},
+        "https://app.nanonets.com/api/v4/workflows/w1/documents",
+        {"document_url": "https://a.example/a.pdf", "async": True},
+        "Authorization: Basic eDo=",
+    ),
+    "rossum": (
+        {"queue": 8199, "metadata": {"order": 7}},
+        "https://elis.rossum.ai/api/v1/queues/8199/upload",
+        {"metadata": '{"order": 7}'},
+        "Authorization: Bearer x",
+    ),
+    "serpapi": (
+        {"engine": "google", "q": "coffee"},
+        "https://serpapi.com/search?engine=google&q=coffee&async=true",
+        None,
+        "?api_key=x",
+    ),
+    "stability": (
+        {"prompt": "a cat", "creativity": 0.3},
+        "https://api.stability.ai/v2beta/stable-image/upscale/creative",
+        {"prompt": "a cat", "creativity": "0.3"},
+        "Authorization: Bearer x",
+    ),
+    "zyte": (
+        {"project": 123, "spider": "somespider", "units": 2},
+        "https://app.zyte.com/api/run.json",
+        {"project": "123", "spider": "somespider", "units": "2"},
+        "Authorization: Basic eDo=",
+    ),
 }

@@ -179,4 +179,16 @@ MODELS: Final[dict[str, tuple[dict[str, Any], str, Any, str]]] = {
         {"modelUri": "gpt://f/yandexgpt", "messages": []},
         "Authorization: Api-Key x",
     ),
+    "gemini-batch": (
+        {"model": "gemini-2.5-flash", "inputConfig": {"fileName": "files/f1"}},
+        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:batchGenerateContent",
+        {
+            "batch": {
+                "displayName": "receiver",
+                "inputConfig": {"fileName": "files/f1"},
+                "webhookConfig": {"uris": [CALLBACK]},
+            }
+        },
+        "x-goog-api-key: x",
+    ),
 }

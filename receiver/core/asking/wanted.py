@@ -1,0 +1,41 @@
+"""What a request wants besides its job: whether and how its end is told, and for how long its result is kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from receiver.core.asking.assembly import at_path
+from receiver.core.description.callbacks import CallbackTerms
+from receiver.core.description.provider import Provider
+from receiver.core.model import Delivery
+
+
+def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: bool) -> Delivery:
+    """How the provider will tell of the end of a job submitted as *request*; *reachable*: we have a public URL."""
+    terms = provider.callback
+    if terms is None or (not reachable and terms.where != "registered") or declines(terms, request):
+        return Delivery.NONE
+    for variant in terms.delivers_when:
+        value = at_path(request, variant.path)
+        if type(value) is type(variant.is_) and value == variant.is_:
+            return variant.delivers
+    return terms.delivers
+
+
+def declines(terms: CallbackTerms, request: Mapping[str, Any]) -> bool:
+    """Whether a request says null where the callback URL goes: its job is to be polled."""
+    if terms.where == "registered":
+        return False
+    above, _, key = terms.path.rpartition(".")
+    place = at_path(request, above) if above else request
+    return isinstance(place, Mapping) and key in place and place[key] is None
+
+
+def keeps_for(provider: Provider, request: Mapping[str, Any]) -> int | None:
+    """For how many milliseconds the provider keeps the result of *request*, as far as its description tells."""
+    if provider.retention is None:
+        return None
+    for kept in provider.retention.keeps_when:
+        value = at_path(request, kept.path)
+        if type(value) is type(kept.is_) and value == kept.is_:
+            return int(kept.keeps)
+    return int(provider.retention.keeps)
