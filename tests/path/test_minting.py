@@ -364,6 +364,8 @@ def test_a_tokens_address_may_be_an_accounts_own(token_url: str, values: dict[st
     assert provider.missing in {None, ()}
     moved = with_settings(token_url, "https://*.login.example").completed(values).at("http://127.0.0.1:9")
     assert token_url_of(moved) == "http://127.0.0.1:9/" + wanted.split("/", 3)[3]
+    first = with_settings(token_url, "https://*.login.example").at("http://127.0.0.1:9").completed(values)
+    assert token_url_of(first) == token_url_of(moved)
 
 
 @pytest.mark.parametrize(
