@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,7 @@ JOB = "job_00000000000000000000000000000001"
 def make(program: Program, error: str | None = None) -> str:
     """Make an SQLite database with one job that failed long ago; its address."""
     program.run("db", "migrate")
-    with sqlite3.connect(program.folder / "receiver.db") as connection:
+    with closing(sqlite3.connect(program.folder / "receiver.db")) as connection, connection:
         connection.execute(
             "INSERT INTO job (id, provider, operation, state, delivery, key_id, created_at, ended_at, deadline_at, "
             "keep_from, submission, callbacks, error_code, error_text) "
@@ -40,7 +41,7 @@ def test_the_database_is_migrated_and_exported(alone: Program, tmp_path: Path) -
     assert alone.run("db", "export", "out").code == 3
     assert alone.json("db", "migrate")["migrations"][0] == "0001_initial.sql"
     assert alone.json("db", "migrate")["migrations"] == []
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection, connection:
         connection.execute("INSERT INTO pruned VALUES (?, 1)", (b"\x00\xff",))
     connection.close()
 
@@ -78,7 +79,7 @@ def test_prune_deletes_what_is_old(alone: Program) -> None:
 def test_room_that_is_free_is_given_back(on_postgres: Program, alone: Program) -> None:
     """In steps, on each database; a file of an older version is written anew once, which the command does by itself."""
     make(alone)
-    with sqlite3.connect(alone.folder / "receiver.db") as connection:
+    with closing(sqlite3.connect(alone.folder / "receiver.db")) as connection, connection:
         connection.execute("CREATE TABLE large (content)")
         connection.execute("INSERT INTO large VALUES (zeroblob(3000000))")
         connection.execute("DROP TABLE large")
@@ -156,7 +157,7 @@ def test_a_copy_is_refused_where_it_could_not_be_true(program: Program, alone: P
 def test_an_unfinished_copy_is_refused_everywhere(alone: Program, command: list[str]) -> None:
     """Half a record is nobody's to use; the doctor fails, and says so."""
     make(alone)
-    with sqlite3.connect(alone.folder / "receiver.db") as connection:
+    with closing(sqlite3.connect(alone.folder / "receiver.db")) as connection, connection:
         connection.execute("CREATE TABLE copying (begun INTEGER PRIMARY KEY)")
     connection.close()
     done = alone.run(*command, "--json", given=CHAT)
@@ -191,7 +192,7 @@ def test_what_only_reads_makes_no_database(alone: Program, command: list[str]) -
     assert not (alone.folder / "receiver.db").exists()
 
     last = alone.json("db", "migrate")["migrations"][-1]
-    with sqlite3.connect(alone.folder / "receiver.db") as connection:
+    with closing(sqlite3.connect(alone.folder / "receiver.db")) as connection, connection:
         connection.execute("DELETE FROM migration WHERE name = ?", (last,))
     connection.close()
     done = alone.run(*command, "--json", given="{}")

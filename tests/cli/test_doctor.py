@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,7 +41,7 @@ def test_the_doctor_changes_nothing(alone: Program, tmp_path: Path) -> None:
     assert not (tmp_path / "receiver.db").exists()
 
     last = alone.json("db", "migrate")["migrations"][-1]
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection, connection:
         connection.execute("DELETE FROM migration WHERE name = ?", (last,))
     connection.close()
     checks = {one["name"]: one for one in alone.json("doctor")["checks"]}
@@ -115,7 +116,7 @@ def test_a_damaged_page_is_found(alone: Program, tmp_path: Path) -> None:
     assert (checks["file"]["status"], checks["file"]["text"]) == ("ok", "its pages are whole")
     file = tmp_path / "receiver.db"
     content = file.read_bytes()
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection, connection:
         ((root,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'attempt'")
     connection.close()
     place = (root - 1) * 4096

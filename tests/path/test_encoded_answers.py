@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -114,7 +115,7 @@ async def test_a_large_packed_result_is_stored_whole(world: World) -> None:
     large = json.dumps({"markdown": [f"line {number}" for number in range(100_000)]}).encode()
     job, stored, _ = await fetched(world, gzipped(large), "gzip")
     assert stored == large
-    with sqlite3.connect(world.folder / "receiver.db") as connection:
+    with closing(sqlite3.connect(world.folder / "receiver.db")) as connection, connection:
         parts = connection.execute(
             "SELECT DISTINCT part FROM result_chunk WHERE job_id = ? AND part <> ?", (job.id, ANSWER)
         ).fetchall()

@@ -1,6 +1,7 @@
 """What the console asks, on both databases: found by whatever is known, bounded, and counted in a glance."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -234,7 +235,7 @@ async def test_no_question_reads_a_whole_large_table(tmp_path: Path, monkeypatch
     await store.close()
     asked = {text for text in said if text.lstrip().split(None, 1)[0] in {"SELECT", "WITH"}}
     assert len(asked) > 25
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection, connection:
         plans = {text: connection.execute(f"EXPLAIN QUERY PLAN {text}").fetchall() for text in asked}
     large = ("SCAN job", "SCAN callback", "SCAN attempt", "SCAN submission")
     whole = [

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ async def test_no_statement_reads_a_whole_large_table(desk: Desk, said: list[str
     assert (await desk.store.prune(Prune(before=NOW - DAY, now=NOW))).jobs == 1
     asked = {text for text in said if text.split(None, 1)[0] in _PLANNED}
     assert len(asked) > 50
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection, connection:
         plans = {text: connection.execute(f"EXPLAIN QUERY PLAN {text}").fetchall() for text in asked}
     read_whole = [(text, row[3]) for text, plan in plans.items() for row in plan if _WHOLE.match(row[3])]
     assert read_whole == []
@@ -97,6 +98,6 @@ async def test_a_claim_reads_what_is_due_in_its_order(desk: Desk, said: list[str
     assert len(await desk.claim(at=NOW + DAY)) == 1
     asked = {text for text in said if text.lstrip().startswith(_PLANNED) and " FROM due" in text}
     assert len(asked) == 6
-    with sqlite3.connect(tmp_path / "receiver.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection, connection:
         plan = [row[3] for text in asked for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")]
     assert [step for step in plan if "TEMP B-TREE" in step or step.startswith("SCAN due")] == []

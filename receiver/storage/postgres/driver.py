@@ -99,6 +99,8 @@ class Postgres:
                     self._readers.append(kept)
                 raise
             self._readers.append(connection)
+            if self._closed:
+                self._close_readers()
 
     def tables(self) -> set[str]:
         """The names of the tables."""
@@ -167,8 +169,7 @@ class Postgres:
         self._closed = True
         if self._listener is not None:
             self._listener.stop()
-        while self._readers:
-            self._readers.pop().close()
+        self._close_readers()
         with self._writing:
             if self._writer is not None:
                 self._writer.close()
@@ -214,6 +215,10 @@ class Postgres:
             connection.close()
             raise
         return connection
+
+    def _close_readers(self) -> None:
+        while (connection := self._idle_reader()) is not None:
+            connection.close()
 
     def _idle_reader(self) -> Connection | None:
         try:

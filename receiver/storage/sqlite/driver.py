@@ -114,6 +114,8 @@ class SQLite:
             connection.close()
             raise
         self._readers.append(connection)
+        if self._closed:
+            self._close_readers()
 
     def tables(self) -> set[str]:
         """The names of the tables."""
@@ -210,8 +212,7 @@ class SQLite:
         if self._closed:
             return
         self._closed = True
-        while self._readers:
-            self._readers.pop().close()
+        self._close_readers()
         self._moving.close()
         # Whoever closes the file last moves the log anyway; of one that is long, or beside a process that serves, that
         # would hold up others.
@@ -276,6 +277,10 @@ class SQLite:
             connection.close()
             raise
         return connection
+
+    def _close_readers(self) -> None:
+        while (connection := self._idle_reader()) is not None:
+            connection.close()
 
     def _idle_reader(self) -> sqlite3.Connection | None:
         try:
