@@ -142,11 +142,22 @@ class CallbackPage:
             attempts=attempts,
             difference=await self._difference(callback, attempts),
             copies=exports.of_callback(
-                callback, headers, provider, self._parts.settings.public_url, await self._told(callback)
+                callback,
+                headers,
+                provider,
+                self._parts.settings.public_url,
+                await self._told(callback),
+                token=self._token(callback, revealed=revealed),
             ),
             deeds=await self._store.read(audit.trail, subject=callback.id, limit=20),
             **await self._callbacks.rail(asked),
         )
+
+    def _token(self, callback: Callback, *, revealed: bool) -> str:
+        """The token of the address that a callback came to: a secret, so only who is on record sees it."""
+        if not revealed or callback.job_id is None:
+            return "TOKEN"
+        return self._parts.keys.mint(callback.job_id, provider=callback.provider)
 
     async def _told(self, callback: Callback) -> tuple[Job, Submission] | None:
         """The job that a callback is about, and how it was submitted."""

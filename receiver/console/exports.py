@@ -55,6 +55,8 @@ def of_callback(
     provider: Provider | None,
     public_url: str | None,
     told: tuple[Job, Submission] | None,
+    *,
+    token: str,
 ) -> list[tuple[str, str]]:
     """A stored request to be sent once more, and a test of it.
 
@@ -64,9 +66,10 @@ def of_callback(
         provider: Its description, unless that is gone.
         public_url: Where the receiver is.
         told: The job that it is about, and how that was submitted, where they are known.
+        token: What its callback URL ends with, where it came to one.
     """
     sent = [(name, value) for name, value in headers if name.lower() not in _CONNECTION]
-    where = f"/{callback.route}/{callback.provider}" + ("/TOKEN" if callback.route == "callbacks" else "")
+    where = f"/{callback.route}/{callback.provider}" + (f"/{token}" if callback.route == "callbacks" else "")
     url = f"{(public_url or 'http://127.0.0.1:8000').rstrip('/')}{where}"
     if callback.query:
         url += f"?{callback.query.decode('latin-1')}"

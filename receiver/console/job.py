@@ -10,16 +10,18 @@ from receiver.console import exports, shown, story
 from receiver.console.ask import Ask, Route
 from receiver.console.files import MEDIA, shown_as
 from receiver.console.parts import Parts
+from receiver.console.way import way
 from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError
 from receiver.core.identity import JOB, is_id
 from receiver.core.job.standing import gathering
 from receiver.core.model import Held, Job, Result, Value
-from receiver.storage import audit, pages, records, results
+from receiver.storage import audit, downloads, pages, records, results
 from receiver.storage.queries import Record
 
 #: No result has so many pages.
 _LONGEST_NUMBER: Final = 10
+_ACTIONS: Final = {"cancel", "resubmit", "abandon"}
 _DONE: Final = {
     "cancel": "The provider will be asked to cancel.",
     "resubmit": "It will be sent again.",
@@ -94,7 +96,10 @@ class JobPage:
             record=record,
             provider=provider,
             actions=_actions(record, provider),
-            way=story.way(record, provider, now=ask.now),
+            way=way(record, provider, now=ask.now),
+            downloads={one.number: one for one in await self._store.read(downloads.of_job, job.id)}
+            if record.files
+            else {},
             timeline=story.timeline(record, deeds, provider, now=ask.now),
             arrows=story.ARROWS,
             result=text,
@@ -285,6 +290,6 @@ def _job_id(ask: Ask) -> str:
 
 def _action(ask: Ask) -> str:
     action = ask.named["action"]
-    if action not in _QUESTIONS:
+    if action not in _ACTIONS:
         raise NotFoundError("There is no such thing to do.", code="action_unknown")
     return action

@@ -62,6 +62,8 @@ class Batch(Value, frozen=True, kw_only=True):
     events: list[Event]
     #: Whether there was more than is shown.
     more: bool
+    #: As browsers hear it: written once, however many listen.
+    told: dict[str, Any]
 
 
 class Hub:
@@ -81,7 +83,7 @@ class Hub:
         """What happened from *at* on, at most *limit* of each kind."""
         now = self._parts.clock()
         found = await self._parts.store.read(latest, at, limit)
-        return Batch(until=now, events=events(found), more=found.more)
+        return _batch(now, events(found), more=found.more)
 
     async def watch(self, at: int) -> AsyncIterator[Batch]:
         """What has happened since *at*, then what happens, until the browser is too slow or gone."""
@@ -114,7 +116,7 @@ class Hub:
             seen |= {one.key: one.at for one in fresh}
             more = batch.more and len(fresh) >= _AT_ONCE
             last = batch.until
-            self._tell(Batch(until=batch.until, events=fresh, more=more))
+            self._tell(_batch(batch.until, fresh, more=more))
         for queue in list(self._watchers):
             _push(queue, None)
 
@@ -172,11 +174,15 @@ class LivePage:
 
     async def _told(self, at: int) -> AsyncIterator[dict[str, Any]]:
         async for batch in self._hub.watch(at):
-            if batch.events or batch.more:
-                data = msgspec.json.encode({"events": batch.events, "more": batch.more}).decode()
-                yield {"id": str(batch.until), "data": data}
-            else:
-                yield {"id": str(batch.until), "event": "quiet", "data": ""}
+            yield batch.told
+
+
+def _batch(until: int, happened: list[Event], *, more: bool) -> Batch:
+    told: dict[str, Any] = {"id": str(until), "event": "quiet", "data": ""}
+    if happened or more:
+        data = msgspec.json.encode({"events": happened, "more": more}).decode()
+        told = {"id": str(until), "data": data}
+    return Batch(until=until, events=happened, more=more, told=told)
 
 
 def events(found: Latest) -> list[Event]:

@@ -1,7 +1,7 @@
 """A job's story: everything that happened to it, in the order of time, each thing in a sentence."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from receiver.console import words
 from receiver.console.hiding import hidden, hidden_json
@@ -17,7 +17,6 @@ OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
 ARROWS: Final = {OUT: "sent", IN: "arrived", HANDLERS: "handler", HERE: "here", LATER: "to come"}
 #: So many duplicates in a row are shown, the others counted.
 _SHOWN: Final = 2
-_LOOKS: Final = {"poll", "fetch"}
 #: Deeds that stand in the timeline as what came of them.
 _SEEN_OTHERWISE: Final = {"replay", "read"}
 
@@ -40,14 +39,6 @@ class Part(Value, frozen=True, kw_only=True):
     later: bool = False
 
 
-class Station(Value, frozen=True, kw_only=True):
-    """One of the places that a job passes."""
-
-    name: str
-    text: str
-    state: Literal["done", "now", "bad", "todo"] = "todo"
-
-
 def timeline(record: Record, deeds: Sequence[Deed], provider: Provider | None, *, now: int) -> list[Part]:
     """Everything that happened to a job, then what is still to come."""
     job = record.job
@@ -66,116 +57,9 @@ def timeline(record: Record, deeds: Sequence[Deed], provider: Provider | None, *
     return found + sorted(later, key=lambda part: part.at)
 
 
-def way(record: Record, provider: Provider | None, *, now: int) -> list[Station]:
-    """Where a job is on its way from submission to handlers."""
-    return [
-        _submitted(record),
-        _heard(record, provider, now=now),
-        _result(record),
-        _handled(record),
-    ]
-
-
-def _submitted(record: Record) -> Station:
-    job = record.job
-    if record.submission is None:
-        return Station(name="Submitted", text="not from here", state="done")
-    sent = [one for one in record.attempts if one.step == "submit"]
-    answered = next((one for one in sent if one.outcome == "accepted"), None)
-    if answered is not None:
-        text = f"answered in {span(answered.duration_ms)}"
-        more = f", attempt {answered.number}" if answered.number > 1 else ""
-        return Station(name="Submitted", text=text + more, state="done")
-    match job.submission:
-        case "sent":
-            return Station(name="Submitted", text="accepted by the provider", state="done")
-        case "refused":
-            return Station(name="Submitted", text="refused by the provider", state="bad")
-        case "unknown":
-            return Station(name="Submitted", text="no answer came: the outcome is unknown", state="bad")
-    tried = f", attempt {len(sent) + 1}" if sent else ""
-    return Station(name="Submitted", text=f"being sent{tried}", state="now")
-
-
-def _heard(record: Record, provider: Provider | None, *, now: int) -> Station:
-    job = record.job
-    begun = job.submitted_at or job.created_at
-    proved = next((one for one in record.callbacks if one.verdict == "accepted"), None)
-    polls = sum(one.step in _LOOKS for one in record.attempts)
-    if job.state.ended and job.settled_by is not None and job.settled_by != "callback":
-        said = {
-            "poll": f"none: settled by poll after {words.many(polls, 'look')}",
-            "submit": "none needed: the answer to the submission said it all",
-            "deadline": "none came before the deadline",
-            "cancel": "none: canceled",
-        }[job.settled_by.value]
-        late = job.settled_by == "deadline"
-        name = "Callback" if job.delivery != "none" else "Poll"
-        return Station(name=name, text=said, state="bad" if late else "done")
-    if proved is not None:
-        signed = (
-            "signature proved" if provider is not None and provider.signed else "vouched for by its token"
-        )
-        return Station(
-            name="Callback", text=f"after {span(proved.received_at - begun)}, {signed}", state="done"
-        )
-    if job.state.ended:
-        return Station(name="Callback", text="none", state="todo")
-    if job.submission == "sending":
-        return Station(name="Callback", text="not yet")
-    if job.delivery == "none":
-        return Station(name="Poll", text=f"asked {words.many(polls, 'time')} so far", state="now")
-    rejected = sum(one.verdict == "rejected" for one in record.callbacks)
-    if rejected:
-        return Station(name="Callback", text=f"{rejected} came, none could be proved genuine", state="bad")
-    expected = begun + (provider.callback.expected if provider is not None and provider.callback else 0)
-    if now > expected:
-        return Station(name="Callback", text="overdue: polling has taken over", state="now")
-    return Station(name="Callback", text=f"expected within {span(expected - now, rough=True)}", state="now")
-
-
-def _result(record: Record) -> Station:
-    job = record.job
-    if job.held is not None:
-        from_callback = "in the callback" if job.held.callback_id else "fetched from the provider"
-        pages = f" in {words.many(len(record.pages), 'page')}" if record.pages else ""
-        return Station(name="Result", text=from_callback + pages, state="done")
-    if job.state == "succeeded":
-        return Station(name="Result", text="empty", state="done")
-    if job.state.ended:
-        return Station(name="Result", text=f"none: {words.state(job.state)}", state="bad")
-    if job.state == "fetching":
-        pages = f": {words.many(len(record.pages), 'page')} so far" if record.pages else ""
-        return Station(name="Result", text=f"being fetched{pages}", state="now")
-    return Station(name="Result", text="not yet")
-
-
-def _handled(record: Record) -> Station:
-    job = record.job
-    done = {(one.handler, one.replay_id) for one in record.attempts if _finished(one)}
-    dead = [one for one in record.dispatches if one.state == "dead"]
-    open_ = {(one.handler, one.replay_id) for one in record.dispatches}
-    done -= open_
-    total = len(done) + len(open_)
-    if not total:
-        text = "none wants such an end" if job.state.ended else "not yet"
-        return Station(name="Handlers", text=text, state="done" if job.state.ended else "todo")
-    if dead:
-        return Station(
-            name="Handlers", text=f"{len(dead)} of {words.many(total, 'run')} is a dead letter", state="bad"
-        )
-    if open_:
-        return Station(name="Handlers", text=f"{len(done)} of {total} done", state="now")
-    return Station(name="Handlers", text=f"{len(done)} of {total} done", state="done")
-
-
 def handler_of(attempt: Attempt) -> str:
     """Whose run it was; what was decided about a dispatch names its handler among the details."""
     return attempt.handler or str(attempt.detail.get("handler") or "handler")
-
-
-def _finished(attempt: Attempt) -> bool:
-    return attempt.step == "dispatch" and attempt.outcome in {"succeeded", "discarded"}
 
 
 def _callbacks(callbacks: Sequence[Callback], job: Job) -> Iterator[Part]:

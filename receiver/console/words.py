@@ -10,6 +10,7 @@ _COLOURS: Final = {
     "succeeded": "ok",
     "accepted": "ok",
     "made": "ok",
+    "stored": "ok",
     "read": "ok",
     "asked": "ok",
     "done": "ok",

@@ -224,6 +224,12 @@ def current(tx: Transaction, job_id: str, number: int) -> Download | None:
     return DOWNLOAD.noun(found[0]) if found else None
 
 
+def of_job(tx: Transaction, job_id: str) -> list[Download]:
+    """The files of a job that are still to be fetched, in the order of their numbers."""
+    found = tx.run(f"SELECT {DOWNLOAD} FROM download WHERE job_id = :id ORDER BY number", {"id": job_id})
+    return [download_of(row) for row in found]
+
+
 def release(tx: Transaction, items: Sequence[Download]) -> list[None]:
     """Give downloads back at once, with what they have got so far."""
     for item in sorted(items, key=lambda one: (one.job_id, one.number)):

@@ -100,20 +100,20 @@ def shoot(address: str, folder: Path) -> None:
 
 def addresses(page: Page, root: str) -> dict[str, str]:
     """The pages by name: those that have an address, and one of each kind that has an id."""
-    page.goto(f"{root}/jobs?q=scene%3Dperplexity-webhook")
-    job = page.locator("[data-row]").first.get_attribute("href")
+    jobs = {scene: _job(page, root, scene) for scene in ("perplexity-webhook", "runway", "firecrawl")}
     page.goto(f"{root}/callbacks?provider=pulse&verdict=rejected")
     callback = page.locator("[data-row]").first.get_attribute("href")
     page.goto(f"{root}/dead")
     below = "/console"
-    assert job is not None
     assert callback is not None
-    one, two = job.partition(below)[2], callback.partition(below)[2]
+    one, two = jobs["perplexity-webhook"], callback.partition(below)[2]
     return {
         "overview": "",
         "jobs": "/jobs",
         "jobs-none": "/jobs?q=nothing+like+this",
         "job": one,
+        "job-files": jobs["runway"],
+        "job-pages": jobs["firecrawl"],
         "replay": f"{one}/replay",
         "callbacks": "/callbacks",
         "callback": two,
@@ -121,6 +121,8 @@ def addresses(page: Page, root: str) -> dict[str, str]:
         "callbacks-again": "/callbacks/again?provider=pulse&verdict=rejected",
         "send": f"{two.partition('?')[0]}/send",
         "dead": "/dead",
+        "handlers": "/handlers",
+        "jobs-filter": "/jobs?since=then&provider=nobody",
         "providers": "/providers",
         "provider": "/providers/pulse",
         "live": "/live",
@@ -128,6 +130,14 @@ def addresses(page: Page, root: str) -> dict[str, str]:
         "unknown": "/jobs/job_x",
         "sign-in": "/sign-in",
     }
+
+
+def _job(page: Page, root: str, scene: str) -> str:
+    """Where the page of the demo's job of that scene is, below the console."""
+    page.goto(f"{root}/jobs?q=scene%3D{scene}")
+    found = page.locator("[data-row]").last.get_attribute("href")
+    assert found is not None
+    return found.partition("/console")[2]
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ async def test_files_are_listed_and_shown(here: Here) -> None:
         assert "&lt;script&gt;alert(1)" in page
         assert "file_gone" in page
         assert "4 files" in page
+        # The way of the job has a station for them.
+        assert "3 of 4 stored, 12 bytes; 1 lost" in page
         for path, disposition in ((shown[0], "inline"), (shown[0].removesuffix("/shown"), "attachment")):
             answer = await http.get(path)
             assert (answer.status_code, answer.content) == (200, b"<b>x")

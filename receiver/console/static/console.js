@@ -105,7 +105,7 @@
     const at = links.indexOf(document.activeElement), next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
     if (next) { event.preventDefault(); next.focus(); }
   };
-  for (const one of $$(".rail [aria-current], nav [aria-current]")) one.scrollIntoView({ block: "nearest", inline: "nearest" });
+  for (const one of $$(".rail [aria-current], .top nav [aria-current]")) one.scrollIntoView({ block: "nearest", inline: "nearest" });
 
   // -- pages that go on by themselves ---------------------------------------------------------------------
   // The same address is asked again and what it says is put in the place of what it said; what is open stays open.
