@@ -226,8 +226,10 @@ def current(tx: Transaction, job_id: str, number: int) -> Download | None:
 
 def of_job(tx: Transaction, job_id: str) -> list[Download]:
     """The files of a job that are still to be fetched, in the order of their numbers."""
-    found = tx.run(f"SELECT {DOWNLOAD} FROM download WHERE job_id = :id ORDER BY number", {"id": job_id})
-    return [download_of(row) for row in found]
+    found = tx.run(
+        f"SELECT {DOWNLOAD.columns} FROM download WHERE job_id = :id ORDER BY number", {"id": job_id}
+    )
+    return [DOWNLOAD.noun(row) for row in found]
 
 
 def release(tx: Transaction, items: Sequence[Download]) -> list[None]:

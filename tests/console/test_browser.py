@@ -156,6 +156,33 @@ async def test_a_lost_connection_leaves_no_gap(opened: Opened, site: Site) -> No
         assert len(keys) == len(set(keys))
 
 
+async def test_live_is_paused_filtered_and_goes_on(opened: Opened, site: Site) -> None:
+    """While it is paused nothing moves and what came is counted; a filter holds for what is and for what comes."""
+    async with opened("/live?kind=handlers&provider=netnut") as page:
+        await expect(page.locator("#live-state")).to_have_text("Connected")
+        await page.get_by_role("button", name="Pause").click()
+        job = await site.ended("netnut")
+        await site.ended("perplexity-webhook")
+        await expect(page.get_by_role("button", name="Go on (1 new)")).to_be_visible()
+        line = page.locator(f'#feed a[href$="{job["id"]}"]')
+        await expect(line).to_have_count(0)
+        await page.get_by_role("button", name="Go on").click()
+        await expect(line).to_have_count(1)
+        said = await page.eval_on_selector_all("#feed .what", "all => all.map(one => one.textContent.trim())")
+        assert all(re.match(r"netnut\s+keep", one) for one in said)
+
+
+async def test_what_arrives_is_followed_by_a_check_box(opened: Opened, site: Site) -> None:
+    """The list goes on by itself once somebody asks for it, and not before."""
+    async with opened("/callbacks?provider=netnut") as page:
+        rows = page.locator("[data-row]")
+        before = await rows.count()
+        await page.get_by_label("Follow what arrives").check()
+        await expect(page).to_have_url(re.compile("follow=1"))
+        await site.ended("netnut")
+        await expect(rows).to_have_count(before + 1)
+
+
 async def test_a_rejected_callback_is_understood_and_all_are_admitted(
     opened: Opened, site: Site, secret: Path
 ) -> None:
