@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from receiver.core.identity import ATTEMPT, CALLBACK, DEED, new_id
-from receiver.core.model import Attempt, Callback, Verdict
+from receiver.core.model import Attempt, Callback, Dispatch, Failure, Verdict
 from receiver.storage import rows
 from receiver.storage.audit import Deed, note
 from receiver.storage.driver import Row
@@ -103,10 +103,15 @@ def _dispatches(dead: list[str], waiting: list[str]) -> Iterator[Row]:
         at = int(job_id[4:16], 16)
         # The oldest few are of a handler, and of an error, that no other is of.
         handler, code = ("completed", "ConnectionError") if place >= _FEW else (RARE_HANDLER, "rare_error")
-        yield (job_id, handler, "", "dead", at, 8, at, None, code, "the other side is gone", 8, 0)
+        error = Failure(code=code, text="the other side is gone")
+        one = Dispatch(
+            job_id=job_id, handler=handler, state="dead", run_at=at, created_at=at, attempt=8, error=error
+        )
+        yield rows.dispatch_params(one)
     for job_id in waiting:
         at = int(job_id[4:16], 16)
-        yield (job_id, "completed", "waits", "ready", at, 0, at, None, None, None, 0, 0)
+        one = Dispatch(job_id=job_id, handler="completed", replay_id="waits", run_at=at, created_at=at)
+        yield rows.dispatch_params(one)
 
 
 def _attempts(dead: list[str], done: list[str]) -> Iterator[Row]:

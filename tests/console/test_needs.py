@@ -9,14 +9,14 @@ from receiver.core.alarms import alarm
 from receiver.core.alarms.alarm import Finding
 from receiver.core.identity import JOB, new_id
 from receiver.core.job.urgency import NEAR_DELETION
-from receiver.core.model import HOUR, MINUTE, Due, Step
+from receiver.core.model import HOUR, MINUTE, Dispatch, Due, Step
 from receiver.storage import alarms, rows
 from receiver.storage.alarms import Looked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from receiver.storage.driver import Row, Transaction
+    from receiver.storage.driver import Transaction
     from tests.console.conftest import Person
     from tests.web.conftest import Site
 
@@ -27,9 +27,9 @@ def due(tx: Transaction, items: Sequence[Due]) -> list[None]:
     return [None] * len(items)
 
 
-def dispatches(tx: Transaction, items: Sequence[Row]) -> list[None]:
+def dispatches(tx: Transaction, items: Sequence[Dispatch]) -> list[None]:
     """Put dispatches into the record as they are."""
-    tx.insert("dispatch", rows.DISPATCH, items)
+    tx.insert("dispatch", rows.DISPATCH, [rows.dispatch_params(one) for one in items])
     return [None] * len(items)
 
 
@@ -51,7 +51,9 @@ async def test_results_about_to_be_lost_come_before_everything(site: Site, opera
             failures=3,
         )
         await running.store.write(due, one)
-    waiting = (new_id(JOB, now), "elsewhere", "", "ready", now - 5 * MINUTE, 0, now, None, None, None, 0, 0)
+    waiting = Dispatch(
+        job_id=new_id(JOB, now), handler="elsewhere", run_at=now - 5 * MINUTE, created_at=now - 5 * MINUTE
+    )
     await running.store.write(dispatches, waiting)
     page = await operator.see("")
     (first, *_, last) = re.findall(r'<li data-key="need-[^>]*>(.*?)</li>', page, re.DOTALL)

@@ -9,20 +9,20 @@ import pytest
 from msgspec.structs import replace
 
 from receiver.core.identity import CALLBACK, JOB, new_id
-from receiver.core.model import Callback, Verdict
+from receiver.core.model import Callback, Dispatch, Failure, Verdict
 from receiver.storage import arrived, dead_letters, glance, nodes, rows, search
 from receiver.storage.arrived import Sought
 from receiver.storage.dead_letters import Dead
-from receiver.storage.driver import Row, Transaction
+from receiver.storage.driver import Transaction
 from receiver.storage.search import Wanted
 from receiver.storage.store import Store
 from tests.core.making import NOW
 from tests.storage.making import Desk
 
 
-def dispatches(tx: Transaction, items: Sequence[Row]) -> list[None]:
+def dispatches(tx: Transaction, items: Sequence[Dispatch]) -> list[None]:
     """Put dispatches into the record as they are."""
-    tx.insert("dispatch", rows.DISPATCH, items)
+    tx.insert("dispatch", rows.DISPATCH, [rows.dispatch_params(one) for one in items])
     return [None] * len(items)
 
 
@@ -35,7 +35,9 @@ def callbacks(tx: Transaction, items: Sequence[Callback]) -> list[None]:
 async def bury(store: Store, handler: str, code: str, *, at: int) -> str:
     """A dead letter of a job that was made then."""
     job_id = new_id(JOB, at)
-    await store.write(dispatches, (job_id, handler, "", "dead", at, 8, at, None, code, "gone", 8, 0))
+    error = Failure(code=code, text="gone")
+    dead = Dispatch(job_id=job_id, handler=handler, state="dead", run_at=at, created_at=at, error=error)
+    await store.write(dispatches, dead)
     return job_id
 
 
@@ -74,8 +76,8 @@ async def test_counts_that_stop_say_so_and_nobody_is_left_out(
     refused = [(one.provider, one.code, one.count, one.more) for one in rejections]
     assert refused == [("busy", "signature_mismatch", 3, True), ("rare", "signature_missing", 1, False)]
     for number in range(7):
-        row = (new_id(JOB, NOW), "slow", "", "ready", NOW + number, 0, NOW, None, None, None, 0, 0)
-        await store.write(dispatches, row)
+        waits = Dispatch(job_id=new_id(JOB, NOW), handler="slow", run_at=NOW + number, created_at=NOW)
+        await store.write(dispatches, waits)
     backlog = await store.read(glance.backlog, NOW + 5)
     assert (backlog.handlers, backlog.more, backlog.oldest_handler) == (6, True, NOW)
     backlog = await store.read(glance.backlog, NOW + 1)
