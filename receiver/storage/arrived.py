@@ -9,6 +9,7 @@ from receiver.storage.driver import Row, Transaction
 
 #: How many rows one search looks at: each holds a body, so fewer of them are on a page than of jobs.
 _LOOKED_AT: Final = 4_000
+_AT_FIRST: Final = 20
 #: Those of one verdict that an index finds.
 _BY_INDEX: Final = {Verdict.REJECTED.value, Verdict.UNREADABLE.value}
 _CODE: Final = "code = :code"
@@ -63,7 +64,11 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
     wanted = f"WHERE {' AND '.join(terms)}" if terms else ""
     ids = f"SELECT id FROM ({looked_at}) AS looked {wanted} ORDER BY id DESC LIMIT :limit"
     sql = f"SELECT {COLUMNS}, length(body) AS size FROM callback WHERE id IN ({ids}) ORDER BY id DESC"
-    found = tx.run(sql, params | {"limit": sought.limit + 1, "budget": _LOOKED_AT})
+    # What is frequent is among the newest few: only for what is rare all are looked at that may be.
+    for budget in (_AT_FIRST + 2 * sought.limit, _LOOKED_AT):
+        found = tx.run(sql, params | {"limit": sought.limit + 1, "budget": budget})
+        if len(found) > sought.limit:
+            break
     page = [(rows.callback_of(row[:-1]), int(row[-1])) for row in found[: sought.limit]]
     if len(found) > sought.limit:
         return Arrived(callbacks=page, cursor=found[sought.limit - 1][0])
