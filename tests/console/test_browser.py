@@ -36,7 +36,9 @@ RULES = {
     "dark": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]},
 }
 #: What of some elements a phone does not show, for it stands right of its screen.
-OUTSIDE = "all => all.filter(one => one.getBoundingClientRect().right > 391).map(one => one.textContent.trim())"
+OUTSIDE = (
+    "all => all.filter(one => one.getBoundingClientRect().right > 391).map(one => one.textContent.trim())"
+)
 #: Milliseconds that a page may take to be as it should.
 PATIENCE = 10_000
 
