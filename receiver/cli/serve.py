@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Coroutine
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import click
 import structlog
@@ -88,7 +89,8 @@ def worker(*, host: str | None, port: int | None, as_json: bool) -> None:  # noq
         raise click.UsageError("--host goes with --port.")
     receiver = _configured()
     if port is None:
-        asyncio.run(_work(receiver))
+        with asyncio.Runner() as runner:
+            _see_through(runner, _work(receiver))
     else:
         health = Application(receiver, only_health=True)
         _run(receiver, health, host or receiver.settings.host, port, callbacks=False)
@@ -108,7 +110,27 @@ def _run(
             refused=app.malformed,
         )
         with asyncio.Runner(loop_factory=http.config.get_loop_factory()) as runner:
-            runner.run(_serve(receiver, http, listener, worker=worker, callbacks=callbacks))
+            _see_through(runner, _serve(receiver, http, listener, worker=worker, callbacks=callbacks))
+
+
+def _see_through(runner: asyncio.Runner, serving: Coroutine[Any, Any, None]) -> None:
+    """Run *serving* to its end.
+
+    A task that a handler began may ask the process to exit. The event loop stops for that, but it is the outcome of
+    that one task, which the handler hears of: whatever else runs goes on.
+    """
+    loop = runner.get_loop()
+    task = loop.create_task(serving)
+    while True:
+        try:
+            loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as raised:
+            of_ours = task.done() or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            if of_ours:
+                raise
+            log.exception("exit_refused", kind=type(raised).__name__)
+        else:
+            return
 
 
 async def _serve(
