@@ -12,6 +12,7 @@ from receiver.console import exports, shown, words
 from receiver.console.ask import Ask, Route
 from receiver.console.callbacks import CallbacksPage
 from receiver.console.causes import Causes
+from receiver.console.page import Page
 from receiver.console.parts import Parts
 from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError, RequestError
@@ -37,12 +38,11 @@ class Attempt(Value, frozen=True, kw_only=True):
     sentence: str
 
 
-class CallbackPage:
+class CallbackPage(Page):
     """One callback."""
 
     def __init__(self, parts: Parts, callbacks: CallbacksPage, causes: Causes) -> None:
-        self._parts = parts
-        self._store = parts.store
+        super().__init__(parts)
         self._callbacks = callbacks
         self._causes = causes
 

@@ -11,6 +11,7 @@ from receiver.console import filters, words
 from receiver.console.ask import Ask, Route
 from receiver.console.causes import Causes
 from receiver.console.filters import Filters
+from receiver.console.page import Page
 from receiver.console.parts import Parts
 from receiver.console.shown import query
 from receiver.core.errors import ReceiverError, RequestError
@@ -26,12 +27,11 @@ _SIDE_BY_SIDE: Final = 16
 _REFUSED: Final = {Verdict.REJECTED.value}
 
 
-class CallbacksPage:
+class CallbacksPage(Page):
     """The list of callbacks."""
 
     def __init__(self, parts: Parts, causes: Causes) -> None:
-        self._parts = parts
-        self._store = parts.store
+        super().__init__(parts)
         self._causes = causes
 
     @property

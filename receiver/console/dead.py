@@ -8,7 +8,7 @@ from starlette.responses import Response
 from receiver.console import filters, words
 from receiver.console.ask import Ask, Route
 from receiver.console.filters import Filters
-from receiver.console.parts import Parts
+from receiver.console.page import Page
 from receiver.console.shown import query
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import JOB, is_id
@@ -21,12 +21,8 @@ MOST_AT_ONCE: Final = 1_000
 _ACTIONS: Final = ("retry", "discard")
 
 
-class DeadPage:
+class DeadPage(Page):
     """The dead letters."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._store = parts.store
 
     @property
     def routes(self) -> list[Route]:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from receiver.api.files import answer_file
 from receiver.console.ask import Ask, Route
+from receiver.console.page import Page
 from receiver.console.parts import Parts
 from receiver.core.errors import NotFoundError
 from receiver.core.file import File, FileState
@@ -33,11 +34,11 @@ MEDIA: Final = {
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,8}")
 
 
-class FilesOfJob:
+class FilesOfJob(Page):
     """The files of one job."""
 
     def __init__(self, parts: Parts) -> None:
-        self._store = parts.store
+        super().__init__(parts)
         self._kept = parts.files
 
     @property

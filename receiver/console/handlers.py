@@ -3,16 +3,12 @@
 from starlette.responses import Response
 
 from receiver.console.ask import Ask, Route
-from receiver.console.parts import Parts
+from receiver.console.page import Page
 from receiver.storage import circuits
 
 
-class HandlersPage:
+class HandlersPage(Page):
     """The registered handlers."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._store = parts.store
 
     @property
     def routes(self) -> list[Route]:

@@ -9,7 +9,7 @@ from receiver.api.jobs import AS_FILE
 from receiver.console import exports, shown, story
 from receiver.console.ask import Ask, Route
 from receiver.console.files import MEDIA, shown_as
-from receiver.console.parts import Parts
+from receiver.console.page import Page
 from receiver.console.way import way
 from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError
@@ -58,12 +58,8 @@ class Actions(Value, frozen=True, kw_only=True):
     replay: bool
 
 
-class JobPage:
+class JobPage(Page):
     """One job."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._store = parts.store
 
     @property
     def routes(self) -> list[Route]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from receiver.console import filters, words
 from receiver.console.ask import Ask, Route
 from receiver.console.filters import Filters
-from receiver.console.parts import Parts
+from receiver.console.page import Page
 from receiver.console.shown import query
 from receiver.core.errors import NotFoundError, ReceiverError, RequestError
 from receiver.core.identity import CALLBACK, JOB, is_id
@@ -26,12 +26,8 @@ OUTCOMES: Final = ("succeeded", "failed", "waiting", "dead")
 _ACTIONS: Final = ("replay", "poll", "cancel")
 
 
-class JobsPage:
+class JobsPage(Page):
     """The list of jobs."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._store = parts.store
 
     @property
     def routes(self) -> list[Route]:

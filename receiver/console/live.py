@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from receiver.console import filters, story, words
 from receiver.console.ask import HEADERS, Ask, Route
+from receiver.console.page import Page
 from receiver.console.parts import Parts
 from receiver.console.shown import plain, span
 from receiver.core.errors import ReceiverError
@@ -128,11 +129,11 @@ class Hub:
                 queue.put_nowait(None)
 
 
-class LivePage:
+class LivePage(Page):
     """The page, and what it listens to."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        super().__init__(parts)
         self._hub = Hub(parts)
 
     @property

@@ -10,6 +10,7 @@ from receiver.console import words
 from receiver.console.ask import Ask, Route
 from receiver.console.causes import Causes
 from receiver.console.chart import Chart, chart
+from receiver.console.page import Page
 from receiver.console.parts import Parts
 from receiver.console.shown import query, since, span
 from receiver.core.alarms.alarm import (
@@ -81,12 +82,11 @@ class Row(Value, frozen=True, kw_only=True):
     colour: str
 
 
-class OverviewPage:
+class OverviewPage(Page):
     """The first page."""
 
     def __init__(self, parts: Parts, causes: Causes) -> None:
-        self._parts = parts
-        self._store = parts.store
+        super().__init__(parts)
         self._causes = causes
 
     @property

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from receiver.console import words
 from receiver.console.ask import Ask, Route
-from receiver.console.parts import Parts
+from receiver.console.page import Page
 from receiver.console.shown import span
 from receiver.core.description.provider import Provider
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, ReceiverError
@@ -61,12 +61,8 @@ class KeyUse(Value, frozen=True, kw_only=True):
     can_go: bool
 
 
-class ProvidersPage:
+class ProvidersPage(Page):
     """The providers."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._store = parts.store
 
     @property
     def routes(self) -> list[Route]:

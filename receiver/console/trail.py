@@ -4,18 +4,15 @@ from starlette.responses import Response
 
 from receiver.console import filters
 from receiver.console.ask import Ask, Route
-from receiver.console.parts import Parts
+from receiver.console.page import Page
 from receiver.core.identity import DEED
 from receiver.storage import audit
 
 _PAGE = 50
 
 
-class TrailPage:
+class TrailPage(Page):
     """The trail."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._store = parts.store
 
     @property
     def routes(self) -> list[Route]:
