@@ -9,6 +9,7 @@ import msgspec
 from receiver.catalog import Catalog, check_samples, check_times, in_folder, load_file, packaged
 from receiver.cli import options, output
 from receiver.cli.command import FAILED, Group, note
+from receiver.core.description.callbacks import CallbackTerms
 from receiver.core.description.credential import Credential
 from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, RequestError
@@ -88,7 +89,7 @@ def show(*, name: str, as_json: bool) -> None:
             ("origins", ", ".join(one.origins)),
             ("operations", ", ".join(one.operations)),
             ("submit", one.submit and f"{one.submit.method} {one.submit.url}"),
-            ("callback", one.callback and f"{one.callback.delivers} at the {one.callback.where} address"),
+            ("callback", one.callback and _called_back(one.callback)),
             (
                 "webhook",
                 f"{public_url}/webhooks/{one.name} (enter it at the provider)" if registered else None,
@@ -231,6 +232,14 @@ def _has_credentials(one: Provider, settings: Settings) -> bool:
     except ConfigurationError:
         return False
     return True
+
+
+def _called_back(callback: CallbackTerms) -> str:
+    """What is posted, and how the provider learns the address."""
+    if callback.where == "registered":
+        return f"{callback.delivers}, to one address of the account"
+    where = f"{callback.where} ({callback.path})" if callback.path else callback.where
+    return f"{callback.delivers}, to the address that a submission names in its {where}"
 
 
 def _references(one: Credential) -> str:
