@@ -197,7 +197,7 @@ async def test_a_rejected_callback_is_understood_and_all_are_admitted(
     async with opened() as page:
         await page.get_by_role("link", name=re.compile("^Why")).first.click()
         await expect(page.locator(".steps")).to_contain_text("does not match")
-        await expect(page.locator(".attention").first).to_contain_text("Copy the secret from the provider")
+        await expect(page.locator(".attention").first).to_contain_text("copy it from the provider again")
         await asyncio.to_thread(secret.write_text, WHSEC)
         await page.get_by_role("link", name="Verify all with this code again…").click()
         await expect(page.locator("main")).to_contain_text("would be accepted")

@@ -52,7 +52,7 @@ async def test_how_it_was_checked_is_told_step_by_step(site: Site, operator: Per
         "The signed content is “{delivery_id}.{timestamp}.{body}”",
         "HMAC-SHA256 with the key PULSE_WEBHOOK_SECRET#1 does not match",
         "it would pass",
-        "Copy the secret from the provider again",
+        "copy it from the provider again",
         "Verify again…",
     ):
         assert words in page, words

@@ -45,7 +45,7 @@ async def test_what_needs_a_person_comes_first(site: Site, operator: Person) -> 
     await site.until(f"/v1/dispatches?state=dead&job={failed['id']}", lambda found: found["dispatches"])
     page = await operator.see("")
     assert re.search(r"1 callback</b><span>of pulse were rejected since \d\d:\d\d", page)
-    assert "Copy the secret from the provider again" in page
+    assert "copy it from the provider again" in page
     assert "1 dead letter" in page
     assert "of keep: RuntimeError" in page
     assert 'href="/console/dead?handler=keep&amp;code=RuntimeError"' in page

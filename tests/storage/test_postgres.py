@@ -65,6 +65,8 @@ def test_tables_that_are_written_all_the_time_are_vacuumed_early(store: Store, u
         )
     assert set(told) == {
         "circuit",
+        "clock_seen",
+        "clock_set",
         "dispatch",
         "download",
         "due",
