@@ -59,6 +59,8 @@ class Followed(Value, frozen=True, kw_only=True):
     step: int
     #: Whether the steady clock was known, so that a step would have been seen.
     known: bool
+    #: Whether it was set so short a time ago that another node may go by it as it was, and hold leases that it took so.
+    lately: bool
 
 
 def params(set_by: int | None) -> dict[str, int]:
@@ -68,7 +70,7 @@ def params(set_by: int | None) -> dict[str, int]:
 
 def follow(tx: Transaction, item: Reading) -> Followed:
     """Compare both clocks with what is known of them, and move what is planned if one was set."""
-    [(total,)] = tx.run(f"{_TOTAL} {{for_update}}")
+    [(total, set_at)] = tx.run(f"SELECT total, set_at FROM clock_set WHERE name = '{_NAME}' {{for_update}}")
     found = tx.run("SELECT ahead FROM clock_seen WHERE boot = :boot", {"boot": item.boot})
     known = bool(found)
     if item.unset_since is not None and item.unset_since != total:
@@ -81,8 +83,9 @@ def follow(tx: Transaction, item: Reading) -> Followed:
         step = min(item.now - last, 0)
     if abs(step) <= STEP:
         step = 0
+    lately = bool(step) or (set_at is not None and item.now < set_at + item.lease_ms)
     if step and not item.moves:
-        return Followed(total=total, step=0, known=known)
+        return Followed(total=total, step=0, known=known, lately=lately)
     if step:
         shift(tx, [ClockStep(before=item.now - step, now=item.now, lease_ms=item.lease_ms)])
         total += step
@@ -93,7 +96,7 @@ def follow(tx: Transaction, item: Reading) -> Followed:
         [(item.boot, item.ahead - total, item.now)],
         conflict="ON CONFLICT (boot) DO UPDATE SET ahead = excluded.ahead, seen_at = excluded.seen_at",
     )
-    return Followed(total=total, step=step, known=known)
+    return Followed(total=total, step=step, known=known, lately=lately)
 
 
 def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
@@ -104,7 +107,7 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
     """
     for item in items:
         step = item.now - item.before
-        tx.run("UPDATE clock_set SET total = total + :step", {"step": step})
+        tx.run("UPDATE clock_set SET total = total + :step, set_at = :now", {"step": step, "now": item.now})
         # A time at which somebody was seen is not over any more.
         tx.run("UPDATE clock_seen SET seen_at = seen_at + :step", {"step": step})
         for table in ("node", "handler"):

@@ -194,8 +194,9 @@ class Presence:
         if found.step:
             log.warning("clock_was_set", by_seconds=found.step // SECOND)
         self._ahead, self._total = ahead, found.total
-        if joins and not found.known and not self._store.driver.exclusive:
-            # For the first lease nothing is taken of others, who may hold it; they tell of a step within that.
+        if joins and (found.lately or not found.known) and not self._store.driver.exclusive:
+            # For the first lease nothing is taken of others, who may hold it by the clock as it was; they tell of a
+            # step within that, and extend what they hold.
             self._unsure_until = self._steady() + 2 * self._lease_ms
 
     def _clock_was_set(self) -> bool:

@@ -19,7 +19,7 @@ def read(desk: Desk, *, now: int, steady: int, boot: str = "b", unset_since: int
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
 async def test_whoever_comes_sees_that_it_was_set_meanwhile_and_moves_once(desk: Desk, step: int) -> None:
     """Nobody was there, for however long: what lay ahead lies ahead as it did, deadlines too."""
-    assert read(desk, now=NOW, steady=0) == Followed(total=0, step=0, known=False)
+    assert read(desk, now=NOW, steady=0) == Followed(total=0, step=0, known=False, lately=False)
     one = await desk.submitted()
     ((run_at,),) = desk.rows("SELECT run_at FROM due")
     later = 30 * SECOND
@@ -31,6 +31,17 @@ async def test_whoever_comes_sees_that_it_was_set_meanwhile_and_moves_once(desk:
     again = read(desk, now=NOW + later + step + 9, steady=later)
     assert (again.total, again.step) == (step, 0)
     assert (await desk.store.job(one.id)).deadline_at == one.deadline_at + step
+
+
+@pytest.mark.parametrize("step", [-HOUR, HOUR])
+async def test_who_comes_within_a_lease_hears_that_it_was_set(desk: Desk, step: int) -> None:
+    """Others may not have seen it yet, and hold leases that they took by the clock as it was."""
+    read(desk, now=NOW, steady=0)
+    seen = [
+        read(desk, now=NOW + at + step, steady=at).lately
+        for at in (MINUTE, MINUTE + LEASE - 1, MINUTE + LEASE)
+    ]
+    assert seen == [True, True, False]
 
 
 async def test_small_corrections_add_up_to_no_step(desk: Desk) -> None:
