@@ -226,6 +226,24 @@ def test_an_answer_that_settles_nothing(response: HttpResponse, outcome: exchang
     assert (replace(found, answer=None) if isinstance(found, TryLater) else found) == outcome
 
 
+def test_a_status_whose_body_may_tell_the_end_is_read() -> None:
+    """SerpApi answers 503 with the document of a search that failed; any other 503 is a provider in trouble."""
+
+    def told(response: HttpResponse) -> exchange.Look:
+        one = job(provider="serpapi", remote_id="r1")
+        conversation = exchange.status(packaged("serpapi"), one, candidate_id=None, largest=LARGEST, now=NOW)
+        return play(conversation, response)[1]
+
+    failed = told(answer(503, {"search_metadata": {"id": "r1", "status": "Error"}, "error": "No results."}))
+    assert isinstance(failed, Seen)
+    assert (failed.seen.state, failed.seen.error and failed.seen.error.text) == ("failed", "No results.")
+    running = {"search_metadata": {"id": "r1", "status": "Processing"}}
+    for document, code in ((running, "status_503"), (b"<html>busy", "body_not_json"), (b"", "body_not_json")):
+        tried = told(answer(503, document))
+        assert isinstance(tried, TryLater)
+        assert tried.code == code
+
+
 def test_a_status_that_the_answer_does_not_carry_is_missing() -> None:
     """Neither processing nor a response: NetNut's answer says nothing."""
     silent = answer(200, {"traceId": "t"})
