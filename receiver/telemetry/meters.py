@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 import structlog
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -19,13 +19,15 @@ class Meters:
     """Observes the metrics from ``start`` to ``stop``.
 
     They are gathered on the event loop, where they are counted; the exporter, in a thread of its own, is given what was
-    gathered last.
+    gathered last. An instrument is made once in a process and never goes away, so what was gathered is the process's:
+    a receiver that is started after another one was stopped is measured as that one was.
     """
+
+    _last: ClassVar[dict[str, Metric]] = {}
 
     def __init__(self, meter: Meter, *, gather: Callable[[], Awaitable[Sequence[Metric]]]) -> None:
         self._meter = meter
         self._gather = gather
-        self._last: dict[str, Metric] = {}
         self._known: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,7 +55,7 @@ class Meters:
         except Exception:
             log.exception("metrics_not_gathered")
             return
-        self._last = {one.name: one for one in found}
+        Meters._last = {one.name: one for one in found}
         for one in found:
             if one.name not in self._known:
                 self._known.add(one.name)
