@@ -10,10 +10,10 @@ import structlog
 
 from receiver.catalog import Catalog
 from receiver.core.description.provider import Provider
+from receiver.core.enum_members import ACCEPTED, BY_CALLBACK, REJECTED, UNREADABLE
 from receiver.core.errors import ConfigurationError, RejectionError, StoreUnavailableError
 from receiver.core.identity import CALLBACK, new_id
 from receiver.core.job.admission import Examined
-from receiver.core.members import ACCEPTED, BY_CALLBACK, REJECTED, UNREADABLE
 from receiver.core.message import Message
 from receiver.core.model import Callback, Observation, Value
 from receiver.core.reading.observation import WORD_UNLISTED

@@ -3,13 +3,13 @@
 import msgspec
 
 from receiver.core.description.keeping import late_look
+from receiver.core.enum_members import BY_CALLBACK, SUBMITTED, TIMED_OUT
 from receiver.core.identity import JOB, new_id
 from receiver.core.job import transition
 from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, admit
 from receiver.core.job.cadence import planned
 from receiver.core.job.standing import presumed_gone, settled
 from receiver.core.job.uniting import same_work, unite
-from receiver.core.members import BY_CALLBACK, SUBMITTED, TIMED_OUT
 from receiver.core.model import Delivery, Job, Observation
 from receiver.storage.driver import Transaction
 from receiver.storage.dues import request_cancel

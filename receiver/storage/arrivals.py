@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from receiver.core.enum_members import ACCEPTED, DUPLICATE, REJECTED, UNREADABLE
 from receiver.core.identity import made_at
 from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, Unreadable
-from receiver.core.members import ACCEPTED, DUPLICATE, REJECTED, UNREADABLE
 from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Value, Verdict
 from receiver.storage import rows
 from receiver.storage.admitting import adopt, decide, decode_examined, file

@@ -54,7 +54,7 @@ Waiting(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 #: A program that stores what it is given before it ends.
 PROGRAM = """#!/bin/sh
-f=$(mktemp -p {folder} new.XXXXXXXX) && cat > "$f" && mv "$f" "{folder}/done.${{f##*.}}"
+f=$(mktemp -p {folder}) && cat > "$f" && mv "$f" "{folder}/done.${{f##*.}}"
 """
 #: Three brokers that speak Kafka's protocol, for as long as this runs; where they listen is written to a file.
 KAFKA = """

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from receiver.core.description.provider import Provider
 from receiver.core.description.shape import UNSUCCESSFUL
+from receiver.core.enum_members import ACCEPTED, BY_CALLBACK, DUPLICATE, FAILED, SUCCEEDED, UNREADABLE
 from receiver.core.errors import UnreadableError
 from receiver.core.file import When
 from receiver.core.job.standing import gathering, hears
 from receiver.core.job.transition import Move, ask_more, hint, observe, woken
-from receiver.core.members import ACCEPTED, BY_CALLBACK, DUPLICATE, FAILED, SUCCEEDED, UNREADABLE
 from receiver.core.message import Message
 from receiver.core.model import Delivery, Held, Job, JobState, Observation, Value, Verdict
 from receiver.core.reading.observation import lost_to_readers, read, unreadable_failure

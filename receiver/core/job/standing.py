@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from receiver.core.members import EXPIRED, FETCHING, SUCCEEDED, TIMED_OUT
+from receiver.core.enum_members import EXPIRED, FETCHING, SUCCEEDED, TIMED_OUT
 from receiver.core.model import Job, Observation
 
 _GATHERING: Final = frozenset({FETCHING, TIMED_OUT, EXPIRED})

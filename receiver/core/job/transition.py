@@ -10,10 +10,7 @@ from msgspec.structs import replace
 
 from receiver.core.description.keeping import late_look
 from receiver.core.description.shape import UNSUCCESSFUL
-from receiver.core.identity import made_at
-from receiver.core.job.noting import with_addresses, with_attention
-from receiver.core.job.standing import gathering, hears, presumed_gone, settled
-from receiver.core.members import (
+from receiver.core.enum_members import (
     BY_CALLBACK,
     BY_POLL,
     EXPIRED,
@@ -23,6 +20,9 @@ from receiver.core.members import (
     SUCCEEDED,
     TIMED_OUT,
 )
+from receiver.core.identity import made_at
+from receiver.core.job.noting import with_addresses, with_attention
+from receiver.core.job.standing import gathering, hears, presumed_gone, settled
 from receiver.core.model import MINUTE, Failure, Held, Job, JobState, Observation, Source, Value
 
 #: How long a wake-up is followed until what the provider says agrees with it.

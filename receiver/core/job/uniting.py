@@ -8,9 +8,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from receiver.core.enum_members import SUBMITTED, SUCCEEDED, TIMED_OUT
 from receiver.core.identity import made_at
 from receiver.core.job.standing import gathering, presumed_gone
-from receiver.core.members import SUBMITTED, SUCCEEDED, TIMED_OUT
 from receiver.core.model import Job, Value
 
 #: What a job's ``submission`` says if it was not submitted here.

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from receiver.core.body.jsontext import parse_json
 from receiver.core.description.shape import MEANINGS, NEEDS_ACTION, UNSUCCESSFUL, Condition, Shape
+from receiver.core.enum_members import SUCCEEDED
 from receiver.core.errors import UnreadableError
 from receiver.core.identity import JOB, is_id
-from receiver.core.members import SUCCEEDED
 from receiver.core.message import Message
 from receiver.core.model import Failure, JobState, Observation, ResultAt
 from receiver.core.reading.document import Document
