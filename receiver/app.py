@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
+from receiver import logs
 from receiver.asgi import AlreadyStartedError, Application, NotStartedError
 from receiver.clock import DatabaseClock, read_clock
 from receiver.core.file import When
@@ -98,6 +99,7 @@ class Receiver:
         """
         if self._running is not None:
             return self._running
+        logs.be_discreet()
         settings = self.settings
         store = await Store.open(settings.database_url, serve=serve, migrate=migrate and settings.migrate)
         try:
@@ -112,6 +114,7 @@ class Receiver:
                 await running.check()
                 await running.presence.join()
                 running.tallying.start()
+                store.counting.begin(now=clock())
                 running.alarming.start()
                 if running.telemetry is not None:
                     running.telemetry.start()
@@ -165,7 +168,7 @@ class Receiver:
         clock: Callable[[], int] | None = None,
         transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> Iterator[None]:
-        """Have it run with other settings for a while, and begin when it is first used: for tests.
+        """Have the receiver run with other settings for a while, and begin when it is first used: for tests.
 
         Handlers that are registered meanwhile are forgotten at the end.
 
@@ -253,7 +256,8 @@ class Receiver:
 
         Args:
             provider: The provider's name.
-            request: What the provider's API takes, without callback URL and secret.
+            request: What the provider's API takes, without callback URL and secret. Where it wants a file, ``file`` is
+                a path, or ``{"name": …, "content": base64}``.
             operation: Which of the provider's operations; its first if left out.
             idempotency_key: The same key with the same request is the same job.
             metadata: Yours; JSON, kept with the job and given to the handlers.

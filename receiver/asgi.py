@@ -23,6 +23,8 @@ from receiver.wire.web import PRIVATE, broken, path_of, problem
 log = structlog.get_logger(__name__)
 
 _NOT_FOUND: Final = 404
+#: A prefix that no path has.
+_NOTHING: Final = "\0"
 
 
 class Served(Protocol):
@@ -39,7 +41,7 @@ class Served(Protocol):
 
 
 class NotStartedError(ReceiverError):
-    """The receiver was never started: run its lifespan (``FastAPI(lifespan=receiver.lifespan)``)."""
+    """It was never started: ``FastAPI(lifespan=receiver.lifespan)``, or ``async with receiver.lifespan()``."""
 
     code = "receiver_not_started"
     status = 503
@@ -65,6 +67,14 @@ class _Faces(NamedTuple):
     base: str
     #: ``None`` where it is left out.
     console: Console | None = None
+
+    def seen(self, scope: Scope) -> Scope:
+        """A request as its browser knows it: a proxy may have taken the public URL's own path away."""
+        if scope.get("root_path") or self.base == _NOTHING:
+            return scope
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        ours = urlsplit(self.running.settings.public_url or "").netloc.encode()
+        return {**scope, "root_path": self.base.rstrip("/")} if host == ours else scope
 
 
 class Application:
@@ -111,7 +121,10 @@ class Application:
                 return
             if faces.console is not None and _is_console(path):
                 await faces.console(
-                    path.removeprefix("/console"), scope, receive, faces.refusals.noting("console", send)
+                    path.removeprefix("/console"),
+                    faces.seen(scope),
+                    receive,
+                    faces.refusals.noting("console", send),
                 )
                 return
             await self._others(faces, path, scope, receive, send)
@@ -127,7 +140,9 @@ class Application:
             await faces.health({**scope, "path": path, "root_path": ""}, receive, send)
         elif faces.console is not None and _is_console(path):
             below = {**scope, "path": path, "root_path": faces.base.rstrip("/")}
-            await faces.console(path.removeprefix("/console"), below, receive, send)
+            await faces.console(
+                path.removeprefix("/console"), below, receive, faces.refusals.noting("console", send)
+            )
         else:
             return False
         return True
@@ -220,7 +235,7 @@ class Application:
 
 def _base(public_url: str | None) -> str:
     path = unquote(urlsplit(public_url or "").path).strip("/")
-    return f"/{path}/" if path else "\0"
+    return f"/{path}/" if path else _NOTHING
 
 
 def _is_console(path: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import tomli
@@ -80,8 +80,14 @@ class Catalog(Mapping[str, Provider]):
 
 @cache
 def _packaged() -> Mapping[str, Provider]:
-    # They do not change while a process runs, and reading them all takes a quarter of the time of a start.
+    # The descriptions do not change while a process runs, and reading them all takes a quarter of the time of a start.
     return {one.name: one for one in map(load_file, packaged())}
+
+
+@cache
+def _unsettled() -> frozenset[str]:
+    # Most providers are in one place for everybody, and to look for settings in every address takes long.
+    return frozenset(name for name, one in _packaged().items() if one.unsettled)
 
 
 def packaged() -> list[_File]:
@@ -98,11 +104,13 @@ def in_folder(folder: Path) -> Sequence[_File]:
 
 def load_file(file: _File) -> Provider:
     """Read one description; raises DescriptionError with file, key and reason."""
+    document: dict[str, Any] = {}
     try:
-        provider = describe(tomli.loads(file.read_bytes().decode()))
+        document = tomli.loads(file.read_bytes().decode())
+        provider = describe(document)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
-        key = place.strip("`").removeprefix("$").lstrip(".") or "the description"
+        key = _named(document, error, place).strip("`").removeprefix("$").lstrip(".") or "the description"
         raise DescriptionError(f"{file.name}: {key}: {reason}.") from error
     except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise DescriptionError(f"{file.name}: not readable as TOML: {error}.") from error
@@ -111,8 +119,25 @@ def load_file(file: _File) -> Provider:
     return provider
 
 
+def _named(document: dict[str, Any], error: msgspec.ValidationError, place: str) -> str:
+    """The place that an error names, with the name of the table among several: msgspec says ``shapes[...]``."""
+    parent = place.strip("`").removeprefix("$.").partition("[...]")[0]
+    tables = document.get(parent)
+    if "[...]" not in place or not isinstance(tables, dict):
+        return place
+    for name, table in tables.items():
+        try:
+            describe(document | {parent: {name: table}})
+        except msgspec.ValidationError as found:
+            if str(found) == str(error):
+                return place.replace("[...]", f".{name}", 1)
+    return place
+
+
 def _for_account(provider: Provider, settings: Settings) -> Provider:
     """Some addresses are an account's own, or a region's, and so settings."""
+    if provider is _packaged().get(provider.name) and provider.name not in _unsettled():
+        return provider
     values = {name: settings.resolve(f"env:{name}") or "" for name in provider.settings}
     try:
         return provider.completed({name: value for name, value in values.items() if value})

@@ -13,7 +13,7 @@ from receiver.raising import Away, Dead, Discard, Retry
 
 log = structlog.get_logger(__name__)
 
-#: How what a handler is not called for ends, because it waited for too long.
+#: The outcome of a completion that waited too long, so that its handler is not called.
 TOO_OLD: Final = "too_old"
 #: Outcomes that say nothing about the handler: it was not called, or did not end.
 _UNCLEAR: Final = {"interrupted", "attempts_exhausted", TOO_OLD}
@@ -51,11 +51,11 @@ class Circuits:
         return handler in self._known
 
     def holding(self) -> list[Circuit]:
-        """Those that hold dispatches up."""
+        """The circuits that hold dispatches up."""
         return [one for one in self._known.values() if one is not None and one.holds]
 
     def trials(self, handlers: Iterable[Handler], *, lease_ms: int) -> dict[str, int]:
-        """Those of *handlers* that may be due for a trial, each with the milliseconds that it may take."""
+        """The *handlers* that may be due for a trial, each with the milliseconds that the trial may take."""
         if not self._known:
             return {}
         return {

@@ -79,11 +79,11 @@ class Handlers:
         return self._handlers.get(name)
 
     def snapshot(self) -> Mapping[str, Handler]:
-        """Those that there are, for ``restore``."""
+        """The handlers that are registered now, for ``restore``."""
         return dict(self._handlers)
 
     def restore(self, handlers: Mapping[str, Handler]) -> None:
-        """Have those of a snapshot, and no others."""
+        """Register the handlers of a snapshot, and no others."""
         self._handlers = dict(handlers)
 
     def put(self, handler: Handler) -> None:
@@ -120,20 +120,21 @@ class Handlers:
                 for a display of progress: submitted, running, fetching, each told once, when it is first seen.
             metadata: What the job's metadata must have, by key: only such completions are dispatched to it.
             where: Asked by the process that runs the handler, before the function: whether it wants this job.
-            name: What the handler is called in the store; its function's name if left out. Renaming a
-                function that has dispatches waiting leaves them without a handler, so long-lived ones get a name.
-            aliases: The names that it had before: what waits under one of them is its own.
-            ordered_by: One at a time, and in the order of completion, of jobs that have the same ``metadata.<key>``,
-                ``provider``, ``operation`` or ``job``; on all nodes.
-            on_dead: What becomes of those behind a dead letter: ``block`` has them wait until it is retried or
-                discarded, ``continue`` does not.
+            name: What the handler is called in the store; its function's name if left out, where it has one. Renaming
+                a function that has dispatches waiting leaves them without a handler, so long-lived ones get a name.
+            aliases: The names that it had before: what waits under one of them goes to this handler.
+            ordered_by: ``metadata.<key>``, ``provider``, ``operation`` or ``job``: completions of jobs that have the
+                same are handled one at a time, in the order of completion, on all nodes.
+            on_dead: What becomes of the dispatches behind a dead letter: with ``block`` they wait until it is retried
+                or discarded, with ``continue`` they go on.
             concurrency: How many attempts run at once on a node.
             timeout: Seconds after which an attempt has failed. A plain function cannot be stopped: it keeps
                 its slot until it ends.
             attempts: How often it is called before the dispatch is a dead letter.
             interruptions: How often its process may end while it runs, without having been told to, before the
-                dispatch is a dead letter: 12, or as many as *attempts* where those are fewer than 8. It is called
-                again later each time, with no other beside it that was interrupted. Being told to stop never counts.
+                dispatch is a dead letter: 12, or as many as *attempts* where those are fewer than 8 or more
+                than 12. Each time it is called again later, with no other interrupted dispatch beside it. Being told
+                to stop never counts.
             pieces: Whether ``job.result`` is not loaded but read piece by piece: ``async for piece in job.result``, in
                 a plain function ``for piece in job.result``. A whole result is one copy for all handlers of its job.
             first_wait: Seconds before the second attempt; doubles with each.
@@ -156,19 +157,18 @@ class Handlers:
             raise _invalid("concurrency, attempts, interruptions and timeout of a handler must be positive.")
         if min(circuit, rate, max_age) < 0:
             raise _invalid("circuit, rate and max_age of a handler must not be negative.")
-        if where is not None and inspect.iscoroutinefunction(where):
-            raise _invalid("where must be a plain function: it is asked before the handler is called.")
+        _check_filters(provider, where)
         check_order(ordered_by, on_dead)
         wishes = as_metadata(metadata or {})
 
         def register(function: F) -> F:
+            called = name or _name_of(function)
             if self.in_use:
                 raise ConfigurationError(
-                    f"The receiver has started, so {name or function.__name__!r} would miss what ends now; register "
-                    "handlers before start(), when the module is imported.",
+                    f"The receiver has started, so {called!r} would miss what ends now; register handlers before "
+                    "start(), when the module is imported.",
                     code="handler_late",
                 )
-            called = name or function.__name__
             known = self._checked(called, tuple(aliases))
             wanted = wanted_by(function, name=called)
             if wanted is not None and wanted.needs_result and state != JobState.SUCCEEDED.value:
@@ -209,7 +209,9 @@ class Handlers:
         """The aliases of a handler, once it is sure that all its names are free."""
         for one in (called, *aliases):
             if _NAME.fullmatch(one) is None:
-                raise _invalid(f"{one!r} cannot name a handler; use letters, digits, '_', '.' and '-'.")
+                raise _invalid(
+                    f"{one!r} cannot name a handler; pass a name= of letters, digits, '_', '.' and '-'."
+                )
             taken = {name for other in self for name in (other.spec.name, *other.spec.aliases)}
             if one in taken or (one == called and called in aliases):
                 raise _invalid(f"There is a handler {one!r} already; pass name= to one of them.")
@@ -234,6 +236,17 @@ class Audience:
             known = self._specs is None or any(one.wants(provider, JobState(state)) for one in self._specs)
             self._wanted[provider, state] = known
         return known
+
+
+def _check_filters(provider: object, where: Callable[[Job], object] | None) -> None:
+    if callable(provider):
+        raise _invalid(
+            "on takes what is wanted, and then the function: write @receiver.on(), with its brackets."
+        )
+    if not isinstance(provider, str | None):
+        raise _invalid(f"provider is the name of one provider, or left out for every one, not {provider!r}.")
+    if where is not None and not _is_plain(where):
+        raise _invalid("where must be a plain function: it is asked before the handler is called.")
 
 
 def check_order(ordered_by: str | None, on_dead: str) -> None:
@@ -284,6 +297,13 @@ def _prepared(
 
 def _invalid(sentence: str) -> ConfigurationError:
     return ConfigurationError(sentence, code="handler_invalid")
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    found = getattr(function, "__name__", None)
+    if not isinstance(found, str):
+        raise _invalid(f"A {type(function).__name__} has no name of its own; pass name=.")
+    return found
 
 
 def _is_plain(function: Function) -> bool:

@@ -21,7 +21,7 @@ _NONCE: Final = 12
 class Remarks(Value, frozen=True, kw_only=True):
     """What is to be said of the keys of a provider."""
 
-    #: Of those that cannot be used, a sentence each.
+    #: A sentence for each key that cannot be used.
     warnings: tuple[str, ...] = ()
     #: How the setting is read, where that is not plain.
     note: str | None = None

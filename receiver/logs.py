@@ -64,7 +64,7 @@ class Lines:
 
 
 def configure(level: str = "info") -> None:
-    """Set up structlog on stderr. Libraries that would log whole URLs (tokens are paths) are kept quiet."""
+    """Set up structlog on stderr. Libraries that would log whole URLs (paths hold tokens) are kept quiet."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     render: Processor = _as_json
     if sys.stderr.isatty():
@@ -89,6 +89,18 @@ def configure(level: str = "info") -> None:
     logging.basicConfig(handlers=[foreign], level=logging.WARNING)
     for name in ("httpx", "httpcore", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def be_discreet() -> None:
+    """Have tracebacks without local variables where nobody has set structlog up.
+
+    Its own default shows the locals of every frame, and ours hold tokens, headers and results. An application that sets
+    structlog up decides for itself.
+    """
+    if not structlog.is_configured():
+        *others, _ = structlog.get_config()["processors"]
+        plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.configure(processors=[*others, plain])
 
 
 def _pass_on(self: BoundLoggerBase, method: str, event: str | None = None, /, **facts: Any) -> None:  # noqa: ANN401

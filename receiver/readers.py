@@ -26,6 +26,6 @@ class Readers:
         if size < _HUGE:
             async with self._all:
                 return await asyncio.to_thread(function, *args, **options)
-        # It waits for its own kind first, so that the others are not kept waiting along with it.
+        # A huge document waits for the other huge ones first, so that smaller ones are not kept waiting with it.
         async with self._huge, self._all:
             return await asyncio.to_thread(function, *args, **options)

@@ -33,6 +33,7 @@ from receiver.steps.confirm import Confirm
 from receiver.steps.fetch import Fetch
 from receiver.steps.follow import Follow
 from receiver.steps.gather import Gather
+from receiver.steps.keeping import Keeping
 from receiver.steps.lending import Lending
 from receiver.steps.poll import Poll
 from receiver.steps.proving import Proving
@@ -40,10 +41,10 @@ from receiver.steps.refuse import Refuse
 from receiver.steps.renewing import Renewing
 from receiver.steps.replay import Replay
 from receiver.steps.wait import Wait
+from receiver.storage import spool
 from receiver.storage.arrivals import Quota
 from receiver.storage.claims import Leases
 from receiver.storage.nodes import Node
-from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 from receiver.worker.alarming import Alarming
 from receiver.worker.downloading import Downloading
@@ -117,24 +118,24 @@ class Running:
             public_url=settings.public_url,
             largest=settings.max_body,
         )
-        asking: dict[str, Any] = {
+        told: dict[str, Any] = {
             "store": store,
             "catalog": self.catalog,
-            "outbound": self.outbound,
             "clock": clock,
             "metrics": self.metrics,
         }
+        asking = told | {"outbound": self.outbound}
+        claiming: dict[str, Any] = {"owner": self.node.name, "lease_ms": settings.lease_ms}
         self.gathering = Gathering(store=store, metrics=self.metrics, clock=clock)
         self.telemetry = self._telemetry() if settings.otel else None
         self._kinds = kinds = Kinds() if self.telemetry is None else self.telemetry.kinds
         self.submit = kinds.submit(
             **asking,
-            keys=self.keys,
-            spool=Spool(settings.spool_folder),
-            owner=self.node.name,
-            public_url=settings.public_url,
-            lease_ms=settings.lease_ms,
+            **claiming,
             largest=settings.max_result,
+            keys=self.keys,
+            spool=spool.answers(settings.spool_folder),
+            public_url=settings.public_url,
         )
         self.cancel = Cancel(**asking, notify=self.notify)
         self.worker: Worker | None = None
@@ -158,10 +159,12 @@ class Running:
             allowances=self.allowances,
             circuits=self.circuits,
         )
+        keeping = Keeping(**told, **claiming, spool=spool.results(settings.spool_folder))
         self.steps = kinds.steps(
+            keeping=keeping,
             submit=self.submit,
             poll=Poll(**asking, largest=settings.max_result),
-            fetch=Fetch(**asking, largest=settings.max_result),
+            fetch=Fetch(**asking, largest=settings.max_result, keeping=keeping),
             gather=Gather(
                 store=store,
                 catalog=self.catalog,
@@ -171,7 +174,9 @@ class Running:
                 largest=settings.max_file,
                 notify=self._files_found,
             ),
-            collect=kinds.collect(**asking, largest=settings.max_result, most=settings.max_pages),
+            collect=kinds.collect(
+                **asking, largest=settings.max_result, most=settings.max_pages, keeping=keeping
+            ),
             cancel=self.cancel,
             dispatch=kinds.dispatch(
                 store=store,
@@ -240,7 +245,7 @@ class Running:
             self.worker.notify_files()
 
     def warnings(self) -> list[str]:
-        """What keeps nobody from being taken, and deserves a look: keys that cannot be used beside others that can."""
+        """What keeps no callback out, but deserves a look: unusable keys beside usable ones, trouble with files."""
         found = [sentence for one in self.catalog.values() for sentence in self.keys.remarks(one).warnings]
         trouble = self._files_trouble or (self.downloading.trouble if self.worker is not None else None)
         return found if trouble is None else [*found, trouble]
@@ -318,6 +323,7 @@ class Running:
             keep_days=self.settings.keep_days,
             watch=StepWatch(clock=self.clock) if watched else None,
             doubts=self.presence.doubts,
+            workers=lambda: self.presence.workers,
             set_by=self.presence.set_by,
             allowances=self.allowances,
             circuits=self.circuits,
@@ -327,11 +333,7 @@ class Running:
         self.worker.start()
         if self.settings.listen:
             loop = asyncio.get_running_loop()
-
-            def heard() -> None:
-                loop.call_soon_threadsafe(self.notify)
-
-            self.store.driver.listen(heard)
+            self.store.driver.listen(lambda: loop.call_soon_threadsafe(self.notify))
 
     async def check(self) -> None:
         """Raise ConfigurationError where something stored, or a handler, needs what is not there."""
@@ -339,10 +341,11 @@ class Running:
         self.keys.refuse_unusable(self.catalog.values())
         for sentence in self.warnings():
             log.warning("key_unusable", reason=sentence)
-        unknown = sorted({one.spec.provider or "" for one in self._handlers} - {"", *self.catalog})
-        if unknown:
+        for one in self._handlers:
+            if one.spec.provider is None or one.spec.provider in self.catalog:
+                continue
             raise ConfigurationError(
-                f"A handler wants jobs of {unknown[0]!r}, but no provider has that name.",
+                f"{one.spec.name} wants jobs of {one.spec.provider!r}, but no provider has that name.",
                 code="handler_invalid",
             )
         undescribed = sorted(set(await self.store.open_providers()) - set(self.catalog))

@@ -235,6 +235,11 @@ class Settings:
         return _networks("RECEIVER_TRUSTED_PROXIES", self.trusted_proxies)
 
     @property
+    def console_proxies(self) -> tuple[Network, ...]:
+        """Where the proxy is that signs people in; raises ConfigurationError where that is no list of networks."""
+        return _networks("RECEIVER_CONSOLE_PROXY", self.console_proxy)
+
+    @property
     def master_keys(self) -> tuple[MasterKey, ...]:
         """The master keys, newest first; raises ConfigurationError where one is too short."""
         return tuple(master_key(text) for text in self.secret_key.split(",") if text.strip())
@@ -304,6 +309,8 @@ class Settings:
 
 
 def _networks(env: str, text: str) -> tuple[Network, ...]:
+    if not text:
+        return ()
     try:
         return networks(one for one in text.split(",") if one.strip())
     except ValueError as error:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class LateError(Exception):
-    """Its time is up; a TimeoutError may be its own."""
+    """The time is up. A class of its own, because what is awaited may raise TimeoutError itself."""
 
 
 class Timed(Protocol):

@@ -10,10 +10,12 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from receiver import typings
 from receiver.core.description.provider import Provider
 from receiver.core.description.sdk import Sdk, Words
 from receiver.core.errors import RequestError
@@ -23,6 +25,24 @@ _PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
 _OPEN: Final = "{}"
 #: What says where an address leads, and not what is asked there.
 _FRONT: Final = re.compile(r"\A(?:https://[^/]+|\{setting:[^{}]*\})")
+
+
+class Package(Protocol):
+    """Files of a vendor's, wherever they are."""
+
+    @property
+    def name(self) -> str:
+        """As its registry calls it."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Which version it is."""
+        ...
+
+    def locate_file(self, path: str) -> object:
+        """Where a file of it is."""
+        ...
 
 
 class Compared(Value, frozen=True, kw_only=True):
@@ -43,7 +63,7 @@ def compare(provider: Provider, sdk: Sdk, *, folder: Path | None = None) -> Comp
     Raises:
         RequestError: the package is not there (code ``sdk_missing``).
     """
-    found = _distribution(sdk.package, folder)
+    found = _installed(sdk, folder)
     problems: list[str] = []
     known: dict[str, set[str]] = {}
     for words in sdk.words:
@@ -54,7 +74,7 @@ def compare(provider: Provider, sdk: Sdk, *, folder: Path | None = None) -> Comp
         if theirs and (unlisted := sorted(set(provider.shapes[shape].states) - theirs))
     ]
     if sdk.paths:
-        texts = [text for file in sdk.paths for text in _paths(_source(found, file, problems))]
+        texts = [text for file in sdk.paths for text in _paths(file, _source(found, file, problems))]
         problems += [
             f"{url} is none of the paths in {', '.join(sdk.paths)}"
             for url in dict.fromkeys(provider.addresses)
@@ -81,7 +101,7 @@ def words_in(source: str, name: str) -> set[str]:
     return words
 
 
-def _compare_words(provider: Provider, words: Words, found: Distribution, problems: list[str]) -> set[str]:
+def _compare_words(provider: Provider, words: Words, found: Package, problems: list[str]) -> set[str]:
     """The words that the package has in one place; what the description lacks of them is added to *problems*."""
     shape = provider.shapes.get(words.shape)
     if shape is None:
@@ -89,17 +109,38 @@ def _compare_words(provider: Provider, words: Words, found: Distribution, proble
         return set()
     file, _, name = words.at.partition(":")
     source = _source(found, file, problems)
-    theirs = _model_words(source, name) if file.endswith(".gz") else words_in(source, name)
+    match file.rpartition(".")[2]:
+        case "gz":
+            theirs = _model_words(source, name)
+        case "py":
+            theirs = words_in(source, name)
+        case _:
+            theirs = typings.words_in(source, name)
     if not theirs:
         problems.append(f"{words.at} lists no words any more")
     ours, about = set(shape.states), shape.about
     problems += [
         f"shapes.{words.shape} does not know {word!r}, which {words.at} has"
-        for word in sorted(theirs - ours - set(words.ignore))
+        for word in sorted(theirs - ours)
+        if not any(fnmatchcase(word, one) for one in words.ignore)
         # An event that is told apart by another key is known, if it is one of those that count.
-        if not (about is not None and not ours and about.concerns(word))
+        and not (about is not None and not ours and about.concerns(word))
     ]
     return theirs
+
+
+def _installed(sdk: Sdk, folder: Path | None) -> Package:
+    if sdk.registry == "pypi":
+        return _distribution(sdk.package, folder)
+    places = iter([folder / "npm"]) if folder is not None else typings.modules(Path.cwd())
+    found = typings.unpacked(sdk.package, places)
+    if found is None:
+        raise RequestError(
+            f"The package {sdk.package} of npm is in no node_modules of this folder or of those above it; install it "
+            f"there: npm install --ignore-scripts {sdk.package}",
+            code="sdk_missing",
+        )
+    return found
 
 
 def _distribution(package: str, folder: Path | None) -> Distribution:
@@ -117,12 +158,12 @@ def _distribution(package: str, folder: Path | None) -> Distribution:
     )
 
 
-def _source(found: Distribution, file: str, problems: list[str]) -> str:
+def _source(found: Package, file: str, problems: list[str]) -> str:
     try:
         raw = Path(str(found.locate_file(file))).read_bytes()
         return (gzip.decompress(raw) if file.endswith(".gz") else raw).decode()
     except OSError:
-        problems.append(f"{file} is not in {found.metadata['Name']} {found.version} any more")
+        problems.append(f"{file} is not in {found.name} {found.version} any more")
         return ""
 
 
@@ -154,21 +195,9 @@ def _texts(node: ast.AST) -> list[str]:
     ]
 
 
-def _paths(source: str) -> Iterator[list[str]]:
+def _paths(file: str, source: str) -> Iterator[list[str]]:
     """The texts that may be paths, in segments; what is filled in is left open."""
-    tree = ast.parse(source)
-    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
-        if node in parts:
-            continue
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            text = _PLACEHOLDER.sub(_OPEN, node.value)
-        elif isinstance(node, ast.JoinedStr):
-            text = "".join(
-                str(part.value) if isinstance(part, ast.Constant) else _OPEN for part in node.values
-            )
-        else:
-            continue
+    for text in _python_texts(source) if file.endswith(".py") else typings.scripts_texts(source):
         segments = text.partition("?")[0].strip("/").split("/")
         # What a package fills in at the front is its base address.
         while segments and segments[0] == _OPEN:
@@ -176,6 +205,20 @@ def _paths(source: str) -> Iterator[list[str]]:
         # A word by itself is in any sentence; a path has a stroke.
         if "/" in text and any(one and _OPEN not in one for one in segments):
             yield segments
+
+
+def _python_texts(source: str) -> Iterator[str]:
+    tree = ast.parse(source)
+    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if node in parts:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield _PLACEHOLDER.sub(_OPEN, node.value)
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else _OPEN for part in node.values
+            )
 
 
 def _segments(url: str) -> list[str]:

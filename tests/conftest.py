@@ -1,18 +1,21 @@
 """What every folder of tests may ask for."""
 
+import gc
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from structlog.typing import Processor
 
 from .certificates import share_trust
 from .chaos.report import pytest_terminal_summary
 from .memory import MEMORY, has_room
+from .order import pytest_collection_modifyitems
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "postgres_server",
     "postgres_template",
     "postgres_url",
+    "pytest_collection_modifyitems",
     "pytest_terminal_summary",
 ]
 
@@ -35,11 +39,33 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "TMPDIR" not in os.environ and has_room():
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 share_trust()
+PLAIN_LOG: list[Processor] = [
+    structlog.processors.add_log_level,
+    structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while the tests are gathered, nor ever among them.
+
+    What is imported and gathered stays to the end: a million objects, which every full collection would go through.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
 def logging_restored() -> Iterator[None]:
-    """Leave logging as it was: a command that runs in this process sets it up for itself."""
+    """Leave logging as it was: a command that runs in this process sets it up for itself.
+
+    Until then tracebacks are written as Python does it: structlog's own, of rich, takes long to draw every local.
+    """
+    structlog.configure(processors=PLAIN_LOG)
     quieted = [logging.getLogger(name) for name in ("httpx", "httpcore", "uvicorn.access", "asyncio")]
     levels = [one.level for one in quieted]
     yield

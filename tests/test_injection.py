@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 import pydantic
@@ -17,6 +18,8 @@ from tests.core.making import job as made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 class Answer(msgspec.Struct):
@@ -36,6 +39,59 @@ class Model(pydantic.BaseModel):
     """A result as pydantic reads it."""
 
     words: list[str]
+
+
+class Pages(msgspec.Struct, Generic[T]):
+    """A result of the same form for several kinds of item."""
+
+    items: list[T]
+
+
+class Models(pydantic.BaseModel, Generic[T]):
+    """The same in pydantic."""
+
+    items: list[T]
+
+
+class Said(msgspec.Struct, tag="said"):
+    """One of two forms, told by a field."""
+
+    words: list[str]
+
+
+class Counted(msgspec.Struct, tag="counted"):
+    """The other."""
+
+    many: int
+
+
+class Cat(pydantic.BaseModel):
+    """One of two forms in pydantic."""
+
+    kind: Literal["cat"]
+    lives: int = 9
+
+
+class Dog(pydantic.BaseModel):
+    """The other."""
+
+    kind: Literal["dog"]
+    legs: int
+
+
+@dataclasses.dataclass
+class Sheet:
+    """A dataclass that holds a model of pydantic's."""
+
+    inner: Model
+    note: str | None = None
+
+
+@pydantic.dataclasses.dataclass
+class Checked:
+    """A dataclass of pydantic's own, which converts."""
+
+    many: int
 
 
 def ended(content: bytes | None = b'{"words": ["a"]}', state: JobState = JobState.SUCCEEDED) -> Job:
@@ -74,6 +130,35 @@ def test_each_parameter_gets_what_it_asks_for() -> None:
     assert seen == [["a"], done.id, ["a"], 16, 7, ["a"], {"words": ["a"]}]
 
 
+def test_what_may_be_none_is_given_though_it_has_a_default() -> None:
+    """`Report | None = None` says that there may be no result, and not that nobody is to give it."""
+    seen: list[object] = []
+
+    def handler(
+        job: Job,
+        count: int | None = None,
+        answer: Answer | None = None,
+        options: dict[str, Any] | None = None,
+        *,
+        page: Page | None = None,
+        model: Model | None = None,
+        pages: Pages[int] | None = None,
+    ) -> None:
+        seen.extend([job.id, count, answer, options, page, model, pages])
+
+    def alone(answer: Answer | None = None) -> None:
+        seen.append(answer)
+
+    done, failed = ended(b'{"words": ["a"], "items": [1]}'), ended(None, JobState.FAILED)
+    registered(handler, state="any")(done)
+    assert seen == [done.id, None, Answer(["a"]), None, Page(["a"]), Model(words=["a"]), Pages([1])]
+    seen.clear()
+    registered(handler, state="any")(failed)
+    registered(alone, state="any")(failed)
+    registered(alone)(done)
+    assert seen == [failed.id, *[None] * 7, Answer(["a"])]
+
+
 def test_an_annotation_for_the_type_checker_is_understood() -> None:
     """`from __future__ import annotations` makes texts of them, and Job is then often imported for checking only."""
     seen: list[object] = []
@@ -85,6 +170,19 @@ def test_an_annotation_for_the_type_checker_is_understood() -> None:
     done = ended()
     registered(handler)(done)
     assert seen == [done, done.result, None]
+
+
+def test_one_that_cannot_be_looked_up_takes_no_other_with_it() -> None:
+    """Of a function with arguments given beforehand, too."""
+    seen: list[object] = []
+
+    def handler(before: object, answer: object, job: object) -> None:
+        seen.extend([before, answer, job])
+
+    handler.__annotations__ = {"before": "Nowhere", "answer": "list[Answer] | Answer", "job": "elsewhere.Job"}
+    done = ended()
+    registered(functools.partial(handler, 1))(done)
+    assert seen == [1, Answer(["a"]), done]
 
 
 def test_a_handler_of_a_job_is_called_as_it_is() -> None:
@@ -131,6 +229,56 @@ def test_a_result_that_does_not_fit_is_a_dead_letter_that_names_the_field(
     assert unfit.value.code == "result_unfit"
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "got"),
+    [
+        (Pages[Answer], b'{"items": [{"words": []}]}', Pages([Answer([])])),
+        (Models[int], b'{"items": ["1"]}', Models[int](items=[1])),
+        (Said | Counted, b'{"type": "counted", "many": 2}', Counted(2)),
+        (Annotated[Cat | Dog, pydantic.Field(discriminator="kind")], b'{"kind": "dog", "legs": 4}', None),
+        (Cat | Dog | None, b'{"kind": "cat"}', Cat(kind="cat")),
+        (list[Model], b'[{"words": ["a"]}]', [Model(words=["a"])]),
+        (dict[str, Sheet], b'{"a": {"inner": {"words": []}}}', {"a": Sheet(Model(words=[]))}),
+        (Checked, b'{"many": "3"}', Checked(3)),
+        (bytes, b"no JSON", b"no JSON"),
+        (Annotated[list[int], "a remark"], b"[1]", [1]),
+        (Model, '{"words": ["é"]}'.encode("utf-16"), Model(words=["é"])),
+    ],
+)
+def test_what_types_are_made_of_is_read_too(kind: Any, content: bytes, got: object) -> None:  # noqa: ANN401
+    """Generic ones, unions, containers, models within dataclasses; by pydantic what msgspec cannot read."""
+
+    def handler(answer: Any) -> None:  # noqa: ANN401
+        seen.append(answer)
+
+    handler.__annotations__ = {"answer": kind}
+    seen: list[object] = []
+    registered(handler)(ended(content))
+    assert seen == [Dog(kind="dog", legs=4) if got is None else got]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "told"),
+    [
+        (Pages[Answer], b'{"items": [{"words": [1]}]}', r"items\[0\]\.words\[0\]: Expected `str`, got `int`"),
+        (Said | Counted, b'{"type": "sung"}', "type: Invalid value 'sung'"),
+        (Annotated[Cat | Dog, pydantic.Field(discriminator="kind")], b'{"kind": "cow"}', "kind.*'cow'|'cow'"),
+        (list[Model], b'[{"words": [1]}]', r"0\.words\.0: Input should be a valid string"),
+        (Sheet, b'{"inner": {}}', r"does not fit Sheet: inner\.words: Field required"),
+        (Answer, b'{"other": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "it is no JSON: maximum recursion"),
+        (Model, b'{"other": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "Invalid JSON: recursion"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_named(kind: Any, content: bytes, told: str) -> None:  # noqa: ANN401
+    """Wherever it is; and what no parser gets to the bottom of is no reason to try again."""
+
+    def handler(answer: Any) -> None: ...  # noqa: ANN401
+
+    handler.__annotations__ = {"answer": kind}
+    with pytest.raises(ResultUnfitError, match=told):
+        registered(handler)(ended(content))
+
+
 def test_what_python_reads_as_json_is_read() -> None:
     """NaN is no JSON, and some providers send it."""
 
@@ -167,40 +315,3 @@ def test_where_is_asked_before_anything_is_read() -> None:
     ask = registered(handler, where=lambda job: job.metadata["customer"] == "b")
     with pytest.raises(NotWanted):
         ask(ended(b"no JSON"))
-
-
-@pytest.mark.parametrize(
-    ("function", "options", "told"),
-    [
-        (lambda: None, {}, "takes no argument"),
-        (lambda answer: None, {"annotation": int | str | bytes}, "nobody can read a result as"),  # noqa: ARG005
-        (lambda answer: None, {"annotation": "Nowhere"}, "'Nowhere' of 'answer' cannot be looked up"),  # noqa: ARG005
-        (lambda answer: None, {"annotation": Answer, "pieces": True}, "without pieces=True"),  # noqa: ARG005
-        (lambda job: None, {"state": "submitting"}, "no state 'submitting'"),  # noqa: ARG005
-        (lambda job: None, {"metadata": {"a": {1, 2j}}}, "must be JSON"),  # noqa: ARG005
-        (lambda job: None, {"ordered_by": "customer"}, "order completions by 'customer'"),  # noqa: ARG005
-        (lambda job: None, {"ordered_by": "job", "on_dead": "stop"}, "on_dead is block or continue"),  # noqa: ARG005
-        (lambda job: None, {"rate": -1}, "must not be negative"),  # noqa: ARG005
-        (lambda job: None, {"aliases": ["h"]}, "a handler 'h' already"),  # noqa: ARG005
-        (lambda job: None, {"aliases": ["a b"]}, "cannot name a handler"),  # noqa: ARG005
-    ],
-)
-def test_what_cannot_be_meant_is_refused_when_it_is_registered(
-    function: Callable[..., Any], options: dict[str, Any], told: str
-) -> None:
-    """With a sentence that says what to write instead."""
-    if "annotation" in options:
-        function.__annotations__ = {"answer": options.pop("annotation")}
-    with pytest.raises(ConfigurationError, match=told) as wrong:
-        registered(function, **options)
-    assert wrong.value.code == "handler_invalid"
-
-
-def test_a_predicate_that_would_have_to_be_awaited_is_refused() -> None:
-    """It would be true whatever it says."""
-
-    async def later(_job: Job) -> bool:
-        return False
-
-    with pytest.raises(ConfigurationError, match="where must be a plain function"):
-        registered(lambda job: None, where=later)  # noqa: ARG005

@@ -13,9 +13,11 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -29,6 +31,25 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[1]
 #: The longest request in bytes; an environment is a few thousand.
 _LONGEST = 1 << 17
+#: Modules that few commands import, each with a large package.
+_SELDOM = (
+    "receiver.__main__",
+    "receiver.client.",
+    "receiver.sinks.",
+    "receiver.telemetry.",
+    "receiver.testing.",
+)
+#: What is imported late, by these names, by packages that are imported early.
+_LATE = (
+    "_strptime",
+    "anyio._backends._asyncio",
+    "encodings.idna",
+    "uvicorn.lifespan.off",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.h11_impl",
+    "uvloop",
+)
 
 
 class Process:
@@ -158,13 +179,23 @@ def _answer(answers: socket.socket, number: int) -> None:
         answers.send(b"%d" % number)
 
 
+def _load() -> None:
+    """Import what commands import where they use it, and read what each would read at its start."""
+    import receiver  # noqa: PLC0415  (the tests import this module too)
+
+    ours = [module.name for module in pkgutil.walk_packages(receiver.__path__, "receiver.")]
+    for name in [*(one for one in ours if not one.startswith(_SELDOM)), *_LATE]:
+        importlib.import_module(name)
+    from receiver.catalog import _packaged  # noqa: PLC0415
+    from receiver.outbound.pool import _trust  # noqa: PLC0415
+
+    _packaged()
+    _trust(ssl.get_default_verify_paths())
+
+
 def _serve(requests: socket.socket) -> None:
     """Fork what is asked for, until nobody can ask any more."""
-    for module in [f"cli.{module}" for module, _ in _commands().values()] + [
-        "simulator",
-        "storage.postgres.driver",
-    ]:
-        importlib.import_module(f"receiver.{module}")
+    _load()
     # What is shared with the forked stays shared.
     gc.collect()
     gc.freeze()
@@ -187,13 +218,6 @@ def _serve(requests: socket.socket) -> None:
         for one in files:
             os.close(one)
         forked.add(pid, answers)
-
-
-def _commands() -> Mapping[str, tuple[str, str]]:
-    # Not at the top: the tests import this module too.
-    from receiver.cli import COMMANDS  # noqa: PLC0415
-
-    return COMMANDS
 
 
 def _become(

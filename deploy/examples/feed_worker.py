@@ -1,9 +1,8 @@
 """A plain worker on the feed: no broker, no framework; it goes on where it stood, also on another machine."""
 
 import os
-import time
 
-from receiver.client import Client, CompletionDocument, NoAnswerFromReceiverError
+from receiver.client import Client, CompletionDocument
 
 
 def handle(receiver: Client, done: CompletionDocument) -> None:
@@ -16,14 +15,10 @@ def handle(receiver: Client, done: CompletionDocument) -> None:
 
 
 def main() -> None:
-    """Follow the feed under a name, which the receiver remembers, and come back after the receiver was away."""
+    """Follow the feed under a name, which the receiver remembers; it may be away for a while meanwhile."""
     with Client(os.environ["HOOKS_URL"], token=os.environ["HOOKS_TOKEN"]) as receiver:
-        while True:
-            try:
-                for done in receiver.completions(name="worker"):
-                    handle(receiver, done)
-            except NoAnswerFromReceiverError:
-                time.sleep(1)
+        for done in receiver.completions(name="worker"):
+            handle(receiver, done)
 
 
 main()

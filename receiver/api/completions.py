@@ -6,19 +6,21 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from receiver.api.filters import completion_readers, read_query
 from receiver.api.resource import Operation, answer
 from receiver.catalog import Catalog
-from receiver.steps.follow import Follow, place_of
+from receiver.steps.follow import Follow
 from receiver.steps.wait import LONGEST_REQUEST
 from receiver.storage.feed import Completion, Wanted
 from receiver.views.completion import CompletionDocument, completion_document
 from receiver.wire.web import PRIVATE
 
-#: Seconds of silence after which a stream says that it is alive, so that no proxy takes it for dead.
-_PING: Final = 15.0
+#: Seconds after which a stream looks again, whatever news there is.
+_PAUSE: Final = 60.0
+#: The cursor that everything comes after.
+_BEGINNING: Final = "0"
 _STREAM: Final = "text/event-stream"
 #: What a stream says first: when to come back after it was lost, in milliseconds.
 _HELLO: Final = b"retry: 2000\n\n"
@@ -58,15 +60,19 @@ class Completions:
         """Read the feed."""
         asked = read_query(request, self._readers)
         wanted = Wanted(
-            after=await self._place(request, asked.get("after")),
+            after=await self._follow.place(
+                request.headers.get("last-event-id") or asked.get("after") or _BEGINNING
+            ),
             provider=asked.get("provider"),
             state=asked.get("state"),
             limit=asked.get("limit", 100),
         )
         if _STREAM in request.headers.get("accept", ""):
+            from receiver.wire.stream import Stream  # who has no stream opened pays nothing
+
             # What is wrong with the cursor is told before the stream begins.
             await self._follow.page(replace(wanted, limit=1))
-            return StreamingResponse(self._events(wanted), media_type=_STREAM, headers=PRIVATE)
+            return Stream(self._events(wanted), headers=PRIVATE)
         found = await self._follow.page(wanted, patience=asked.get("wait", 0.0))
         return answer(
             CompletionList(
@@ -74,18 +80,12 @@ class Completions:
             )
         )
 
-    async def _place(self, request: Request, after: str | None) -> int:
-        text = request.headers.get("last-event-id") or after or "0"
-        return await self._follow.last() if text == "latest" else place_of(text)
-
     async def _events(self, wanted: Wanted) -> AsyncIterator[bytes]:
         yield _HELLO
         while not self._follow.ending:
-            found = await self._follow.page(wanted, patience=_PING)
+            found = await self._follow.page(wanted, patience=_PAUSE)
             for one in found.completions:
                 yield _event(one)
-            if not found.completions:
-                yield b": nothing new\n\n"
             wanted = replace(wanted, after=found.place)
 
 

@@ -35,7 +35,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
     ready: bool
     reasons: list[str]
-    #: What keeps nobody from being taken, and deserves a look; ``/readyz?verbose`` only.
+    #: What keeps no callback out, but deserves a look; ``/readyz?verbose`` only.
     warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
     #: What somebody must see to; ``/readyz?verbose`` only, and left out where the store does not answer.
     alarms: list[AlarmDocument] | msgspec.UnsetType = msgspec.UNSET

@@ -208,7 +208,7 @@ class Jobs:
         """Show one job, at once or when it has ended."""
         patience = read_query(request, {"wait": wait_reader(LONGEST_REQUEST)}).get("wait")
         if patience:
-            await self._wait.until_ended(job_id(request), patience=patience)
+            await self._wait.until_ended(job_id(request), patience=patience, leaves=True)
         return answer(record_document(await self._store.record(job_id(request))))
 
     async def cancel(self, request: Request) -> Response:

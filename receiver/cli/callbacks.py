@@ -103,7 +103,7 @@ async def body(*, id_: str, as_json: bool) -> None:
 async def reverify(*, provider: str, since: int | None, dry_run: bool, as_json: bool) -> None:
     """Verify the quarantine again, with the keys now in force.
 
-    For after a wrong secret of ours was corrected: each callback is judged as of its own arrival, and what
+    For use after a wrong secret of ours was corrected: each callback is judged as of its own arrival, and what
     passes is admitted exactly as if it had just come. What is forged stays where it is.
     """
     async with session.opened() as running:

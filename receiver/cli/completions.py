@@ -41,7 +41,7 @@ async def completions(
 ) -> None:
     """Print completions, in one order that never changes.
 
-    Whoever has read up to a cursor never finds a completion behind it. With --json each is one line. A reader's place
+    No new completion ever appears before a cursor. With --json each is one line. A reader's place
     is remembered (--name) once its line is printed, so that a line may come twice, and none is left out.
     """
     if after is not None and name is not None:

@@ -33,8 +33,8 @@ def config() -> None:
 def show(*, as_json: bool) -> None:
     """Show every setting: its value, masked if it is secret, and where it came from.
 
-    Of the providers' credentials, those that are set; 'receiver providers show' names what one takes. What is
-    named like a setting and is none is said on standard error. Exits 2 if a setting is wrong.
+    Of the providers' credentials, those that are set; 'receiver providers show' names those of one provider. Variables
+    that are named like a setting and are none are listed on standard error. Exits 2 if a setting is wrong.
     """
     shown, wrong = settings_shown(os.environ)
     unknown = unknown_settings(os.environ)

@@ -30,7 +30,7 @@ def copy(*, source: str, target: str, as_json: bool) -> None:
     password is on the command line. Stop what serves them first. FROM is not changed, and nothing can change it
     meanwhile. TO must be empty. At the end counts and checksums of all tables are compared; until they agree
     every command refuses TO (copy_unfinished), and the same command, started again, begins anew. A NUL
-    character in a text, which PostgreSQL does not take, becomes U+FFFD; how many did is said.
+    character in a text, which PostgreSQL does not take, becomes U+FFFD; the command says how many did.
     """
     settings = from_environment()
     urls = _read(settings, "FROM", source), _read(settings, "TO", target)

@@ -31,7 +31,7 @@ def init(*, as_json: bool) -> None:
 
     Where one was lost (its volume is not mounted, its file was removed or emptied) serve and every other command
     refuse to make another, which would know none of the jobs for which callbacks will come (database_gone): this
-    says that it is meant. A database that is there is not touched.
+    command makes one on purpose. A database that is there is not touched.
     """
     with session.opened_driver(from_environment().database_url) as driver:
         made = "migration" not in driver.tables()

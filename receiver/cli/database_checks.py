@@ -193,7 +193,7 @@ def _check_durability(found: dict[str, str]) -> Check:
         )
     text = "what is acknowledged is on the server's disk"
     if found["synchronous_commit"] == "off":
-        # postgres.py does so in every transaction.
+        # storage/postgres/driver.py switches it on in every transaction.
         text += " (synchronous_commit is off there; receiver switches it on for its own commits)"
     return Check(name="durability", status=OK, text=text)
 

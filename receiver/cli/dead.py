@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import click
+from msgspec.structs import replace
 
 from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
@@ -10,8 +11,11 @@ from receiver.cli.command import FAILED, Group, note
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.model import Dispatch
 from receiver.running import Running
-from receiver.storage.queries import MOST, Page
+from receiver.storage.dead_letters import Dead, find
+from receiver.storage.queries import MOST
 from receiver.views.dispatch import dispatch_document
+
+_OF_HANDLER = click.option("--handler", metavar="NAME", help="Those of one handler or sink.")
 
 
 @click.group(cls=Group)
@@ -23,11 +27,12 @@ def dead() -> None:
 
 
 @dead.command("list")
+@_OF_HANDLER
 @options.as_json
-async def list_dead(*, as_json: bool) -> None:
+async def list_dead(*, handler: str | None, as_json: bool) -> None:
     """List dead letters, those of the newest jobs first."""
     async with session.opened() as running:
-        found = [one async for one in dead_letters(running)]
+        found = [one async for one in dead_letters(running, handler)]
     if as_json:
         output.show_json({"dispatches": [dispatch_document(one) for one in found], "cursor": None})
         return
@@ -38,14 +43,15 @@ async def list_dead(*, as_json: bool) -> None:
 
 @dead.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
+@_OF_HANDLER
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @options.as_json
-async def retry(*, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+async def retry(*, ids: tuple[str, ...], handler: str | None, everything: bool, as_json: bool) -> None:
     """Give dead letters a fresh row of attempts; the serving process makes them."""
     async with session.opened() as running:
         now = running.clock()
         done = []
-        for one in await _chosen(running, ids, everything=everything):
+        for one in await _chosen(running, ids, handler, everything=everything):
             async with by_hand(running, "retry", subject=one.id, job_id=one.job_id):
                 done.append((one, await running.store.retry_dispatch(one, now=now)))
     _report(done, "retried", as_json=as_json)
@@ -53,36 +59,39 @@ async def retry(*, ids: tuple[str, ...], everything: bool, as_json: bool) -> Non
 
 @dead.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
+@_OF_HANDLER
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @options.as_json
-async def discard(*, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+async def discard(*, ids: tuple[str, ...], handler: str | None, everything: bool, as_json: bool) -> None:
     """Drop dead letters for good; the job's timeline keeps a line."""
     async with session.opened() as running:
         now = running.clock()
         done = []
-        for one in await _chosen(running, ids, everything=everything):
+        for one in await _chosen(running, ids, handler, everything=everything):
             async with by_hand(running, "discard", subject=one.id, job_id=one.job_id):
                 done.append((one, await running.store.discard_dispatch(one, now=now)))
     _report(done, "discarded", as_json=as_json)
 
 
-async def dead_letters(running: Running) -> AsyncIterator[Dispatch]:
-    """Every dead letter, those of the newest jobs first."""
-    before = None
+async def dead_letters(running: Running, handler: str | None = None) -> AsyncIterator[Dispatch]:
+    """Every dead letter, or those of one handler, the newest job's first."""
+    wanted = Dead(handler=handler, limit=MOST)
     while True:
-        found = await running.store.dispatches(Page(state="dead", before=before, limit=MOST))
-        for one in found:
+        found = await running.store.read(find, wanted)
+        for one in found[:MOST]:
             yield one
-        if len(found) < MOST:
+        if len(found) <= MOST:
             return
-        before = found[-1].id
+        wanted = replace(wanted, before=found[MOST - 1].id)
 
 
-async def _chosen(running: Running, ids: tuple[str, ...], *, everything: bool) -> list[Dispatch]:
-    if everything == bool(ids):
-        raise click.UsageError("Name dead letters, or give --all.")
-    found = [one async for one in dead_letters(running)]
-    return found if everything else [_named(found, prefix) for prefix in ids]
+async def _chosen(
+    running: Running, ids: tuple[str, ...], handler: str | None, *, everything: bool
+) -> list[Dispatch]:
+    if [everything, handler is not None, bool(ids)].count(True) != 1:
+        raise click.UsageError("Name dead letters, or give --handler NAME or --all.")
+    found = [one async for one in dead_letters(running, handler)]
+    return [_named(found, prefix) for prefix in ids] if ids else found
 
 
 def _named(found: list[Dispatch], prefix: str) -> Dispatch:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import textwrap
 from typing import Final
 
 import click
@@ -12,6 +13,7 @@ from receiver.cli.docs import show_markdown
 from receiver.docs.codes import Code
 from receiver.docs.codes import explain as explanation
 
+_WIDTH: Final = 80
 _PLACES: Final = {
     "alarm": "an alarm",
     "callback": "a callback",
@@ -36,7 +38,17 @@ def explain(*, code: str, as_json: bool) -> None:
     elif sys.stdout.isatty():
         show_markdown(paragraph(found, title=code))
     else:
-        click.echo(re.sub(r"\*\*|^# ", "", paragraph(found, title=code)).rstrip())
+        click.echo(_plain(paragraph(found, title=code)))
+
+
+def _plain(markdown: str) -> str:
+    """A paragraph without its marks, in lines that any terminal shows whole."""
+    text = re.sub(r"\*\*|^# ", "", markdown).rstrip()
+    lines = [
+        textwrap.fill(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines)
 
 
 def paragraph(code: Code, *, title: str) -> str:

@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -18,6 +20,8 @@ from receiver.storage.tables import Table, batches, tables
 
 #: Names of files that hold every table, a line each; any other target is a folder of one file a table.
 _FILES: Final = {".ndjson", ".jsonl"}
+#: What a file is called until all of the export is written.
+_UNFINISHED: Final = ".part"
 
 
 @click.command(cls=Command)
@@ -30,7 +34,8 @@ def export(*, target: Path, as_json: bool) -> None:
     whose lines are {"table": …, "row": …}. Bodies and other bytes are {"$base64": true, "encoded": …}; the bytes of
     files that results link to stay in the file store. It is as confidential as the database. It is read in ranges, so
     that nobody is held up: what changes meanwhile may stand in it as it was or as it is. For one state of it, stop
-    what serves it first.
+    what serves it first. Until all is written each file's name ends in .part: an export that was cut short leaves
+    those, and what stood there before.
     """
     if target == Path("-") and as_json:
         raise click.UsageError("--json counts what was written; with '-' standard output holds the rows.")
@@ -46,19 +51,30 @@ def export(*, target: Path, as_json: bool) -> None:
 def _export(driver: Driver, target: Path) -> dict[str, int]:
     if target == Path("-"):
         return {table.name: _write(driver, table, sys.stdout, named=True) for table in tables()}
-    if target.suffix in _FILES:
-        with _private(target) as file:
+    with ExitStack() as whole:
+        if target.suffix in _FILES:
+            file = whole.enter_context(_kept(target))
             return {table.name: _write(driver, table, file, named=True) for table in tables()}
-    target.mkdir(parents=True, exist_ok=True, mode=0o700)
-    counts = {}
-    for table in tables():
-        with _private(target / f"{table.name}.ndjson") as file:
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        counts = {}
+        for table in tables():
+            file = whole.enter_context(_kept(target / f"{table.name}.ndjson"))
             counts[table.name] = _write(driver, table, file, named=False)
-    return counts
+            file.flush()
+        return counts
 
 
-def _private(path: Path) -> TextIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+@contextmanager
+def _kept(path: Path) -> Iterator[TextIO]:
+    """A file for its owner only, which gets its name if the block ends well."""
+    path = path.resolve()
+    unfinished = path.with_name(f"{path.name}{_UNFINISHED}")
+    opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(opened, "w", encoding="utf-8") as file:
+        yield file
+        file.flush()
+        os.fsync(opened)
+    unfinished.replace(path)
 
 
 def _write(driver: Driver, table: Table, file: TextIO, *, named: bool) -> int:

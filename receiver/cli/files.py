@@ -101,7 +101,7 @@ async def _save(
 
 
 def _there(folder: Path, names: list[str]) -> list[str]:
-    """Those of *names* that are taken, be it by a link that leads nowhere."""
+    """The *names* that are taken, even if only by a link that leads nowhere."""
     return [name for name in names if os.path.lexists(folder / name)]
 
 

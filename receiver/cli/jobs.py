@@ -5,6 +5,7 @@ import sys
 from typing import Final
 
 import click
+from msgspec.structs import replace
 
 from receiver.api.filters import MOST, cut
 from receiver.cli import options, output, session
@@ -13,7 +14,7 @@ from receiver.cli.command import FAILED, TIMED_OUT, Group, note
 from receiver.cli.files import files
 from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
-from receiver.core.model import Job, JobState, Result
+from receiver.core.model import Job, JobState, Result, Step
 from receiver.running import Running
 from receiver.storage import pages, results
 from receiver.storage.claims import LookClaim
@@ -25,6 +26,9 @@ from receiver.views.timeline import record_document
 _STATES: Final = click.Choice(["open", *(state.value for state in JobState)])
 #: One poll may find the address of the result, and the next one fetches it; no more are made for a person.
 _MOST_LOOKS: Final = 3
+#: How often somebody else's fetch is waited for, and for how many seconds each time.
+_WAITS: Final = 300
+_PAUSE: Final = 0.1
 _LONGEST_NAME: Final = 256
 
 
@@ -142,7 +146,10 @@ async def wait_for(
     job = await running.wait.until_ended(job_id, patience=timeout)
     if not job.state.ended:
         show_job(job, as_json=as_json)
-        note(f"{job_id} has not ended within {timeout:g} s; it is {job.state}.")
+        note(
+            f"{job_id} has not ended within {timeout:g} s; it is {job.state}. It goes on: wait for it again with "
+            f"'receiver jobs wait {job_id}'."
+        )
         raise click.exceptions.Exit(TIMED_OUT)
     show_job(job, as_json=as_json)
     if job.state is not JobState.SUCCEEDED:
@@ -260,21 +267,29 @@ def show_job(job: Job, *, as_json: bool, callback_url: str | None = None) -> Non
 
 
 async def _look(running: Running, job_id: str) -> bool:
-    """Poll, and once more where the first one found where the result is; return whether there was anything to ask."""
+    """Poll, and have what that found fetched; return whether there was anything to ask."""
+    wish = LookClaim(
+        job_id=job_id, owner=running.node.name, lease_ms=running.settings.lease_ms, now=running.clock()
+    )
     looked = False
     for _ in range(_MOST_LOOKS):
-        wish = LookClaim(
-            job_id=job_id, owner=running.node.name, lease_ms=running.settings.lease_ms, now=running.clock()
-        )
         claimed = await running.store.claim_look(wish)
         if claimed is None:
             break
         looked = True
         await running.steps.take(claimed)
-        due = (await running.store.record(job_id)).due
-        if not any(one.run_at <= running.clock() and one.result_url for one in due):
+        wish = replace(wish, now=running.clock(), onward=True)
+    # A serving process may have been the faster one to fetch it.
+    for _ in range(_WAITS):
+        if not looked or not await _is_fetched(running, job_id):
             break
+        await asyncio.sleep(_PAUSE)
     return looked
+
+
+async def _is_fetched(running: Running, job_id: str) -> bool:
+    due = (await running.store.record(job_id)).due
+    return any(one.step is Step.LOOK and one.result_url and one.owner is not None for one in due)
 
 
 async def _write_answer(running: Running, job: Job) -> None:

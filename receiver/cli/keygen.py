@@ -30,7 +30,7 @@ def keygen(*, password: bool, as_json: bool) -> None:
 
 def _hashed() -> str:
     # Imported here: no other command needs the console.
-    from receiver.console.access import hash_password  # noqa: PLC0415
+    from receiver.console.passwords import hash_password  # noqa: PLC0415
 
     if sys.stdin.isatty():
         text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)

@@ -1,5 +1,6 @@
 """``receiver providers``: the descriptions, as they are in force."""
 
+import sys
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -46,28 +47,29 @@ def providers() -> None:
 @providers.command("list")
 @options.as_json
 def list_providers(*, as_json: bool) -> None:
-    """List the providers, and which of their credentials and signing secrets are missing."""
+    """List the providers, and whether credentials or signing secrets of theirs are missing."""
     settings = from_environment()
     found = list(Catalog.load(settings).values())
     if as_json:
         output.show_json({"providers": [_summary(one, settings) for one in found]})
         return
     output.show_table(
-        ("name", "title", "submit", "callback", "signed", "poll", "cancel", "credentials"),
+        ("name", "submit", "callback", "signed", "poll", "cancel", "secrets"),
         [
             (
                 one.name,
-                one.title,
                 _yes(one.submit),
                 one.callback.delivers if one.callback else "no",
                 _yes(one.signed or None),
                 _yes(one.poll),
                 _yes(one.cancel),
-                _configured(one, settings),
+                _configured(one, settings).partition(":")[0],
             )
             for one in found
         ],
     )
+    if sys.stdout.isatty() and any(missing(one, settings) for one in found):
+        note("What is missing is told by: receiver providers show NAME")
 
 
 @providers.command()
@@ -223,7 +225,7 @@ def missing(one: Provider, settings: Settings) -> list[str]:
 def _configured(one: Provider, settings: Settings) -> str:
     if without := missing(one, settings):
         return f"missing: {', '.join(without)}"
-    return "set" if one.credentials or (one.signed and one.key is not None) else "none needed"
+    return "set" if one.credentials or (one.signed and one.key is not None) else "none"
 
 
 def _has_credentials(one: Provider, settings: Settings) -> bool:

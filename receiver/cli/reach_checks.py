@@ -58,7 +58,7 @@ async def check_public_url(settings: Settings) -> AsyncIterator[Check]:
     try:
         keys = settings.master_keys
     except ConfigurationError:
-        return  # said elsewhere
+        return  # another check says so
     if settings.public_url is None or not keys:
         return
     import httpx  # noqa: PLC0415  (the other commands start faster without it)
@@ -144,7 +144,7 @@ async def check_addresses(settings: Settings) -> AsyncIterator[Check]:
         async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE) as client:
             answer = await client.get(f"http://{where}:{settings.port}/metrics")
     except httpx.HTTPError:
-        return  # that nobody serves here is said elsewhere
+        return  # another check says that nobody serves here
     if answer.status_code != _OK:
         return
     missed = Counter[tuple[str, str]]()

@@ -23,7 +23,7 @@ from receiver.cli import streams
 from receiver.cli.command import Command
 from receiver.cli.session import load_receiver
 from receiver.cli.spelling import unknown_settings
-from receiver.core.errors import ConfigurationError
+from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.settings import from_environment
 from receiver.wire.server import calm_collector, server
 
@@ -34,6 +34,12 @@ _BACKLOG: Final = 2048
 _LONGEST_SILENCE: Final = 60_000
 #: Seconds after which a process that was told to stop is gone, whatever still runs in it.
 _LONGEST_FAREWELL: Final = 9.5
+
+
+class ServingCanceledError(ReceiverError):
+    """A handler cancelled every task of the event loop, the server's own too, so it has ended: start it again."""
+
+    code = "serving_canceled"
 
 
 @click.command(cls=Command)
@@ -82,7 +88,7 @@ def worker(*, host: str | None, port: int | None, as_json: bool) -> None:  # noq
     """Do what is due, without taking callbacks.
 
     Polls, fetches and runs handlers, beside nodes that take callbacks (serve, serve --no-worker) on
-    PostgreSQL. SQLite has one serving process, so there it is refused beside a serve. With --port it can be
+    PostgreSQL. SQLite has one serving process, so a worker beside a serve is refused there. With --port it can be
     probed and its metrics scraped; else it serves no HTTP. SIGTERM ends it within 10 seconds.
     """
     if port is None and host is not None:
@@ -129,6 +135,8 @@ def _see_through(runner: asyncio.Runner, serving: Coroutine[Any, Any, None]) -> 
             if of_ours:
                 raise
             log.exception("exit_refused", kind=type(raised).__name__)
+        except asyncio.CancelledError as error:
+            raise ServingCanceledError from error
         else:
             return
 

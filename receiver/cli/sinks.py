@@ -1,6 +1,7 @@
 """``receiver sinks``: where completions go without code."""
 
 import asyncio
+import logging
 from typing import Final
 
 import click
@@ -12,7 +13,7 @@ from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.settings import Settings, from_environment
 from receiver.sinks.configuration import SinkConfig, load
 
-#: Characters of what an other side answered that are printed: three lines of a terminal.
+#: Characters of the other side's answer that are printed: three lines of a terminal.
 _LONGEST_ANSWER: Final = 200
 
 
@@ -48,11 +49,15 @@ def check(*, name: str | None, as_json: bool) -> None:
 
     Nobody is asked: 'receiver sinks test NAME' sends something.
     """
+    from receiver.catalog import Catalog  # noqa: PLC0415  (listing needs none)
     from receiver.sinks.opening import open_sink  # noqa: PLC0415  (listing needs no client)
 
     settings = from_environment()
     found = [_named(settings, name)] if name is not None else load(settings)
+    catalog = Catalog.load(settings) if any(one.provider for one in found) else {}
     for one in found:
+        if one.provider is not None and one.provider not in catalog:
+            raise one.wrong("provider", f"no provider is called {one.provider!r}.")
         open_sink(one, settings, clock=read_clock)
     if as_json:
         output.show_json({"ok": [one.name for one in found]})
@@ -74,6 +79,8 @@ async def test(*, name: str, as_json: bool) -> None:
 
     settings = from_environment()
     config = _named(settings, name)
+    # What its client writes into a log beside is no answer of the other side.
+    logging.getLogger().addHandler(logging.NullHandler())
     sink = open_sink(config, settings, clock=read_clock)
     now = read_clock()
     event = event_of(

@@ -31,7 +31,7 @@ class Nowhere(io.RawIOBase):
     lost = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """True: what is written is taken or lost."""
         return True
 
     def write(self, data: Any) -> int:  # noqa: ANN401  (any buffer)
@@ -50,7 +50,7 @@ class _Tolerant(io.RawIOBase):
         self._takes = True
 
     def writable(self) -> bool:
-        """It is."""
+        """True: what is written is taken or lost."""
         return True
 
     def fileno(self) -> int:
@@ -96,11 +96,11 @@ def outlive() -> None:
 
 
 def settled(code: Any, nowhere: Nowhere | None) -> Any:  # noqa: ANN401  (what SystemExit carries)
-    """The exit code with which a command leaves that wanted to leave with *code*; says what was not printed."""
+    """The exit code of a command that wanted to leave with *code*; says on standard error if output was lost."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        # Whoever took as much as it wanted is not told about it.
+        # A reader that took as much as it wanted and closed the pipe is no error.
         if code or error.errno == errno.EPIPE:
             _let_go()
             return code

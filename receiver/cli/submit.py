@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, get_args
 
 import click
 
@@ -14,6 +14,7 @@ from receiver.cli.jobs import show_job, wait_for
 from receiver.cli.saving import check_place, save_result
 from receiver.core.body.jsontext import parse_json
 from receiver.core.errors import NothingSentError, RequestError, UnreadableError
+from receiver.core.file import When
 from receiver.core.model import JobState
 from receiver.core.trace import parse_traceparent
 from receiver.running import Running
@@ -37,6 +38,13 @@ _WAITS: Final = (1, 2, 4)
 )
 @click.option("--idempotency-key", metavar="KEY", help="The same key with the same request is the same job.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Give the job up after this long.")
+@click.option(
+    "--files",
+    type=click.Choice(get_args(When)),
+    default="before",
+    show_default=True,
+    help="Fetch the files that the result links to before handlers are called, beside that, or never.",
+)
 @click.option("--no-callback", is_flag=True, help="Ask for no callback: the job is polled.")
 @click.option(
     "-H",
@@ -69,6 +77,7 @@ async def submit(
     metadata: str | None,
     idempotency_key: str | None,
     deadline: float | None,
+    files: When,
     no_callback: bool,
     headers: tuple[tuple[bytes, bytes], ...],
     query: tuple[str, ...],
@@ -78,7 +87,8 @@ async def submit(
 ) -> None:
     """Submit a job.
 
-    FILE holds the request as a JSON object, without callback URL and secret; '-' reads standard input. It is
+    FILE holds the request as a JSON object, without callback URL and secret; '-' reads standard input. Where the
+    provider wants a file, "file" in it is a path, or {"name": …, "content": base64}. The request is
     sent by this process; callback, polls and handlers are the serving process's business. Exits 1 if the
     provider refused it. A W3C trace that TRACEPARENT in the environment names is kept with the job.
     """
@@ -96,6 +106,7 @@ async def submit(
         if metadata
         else {},
         deadline=deadline,
+        files=files,
         callback=not no_callback,
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
         query=_fields(query),

@@ -115,8 +115,8 @@ async def tail(
     One line each: ← a callback arrived, → a provider was asked, ⇒ a handler was called, · something was
     decided here. Polls that learned nothing are left out. Ends with Ctrl-C.
 
-    With --forward-to completions are sent to a program of yours, in their order, each until it answers 2xx: the next
-    time it goes on where it stood, so nothing is missed while this was closed. A new name begins with what comes now.
+    With --forward-to completions are sent to a program of yours, in their order, each until it answers 2xx. Started
+    again, it goes on where it stood, so nothing is missed meanwhile. A new name begins with what comes now.
     """
     if forward_to is not None:
         from receiver.cli.forward import Order, forward  # noqa: PLC0415  (only then it is needed)

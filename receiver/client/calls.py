@@ -5,13 +5,18 @@ say the same, retries included.
 """
 
 import json
+import math
 from collections.abc import Generator, Mapping
+from itertools import count
 from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
 
+from receiver.clock import read_clock
 from receiver.core.errors import ReceiverError
+from receiver.core.file import When
 from receiver.core.model import Result, Value
 from receiver.core.reader import reader_name
 from receiver.core.retry import Backoff, parse_retry_after
@@ -26,6 +31,11 @@ _RETRIES: Final = Backoff(first=500, longest=10_000, attempts=6)
 _AGAIN: Final = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT: Final = 60_000
 _BAD: Final = 400
+
+
+def part(any_id: str) -> str:
+    """An id as one part of an address: whatever it holds, no other thing is asked for."""
+    return quote(any_id, safe="")
 
 
 class ApiError(ReceiverError):
@@ -75,6 +85,7 @@ class Asked(Value, frozen=True, kw_only=True):
     method: str
     path: str
     query: dict[str, str] = {}
+    headers: dict[str, str] = {}
     body: bytes | None = None
     #: Seconds that its answer may take.
     patience: float = 30.0
@@ -96,7 +107,8 @@ class Answered(Value, frozen=True, kw_only=True):
 
 
 T = TypeVar("T")
-Talk: TypeAlias = Generator[Asked | Pause, Answered, T]
+#: It yields ``None`` to be told the time, in seconds.
+Talk: TypeAlias = Generator[Asked | Pause | None, Any, T]
 
 
 def submit(
@@ -110,6 +122,8 @@ def submit(
     callback: bool = True,
     headers: Mapping[str, str] | None = None,
     query: Mapping[str, Any] | None = None,
+    traceparent: str | None = None,
+    files: When = "before",
 ) -> Talk[JobDocument]:
     """Submit a job. With a key of its own where none is given, so that no repetition of ours makes a second job."""
     order: dict[str, Any] = {
@@ -124,31 +138,39 @@ def submit(
     order |= {} if callback else {"callback": False}
     order |= {"headers": dict(headers)} if headers else {}
     order |= {"query": dict(query)} if query else {}
+    order |= {} if files == "before" else {"files": files}
     answer = yield from _send(
-        Asked(method="POST", path="/v1/jobs", body=json.dumps(order).encode(), patience=120)
+        Asked(
+            method="POST",
+            path="/v1/jobs",
+            headers={"traceparent": traceparent} if traceparent else {},
+            body=json.dumps(order).encode(),
+            patience=120,
+        )
     )
     return msgspec.json.decode(answer.body, type=JobDocument)
 
 
-def job(job_id: str, *, wait: float = 0.0) -> Talk[JobDocument]:
+def job(job_id: str, *, wait: float = 0.0, until: float = 0.0) -> Talk[JobDocument]:
     """One job as it is, or once it has ended, within *wait* seconds."""
     query = {"wait": f"{wait:.3f}"} if wait else {}
-    answer = yield from _send(Asked(method="GET", path=f"/v1/jobs/{job_id}", query=query, patience=30 + wait))
+    asked = Asked(method="GET", path=f"/v1/jobs/{part(job_id)}", query=query, patience=30 + wait)
+    answer = yield from _send(asked, until=until)
     return msgspec.json.decode(answer.body, type=JobDocument)
 
 
-def wait(
-    job_id: str, *, timeout: float | None, now: float
-) -> Generator[Asked | Pause | None, Any, JobDocument]:
-    """Wait until a job has ended; it yields None to be told the time, in seconds."""
-    until = None if timeout is None else now + timeout
+def wait(job_id: str, *, timeout: float | None, known: bool = False) -> Talk[JobDocument]:
+    """Wait until a job has ended; a receiver that has answered once, or is *known*, may be away meanwhile."""
+    now = yield None
+    until = math.inf if timeout is None else now + timeout
     while True:
-        left = _LONG_POLL if until is None else min(_LONG_POLL, max(until - now, 0.0))
-        found: JobDocument = yield from job(job_id, wait=left)
+        left = min(_LONG_POLL, max(until - now, 0.0))
+        found = yield from job(job_id, wait=left, until=until if known else 0.0)
+        known = True
         if found.state.ended:
             return found
         now = yield None
-        if until is not None and now >= until:
+        if now >= until:
             raise StillRunningError(
                 f"{job_id} is {found.state} after {timeout:g} seconds. It goes on: wait for it again.",
                 job=found,
@@ -157,12 +179,12 @@ def wait(
 
 def result(job_id: str) -> Talk[Result]:
     """The result of a job, byte for byte."""
-    return (yield from _bytes(f"/v1/jobs/{job_id}/result"))
+    return (yield from _bytes(f"/v1/jobs/{part(job_id)}/result"))
 
 
 def answer(job_id: str) -> Talk[Result]:
     """The provider's last word about a job, whole."""
-    return (yield from _bytes(f"/v1/jobs/{job_id}/answer"))
+    return (yield from _bytes(f"/v1/jobs/{part(job_id)}/answer"))
 
 
 def _bytes(path: str) -> Talk[Result]:
@@ -176,7 +198,7 @@ def _bytes(path: str) -> Talk[Result]:
 
 def files(job_id: str) -> Talk[list[FileDocument]]:
     """The files that a job's result links to."""
-    answer = yield from _send(Asked(method="GET", path=f"/v1/jobs/{job_id}/files"))
+    answer = yield from _send(Asked(method="GET", path=f"/v1/jobs/{part(job_id)}/files"))
     return msgspec.json.decode(answer.body, type=_FileList).files
 
 
@@ -186,7 +208,7 @@ class _FileList(msgspec.Struct, frozen=True, kw_only=True):
 
 def cancel(job_id: str) -> Talk[JobDocument]:
     """Ask the provider to cancel."""
-    answer = yield from _send(Asked(method="DELETE", path=f"/v1/jobs/{job_id}"))
+    answer = yield from _send(Asked(method="DELETE", path=f"/v1/jobs/{part(job_id)}"))
     return msgspec.json.decode(answer.body, type=JobDocument)
 
 
@@ -194,7 +216,7 @@ def replay(any_id: str, *, handler: str | None, dry_run: bool) -> Talk[dict[str,
     """Make new dispatches for a job, or read a callback again; never sent twice, because each makes more."""
     noun = "callbacks" if any_id.startswith("cb_") else "jobs"
     order = {"dry_run": dry_run, **({"handler": handler} if handler else {})}
-    asked = Asked(method="POST", path=f"/v1/{noun}/{any_id}/replay", body=json.dumps(order).encode())
+    asked = Asked(method="POST", path=f"/v1/{noun}/{part(any_id)}/replay", body=json.dumps(order).encode())
     answer = yield from _send(asked, again=dry_run)
     found: dict[str, Any] = msgspec.json.decode(answer.body)
     return found
@@ -206,12 +228,22 @@ class FeedPart(msgspec.Struct, frozen=True, kw_only=True):
     completions: list[CompletionDocument]
     cursor: str
 
+    def ends_unwanted(self, after: str) -> bool:
+        """Whether the last completions after a cursor were ones that the filters left out.
 
-def completions(after: str, *, provider: str | None, state: str | None, wait: float) -> Talk[FeedPart]:
+        A reader that stood before them for long would be told one day that some of them were pruned.
+        """
+        return self.cursor != (self.completions[-1].cursor if self.completions else after)
+
+
+def completions(
+    after: str, *, provider: str | None, state: str | None, wait: float, until: float = 0.0
+) -> Talk[FeedPart]:
     """Some of the feed, after a cursor."""
     query = {"after": after, "wait": f"{wait:.3f}", "provider": provider, "state": state}
     given = {name: value for name, value in query.items() if value is not None}
-    answer = yield from _send(Asked(method="GET", path="/v1/completions", query=given, patience=30 + wait))
+    asked = Asked(method="GET", path="/v1/completions", query=given, patience=30 + wait)
+    answer = yield from _send(asked, until=until)
     return msgspec.json.decode(answer.body, type=FeedPart)
 
 
@@ -226,28 +258,33 @@ def reader(name: str) -> Talk[str | None]:
     return str(msgspec.json.decode(answer.body)["cursor"])
 
 
-def stand(name: str, cursor: str) -> Talk[str]:
-    """Remember how far a reader has come: a cursor, or ``latest``; the cursor that it is."""
+def stand(name: str, cursor: str, *, until: float = 0.0) -> Talk[str]:
+    """Remember how far a reader has come: a cursor, or ``latest``; return that as a cursor."""
     body = json.dumps({"cursor": cursor}).encode()
-    answer = yield from _send(Asked(method="PUT", path=f"/v1/readers/{reader_name(name)}", body=body))
+    asked = Asked(method="PUT", path=f"/v1/readers/{reader_name(name)}", body=body)
+    answer = yield from _send(asked, until=until)
     return str(msgspec.json.decode(answer.body)["cursor"])
 
 
-def _send(asked: Asked, *, again: bool = True) -> Talk[Answered]:
+def _send(asked: Asked, *, again: bool = True, until: float = 0.0) -> Talk[Answered]:
     """Send a request, and send it again while nothing was decided: with *again*, also where it may have been heard.
+
+    It is sent six times, and after that until the time *until*.
 
     Raises:
         ApiError: the receiver answered with a problem.
         NoAnswerFromReceiverError: it did not answer.
     """
-    for attempt in range(1, _RETRIES.attempts + 1):
-        answer = yield asked
+    for attempt in count(1):
+        answer: Answered = yield asked
         undecided = answer.status in _AGAIN or answer.status == 0
         if not undecided and answer.status < _BAD:
             return answer
-        if not undecided or attempt == _RETRIES.attempts or not (again or answer.unsent):
+        if not undecided or not (again or answer.unsent):
             break
-        wait = parse_retry_after(answer.headers.get("retry-after"), now=0, longest=_LONGEST_WAIT)
+        if attempt >= _RETRIES.attempts and (yield None) >= until:
+            break
+        wait = parse_retry_after(answer.headers.get("retry-after"), now=read_clock(), longest=_LONGEST_WAIT)
         yield Pause(seconds=(_RETRIES.wait(attempt, jitter=0.0) if wait is None else wait) / 1000)
     if answer.status == 0:
         raise NoAnswerFromReceiverError

@@ -1,6 +1,7 @@
 """The two clients: one for asyncio, one for everybody else. They carry the same conversations."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ def _request(asked: Asked) -> dict[str, Any]:
         "url": asked.path.removeprefix("/"),
         "params": asked.query,
         "content": asked.body,
-        "headers": headers,
+        "headers": headers | asked.headers,
         "timeout": httpx.Timeout(asked.patience, connect=10.0),
     }
 
@@ -57,7 +58,7 @@ def _answered(response: httpx.Response) -> Answered:
 
 
 def _file(job_id: str, number: int) -> str:
-    return f"v1/jobs/{job_id}/files/{number}"
+    return f"v1/jobs/{calls.part(job_id)}/files/{number}"
 
 
 def _unheard(error: httpx.HTTPError) -> Answered:
@@ -83,7 +84,7 @@ class Client:
             provider: The provider's name.
             request: What the provider's API takes, without callback URL and secret.
             **options: ``operation``, ``idempotency_key`` (made up where it is left out), ``metadata``, ``deadline``,
-                ``callback``, ``headers``, ``query``; see ``Receiver.submit``.
+                ``callback``, ``headers``, ``query``, ``traceparent``, ``files``; see ``Receiver.submit``.
 
         Raises:
             ApiError: the receiver refused it; ``code`` says why.
@@ -96,8 +97,11 @@ class Client:
         return self._run(calls.job(job_id))
 
     def wait(self, job_id: str, *, timeout: float | None = None) -> JobDocument:
-        """The job once it has ended; raises StillRunningError after *timeout* seconds, else as ``submit`` does."""
-        return self._run(calls.wait(job_id, timeout=timeout, now=time.monotonic()))
+        """The job once it has ended; raises StillRunningError after *timeout* seconds, else as ``submit`` does.
+
+        A receiver that has answered once may be away for a while: within *timeout* it is asked again.
+        """
+        return self._run(calls.wait(job_id, timeout=timeout))
 
     def run(
         self,
@@ -108,7 +112,8 @@ class Client:
         **options: Any,  # noqa: ANN401
     ) -> JobDocument:
         """Submit a job and wait for its end; raises as ``submit`` and ``wait`` do."""
-        return self.wait(self.submit(provider, request, **options).id, timeout=timeout)
+        job = self.submit(provider, request, **options)
+        return self._run(calls.wait(job.id, timeout=timeout, known=True))
 
     def result(self, job_id: str) -> Result:
         """The result of a job, byte for byte; raises as ``submit`` does."""
@@ -170,16 +175,20 @@ class Client:
 
         With a *name* the receiver remembers how far its reader has come: it goes on there the next time, whatever
         *after* says. A completion counts as read when the next one is asked for, so one may come twice, and none is
-        left out.
+        left out. A receiver that has answered once may be away for as long as it likes while it is followed.
         """
         if name is not None:
             after = self.reader(name) or after
+        wait, until = (_LONG_POLL if follow else 0.0), 0.0
         while True:
-            part = self.page(after=after, provider=provider, state=state, wait=_LONG_POLL if follow else 0.0)
+            part = self._run(calls.completions(after, provider=provider, state=state, wait=wait, until=until))
+            until = math.inf if follow else 0.0
             for one in part.completions:
                 yield one
                 if name is not None:
-                    self.stand(name, one.cursor)
+                    self._run(calls.stand(name, one.cursor, until=until))
+            if name is not None and part.ends_unwanted(after):
+                self._run(calls.stand(name, part.cursor, until=until))
             if not follow and part.cursor == after:
                 return
             after = part.cursor
@@ -252,7 +261,7 @@ class AsyncClient:
 
     async def wait(self, job_id: str, *, timeout: float | None = None) -> JobDocument:  # noqa: ASYNC109
         """See ``Client.wait``."""
-        return await self._run(calls.wait(job_id, timeout=timeout, now=time.monotonic()))
+        return await self._run(calls.wait(job_id, timeout=timeout))
 
     async def run(
         self,
@@ -263,7 +272,8 @@ class AsyncClient:
         **options: Any,  # noqa: ANN401
     ) -> JobDocument:
         """See ``Client.run``."""
-        return await self.wait((await self.submit(provider, request, **options)).id, timeout=timeout)
+        job = await self.submit(provider, request, **options)
+        return await self._run(calls.wait(job.id, timeout=timeout, known=True))
 
     async def result(self, job_id: str) -> Result:
         """See ``Client.result``."""
@@ -319,13 +329,18 @@ class AsyncClient:
         """See ``Client.completions``."""
         if name is not None:
             after = await self.reader(name) or after
+        wait, until = (_LONG_POLL if follow else 0.0), 0.0
         while True:
-            wait = _LONG_POLL if follow else 0.0
-            part = await self.page(after=after, provider=provider, state=state, wait=wait)
+            part = await self._run(
+                calls.completions(after, provider=provider, state=state, wait=wait, until=until)
+            )
+            until = math.inf if follow else 0.0
             for one in part.completions:
                 yield one
                 if name is not None:
-                    await self.stand(name, one.cursor)
+                    await self._run(calls.stand(name, one.cursor, until=until))
+            if name is not None and part.ends_unwanted(after):
+                await self._run(calls.stand(name, part.cursor, until=until))
             if not follow and part.cursor == after:
                 return
             after = part.cursor

@@ -65,7 +65,7 @@ def read_event(
     Raises:
         RejectionError: it is not genuine, or too old; answer 401.
         EventUnreadableError: it is no completion; answer 422.
-        ConfigurationError: the secret is none.
+        ConfigurationError: the secret is not in the form of one.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     named = lowered((name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs)

@@ -20,13 +20,20 @@ class Console:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._face: Face | None = None
+        self._loading = asyncio.Lock()
 
     async def __call__(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request for *path*, which begins behind ``/console``."""
-        if self._face is None:
-            # Loading the templates' engine takes a tenth of a second, in which callbacks would wait.
-            self._face = await asyncio.to_thread(_load, self._parts)
-        await self._face(path, scope, receive, send)
+        face = self._face or await self._loaded()
+        await face(path, scope, receive, send)
+
+    async def _loaded(self) -> "Face":
+        # Two faces would count tries to sign in apart.
+        async with self._loading:
+            if self._face is None:
+                # Loading the templates' engine takes a tenth of a second, in which callbacks would wait.
+                self._face = await asyncio.to_thread(_load, self._parts)
+            return self._face
 
 
 def _load(parts: Parts) -> "Face":

@@ -1,18 +1,19 @@
 """Who may see the console and who may act: sign-in, sessions, and attempts that are bounded."""
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import hmac
-import ipaddress
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
+from msgspec.structs import replace
 from starlette.requests import Request
 
+from receiver.console.attempts import Attempts
+from receiver.console.passwords import OPERATOR, VIEWER, Login, matches, read_logins
+from receiver.core.address import within
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Value
 from receiver.settings import Settings
@@ -28,18 +29,10 @@ LONGEST: Final = DAY
 _TICKET: Final = 15 * MINUTE
 #: A session's use is noted this often.
 _NOTED: Final = MINUTE
-#: Wrong tries from one address before it has to wait, and for how long it waits then.
-_TRIES: Final = 8
-_LOCKED: Final = 10 * MINUTE
-_MOST_ADDRESSES: Final = 10_000
-#: Seconds that the answer to a wrong try takes, by how many there were before.
-_SLOWER: Final = (0.2, 0.4, 0.8, 1.6, 2.0)
+#: What was signed in with, where it was no secret of ours: the word of a proxy, which counts for one request.
+_BY_PROXY: Final = "proxy"
 _LONGEST_SECRET: Final = 1024
-#: Bytes that scrypt may take.
-_SCRYPT_MEMORY: Final = 128 * 1024 * 1024
 _SAFE: Final = {"GET", "HEAD"}
-
-OPERATOR, VIEWER = "operator", "viewer"
 
 
 class Visitor(Value, frozen=True, kw_only=True):
@@ -57,51 +50,6 @@ class Visitor(Value, frozen=True, kw_only=True):
         return self.role == OPERATOR
 
 
-class Login(Value, frozen=True, kw_only=True):
-    """One entry of RECEIVER_CONSOLE_PASSWORD."""
-
-    name: str
-    role: str
-    hash: str
-
-
-class Locked(Exception):  # noqa: N818  (it is an answer, raised)
-    """Too many wrong tries; ``wait`` is how many seconds are left."""
-
-    def __init__(self, wait: int) -> None:
-        super().__init__(wait)
-        self.wait = wait
-
-
-class Attempts:
-    """Counts wrong tries by address, in bounded memory."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._failed: OrderedDict[str, tuple[int, int]] = OrderedDict()
-
-    def check(self, address: str) -> None:
-        """Raise Locked while *address* has to wait."""
-        count, last = self._failed.get(address, (0, 0))
-        left = last + _LOCKED - self._clock()
-        if count >= _TRIES and left > 0:
-            raise Locked(-(-left // SECOND))
-
-    def wrong(self, address: str) -> float:
-        """Count a wrong try; how many seconds the answer is to take."""
-        count, last = self._failed.pop(address, (0, 0))
-        now = self._clock()
-        count = 1 if now - last > _LOCKED else count + 1
-        self._failed[address] = (count, now)
-        while len(self._failed) > _MOST_ADDRESSES:
-            self._failed.popitem(last=False)
-        return _SLOWER[min(count, len(_SLOWER)) - 1]
-
-    def right(self, address: str) -> None:
-        """Forget the wrong tries of *address*."""
-        self._failed.pop(address, None)
-
-
 class Access:
     """Signs people in and knows them again."""
 
@@ -111,10 +59,13 @@ class Access:
         self._token = settings.api_token.encode()
         self.logins = list(read_logins(settings.console_password))
         self._header = settings.console_user_header.lower()
-        self._proxies = list(read_proxies(settings.console_proxy))
+        self._proxies = settings.console_proxies
         check_settings(settings)
         self._operators = {one.strip() for one in settings.console_operators.split(",") if one.strip()}
         self._secure = (settings.public_url or "").startswith("https://")
+        #: The secrets in force, by digest: whoever signed in with another one has to sign in again.
+        self._proofs = {_proof("token", settings.api_token)} if settings.api_token else set[str]()
+        self._proofs |= {_proof_of(login) for login in self.logins}
         self._attempts = Attempts(clock)
         self._hashing = asyncio.Semaphore(2)
 
@@ -132,14 +83,24 @@ class Access:
         held = request.cookies.get(COOKIE, "")
         named = self._named_by_proxy(request)
         found = await self._known(held) if held else None
+        if found is not None and found.proof == _BY_PROXY:
+            # The proxy vouches for each request; what somebody may do is as it is set now.
+            found = replace(found, role=self._role(found.who)) if found.who == named else None
         if found is not None and named in {None, found.who}:
+            now = self._clock()
+            if now - found.seen_at > _NOTED and not _by_itself(request):
+                await self._store.write(sessions.touch, (found.digest, now))
             return _visitor(found, held)
         if named is None:
             return None
-        role = OPERATOR if {named, "*"} & self._operators else VIEWER
-        held, session = await self._begin(named, role)
+        held, session = await self._begin(named, self._role(named), _BY_PROXY)
         request.state.cookie = held
         return _visitor(session, held)
+
+    async def stays(self, visitor: Visitor) -> bool:
+        """Whether the session of *visitor* has not ended meanwhile."""
+        found = await self._store.read(sessions.find, visitor.digest)
+        return found is not None and self._holds(found)
 
     async def sign_in(self, name: str, secret: str, *, address: str) -> str | None:
         """Exchange a password or the API token for what the browser is to hold; ``None`` for a wrong one.
@@ -147,23 +108,27 @@ class Access:
         Raises:
             Locked: too many wrong ones came from *address*.
         """
-        address = network(address)
-        self._attempts.check(address)
+        slower = self._attempts.begin(address)
         found = await self._recognised(name, secret[: _LONGEST_SECRET + 1])
         if found is None:
-            await asyncio.sleep(self._attempts.wrong(address))
+            await asyncio.sleep(slower)
             return None
         self._attempts.right(address)
         held, _ = await self._begin(*found)
         return held
 
-    async def ticket(self, who: str, role: str) -> str:
-        """Make what signs somebody in once, within a quarter of an hour."""
-        held, _ = await self._begin(who, role, kind="ticket")
+    async def ticket(self) -> str:
+        """Make what signs somebody in once, within a quarter of an hour, as whoever holds the API token."""
+        held, _ = await self._begin(
+            "API token", OPERATOR, _proof("token", self._token.decode()), kind="ticket"
+        )
         return held
 
     async def redeem(self, ticket: str) -> str | None:
         """Exchange a ticket for what the browser is to hold; ``None`` where it is no good any more."""
+        # Anybody may send what is no ticket: only for one that lies here something is written.
+        if not await self._store.read(sessions.lies, _digest(ticket)):
+            return None
         held, now = secrets.token_urlsafe(32), self._clock()
         item = (_digest(ticket), _digest(held), now, now - _TICKET)
         return held if await self._store.write(sessions.redeem, item) is not None else None
@@ -190,16 +155,21 @@ class Access:
 
     async def _known(self, held: str) -> Session | None:
         found = await self._store.read(sessions.find, _digest(held))
-        now = self._clock()
-        if found is None or now - found.created_at > LONGEST or now - found.seen_at > _IDLE:
-            return None
-        if now - found.seen_at > _NOTED:
-            await self._store.write(sessions.touch, (found.digest, now))
-        return found
+        return found if found is not None and self._holds(found) else None
 
-    async def _begin(self, who: str, role: str, *, kind: str = "session") -> tuple[str, Session]:
+    def _holds(self, session: Session) -> bool:
+        now = self._clock()
+        proved = session.proof in self._proofs or (session.proof == _BY_PROXY and bool(self._header))
+        return proved and now - session.created_at <= LONGEST and now - session.seen_at <= _IDLE
+
+    def _role(self, named: str) -> str:
+        return OPERATOR if {named, "*"} & self._operators else VIEWER
+
+    async def _begin(self, who: str, role: str, proof: str, *, kind: str = "session") -> tuple[str, Session]:
         held, now = secrets.token_urlsafe(32), self._clock()
-        session = Session(digest=_digest(held), kind=kind, who=who, role=role, created_at=now, seen_at=now)
+        session = Session(
+            digest=_digest(held), kind=kind, who=who, role=role, proof=proof, created_at=now, seen_at=now
+        )
         await self._store.write(sessions.open_, (session, now - LONGEST))
         return held, session
 
@@ -207,33 +177,31 @@ class Access:
         if not self._header or request.client is None:
             return None
         given = request.headers.getlist(self._header)
-        try:
-            peer = ipaddress.ip_address(request.client.host)
-        except ValueError:
-            return None
-        if len(given) != 1 or not given[0].strip() or not any(peer in one for one in self._proxies):
+        if len(given) != 1 or not given[0].strip() or not within(request.client.host, self._proxies):
             return None
         return given[0].strip()[:200]
 
-    async def _recognised(self, name: str, secret: str) -> tuple[str, str] | None:
+    async def _recognised(self, name: str, secret: str) -> tuple[str, str, str] | None:
+        """Whose secret it is: the name, the role and what was proved with."""
         given = secret.encode("utf-8", "surrogatepass")
         if len(given) > _LONGEST_SECRET:
             return None
         if self._token and hmac.compare_digest(given, self._token):
-            return (name.strip()[:100] or "API token"), OPERATOR
-        for login in self.logins:
-            if login.name and login.name != name.strip():
-                continue
+            return _called(name, "API token"), OPERATOR, _proof("token", self._token.decode())
+        meant = [one for one in self.logins if one.name in {"", name.strip()}]
+        # A name that nobody has takes as long as one that somebody has.
+        for login in meant or self.logins[:1]:
             async with self._hashing:
-                if await asyncio.to_thread(matches, given, login.hash):
-                    return login.name or name.strip()[:100] or "console", login.role
+                right = await asyncio.to_thread(matches, given, login.hash)
+            if right and login in meant:
+                return login.name or _called(name, "console"), login.role, _proof_of(login)
         return None
 
 
 def check_settings(settings: Settings) -> None:
     """Raise ConfigurationError where a setting of the console is wrong."""
     list(read_logins(settings.console_password))
-    if bool(settings.console_user_header) != bool(list(read_proxies(settings.console_proxy))):
+    if bool(settings.console_user_header) != bool(settings.console_proxies):
         raise ConfigurationError(
             "RECEIVER_CONSOLE_USER_HEADER and RECEIVER_CONSOLE_PROXY go together: the header is believed only "
             "from that address.",
@@ -241,71 +209,7 @@ def check_settings(settings: Settings) -> None:
         )
 
 
-def hash_password(password: bytes, *, salt: bytes) -> str:
-    """Hash a password as RECEIVER_CONSOLE_PASSWORD takes it: ``scrypt$n$r$p$salt$hash``.
-
-    The cost is one of those of the OWASP password storage cheat sheet (https://cheatsheetseries.owasp.org, read
-    2026-11-29): N = 2^16, r = 8, p = 2.
-    """
-    n, r, p = 2**16, 8, 2
-    made = hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=_SCRYPT_MEMORY, dklen=32)
-    return f"scrypt${n}${r}${p}${base64.b64encode(salt).decode()}${base64.b64encode(made).decode()}"
-
-
-def matches(password: bytes, hashed: str) -> bool:
-    """Whether *hashed* was made from *password*."""
-    _, n, r, p, salt, made = hashed.split("$")
-    wanted = base64.b64decode(made)
-    found = hashlib.scrypt(
-        password,
-        salt=base64.b64decode(salt),
-        n=int(n),
-        r=int(r),
-        p=int(p),
-        maxmem=_SCRYPT_MEMORY,
-        dklen=len(wanted),
-    )
-    return hmac.compare_digest(found, wanted)
-
-
-def read_logins(text: str) -> Iterator[Login]:
-    """Read RECEIVER_CONSOLE_PASSWORD; raises ConfigurationError where an entry is no hash."""
-    for entry in filter(None, (one.strip() for one in text.split(","))):
-        name, _, hashed = entry.rpartition(":")
-        name, _, role = name.partition("/")
-        try:
-            kind, n, r, p, salt, made = hashed.split("$")
-            sound = (
-                kind == "scrypt"
-                and 128 * int(n) * int(r) <= _SCRYPT_MEMORY
-                and int(p) >= 1
-                and len(base64.b64decode(salt, validate=True)) >= 8  # noqa: PLR2004
-                and len(base64.b64decode(made, validate=True)) >= 16  # noqa: PLR2004
-            )
-        except (ValueError, binascii.Error):
-            sound = False
-        if not sound or role not in {"", OPERATOR, VIEWER}:
-            raise ConfigurationError(
-                "RECEIVER_CONSOLE_PASSWORD is no list of [name[/viewer]:]scrypt$…; make an entry with: "
-                "receiver keygen --password",
-                code="setting_invalid",
-            )
-        yield Login(name=name, role=role or OPERATOR, hash=hashed)
-
-
-def read_proxies(text: str) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Read RECEIVER_CONSOLE_PROXY: addresses or networks; raises ConfigurationError."""
-    for one in filter(None, (one.strip() for one in text.split(","))):
-        try:
-            yield ipaddress.ip_network(one)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"RECEIVER_CONSOLE_PROXY: {one!r} is no address or network (10.0.0.5, 10.0.0.0/24).",
-                code="setting_invalid",
-            ) from error
-
-
-def same_origin(request: Request) -> bool:
+def same_origin(request: Request, public_url: str | None) -> bool:
     """Whether a browser sent *request* from one of our own pages, as far as its headers tell."""
     if request.method in _SAFE:
         return True
@@ -313,18 +217,14 @@ def same_origin(request: Request) -> bool:
     if site is not None:
         return site in {"same-origin", "none"}
     origin = request.headers.get("origin")
-    return origin is None or origin.partition("://")[2] == request.headers.get("host", "")
+    # A proxy may have put its own name for us in the place of the one that the browser knows.
+    ours = {request.headers.get("host", ""), urlsplit(public_url or "").netloc} - {""}
+    return origin is None or origin.partition("://")[2] in ours
 
 
-def network(address: str) -> str:
-    """Whose tries are counted together: one address, or with IPv6 the network that one customer has."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
-        return str(ipaddress.ip_network(f"{found}/64", strict=False))
-    return str(found)
+def _by_itself(request: Request) -> bool:
+    """Whether a page asked by itself, so that nobody may be there who looks at it."""
+    return "x-receiver-again" in request.headers or "text/event-stream" in request.headers.get("accept", "")
 
 
 def _visitor(session: Session, held: str) -> Visitor:
@@ -332,5 +232,19 @@ def _visitor(session: Session, held: str) -> Visitor:
     return Visitor(who=session.who, role=session.role, csrf=csrf, digest=session.digest)
 
 
+def _called(name: str, shared: str) -> str:
+    """Who signed in with a secret that several may hold: the name is their own word, so it never stands alone."""
+    said = name.strip()[:100]
+    return f"{said} ({shared})" if said else shared
+
+
 def _digest(held: str) -> str:
     return hashlib.sha256(held.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _proof(kind: str, text: str) -> str:
+    return hashlib.sha256(f"receiver console {kind} {text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _proof_of(login: Login) -> str:
+    return _proof("password", f"{login.name}/{login.role}:{login.hash}")

@@ -36,7 +36,8 @@ HEADERS: Final = PRIVATE | {
 }
 SAID: Final = "receiver_said"
 _LONGEST_SAID: Final = 400
-_MOST_FIELDS: Final = 1_000
+#: As many as are acted on at once, by their ids, and what else a form holds.
+_MOST_FIELDS: Final = 1_100
 
 
 class Route(NamedTuple):
@@ -61,6 +62,7 @@ class Ask:
         named: Mapping[str, str],
         form: Sequence[tuple[str, str]] = (),
         dead: int = 0,
+        stays: Callable[[Visitor], Awaitable[bool]],
     ) -> None:
         self.request = request
         self.visitor = visitor
@@ -69,11 +71,16 @@ class Ask:
         self.form = form
         self.now = parts.clock()
         self._dead = dead
+        self._stays = stays
 
     @property
     def root(self) -> str:
         """Where the console is, from the browser's point of view."""
         return f"{self.request.scope.get('root_path') or ''}/console"
+
+    async def stays(self) -> bool:
+        """Whether whoever asks is signed in still, for an answer that takes long."""
+        return await self._stays(self.visitor)
 
     def field(self, name: str) -> str:
         """The last value of a field of the form; empty where it has none."""

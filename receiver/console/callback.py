@@ -1,5 +1,6 @@
 """Callback: what arrived, how it was checked and why it was rejected, and what can be done with it."""
 
+import asyncio
 import difflib
 import ipaddress
 from typing import Final
@@ -22,9 +23,10 @@ from receiver.storage import arrived, audit
 from receiver.storage.queries import Submission
 from receiver.views.masking import masked_header, masked_query
 
-#: Lines of a difference, and bytes of the bodies that are compared line by line.
+#: Lines of a difference, lines of the bodies that are compared, and lines that are alike before a difference.
 _MOST_LINES: Final = 200
-_LARGEST_COMPARED: Final = 256 * 1024
+_MOST_COMPARED: Final = 600
+_BEFORE: Final = 3
 _VIEWS: Final = ("pretty", "raw", "hex")
 #: Headers that differ with every request, whoever sends it.
 _USUAL: Final = {"date", "x-request-id", "traceparent", "content-length", "host", "user-agent", "accept"}
@@ -107,7 +109,7 @@ class CallbackPage(Page):
 
     async def ask_where(self, ask: Ask) -> Response:
         """Ask for the address that it is to be sent to."""
-        return await ask.page("send.html", callback=await self._named(ask), sent=None, url="", answer="")
+        return await ask.page("send.html", callback=await self._named(ask), sent=None, url="", answer=None)
 
     async def send(self, ask: Ask) -> Response:
         """Send it, byte for byte, and show what is answered."""
@@ -116,15 +118,16 @@ class CallbackPage(Page):
         async with ask.deed("send", subject=callback.id, job_id=callback.job_id, url=url) as detail:
             sent = await self._parts.replay.resend(callback.id, url=url)
             detail["status"] = sent.status
-        answer, _ = shown.pretty(sent.body)
+        answer = await asyncio.to_thread(shown.pretty, sent.body)
         return await ask.page("send.html", callback=callback, sent=sent, url=url, answer=answer)
 
     async def _page(self, ask: Ask, callback: Callback, *, revealed: bool) -> Response:
         provider = self._parts.catalog.get(callback.provider)
         view = ask.request.query_params.get("body", "pretty")
+        view = view if view in _VIEWS else "pretty"
         asked = self._callbacks.read(ask)
         headers = _headers(callback, provider, revealed=revealed)
-        text, kind = _body(callback, view if view in _VIEWS else "pretty")
+        body = await asyncio.to_thread(_body, callback, view)
         attempts = await self._attempts(callback)
         return await ask.page(
             "callback.html",
@@ -137,8 +140,7 @@ class CallbackPage(Page):
             diagnosis=await self._causes.of(callback),
             view=view,
             views=_VIEWS,
-            text=text,
-            kind=kind,
+            body=body,
             attempts=attempts,
             difference=await self._difference(callback, attempts),
             copies=exports.of_callback(
@@ -188,16 +190,9 @@ class CallbackPage(Page):
         if before is None:
             return ""
         other = await self._store.callback(before.id)
-        if other.body == callback.body or len(other.body) + len(callback.body) > _LARGEST_COMPARED:
+        if other.body == callback.body:
             return ""
-        lines = difflib.unified_diff(
-            shown.pretty(other.body)[0].splitlines(),
-            shown.pretty(callback.body)[0].splitlines(),
-            "the attempt before",
-            "this one",
-            lineterm="",
-        )
-        return "\n".join(line for _, line in zip(range(_MOST_LINES), lines, strict=False))
+        return await asyncio.to_thread(_differing, other.body, callback.body)
 
     async def _named(self, ask: Ask) -> Callback:
         named = ask.named["id"]
@@ -222,13 +217,33 @@ def _query(callback: Callback, provider: Provider | None, *, revealed: bool) -> 
     return text if revealed else masked_query(text, secret=secret)
 
 
-def _body(callback: Callback, view: str) -> tuple[str, str]:
+def _body(callback: Callback, view: str) -> shown.Pretty:
     if view == "hex":
-        return shown.hexdump(callback.body), "bytes"
+        return shown.in_hex(callback.body)
     if view == "raw":
-        return callback.body[: shown.LONGEST_TEXT + 1].decode("utf-8", "backslashreplace"), "text"
+        return shown.raw(callback.body)
     kinds = [value for name, value in callback.headers if name.lower() == b"content-type"]
     return shown.pretty(callback.body, kinds[0].decode("latin-1") if kinds else "")
+
+
+def _differing(before: bytes, body: bytes) -> str:
+    """How a body differs from the one before it, line by line.
+
+    To compare thousands of lines takes minutes, so what is alike at the beginning is passed by, and only so many of the
+    lines behind it are compared.
+    """
+    old, new = (shown.pretty(one).text.splitlines() for one in (before, body))
+    alike = next(
+        (place for place, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]),
+        min(len(old), len(new)),
+    )
+    begin = max(alike - _BEFORE, 0)
+    old, new = (
+        [line[: shown.LONGEST] for line in lines[begin : begin + _MOST_COMPARED]] for lines in (old, new)
+    )
+    lines = difflib.unified_diff(old, new, "the attempt before", "this one", n=_BEFORE, lineterm="")
+    found = [line for _, line in zip(range(_MOST_LINES), lines, strict=False)]
+    return "\n".join(found) or "Only what is not shown here differs: compare the bodies in raw or in hex."
 
 
 def _compared(callback: Callback, other: Callback) -> str:

@@ -50,7 +50,10 @@ class DeadPage(Page):
     async def chosen(self, ask: Ask) -> Response:
         """Say what would be done, and to how many."""
         action, asked = _action(ask), _read(dict(ask.form))
-        found, more = await self._chosen(ask, asked)
+        if ask.field("all") == "1":
+            found, more = await self._all(asked)
+        else:
+            found, more = await self._named(ask), False
         return await ask.page(
             "dead-chosen.html",
             action=action,
@@ -58,13 +61,12 @@ class DeadPage(Page):
             letters=found,
             more=more,
             most=MOST_AT_ONCE,
-            everything=ask.field("all") == "1",
         )
 
     async def act(self, ask: Ask) -> Response:
-        """Do it."""
+        """Do it, to those that were counted: what has died since was not."""
         action, asked = _action(ask), _read(dict(ask.form))
-        found, _ = await self._chosen(ask, asked)
+        found = await self._named(ask)
         one = found[0] if len(found) == 1 else None
         done = 0
         async with ask.deed(
@@ -83,16 +85,17 @@ class DeadPage(Page):
         said = f"{words.many(done, 'dead letter')} {words.action(action)}.{gone}"
         return ask.redirect(f"/dead{query(asked.kept)}", said=said)
 
-    async def _chosen(self, ask: Ask, asked: Filters) -> tuple[list[Dispatch], bool]:
-        if ask.field("all") == "1":
-            if not asked.readable:
-                raise RequestError("A filter cannot be read, so nobody knows which dead letters are meant.")
-            found = await self._store.read(
-                dead_letters.find, replace(Dead(**_values(asked)), before=None, limit=MOST_AT_ONCE)
-            )
-            return found[:MOST_AT_ONCE], len(found) > MOST_AT_ONCE
+    async def _all(self, asked: Filters) -> tuple[list[Dispatch], bool]:
+        """Those that match, and whether there are more than are acted on at once."""
+        if not asked.readable:
+            raise RequestError("A filter cannot be read, so nobody knows which dead letters are meant.")
+        dead = replace(Dead(**_values(asked)), before=None, limit=MOST_AT_ONCE)
+        found = await self._store.read(dead_letters.find, dead)
+        return found[:MOST_AT_ONCE], len(found) > MOST_AT_ONCE
+
+    async def _named(self, ask: Ask) -> list[Dispatch]:
         ids = [one for one in dict.fromkeys(ask.fields("id")) if is_id(one.partition(":")[0], JOB)]
-        return await self._store.read(dead_letters.named, ids[:MOST_AT_ONCE]), False
+        return await self._store.read(dead_letters.named, ids[:MOST_AT_ONCE])
 
 
 def _read(params: Any) -> Filters:  # noqa: ANN401  (an address or a form)

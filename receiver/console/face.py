@@ -11,8 +11,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from receiver.console import ask
-from receiver.console.access import Access, Locked, Visitor, same_origin
+from receiver.console.access import Access, Visitor, same_origin
 from receiver.console.ask import HEADERS, Ask, Route, page, read_form, static
+from receiver.console.attempts import Locked
 from receiver.console.callback import CallbackPage
 from receiver.console.callbacks import CallbacksPage
 from receiver.console.causes import Causes
@@ -28,11 +29,12 @@ from receiver.console.providers import ProvidersPage
 from receiver.console.trail import TrailPage
 from receiver.core.errors import NotFoundError, ReceiverError, StoreUnavailableError
 from receiver.storage.queries import Page
+from receiver.wire.sender import Senders
 from receiver.wire.web import RETRY, Bodies, BodyRefused
 
 log = structlog.get_logger(__name__)
 
-_LARGEST_FORM: Final = 256 * 1024
+_LARGEST_FORM: Final = 512 * 1024
 _NAME: Final = re.compile(r"\{(\w+)\}")
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -50,6 +52,7 @@ class Face:
         self._parts = parts
         self.access = Access(store=parts.store, settings=parts.settings, clock=parts.clock)
         self._bodies = Bodies(largest=_LARGEST_FORM, patience=parts.settings.receive_timeout)
+        self._senders = Senders(parts.settings.proxies)
         causes = Causes(parts)
         callbacks = CallbacksPage(parts, causes)
         pages = (
@@ -68,6 +71,7 @@ class Face:
         routes = [route for one in pages for route in one.routes]
         #: What can be asked for by somebody who is signed in.
         self.routes: list[Route] = routes
+        self._shown = {one.path for one in routes if one.method == "GET"}
         self._routes = [
             (one.method, re.compile(_NAME.sub(r"(?P<\1>[^/]+)", one.path)), one) for one in routes
         ]
@@ -80,9 +84,12 @@ class Face:
         except BodyRefused as refused:
             response = refused.response
         except StoreUnavailableError:
-            # It comes back by itself: the page asks again as soon as it is told to.
-            retry = RETRY | {"refresh": RETRY["retry-after"]}
-            response = await page("lost.html", request, status=503, headers=retry)
+            # It comes back by itself: the page asks again as soon as it is told to. No action is done again by itself:
+            # after one, the browser asks for the page above.
+            acted = request.method == "POST" and path != "/sign-in"
+            above = f"; url={_below(request, _above(path))}" if acted else ""
+            retry = RETRY | {"refresh": RETRY["retry-after"] + above}
+            response = await page("lost.html", request, status=503, headers=retry, acted=acted)
         except ReceiverError as error:
             response = await page("refused.html", request, status=error.status, error=error)
         except Exception:
@@ -115,15 +122,21 @@ class Face:
         if method == "POST":
             form = read_form(await self._bodies.read(request.receive, request.scope["headers"]))
         dead = await self._parts.store.dispatches(Page(state="dead", limit=_MOST_DEAD))
-        asked = Ask(request, visitor, parts=self._parts, named={}, form=form, dead=len(dead))
+        asked = Ask(
+            request, visitor, parts=self._parts, named={}, form=form, dead=len(dead), stays=self.access.stays
+        )
         if method == "POST" and not (
-            same_origin(request) and hmac.compare_digest(asked.field("csrf").encode(), visitor.csrf.encode())
+            self._from_here(request)
+            and hmac.compare_digest(asked.field("csrf").encode(), visitor.csrf.encode())
         ):
             return await asked.page("stale.html", status=403)
         methods = set()
         for wanted, pattern, route in self._routes:
             if (found := pattern.fullmatch(path)) is None:
                 continue
+            if method == "GET" and route.path not in self._shown:
+                # What a form is sent to stands in the browser's address, and is asked for again from there.
+                return _redirect(request, _above(path))
             methods.add(wanted)
             if wanted != method:
                 continue
@@ -153,9 +166,9 @@ class Face:
             return await self._form(request, following=request.query_params.get("next", ""))
         form = dict(read_form(await self._bodies.read(request.receive, request.scope["headers"])))
         following = form.get("next", "")
-        if not same_origin(request):
+        if not self._from_here(request):
             return await self._form(request, following=following, status=403, problem="origin")
-        address = request.client.host if request.client is not None else ""
+        address = self._senders.of(request.scope)
         try:
             held = await self.access.sign_in(form.get("name", ""), form.get("secret", ""), address=address)
         except Locked as locked:
@@ -170,6 +183,9 @@ class Face:
         request.state.cookie = held
         log.info("console_signed_in", address=address)
         return _redirect(request, following if _is_ours(following) else "/")
+
+    def _from_here(self, request: Request) -> bool:
+        return same_origin(request, self._parts.settings.public_url)
 
     async def _form(
         self,
@@ -206,7 +222,7 @@ class Face:
         """Make an address that signs somebody in once, for a program that holds the API token."""
         if not self.access.is_token(request):
             return Response(status_code=401, headers=HEADERS | {"www-authenticate": "Bearer"})
-        ticket = await self.access.ticket("API token", "operator")
+        ticket = await self.access.ticket()
         return Response(ticket, status_code=201, media_type="text/plain", headers=HEADERS)
 
     async def _sign_out(self, visitor: Visitor, request: Request) -> Response:
@@ -230,12 +246,19 @@ def _is_ours(following: str) -> bool:
     return following.startswith("/") and not re.search(r"[\\\x00-\x20\x7f]|//", following.partition("?")[0])
 
 
-def _redirect(request: Request, path: str) -> Response:
+def _above(path: str) -> str:
+    """The page that an action is asked for from: of a list or of one thing, it stands above the action."""
+    return path.rpartition("/")[0] or "/"
+
+
+def _below(request: Request, path: str) -> str:
     root = f"{request.scope.get('root_path') or ''}/console"
     target = quote(f"{root}{path}", safe="/?&=%:,;+~@!$'()*-._")
-    return Response(
-        status_code=303, headers=HEADERS | {"location": target.rstrip("/") if path == "/" else target}
-    )
+    return target.rstrip("/") if path == "/" else target
+
+
+def _redirect(request: Request, path: str) -> Response:
+    return Response(status_code=303, headers=HEADERS | {"location": _below(request, path)})
 
 
 def _static(name: str, request: Request) -> Response:

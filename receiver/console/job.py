@@ -1,8 +1,10 @@
 """Job: one job's whole story, its result, and what can be done to it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from msgspec.structs import replace
 from starlette.responses import Response, StreamingResponse
 
 from receiver.api.jobs import AS_FILE
@@ -82,9 +84,7 @@ class JobPage(Page):
         record = await self._store.record(_job_id(ask))
         deeds = await self._store.read(audit.trail, job_id=record.job.id, limit=200)
         job, provider = record.job, self._parts.catalog.get(record.job.provider)
-        text, kind, cut = "", "", False
-        if job.held is not None:
-            text, kind, cut = await self._beginning(job, job.held)
+        result = None if job.held is None else await self._beginning(job, job.held)
         submission = record.submission
         return await ask.page(
             "job.html",
@@ -96,15 +96,13 @@ class JobPage(Page):
             downloads={one.number: one for one in await self._store.read(downloads.of_job, job.id)}
             if record.files
             else {},
-            timeline=story.timeline(record, deeds, provider, now=ask.now),
+            timeline=await asyncio.to_thread(story.timeline, record, deeds, provider, now=ask.now),
             arrows=story.ARROWS,
-            result=text,
-            kind=kind,
-            cut=cut,
+            result=result,
             media=None if job.held is None else MEDIA.get(_media_type(job.held)),
             shown_as=shown_as,
             handlers=_handlers(record),
-            copies=None if submission is None else exports.of_job(job, submission),
+            copies=None if submission is None else await asyncio.to_thread(exports.of_job, job, submission),
             deleted_at=_deleted_at(job),
             settled=job.state.ended and not any(one.state != "dead" for one in record.dispatches),
         )
@@ -190,7 +188,7 @@ class JobPage(Page):
         return ask.redirect(f"/jobs/{job_id}", said=said)
 
     async def question(self, ask: Ask) -> Response:
-        """Ask whether it is meant."""
+        """Ask the person to confirm."""
         action, job = _action(ask), await self._store.job(_job_id(ask))
         title, text = _QUESTIONS["leave" if action == "abandon" and gathering(job) else action]
         return await ask.page("question.html", job=job, action=action, title=title, text=text)
@@ -231,11 +229,11 @@ class JobPage(Page):
 
         return joined()
 
-    async def _beginning(self, job: Job, held: Held) -> tuple[str, str, bool]:
-        """The beginning of a result for reading, what it was taken for, and whether there is more."""
+    async def _beginning(self, job: Job, held: Held) -> shown.Pretty:
+        """The beginning of a result for reading."""
         first = await self._store.read(results.read_slice, job.id, held, number=0)
-        text, kind = shown.pretty(first, held.content_type)
-        return text[: shown.LONGEST_TEXT], kind, held.size > len(first) or len(text) > shown.LONGEST_TEXT
+        pretty = await asyncio.to_thread(shown.pretty, first, held.content_type)
+        return replace(pretty, cut=pretty.cut or held.size > len(first))
 
 
 def _actions(record: Record, provider: Provider | None) -> Actions:

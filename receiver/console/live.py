@@ -5,12 +5,13 @@ watches. A browser that lost its connection says what it has seen last, and hear
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 import structlog
-from sse_starlette.sse import EventSourceResponse
 from starlette.responses import Response
 
 from receiver.console import filters, story, words
@@ -18,25 +19,34 @@ from receiver.console.ask import HEADERS, Ask, Route
 from receiver.console.page import Page
 from receiver.console.parts import Parts
 from receiver.console.shown import plain, span
-from receiver.core.errors import ReceiverError
+from receiver.core.errors import ReceiverError, StoreUnavailableError
 from receiver.core.model import HOUR, MINUTE, SECOND, Attempt, Callback, Value
 from receiver.storage.latest import Latest, latest
+from receiver.wire.stream import Stream
 
 log = structlog.get_logger(__name__)
 
 _EVERY: Final = 1.0
 #: A row's time is taken before its commit; so far back we look for rows that came late.
 _LATE: Final = 5 * SECOND
-#: So much of each kind is shown of one second, of what was missed, and at first.
+#: How many events of each kind are shown: of one second, of what was missed, and at first.
 _AT_ONCE: Final = 60
 _MISSED: Final = 300
 _FIRST: Final = 40
 #: What a slow browser may be behind before it has to begin again.
 _BEHIND: Final = 30
 _MOST_WATCHERS: Final = 200
-_PING: Final = 15
+#: How often it is looked whether who watches is signed in still.
+_STAYS: Final = 10 * SECOND
 _OUT: Final = {"submit", "poll", "fetch", "cancel"}
 KINDS: Final = ("in", "out", "handlers", "here")
+
+
+#: What happened in one second, as browsers hear it: written once, however many listen.
+Heard = dict[str, Any]
+#: That the record cannot be asked, and that it can be again; a browser passes over an event without data.
+_LOST: Final[Heard] = {"event": "lost", "data": "1"}
+_BACK: Final[Heard] = {"event": "back", "data": "1"}
 
 
 class Event(Value, frozen=True, kw_only=True):
@@ -55,24 +65,12 @@ class Event(Value, frozen=True, kw_only=True):
     link: str
 
 
-class Batch(Value, frozen=True, kw_only=True):
-    """What happened in one second."""
-
-    #: Up to when everything is in it; what a browser names that comes back.
-    until: int
-    events: list[Event]
-    #: Whether there was more than is shown.
-    more: bool
-    #: As browsers hear it: written once, however many listen.
-    told: dict[str, Any]
-
-
 class Hub:
     """Asks the record for all who watch."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._watchers: set[asyncio.Queue[Batch | None]] = set()
+        self._watchers: set[asyncio.Queue[Heard | None]] = set()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -80,50 +78,58 @@ class Hub:
         """Whether nobody more may watch."""
         return len(self._watchers) >= _MOST_WATCHERS
 
-    async def since(self, at: int, limit: int) -> Batch:
-        """What happened from *at* on, at most *limit* of each kind."""
+    async def happened(self, at: int, limit: int) -> tuple[int, list[Event], bool]:
+        """Until when, what happened from *at* on, at most *limit* of each kind; and whether there was more."""
         now = self._parts.clock()
         found = await self._parts.store.read(latest, at, limit)
-        return _batch(now, events(found), more=found.more)
+        return now, events(found), found.more
 
-    async def watch(self, at: int) -> AsyncIterator[Batch]:
+    async def watch(self, at: int) -> AsyncGenerator[Heard, None]:
         """What has happened since *at*, then what happens, until the browser is too slow or gone."""
-        queue: asyncio.Queue[Batch | None] = asyncio.Queue(_BEHIND)
+        queue: asyncio.Queue[Heard | None] = asyncio.Queue(_BEHIND)
         self._watchers.add(queue)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._ask())
         try:
-            yield await self.since(max(at - _LATE, self._parts.clock() - HOUR), _MISSED)
-            while (batch := await queue.get()) is not None:
-                yield batch
+            now, missed, more = await self.happened(max(at - _LATE, self._parts.clock() - HOUR), _MISSED)
+            yield _heard(now, missed, more=more)
+            while (heard := await queue.get()) is not None:
+                yield heard
         finally:
             self._watchers.discard(queue)
 
     async def _ask(self) -> None:
         seen: dict[str, int] = {}
-        last = self._parts.clock()
+        last, lost = self._parts.clock(), False
         while self._watchers and not self._parts.ending():
             await asyncio.sleep(_EVERY)
+            if self._parts.ending():
+                break  # the record may be closed by now
             try:
-                batch = await self.since(last - _LATE, _AT_ONCE)
+                now, happened, more = await self.happened(last - _LATE, _AT_ONCE)
             except ReceiverError as error:
-                log.info("live_paused", reason=str(error))
+                if not lost:
+                    log.info("live_paused", reason=str(error))
+                    self._tell(_LOST)
+                lost = True
                 continue
             except Exception:
                 log.exception("live_failed")
                 break
-            fresh = [one for one in batch.events if one.key not in seen]
+            if lost:
+                self._tell(_BACK)
+            lost = False
+            fresh = [one for one in happened if one.key not in seen]
             seen = {key: at for key, at in seen.items() if at >= last - 2 * _LATE}
             seen |= {one.key: one.at for one in fresh}
-            more = batch.more and len(fresh) >= _AT_ONCE
-            last = batch.until
-            self._tell(_batch(batch.until, fresh, more=more))
+            last = now
+            self._tell(_heard(now, fresh, more=more and len(fresh) >= _AT_ONCE))
         for queue in list(self._watchers):
             _push(queue, None)
 
-    def _tell(self, batch: Batch) -> None:
+    def _tell(self, heard: Heard) -> None:
         for queue in list(self._watchers):
-            if not _push(queue, batch):
+            if not _push(queue, heard):
                 self._watchers.discard(queue)
                 queue.get_nowait()
                 queue.put_nowait(None)
@@ -145,10 +151,10 @@ class LivePage(Page):
         """Show what happened last, and where to listen for what happens."""
         readers = {"provider": filters.one_of(self._parts.catalog), "kind": filters.one_of(KINDS)}
         asked = filters.read(ask.request.query_params, readers)
-        batch = await self._hub.since(ask.now - 30 * MINUTE, _FIRST)
+        until, happened, _ = await self._hub.happened(ask.now - 30 * MINUTE, _FIRST)
         wanted = [
             one
-            for one in batch.events
+            for one in happened
             if asked.values.get("provider") in {None, one.provider}
             and asked.values.get("kind") in {None, one.kind}
         ]
@@ -156,7 +162,7 @@ class LivePage(Page):
             "live.html",
             filters=asked,
             events=wanted,
-            until=batch.until,
+            until=until,
             providers=list(self._parts.catalog),
             kinds=KINDS,
         )
@@ -171,19 +177,28 @@ class LivePage(Page):
             return Response(media_type="text/event-stream", headers=HEADERS)
         named = ask.request.headers.get("last-event-id") or ask.request.query_params.get("from") or ""
         at = int(named) if named.isascii() and named.isdigit() and len(named) < 16 else ask.now  # noqa: PLR2004
-        return EventSourceResponse(self._told(at), headers=HEADERS, ping=_PING, send_timeout=_PING)
+        return Stream(self._told(ask, at), headers=HEADERS)
 
-    async def _told(self, at: int) -> AsyncIterator[dict[str, Any]]:
-        async for batch in self._hub.watch(at):
-            yield batch.told
+    async def _told(self, ask: Ask, at: int) -> AsyncGenerator[Heard, None]:
+        looked = self._parts.clock()
+        async with aclosing(self._hub.watch(at)) as hearing:
+            async for heard in hearing:
+                if (now := self._parts.clock()) - looked > _STAYS:
+                    # While the database is away nobody knows; but then nothing is told either.
+                    with contextlib.suppress(StoreUnavailableError):
+                        if not await ask.stays():
+                            # The browser connects again, and is turned away.
+                            return
+                        looked = now
+                yield heard
 
 
-def _batch(until: int, happened: list[Event], *, more: bool) -> Batch:
-    told: dict[str, Any] = {"id": str(until), "event": "quiet", "data": ""}
-    if happened or more:
-        data = msgspec.json.encode({"events": happened, "more": more}).decode()
-        told = {"id": str(until), "data": data}
-    return Batch(until=until, events=happened, more=more, told=told)
+def _heard(until: int, happened: list[Event], *, more: bool) -> Heard:
+    """*until* is what a browser names that comes back: everything up to then is in it."""
+    if not (happened or more):
+        return {"id": str(until), "event": "quiet", "data": ""}
+    data = msgspec.json.encode({"events": happened, "more": more}).decode()
+    return {"id": str(until), "data": data}
 
 
 def events(found: Latest) -> list[Event]:
@@ -235,9 +250,9 @@ def _event(*, word: str, title: str, text: str, provider: str, **rest: Any) -> E
     )
 
 
-def _push(queue: "asyncio.Queue[Batch | None]", batch: Batch | None) -> bool:
+def _push(queue: "asyncio.Queue[Heard | None]", heard: Heard | None) -> bool:
     try:
-        queue.put_nowait(batch)
+        queue.put_nowait(heard)
     except asyncio.QueueFull:
         return False
     return True

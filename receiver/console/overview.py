@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from receiver.console import words
 from receiver.console.ask import Ask, Route
-from receiver.console.causes import Causes
+from receiver.console.causes import Causes, Group
 from receiver.console.chart import Chart, chart
 from receiver.console.page import Page
 from receiver.console.parts import Parts
@@ -43,6 +43,8 @@ _ENDS: Final = (
     ("failed", "bad"),
 )
 _MOST_NEEDS: Final = 12
+#: Lines of one kind among them.
+_MOST_ALIKE: Final = 4
 #: What alarms are called here that tell something which is not counted on this page.
 _ALARMS: Final = {
     CALLBACKS_SILENT: "Callbacks stopped",
@@ -75,7 +77,7 @@ class Row(Value, frozen=True, kw_only=True):
     standing: Standing
     p50: int | None
     p99: int | None
-    #: Of those that have ended, in percent.
+    #: Share of the jobs that have ended, in percent.
     callback_share: int
     poll_share: int
     state: str
@@ -109,32 +111,25 @@ class OverviewPage(Page):
             read(glance.under_way, now, self._parts.settings.lease_ms),
             read(circuits.circuits),
         )
-        groups, raised = await asyncio.gather(self._causes.groups(rejected), read(alarms.raised))
+        groups, raised = await asyncio.gather(
+            self._causes.groups(rejected[:_MOST_ALIKE]), read(alarms.raised)
+        )
         refused = {one.provider: one.since for one in rejected}
+        switched = [_switched(one, now) for one in switches if one.holds]
+        silent = _silent(standings, {one.provider for one in raised if one.name == CALLBACKS_SILENT})
         needs = [
-            *_losing(losing, now),
+            *_some(_losing(losing, now), "kinds of results that will be deleted", "/jobs?state=open"),
             *_undecided(backlog),
-            *(_switched(one, now) for one in switches if one.holds),
-            *(
-                Need(
-                    colour="warn",
-                    what=words.many(one.count, "callback", more=one.more),
-                    sentence=f"of {one.provider} were rejected since {since(one.since, now)}"
-                    + (
-                        ", all that were looked into for one reason: "
-                        if one.alike
-                        else ", the newest because: "
-                    )
-                    + (one.cause.sentence if one.cause is not None else words.meaning(one.code)),
-                    link=f"/callbacks/{one.newest}"
-                    + query({"provider": one.provider, "verdict": "rejected", "code": one.code}),
-                    name="Why",
-                )
-                for one in groups
+            *_some(switched, "handlers that get nothing", "/handlers"),
+            *_some(
+                _rejected(groups, now),
+                "reasons why callbacks were rejected",
+                "/callbacks",
+                count=len(rejected),
             ),
             *_raised(raised, now),
-            *_silent(standings, {one.provider for one in raised if one.name == CALLBACKS_SILENT}),
-            *_letters(letters, now),
+            *_some(silent, "providers that did not call back when it was expected", "/providers"),
+            *_some(_letters(letters, now), "errors that left dead letters", "/dead"),
             *_backlog(backlog, now),
         ]
         return await ask.page(
@@ -159,6 +154,41 @@ def _chart(
             place = (one.bucket - begin) // (2 * tally.BUCKET)
             values[place, one.word] = values.get((place, one.word), 0) + one.count
     return chart(values, parts, begin=begin, step=2 * tally.BUCKET, now=now)
+
+
+def _some(needs: list[Need], of_what: str, link: str, *, count: int | None = None) -> list[Need]:
+    """The first of *needs*, which are all *of_what*, and where the others are: no kind of trouble hides another.
+
+    *count* says how many there are where not all of them were made.
+    """
+    count = len(needs) if count is None else count
+    if count <= _MOST_ALIKE:
+        return needs
+    shown = needs[: _MOST_ALIKE - 1]
+    rest = Need(
+        colour=needs[0].colour,
+        what=f"{count - len(shown)} more",
+        sentence=of_what,
+        link=link,
+        name="Show all",
+    )
+    return [*shown, rest]
+
+
+def _rejected(groups: Sequence[Group], now: int) -> list[Need]:
+    return [
+        Need(
+            colour="warn",
+            what=words.many(one.count, "callback", more=one.more),
+            sentence=f"of {one.provider} were rejected since {since(one.since, now)}"
+            + (", all that were looked into for one reason: " if one.alike else ", the newest because: ")
+            + (one.cause.sentence if one.cause is not None else words.meaning(one.code)),
+            link=f"/callbacks/{one.newest}"
+            + query({"provider": one.provider, "verdict": "rejected", "code": one.code}),
+            name="Why",
+        )
+        for one in groups
+    ]
 
 
 def _losing(losing: Sequence[Losing], now: int) -> list[Need]:

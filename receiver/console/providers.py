@@ -22,7 +22,7 @@ from receiver.storage.arrived import Sought
 #: So many of the newest callbacks tell which keys are in use.
 _LOOKED_AT: Final = 500
 _PATIENCE: Final = 10
-#: It names no job, so nothing comes of it but the proof that it was signed with our key.
+#: This body names no job, so nothing comes of it but the proof that it was signed with our key.
 _TEST: Final = b'{"test":"from the console of receiver"}'
 #: What the simulator can be asked for, by provider.
 _SIMULATED: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
@@ -99,11 +99,14 @@ class ProvidersPage(Page):
             testable=self._untestable(provider, keys) is None,
             untestable=self._untestable(provider, keys),
             simulated=self._is_simulated(provider),
+            handlers=[one for one in await self._store.registered() if one.provider in {None, provider.name}],
         )
 
     async def test(self, ask: Ask) -> Response:
         """Send a callback that our own key signed to our own address, from outside if that is where it is."""
         import httpx
+
+        from receiver.discreet import DiscreetClient
 
         provider = self._named(ask)
         keys, _ = self._keys(provider)
@@ -114,7 +117,7 @@ class ProvidersPage(Page):
         async with ask.deed("test", subject=provider.name) as detail:
             headers = sign(_TEST, scheme=provider.verify, key=keys[0], now=ask.now, url=url)
             try:
-                async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE) as client:
+                async with DiscreetClient(trust_env=False, timeout=_PATIENCE) as client:
                     answer = await client.post(
                         url, content=_TEST, headers=[(b"content-type", b"application/json"), *headers]
                     )
@@ -240,10 +243,9 @@ def _sentences(provider: Provider) -> list[str]:
         if provider.verify is not None:
             found.append(f"A callback is {_SCHEMES[provider.verify.kind]}.")
     if poll is not None:
-        found.append(
-            f"Asked for a job's status, it is asked every {span(poll.every, rough=True)} at first and at least every "
-            f"{span(poll.longest, rough=True)}."
-        )
+        every, longest = (span(one, rough=True) for one in (poll.every, poll.longest))
+        later = "" if every == longest else f" at first, and less often later, down to every {longest}"
+        found.append(f"It is asked for a job's status every {every}{later}.")
     else:
         found.append("It cannot be asked for a job's status.")
     if provider.retention is not None:

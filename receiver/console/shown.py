@@ -1,10 +1,12 @@
 """What stands on a page: text made inert and short, times, sizes, ids; and the templates.
 
 Everything that is put into a template passes ``plain``: characters that a browser obeys without showing them (controls,
-marks that turn the direction of writing, spaces of no width) are shown as what they are, and what is longer than any
-field of ours is cut off. Jinja2 then escapes it. Long texts (bodies, tracebacks) have a bound of their own.
+marks that turn the direction of writing, spaces of no width) are shown as what they are, tokens and passwords in
+addresses are masked, and what is longer than any field of ours is cut off. Jinja2 then escapes it. Long texts (bodies,
+tracebacks) have a bound of their own.
 """
 
+import contextlib
 import json
 import re
 from datetime import UTC, datetime
@@ -16,13 +18,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from receiver.console import words
-from receiver.core.model import DAY, SECOND
+from receiver.core.model import DAY, SECOND, Value
 from receiver.views.document import timestamp
-from receiver.views.masking import masked
+from receiver.views.masking import masked, masked_in_place, masked_value
+from receiver.views.printed import LARGEST_READ, printed
+from receiver.views.printed import LONGEST as LONGEST_TEXT
 
-#: Characters of a field, and of a text in a box of its own.
+#: Characters of a field.
 LONGEST: Final = 600
-LONGEST_TEXT: Final = 64 * 1024
 #: Bytes of a body that are shown in hex.
 _LONGEST_HEX: Final = 4 * 1024
 _HEX_ROW: Final = 16
@@ -34,9 +37,25 @@ _INVISIBLE_IN_TEXT: Final = re.compile(_INVISIBLE.pattern.replace("\x00-\x1f", "
 _SHORT_ID: Final = 20
 
 
-def plain(text: str, most: int = LONGEST, *, lines: bool = False) -> str:
-    """*text* with nothing invisible in it, and no longer than *most*; with *lines* it keeps line breaks and tabs."""
+class Pretty(Value, frozen=True, kw_only=True):
+    """The beginning of a body for reading."""
+
+    text: str
+    #: What it was taken for: ``json``, ``text`` or ``bytes``.
+    kind: str
+    #: Whether there is more of it.
+    cut: bool
+
+
+def plain(text: str, most: int = LONGEST, *, lines: bool = False, revealed: bool = False) -> str:
+    """*text* with nothing invisible in it, and no longer than *most*; with *lines* it keeps line breaks and tabs.
+
+    Tokens and passwords in addresses are masked unless somebody asked to have them *revealed*.
+    """
     cut = text[:most]
+    if not revealed:
+        # One that the cut goes through is masked to its end as well.
+        cut = masked(cut)
     shown = (_INVISIBLE_IN_TEXT if lines else _INVISIBLE).sub(_visible, cut)
     return shown if len(text) <= most else f"{shown}… ({len(text) - most:,} more characters)"
 
@@ -119,22 +138,40 @@ def short(any_id: str) -> str:
     return text if len(text) <= _SHORT_ID else f"{text[:12]}…{text[-5:]}"
 
 
-def pretty(body: bytes, content_type: str = "") -> tuple[str, str]:
-    """A body for reading, and what it was taken for: ``json``, ``text`` or ``bytes``."""
-    head = body[: 4 * LONGEST_TEXT]
+def pretty(body: bytes, content_type: str = "") -> Pretty:
+    """The beginning of a body for reading; a JSON document on lines, unless it is too large to be parsed for that."""
+    head = body[:LARGEST_READ]
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
         if error.start < len(head) - 4 or len(body) == len(head):
-            return hexdump(body), "bytes"
+            return in_hex(body)
         text = head[: error.start].decode()
-    if len(body) == len(head):
-        try:
-            return json.dumps(json.loads(text), indent=2, ensure_ascii=False), "json"
-        except (ValueError, RecursionError):
-            pass
     kind = "json" if "json" in content_type else "text"
-    return text, kind
+    if len(body) == len(head):
+        with contextlib.suppress(ValueError, RecursionError):
+            text, kind = printed(json.loads(text)), "json"
+    return _cut(text, kind, more=len(body) > len(head))
+
+
+def raw(body: bytes) -> Pretty:
+    """The beginning of a body as it came; what is no UTF-8 is told by its bytes."""
+    text = body[: LONGEST_TEXT + 1].decode("utf-8", "backslashreplace")
+    return _cut(text, "text", more=len(body) > LONGEST_TEXT)
+
+
+def in_hex(body: bytes) -> Pretty:
+    """The first bytes of a body in hex and as characters, tokens of callback URLs masked byte by byte."""
+    head = body[: 2 * _LONGEST_HEX].decode("latin-1")
+    return _bytes(masked_in_place(head).encode("latin-1") + body[2 * _LONGEST_HEX :])
+
+
+def _bytes(body: bytes) -> Pretty:
+    return Pretty(text=hexdump(body), kind="bytes", cut=len(body) > _LONGEST_HEX)
+
+
+def _cut(text: str, kind: str, *, more: bool) -> Pretty:
+    return Pretty(text=text[:LONGEST_TEXT], kind=kind, cut=more or len(text) > LONGEST_TEXT)
 
 
 def hexdump(body: bytes) -> str:
@@ -144,8 +181,6 @@ def hexdump(body: bytes) -> str:
         row = body[start : start + _HEX_ROW]
         letters = "".join(chr(one) if 32 <= one < 127 else "·" for one in row)  # noqa: PLR2004
         rows.append(f"{start:06x}  {row.hex(' ').ljust(3 * _HEX_ROW - 1)}  {letters}")
-    if len(body) > _LONGEST_HEX:
-        rows.append(f"… {len(body) - _LONGEST_HEX:,} more bytes")
     return "\n".join(rows)
 
 
@@ -176,7 +211,8 @@ def environment() -> Environment:
         "ago": ago,
         "clock": clock,
         "compact": compact,
-        "masked": masked,
+        "field": _field,
+        "masked": masked_value,
         "number": words.number,
         "short": short,
         "size": size,
@@ -188,9 +224,14 @@ def environment() -> Environment:
     return made
 
 
-def _boxed(text: str) -> Markup:
+def _boxed(text: str, revealed: bool = False) -> Markup:  # noqa: FBT001, FBT002  (a template's filter)
     """A long text for a box of its own."""
-    return escape(plain(text, LONGEST_TEXT, lines=True))
+    return escape(plain(text, LONGEST_TEXT, lines=True, revealed=revealed))
+
+
+def _field(text: str, revealed: bool) -> Markup:  # noqa: FBT001  (a template's filter)
+    """A text that somebody may have asked to have revealed."""
+    return escape(plain(text, revealed=revealed))
 
 
 def _inert(value: Any) -> Any:  # noqa: ANN401  (whatever a template shows)

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from receiver.console import words
-from receiver.console.hiding import hidden, hidden_json
 from receiver.console.shown import compact, size, span
 from receiver.core.description.provider import Provider
 from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Step, Value
 from receiver.storage.audit import Deed
 from receiver.storage.queries import Record
+from receiver.views.masking import masked_json, masked_value
 from receiver.views.timeline import attempt_entry
 
 OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
@@ -169,7 +169,8 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             text = ", ".join(filter(None, (why, f"from {sender}" if sender else "")))
             return Part(at=one.started_at, arrow=IN, title="Callback", pill=one.outcome, text=text)
         case "files":
-            text = f"{words.many(int(one.detail.get('files', 0)), 'file')} in the result"
+            files = int(one.detail.get("files", 0))
+            text = f"{words.many(files, 'file')} in the result" if files else "none in the result"
             said = ", ".join(filter(None, (text, why)))
             return Part(at=one.started_at, arrow=HERE, title="Files", pill=one.outcome, text=said)
         case "file":
@@ -201,12 +202,12 @@ def _exchange(record: Record, provider: Provider | None) -> tuple[tuple[str, str
         return ()
     handed_out = provider.key.path if provider is not None and provider.key is not None else None
     names = {handed_out.rpartition(".")[2]} if handed_out else set[str]()
-    boxes = [("What was asked", hidden_json(submission.request))]
+    boxes = [("What was asked", masked_json(submission.request))]
     if submission.options is not None:
-        boxes.append(("Headers and query", hidden_json(submission.options)))
+        boxes.append(("Headers and query", masked_json(submission.options)))
     if submission.answer_body is not None:
         status = submission.answer_status
-        boxes.append((f"Answer {status}", hidden_json(submission.answer_body, names=names) or "(empty)"))
+        boxes.append((f"Answer {status}", masked_json(submission.answer_body, names=names) or "(empty)"))
     elif submission.answer_status is not None:
         boxes.append((f"Answer {submission.answer_status}", "(nothing was kept of it)"))
     return tuple(boxes)
@@ -226,7 +227,7 @@ def _deed(one: Deed) -> Part:
 
 def _said(detail: dict[str, object]) -> Iterator[str]:
     for name, value in detail.items():
-        yield f"{name.replace('_', ' ')}: {compact(hidden(value))}"
+        yield f"{name.replace('_', ' ')}: {compact(masked_value(value))}"
 
 
 def _dispatch(one: Dispatch, now: int) -> Part:

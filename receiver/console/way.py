@@ -60,7 +60,8 @@ def _heard(record: Record, provider: Provider | None, *, now: int) -> Station:
     polls = sum(one.step in _LOOKS for one in record.attempts)
     if job.state.ended and job.settled_by is not None and job.settled_by != "callback":
         said = {
-            "poll": f"none: settled by poll after {words.many(polls, 'look')}",
+            "poll": ("none: " if job.delivery != "none" else "")
+            + f"settled by poll after {words.many(polls, 'look')}",
             "submit": "none needed: the answer to the submission said it all",
             "deadline": "none came before the deadline",
             "cancel": "none: canceled",

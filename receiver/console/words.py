@@ -59,6 +59,7 @@ _MEANINGS: Final = {
     "key_unknown": "it names a key that we do not hold",
     "key_unavailable": "the key to prove it with is not configured",
     "deadline_passed": "no word came before the deadline",
+    "never_accepted": "the provider did not take it before the deadline",
     "abandoned": "given up by hand",
     "by_hand": "done by hand",
     "handler_timeout": "the handler did not return in time",

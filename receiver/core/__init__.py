@@ -1,1 +1,1 @@
-"""What is decided, apart from how it is carried: no clock, no network, no database in here."""
+"""The decisions, apart from how they are carried out: nothing in here uses a clock, a network or a database."""

@@ -14,7 +14,7 @@ _MARK: Final = codecs.BOM_UTF8
 _CHARSET: Final = re.compile(rb'charset\s*=\s*"?([A-Za-z0-9_.:-]{1,40})', re.IGNORECASE)
 #: One byte a character, and ASCII as ASCII: brackets, quotes and digits stand where they stand in UTF-8.
 _SINGLE: Final = re.compile(r"iso8859-\d+|cp125\d|koi8-[rtu]|mac-[a-z-]+|latin_?1")
-#: Nothing that only Python knows, and nothing that makes brackets of other bytes by a mode of its own.
+#: Left out are charsets that only Python knows, and those with modes in which other bytes stand for brackets.
 _SEVERAL: Final = re.compile(
     r"utf-(16|32)(-[bl]e)?|gb2312|gbk|gb18030|big5|big5hkscs|shift_jis|cp932|euc[_-](jp|kr)|cp949"
 )
@@ -33,24 +33,35 @@ class Text(NamedTuple):
 def as_utf8(body: bytes, message: Message) -> Text:
     """Take *body*, which *message* brought, past its byte order mark and out of charsets that hide ASCII.
 
-    A body whose charset keeps ASCII as it is stays byte for byte, but for a mark in front of it.
+    A body whose charset keeps ASCII as it is stays byte for byte, but for a mark in front of it. A declaration counts
+    only for what is not UTF-8: it is not signed, so whoever passes on a genuine body must not choose what it says.
     """
-    if body.isascii() and b"\0" not in body[:4]:
+    if body.isascii() and 0 not in body[:4]:
         return Text(body)  # the same in every charset that is honoured
-    body = body.removeprefix(_MARK)
+    if body.startswith(_MARK):
+        return Text(body[len(_MARK) :])
+    if b"\0" in body[:4] or body[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        # UTF-16 and UTF-32 show by their zeros, whatever is declared.
+        return _written_anew(body, json.detect_encoding(body))
     codec = charset_of(message.header(b"content-type") or b"")
-    if codec is not None and _SINGLE.fullmatch(codec):
-        return Text(body, codec)
-    if (codec is None and b"\0" in body[:4]) or body[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
-        # UTF-16 and UTF-32 show by their zeros.
-        codec = json.detect_encoding(body)
-    if codec is not None and _SEVERAL.fullmatch(codec):
-        try:
-            text = body.decode(codec).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").encode()
-        except UnicodeError:
-            return Text(body)
-        return Text(text, original=codec)
-    return Text(body)
+    if codec is None or is_utf8(body):
+        return Text(body)
+    return Text(body, codec) if _SINGLE.fullmatch(codec) else _written_anew(body, codec)
+
+
+def _written_anew(body: bytes, codec: str) -> Text:
+    try:
+        text = body.decode(codec).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").encode()
+    except UnicodeError:
+        return Text(body)
+    return Text(text, original=codec)
+
+
+def in_utf8(body: bytes, content_type: str) -> bytes:
+    """*body*, which is of *content_type*, in UTF-8 as far as it shows or says what it is written in."""
+    headers = ((b"content-type", content_type.encode("latin-1", "replace")),)
+    text, codec, _ = as_utf8(body, Message(headers=headers))
+    return text if codec is None else text.decode(codec, "replace").encode()
 
 
 def is_utf8(text: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The members of enums that every callback asks for, some twenty times, under names that are found at once.
+"""Enum members that every callback asks for some twenty times, as names of this module, which are found faster.
 
 Python 3.11 takes 950 instructions to find a member of an enum, and 24 to find a name of a module (callgrind). From 3.12
 on it need not (https://docs.python.org/3.12/whatsnew/3.12.html, "Removed", gh-95083, read 2026-11-22).

@@ -17,6 +17,7 @@
     ├── RejectionError          the sender of a callback: not proved genuine (401)
     ├── StoreUnavailableError   the database: locked, full, gone (503, try again)
     │   ├── CommitUnknownError    its answer to a commit was lost: what was written may be there
+    │   │   └── DoneUnknownError      of a deed: it may have been done, so it is not to be repeated unseen (500)
     │   └── NothingSentError      of a submission: nothing was recorded and nothing was sent
     └── OutcomeUnknownError     of a submission: recorded, and it is not known what became of it (500, do not repeat it)
 
@@ -139,6 +140,14 @@ class StoreUnavailableError(ReceiverError):
 
 class CommitUnknownError(StoreUnavailableError):
     """The database's answer to a commit was lost: nobody knows yet whether it was committed."""
+
+
+class DoneUnknownError(CommitUnknownError):
+    """The database went away while this was recorded, so it may have been done: look before you do it again."""
+
+    code = "commit_unknown"
+    # Not 503: whoever hears that may send the request again by itself, and have it done twice.
+    status = 500
 
 
 class NothingSentError(StoreUnavailableError):

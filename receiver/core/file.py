@@ -66,7 +66,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     state: FileState = FileState.WAITING
     #: Why it is lost, or what its last attempt met.
     code: str | None = None
-    #: Of a stored one: bytes, type as the sender called it, digest.
+    #: Of a stored file: its size in bytes, its type as the sender called it, its digest.
     size: int | None = None
     content_type: str | None = None
     sha256: str | None = None
@@ -93,7 +93,7 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     #: Where it is; empty for one that is written out in the result itself (``data:``).
     url: str
-    #: Of the address: so many are fetched from there at once.
+    #: The origin of the address: the number of files fetched at once is bounded for each.
     origin: str
     #: Whether its address, where its origin is listed, wants our credentials.
     authenticated: bool = False

@@ -38,7 +38,7 @@ class HandlerSpec(Value, frozen=True, kw_only=True):
     ordered_by: str | None = None
     #: Whether those behind one that is dead go on, or wait until it is retried or discarded.
     on_dead: str = BLOCK
-    #: For a sink that is told of a completion in its commit, where nothing keeps that from being done.
+    #: For a sink that is told of a completion in the very commit that stores it, where that is possible.
     notice: Notice | None = None
 
     def wants(self, provider: str, state: JobState) -> bool:
@@ -67,10 +67,10 @@ class HandlerSpec(Value, frozen=True, kw_only=True):
                 value = metadata.get(key)
         if value is None:
             return None
-        text = msgspec.json.encode(value).decode()
+        text = msgspec.json.encode(value, order="sorted").decode()
         return text if len(text) <= _LONGEST_LINE else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two values are the same in JSON, where true is no 1."""
+    """Whether two values are the same in JSON, where true and 1 differ."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)

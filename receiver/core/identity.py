@@ -39,7 +39,7 @@ def new_id(prefix: str, now: int) -> str:
 
 
 def _asked_for() -> str:
-    """Random digits for one id; those for the next are put aside."""
+    """Ask the kernel for the random digits of many ids; return those of one and put the others aside."""
     digits = os.urandom(_AHEAD * _BYTES).hex()
     first, *others = (digits[place : place + 2 * _BYTES] for place in range(0, len(digits), 2 * _BYTES))
     _chances.extend(others)

@@ -14,13 +14,17 @@ from typing import Any, Final
 
 import msgspec
 
-from receiver.core.charset import charset_of
+from receiver.core.charset import charset_of, in_utf8
 from receiver.core.file import File, When
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
+
+
+#: How many states come before all ends.
+_LAST: Final = 4
 
 
 class JobState(StrEnum):
@@ -45,27 +49,19 @@ class JobState(StrEnum):
     #: The deadline passed, and a look at it brought no outcome; a later authenticated one replaces it once.
     TIMED_OUT = "timed_out"
 
-    @property
-    def rank(self) -> int:
-        """The place in the order of states; all ends share the last place."""
-        return _RANK[self]
+    #: The place in the order of states; all ends share the last place.
+    rank: int
+    #: Whether the job is over.
+    ended: bool
 
-    @property
-    def ended(self) -> bool:
-        """Whether the job is over."""
-        return _RANK[self] == _LAST
+    def __init__(self, _word: str) -> None:
+        # Asked a dozen times of every callback, so found out once.
+        self.rank = min(len(type(self).__members__), _LAST)
+        self.ended = self.rank == _LAST
 
 
 #: The states on the way to an end that a handler can hear of.
 PROGRESS: Final = frozenset({"submitted", "running", "fetching"})
-_LAST: Final = 4
-_RANK: Final = {
-    state: min(place, _LAST)
-    for place, state in enumerate(
-        [JobState.SUBMITTING, JobState.SUBMITTED, JobState.RUNNING, JobState.FETCHING]
-        + [state for state in JobState if state not in {"submitting", "submitted", "running", "fetching"}],
-    )
-}
 
 
 class Delivery(StrEnum):
@@ -138,13 +134,14 @@ class Result(Value, frozen=True, kw_only=True):
     def json(self) -> Any:  # noqa: ANN401  (a provider's JSON has no type of ours)
         """Parse the result as JSON; raises ``msgspec.DecodeError`` if it is something else.
 
-        What Python's own parser takes is taken: NaN and Infinity, numbers of any length, half an emoji.
+        What Python's own parser takes is taken: NaN and Infinity, numbers of any length, half an emoji. A charset that
+        shows by the first bytes, or that the content type declares, is honoured.
         """
         try:
             return msgspec.json.decode(self.content)
         except msgspec.DecodeError as error:
             try:
-                return json.loads(self.text().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), strict=False)
+                return json.loads(in_utf8(self.content, self.content_type), strict=False)
             except (ValueError, RecursionError):
                 raise error from None
 
@@ -210,9 +207,9 @@ class Job(Value, frozen=True):
     error: Failure | None = None
     #: How many callbacks arrived for it, kept or only counted.
     callbacks: int = 0
-    #: The first of them, if it was known whose it was when it was stored.
+    #: The id of the first one, if its job was known when it was stored.
     first_callback: str | None = None
-    #: How an open job ends of which its provider has said that it did not succeed: why, or a result, is asked for.
+    #: How an open job will end that did not succeed by its provider's word, while its reason or a result is asked for.
     ends_as: JobState | None = None
     #: Why somebody should look at it: ``needs_action`` (it goes on once a person has done something at the provider),
     #: or ``word_unlisted`` (its description does not say what the provider's word means); and that word.
@@ -261,7 +258,7 @@ class Observation(Value, frozen=True, kw_only=True, tag=True):
     error: Failure | None = None
     #: Our job's id, as the provider repeats it.
     mark: str | None = None
-    #: Why somebody should look at it: ``needs_action``, or ``word_unlisted``.
+    #: Why a person should look at the job: ``needs_action``, or ``word_unlisted``.
     attention: str | None = None
     #: Whether it brings no more than the first page of the result: there is a next one, to be asked for.
     goes_on: bool = False
@@ -304,7 +301,7 @@ class Due(Value, frozen=True, kw_only=True):
     run_at: int
     #: When the provider deletes the result, as far as its description tells.
     expires_at: int | None = None
-    #: In which order it is done (``core/urgency``), and from when on the deletion is near.
+    #: In which order it is done (``core/job/urgency``), and from when on the deletion is near.
     lane: int = 3
     urgent_at: int | None = None
     attempt: int = 0
@@ -313,6 +310,8 @@ class Due(Value, frozen=True, kw_only=True):
     failures: int = 0
     #: The single-use address whose fetch was begun: never asked again.
     spent_url: str | None = None
+    #: The node that began it: it may hold what came, also while nobody hears of it.
+    spent_by: str | None = None
     #: Where the result is, when the provider named an address.
     result_url: str | None = None
     #: An id that only a wake-up named: believed once the provider itself answers to it.
@@ -336,7 +335,7 @@ class Dispatch(Value, frozen=True, kw_only=True):
     error: Failure | None = None
     #: How many of its attempts failed.
     failures: int = 0
-    #: How many did not end, because their process did: it may be this handler that ends it.
+    #: How many did not end because their process ended first: this handler may be what ends the process.
     interruptions: int = 0
     #: Whether it was claimed from an owner that is gone: the attempt is then that one's, and is not run again.
     lapsed: bool = False

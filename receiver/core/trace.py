@@ -1,7 +1,7 @@
 """Traces: the place in a distributed trace that a job belongs to, as a W3C ``traceparent``.
 
 Its form is that which opentelemetry-api 1.45.2 reads (``trace/propagation/tracecontext.py``): version, trace id, id
-of the parent and flags, in small hexadecimal digits; neither id is all zeros, and version ``ff`` is none.
+of the parent and flags, in small hexadecimal digits; neither id is all zeros, and version ``ff`` is not valid.
 """
 
 import re

@@ -111,14 +111,14 @@ class Bucket:
             return
 
     async def sweep(self, kept: Kept, *, unfinished: Collection[str], older_than: int) -> Swept:  # noqa: ARG002
-        """Delete what nobody has; see ``store.FileStore``. What is unfinished is gone on with by nobody."""
+        """Delete what nobody has; see ``store.FileStore``. Nobody goes on with what is unfinished."""
         before = datetime.now(UTC) - timedelta(seconds=older_than)  # noqa: TID251  (compared with the store's own times)
         files = left = size = 0
         with self.trouble():
             async for batch in obstore.list(self._store, "sha256/", chunk_size=_BATCH):
                 old = {one["path"].rpartition("/")[2]: one for one in batch if one["last_modified"] < before}
                 for name in old.keys() - (await kept(sorted(old)) if old else set()):
-                    # It may have been put there anew since it was listed.
+                    # The file may have been put there anew since it was listed.
                     now = await obstore.head_async(self._store, old[name]["path"])
                     if now["last_modified"] < before:
                         await self.drop(old[name]["path"])
@@ -193,7 +193,7 @@ class BucketWriting:
         self.size += len(joined)
 
     async def secure(self) -> int:
-        """Of an upload that is not complete nothing is safe."""
+        """Nothing is safe of an upload that is not complete."""
         return 0
 
     async def restart(self) -> None:

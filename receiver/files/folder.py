@@ -56,7 +56,7 @@ class Folder:
         self._root = root
         self._floor = floor
         self.where = f"file://{root.absolute()}"
-        # Its own threads: a slow disk keeps nobody else waiting.
+        # Threads of its own: a slow disk keeps nobody else waiting.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="receiver-files")
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:  # noqa: ANN401

@@ -73,21 +73,22 @@ class Marking:
         known, found = await read(files.store_id), await self._files.mark()
         if known is None:
             if found is not None:
-                # Of a record that is gone, or of another that is still in use: its sweep would delete our files.
+                # The mark is of another record, gone or still in use, whose sweep would delete our files.
                 raise _unshared(self._files.where, None, found)
-            # The record decides whose it is, and whoever made it so marks the place: of two nodes at once just one.
+            # The record names its store, and the node that entered the name marks the place: of two nodes at once just
+            # one.
             wanted = secrets.token_hex(16)
             known = await write(files.name_store, (wanted, now))
             if known == wanted:
                 try:
                     await self._files.set_mark(wanted)
                 except FileStoreError:
-                    # It cannot be used; once it can, or another is named, that one is marked.
+                    # The place cannot be used. Once it can, or another is configured, that one is marked.
                     await write(files.unname_store, wanted)
                     raise
             found = await self._files.mark()
         if found is None and await read(files.unmarked, now - MINUTE):
-            # Whoever made it so never came to mark the place.
+            # The node that entered the name ended before it marked the place.
             await self._files.set_mark(known)
             found = await self._files.mark()
         if found != known:

@@ -82,7 +82,7 @@ class Digests:
 class Writing(Protocol):
     """A file on its way into the store."""
 
-    #: What is left of it, should it not be finished, is called so; empty where nothing is left.
+    #: The name of what is left if the file is not finished; empty where nothing is left.
     name: str
     #: Bytes written so far.
     size: int
@@ -93,7 +93,7 @@ class Writing(Protocol):
         ...
 
     async def secure(self) -> int:
-        """Have what is written outlive this machine's power; how much of it does."""
+        """Make what is written survive a power cut; return how many bytes do."""
         ...
 
     async def restart(self) -> None:
@@ -101,7 +101,7 @@ class Writing(Protocol):
         ...
 
     async def finish(self) -> str:
-        """Have the file be there, whole and for good; its SHA-256."""
+        """Complete the file, which is there for good then; return its SHA-256."""
         ...
 
     async def leave(self) -> None:
@@ -124,7 +124,7 @@ class Swept(Value, frozen=True, kw_only=True):
 class FileStore(Protocol):
     """One place where files are kept. Every method raises FileStoreError where it cannot be used."""
 
-    #: Where it is, without what opens it.
+    #: Where it is, without credentials.
     where: str
     #: Files that are written to it at once by one process.
     at_once: int

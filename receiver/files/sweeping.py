@@ -13,7 +13,7 @@ _FRESH: Final = 3600
 
 
 class Sweeping:
-    """Sweeps."""
+    """Deletes the files in the file store that no job refers to any more."""
 
     def __init__(self, *, store: Store, kept: FileStore, marking: Marking) -> None:
         self._store = store

@@ -172,17 +172,12 @@ class Allowances:
         self._share = (0, 1)
 
     def of(self, provider: Provider) -> Allowance:
-        """That of *provider*."""
+        """The allowance of *provider*."""
         found = self._all.get(provider.name)
         if found is None:
             found = self._all[provider.name] = Allowance(provider.name, provider.limits, clock=self._clock)
             found.share = self._share
         return found
-
-    @property
-    def nodes(self) -> int:
-        """How many nodes share, this one included."""
-        return self._share[1]
 
     def divide(self, place: int, nodes: int) -> None:
         """Share with other nodes: ours is the *place*-th of so many, from 0; safe to call from any thread."""

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from receiver.core.asking.exchange import HttpResponse
 from receiver.core.body.encoding import EncodingError, Inflation, codings_of, undone
-from receiver.core.errors import ProviderError
+from receiver.core.body.jsontext import BLANK
+from receiver.core.body.members import Json
+from receiver.core.errors import ProviderError, UnreadableError
 from receiver.core.message import Message
 from receiver.core.model import Held
 from receiver.storage.results import CHUNK, cut, unfolded
@@ -27,6 +29,31 @@ async def bounded(arriving: AsyncIterator[bytes], *, largest: int) -> AsyncItera
                 code="result_too_large",
             )
         yield piece
+
+
+async def as_far_as_it_came(arriving: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What is *arriving*; that it breaks off is no matter where a whole object in JSON has come by then.
+
+    For the answer to a submission, which nobody gives twice: where an object ends is told by itself, not by how the
+    connection did.
+    """
+    import httpx
+
+    body = bytearray()
+    try:
+        async for piece in arriving:
+            body += piece
+            yield piece
+    except httpx.TransportError:
+        if not _is_object(bytes(body)):
+            raise
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return body.strip(BLANK)[:1] == b"{" and Json(body) is not None
+    except UnreadableError:
+        return False
 
 
 async def whole(

@@ -80,7 +80,7 @@ class Certificates:
                 document = await self._outbound.converse(provider, _ask(url))
         except (ProviderError, TimeoutError, KeyUnavailableError) as error:
             if known is not None:
-                return known  # what it was is as good until it runs out
+                return known  # the certificate that we have is good until it runs out
             raise KeyUnavailableError(f"A certificate of {provider.name} cannot be fetched.") from error
         name = url.rpartition("/")[2][:100]
         found = load_certificate(document, name=name, scheme=scheme), self._clock()

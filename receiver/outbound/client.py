@@ -13,7 +13,7 @@ from receiver.core.model import HOUR
 from receiver.core.retry import parse_retry_after
 from receiver.keys import Keys
 from receiver.outbound.allowances import Allowances
-from receiver.outbound.answer import Headers, Sink, bounded, stored, whole
+from receiver.outbound.answer import Headers, Sink, as_far_as_it_came, bounded, stored, whole
 from receiver.outbound.minting import Minting
 from receiver.outbound.pool import Pools, failures_of
 from receiver.outbound.vetting import vet
@@ -129,7 +129,7 @@ class Outbound:
         async with self._allowances.of(provider).request(patience=_LONGEST_WAIT):
             answer = await self._send(provider, url, request, headers, sink, part)
         if answer.status == _UNAUTHORISED and ours and self._minting.refused(provider):
-            # Refused for its token it was not carried out; with a new one it is asked again, once.
+            # A request that was refused for its token was not carried out; it is sent once more with a new token.
             headers |= await self._minting.headers(provider, request, url=str(url), sent=headers, ask=ask)
             answer = await self._send(provider, url, request, headers, sink, part)
         wait = parse_retry_after(answer.header(b"retry-after"), now=read_clock(), longest=HOUR)
@@ -182,6 +182,8 @@ class Outbound:
             arriving = bounded(answer.aiter_raw(), largest=self._max_result)
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
             status, largest = answer.status_code, self._max_result
+            if request.purpose == "submit":
+                arriving = as_far_as_it_came(arriving)
             if sink is not None and status == _OK and request.purpose == "fetch":
                 return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
             if request.purpose in _QUESTIONS and status not in _SUCCESS:
@@ -197,7 +199,7 @@ def _connections(providers: Sequence[Provider]) -> int:
 async def _refusal(
     name: str, status: int, headers: Headers, arriving: AsyncIterator[bytes], *, largest: int
 ) -> HttpResponse:
-    """The answer to a question, which is none: its status tells that, also where the rest breaks off or stays away."""
+    """An answer without success: its status tells enough, even where the rest breaks off or never comes."""
     try:
         with failures_of(name):
             async with asyncio.timeout(_REFUSAL_PATIENCE):

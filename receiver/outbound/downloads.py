@@ -91,7 +91,7 @@ class Downloads:
                 async with client.stream(
                     "GET", target, headers=headers | login, extensions=extensions
                 ) as answer:
-                    # Nobody here is to be known again.
+                    # No cookie is kept: no server is to recognise us.
                     client.cookies.clear()
                     if answer.status_code not in _REDIRECTS:
                         yield answer

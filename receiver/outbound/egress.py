@@ -38,7 +38,7 @@ class Proxy(Value, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What may be said of it: where it is, without what opens it."""
+        """Where it is, as it may be shown: without credentials."""
         return f"{self.host}:{self.port}"
 
     def __repr__(self) -> str:
@@ -53,7 +53,7 @@ class Egress(Value, frozen=True, kw_only=True):
     listed: frozenset[Place] = frozenset()
     #: Private networks that it may be in.
     private: tuple[Network, ...] = ()
-    #: Those of its places that are spoken to without TLS, which none but private ones may be.
+    #: The places of the provider that are spoken to without TLS; only private ones may be.
     plain: frozenset[Place] = frozenset()
 
 

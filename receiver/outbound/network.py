@@ -7,7 +7,7 @@ differently a moment later gains nothing.
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Self
 
@@ -156,11 +156,9 @@ class VettedNetwork(httpcore.AsyncNetworkBackend):
             self._vet(host, port, str(address[0]))
         if proxy is not None:
             return await self._through(proxy, host, port, timeout)
-        family, address = found[0]
         try:
-            async with asyncio.timeout(timeout):
-                return _Stream(await Connection.to(address, family))
-        except OSError as error:  # a TimeoutError is one
+            return _Stream(await _dialled(found, timeout))
+        except OSError as error:
             raise httpcore.ConnectError(f"{host} was not reached") from error
 
     def _vet(self, host: str, port: int, address: str) -> None:
@@ -185,8 +183,7 @@ class VettedNetwork(httpcore.AsyncNetworkBackend):
         """Connect to *host* by way of *proxy*, which an operator has named: its own address is not vetted."""
         try:
             async with asyncio.timeout(timeout):
-                (family, address), *_ = await _resolved(proxy.host, proxy.port, timeout)
-                connection = await Connection.to(address, family)
+                connection = await _dialled(await _resolved(proxy.host, proxy.port, timeout), timeout)
                 stream: httpcore.AsyncNetworkStream = _Stream(connection)
                 try:
                     if proxy.secure:
@@ -220,3 +217,23 @@ async def _resolved(
     async with asyncio.timeout(timeout):
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
+
+
+async def _dialled(
+    found: Sequence[tuple[socket.AddressFamily, tuple[Any, ...]]],
+    timeout: float | None,  # noqa: ASYNC109  (as above)
+) -> Connection:
+    """Connect to the first of some addresses, all of them vetted, that answers; raises OSError, or a TimeoutError.
+
+    Each has an equal share of the time that is left: one that says nothing must not use up all of it.
+    """
+    loop = asyncio.get_running_loop()
+    end = None if timeout is None else loop.time() + timeout
+    failed: OSError | None = None
+    for left, (family, address) in zip(range(len(found), 0, -1), found, strict=True):
+        try:
+            async with asyncio.timeout(None if end is None else (end - loop.time()) / left):
+                return await Connection.to(address, family)
+        except OSError as error:  # a TimeoutError is one
+            failed = error
+    raise failed or OSError("It has no address.")

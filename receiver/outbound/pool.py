@@ -76,13 +76,15 @@ class Pools:
     def _open(self, egress: Egress) -> "httpx.AsyncClient":
         import httpx
 
+        from receiver.discreet import DiscreetClient
+
         transport, timeout = self._transport, httpx.Timeout(self._patience)
         if transport is None:
             # What a setting says of one provider opens nothing to another's requests.
             leaving = [one for one in self._providers if self._egress.get(one.name, DIRECT) == egress]
             transport = _transport(egress, leaving, connections=self._connections(leaving), kept=self._kept)
             timeout = httpx.Timeout(self._patience, connect=_CONNECT)
-        return httpx.AsyncClient(
+        return DiscreetClient(
             transport=transport,
             timeout=timeout,
             trust_env=False,
@@ -91,8 +93,7 @@ class Pools:
 
 
 def _load() -> None:
-    import httpx  # noqa: F401
-
+    import receiver.discreet  # noqa: F401
     import receiver.outbound.network  # noqa: F401
 
 
@@ -128,7 +129,7 @@ def _transport(
 
 @cache
 def _trust(_: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
-    # One for all ways out: the certificates that this machine trusts are a megabyte, read for 30 ms.
+    # One context serves all ways out: the certificates that this machine trusts are a megabyte, read for 30 ms.
     return ssl.create_default_context()
 
 

@@ -28,7 +28,7 @@ class Content:
 
     Attributes:
         name: Its name; the ending decides what it is.
-        seed: Another one is another file.
+        seed: A different seed makes a different file.
         size: Its bytes; an image without a size is a whole PNG file.
     """
 

@@ -69,7 +69,7 @@ class NetNut(System):
 
     def _acknowledge(self, job: Job) -> JSONResponse:
         # With a callback_url alone the final response "is sent directly": the vendor documents no answer to
-        # that request. This is the asynchronous one without the address that it does not speak of.
+        # that request. This answer is the asynchronous one without an address.
         address = None if job.submission.operation == "callback" else _response_url(job)
         return JSONResponse(documents.netnut_ack(job.id, address))
 

@@ -19,11 +19,16 @@ from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefus
 #: Error codes after which the same event would be answered alike.
 _NEVER = frozenset(
     {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
         "InvalidMessageContents",
         "InvalidParameterValue",
         "InvalidParameter",
         "UnsupportedOperation",
         "MessageTooLong",
+        # What stands there where an endpoint answers in another form than its client reads: the status.
+        "403",
     }
 )
 _LONGEST_ID = 128
@@ -41,6 +46,9 @@ class AmazonSink:
         self._name = self._place.parts.path.strip("/")
         if not self._place.parts.hostname or self._name.count("/") != 1:
             raise config.wrong("to", f"it is {config.scheme}://region/account/name.")
+        endpoint = self._place.options.get("endpoint", "http:")
+        if not endpoint.startswith(("http:", "https:")):
+            raise config.wrong("to", "endpoint is an address of its own: http://… or https://…")
         self._timeout = config.timeout
         self._open = AsyncExitStack()
         self._client: Any = None

@@ -85,7 +85,7 @@ async def _talk(process: asyncio.subprocess.Process, document: bytes) -> str:
     found = b""
 
     async def write(stdin: asyncio.StreamWriter) -> None:
-        # Whoever does not read to the end has read enough.
+        # A program that does not read to the end has read enough.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             stdin.write(document)
             await stdin.drain()

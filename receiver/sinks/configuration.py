@@ -4,6 +4,7 @@
 ``_``. ``RECEIVER_SINKS`` names a TOML file with a table ``[sinks.<name>]`` for each.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -18,14 +19,34 @@ from receiver.core.model import Value
 from receiver.handlers import CIRCUIT, STATES, check_order
 from receiver.settings import Settings
 from receiver.sinks.references import fill_in
+from receiver.views.masking import MASK, masked_query
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"RECEIVER_SINK_([A-Z0-9_]+?)(?:_FILE)?")
-_FIELD: Final = re.compile(r"\{([^{}]*)\}")
+#: A field in an address.
+FIELD: Final = re.compile(r"\{([^{}]*)\}")
+#: A line of the file that begins a sink's table, and one that gives a key.
+_TABLE: Final = re.compile(
+    r"""\s*\[\s*sinks\s*\.\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*(?:\.\s*([\w-]+)\s*)?\]"""
+)
+_KEY: Final = re.compile(r"\s*([\w-]+)\s*[.=]")
 _METADATA: Final = re.compile(r"metadata\.[A-Za-z0-9_-]{1,100}")
 #: What stands for one completion in an address, a subject or a file's name.
 FIELDS: Final = ("provider", "state", "operation", "job", "date")
+#: The numbers that a sink has, and whether 0 is none.
+_LEAST: Final = {
+    "attempts": True,
+    "concurrency": True,
+    "timeout": True,
+    "first_wait": True,
+    "longest_wait": True,
+    "circuit": False,
+    "rate": False,
+    "max_age": False,
+}
 _KIB: Final = 1024
+#: SNS takes 256 KiB in all, and a result that is no JSON is a third longer there.
+_LARGEST_FOR_SNS: Final = 128 * _KIB
 
 
 class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,8 +82,10 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rate: float = 0.0
     #: Seconds after which an event is too old to be sent; never if 0.
     max_age: float = 0.0
-    #: Where this stands, for error messages.
+    #: Where this stands, for error messages: the file and the table, or the variable; and the lines of its keys, that
+    #: of the table by an empty one.
     origin: str = ""
+    lines: dict[str, int] = {}
 
     @property
     def scheme(self) -> str:
@@ -76,13 +99,17 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def shown(self) -> str:
-        """Where it sends to, as it may be shown: without a password."""
-        head, mark, rest = self.to.partition("://")
+        """Where it sends to, as it may be shown: without a password, and without an option that may be one."""
+        before, mark, query = self.to.partition("?")
+        head, slashes, rest = before.partition("://")
         credentials, at, place = rest.rpartition("@")
-        if not mark or not at:
-            return self.to
-        user, colon, _ = credentials.partition(":")
-        return f"{head}://{user}{colon}{'***' if colon else ''}@{place}"
+        if slashes and at:
+            user, colon, _ = credentials.partition(":")
+            hidden = colon or _is_nats(self.to)
+            before = f"{head}://{user if colon or not hidden else ''}{colon}{MASK if hidden else ''}@{place}"
+        # An option of ours is no secret; those of somebody else's address may be.
+        shown = masked_query(query, secret=()) if self.scheme in {"http", "https"} else query
+        return f"{before}{mark}{shown}"
 
     def at(self, to: str) -> "SinkConfig":
         """The same sink, sending to another address."""
@@ -100,7 +127,13 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def wrong(self, key: str, reason: str) -> ConfigurationError:
         """The error that says what is wrong with *key* of this sink, and where it stands."""
-        return ConfigurationError(f"{self.origin}: {key}: {reason}", code="sink_invalid")
+        line = self.lines.get(key) or self.lines.get("")
+        where = f", line {line}" if line else ""
+        return ConfigurationError(f"{self.origin}{where}: {key}: {reason}", code="sink_invalid")
+
+
+#: The keys of a table.
+_KEYS: Final = [name for name in SinkConfig.__struct_fields__ if name not in {"name", "origin", "lines"}]
 
 
 def load(settings: Settings) -> list[SinkConfig]:
@@ -112,23 +145,25 @@ def load(settings: Settings) -> list[SinkConfig]:
     found: dict[str, SinkConfig] = {}
     for one in (*_from_file(settings), *_from_variables(settings)):
         if one.name in found:
-            raise ConfigurationError(
-                f"{one.origin}: there is a sink {one.name!r} already, in {found[one.name].origin}; rename one.",
-                code="sink_invalid",
-            )
+            other = found[one.name].origin
+            raise one.wrong("name", f"there is a sink {one.name!r} already, in {other}; rename one.")
         found[one.name] = _checked(one)
     return sorted(found.values(), key=lambda one: one.name)
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
     """*template* with its fields filled in; ``{metadata.x}`` that a job does not have is ``none``."""
-    return _FIELD.sub(lambda found: values.get(found[1], "none"), template)
+    return FIELD.sub(lambda found: values.get(found[1], "none"), template)
 
 
 def _from_variables(settings: Settings) -> Iterator[SinkConfig]:
     for variable in sorted(settings.environ):
         found = _VARIABLE.fullmatch(variable)
         if found is None:
+            if variable.upper().startswith("RECEIVER_SINK_"):
+                # If it were passed over, nobody would notice until its events were missing.
+                reason = "write the name of the sink in capitals, digits and '_', as in RECEIVER_SINK_JOBS."
+                raise SinkConfig(name="", to="", origin=variable).wrong("name", reason)
             continue
         name = f"RECEIVER_SINK_{found[1]}"
         to = settings.resolve(f"env:{name}")
@@ -141,7 +176,8 @@ def _from_file(settings: Settings) -> Iterator[SinkConfig]:
         return
     path = Path(settings.sinks)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(
             f"RECEIVER_SINKS: {path} is not readable as TOML: {error}.", code="sink_invalid"
@@ -152,25 +188,43 @@ def _from_file(settings: Settings) -> Iterator[SinkConfig]:
         raise ConfigurationError(
             f"{path}: {odd}: the file holds tables [sinks.<name>] and nothing else.", code="sink_invalid"
         )
+    places = _places(text)
     for name, table in tables.items():
-        yield _read(f"{path}: sinks.{name}", name, table)
+        place = SinkConfig(name=name, to="", origin=f"{path}: sinks.{name}", lines=places.get(name, {}))
+        yield _read(place, table)
 
 
-def _read(origin: str, name: str, table: Any) -> SinkConfig:  # noqa: ANN401  (whatever stands in the file)
+def _places(text: str) -> dict[str, dict[str, int]]:
+    """The line of each key of each sink in a file, and that of its table by an empty key."""
+    found: dict[str, dict[str, int]] = {}
+    within: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if (table := _TABLE.match(line)) is not None:
+            within = found.setdefault(table[1] or table[2] or table[3], {})
+            within.setdefault(table[4] or "", number)
+        elif line.lstrip().startswith("["):
+            within = {}
+        elif (key := _KEY.match(line)) is not None:
+            within.setdefault(key[1], number)
+    return found
+
+
+def _read(place: SinkConfig, table: Any) -> SinkConfig:  # noqa: ANN401  (whatever stands in the file)
     try:
         read = msgspec.convert(table, SinkConfig)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at ")
-        key = place.strip("`").removeprefix("$").lstrip(".") or "the table"
-        raise ConfigurationError(f"{origin}: {key}: {reason}.", code="sink_invalid") from error
-    if read.name or read.origin:
-        raise ConfigurationError(f"{origin}: the table's own name is the sink's.", code="sink_invalid")
+        reason, _, at = str(error).partition(" - at ")
+        odd = next((key for key in place.lines if f"`{key}`" in reason), "the table")
+        if "unknown field" in reason:
+            reason = f"there is no such key; there are {', '.join(_KEYS)}"
+        elif "missing required field" in reason:
+            odd, reason = "to", "the table does not say where to send"
+        raise place.wrong(at.strip("`").removeprefix("$").lstrip(".") or odd, f"{reason}.") from error
+    if read.name or read.origin or read.lines:
+        raise place.wrong("name", "the table's own name is the sink's.")
     if _has_password(read.to):
-        raise ConfigurationError(
-            f"{origin}: to: a password stands in the file; write {{env:NAME}} in its place.",
-            code="sink_invalid",
-        )
-    return msgspec.structs.replace(read, name=name, origin=origin)
+        raise place.wrong("to", "a password stands in the file; write {env:NAME} in its place.")
+    return msgspec.structs.replace(read, name=place.name, origin=place.origin, lines=place.lines)
 
 
 def _checked(one: SinkConfig) -> SinkConfig:
@@ -180,10 +234,13 @@ def _checked(one: SinkConfig) -> SinkConfig:
         raise one.wrong("completions", "without alarms = true it would be told of nothing.")
     if one.state not in STATES:
         raise one.wrong("state", f"it is one of {', '.join(sorted(STATES))}.")
-    if min(one.attempts, one.concurrency) < 1 or min(one.timeout, one.first_wait, one.longest_wait) <= 0:
-        raise one.wrong("limits", "attempts, concurrency, timeout and waits are positive.")
-    if negative := [key for key in ("circuit", "rate", "max_age") if getattr(one, key) < 0]:
-        raise one.wrong(negative[0], "it is a positive number, or 0 for none.")
+    for key, least in _LEAST.items():
+        value = getattr(one, key)
+        # What is no number at all, ``nan``, is neither above nor below.
+        if not (math.isfinite(value) and value >= 0) or (least and value == 0):
+            raise one.wrong(
+                key, "it is a positive number." if least else "it is a positive number, or 0 for none."
+            )
     if one.largest < 0:
         raise one.wrong("largest", "it is a number of bytes.")
     if one.secret is not None and not one.secret.startswith(("env:", "file:")):
@@ -193,20 +250,32 @@ def _checked(one: SinkConfig) -> SinkConfig:
     except ConfigurationError as error:
         raise one.wrong("ordered_by", str(error)) from error
     _check_address(one)
+    if one.scheme == "sns" and "largest" not in one.lines:
+        return msgspec.structs.replace(one, largest=_LARGEST_FOR_SNS)
     return one
 
 
 def _check_address(one: SinkConfig) -> None:
     if not one.to.isprintable():
         raise one.wrong("to", "it has a character that cannot be printed.")
-    for field in _FIELD.findall(one.to):
+    for field in FIELD.findall(one.to):
         if field not in FIELDS and not field.startswith("env:") and _METADATA.fullmatch(field) is None:
             raise one.wrong(
                 "to", f"there is no field {{{field}}}; there are {', '.join(FIELDS)}, metadata.<key>."
             )
+    if re.search(r"[{}]", FIELD.sub("", one.to)):
+        raise one.wrong(
+            "to", "a brace stands alone; a field is {provider}, and there is no other use for braces."
+        )
 
 
 def _has_password(to: str) -> bool:
     credentials, at, _ = to.partition("://")[2].partition("/")[0].rpartition("@")
-    password = credentials.partition(":")[2]
-    return bool(at and password) and not password.startswith("{env:")
+    user, _, password = credentials.partition(":")
+    secret = password or (user if _is_nats(to) else "")
+    return bool(at and secret) and not secret.startswith("{env:")
+
+
+def _is_nats(to: str) -> bool:
+    """Whether *to* is an address of NATS, where who signs in without a password has a token for a name."""
+    return to.lower().startswith(("nats:", "tls:"))

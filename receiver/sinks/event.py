@@ -111,7 +111,7 @@ def event_of(
             document["result"] = msgspec.Raw(content)
         data = msgspec.json.encode(document)
     elif job.result is not None:
-        attributes["datacontenttype"] = job.result.content_type
+        attributes["datacontenttype"] = _media_type(job.result.content_type)
     return Event(
         id=attributes["id"],
         subject=job.id,
@@ -166,6 +166,14 @@ def example(*, now: int) -> Job:
 def _header(value: str) -> str:
     """*value* as a header may hold it (CloudEvents' HTTP binding, 3.1.3.2)."""
     return value if _PLAIN.fullmatch(value) else quote(value, safe=_SAFE)
+
+
+def _media_type(said: str) -> str:
+    """A provider's Content-Type as any kind of message can carry it; without its parameters where one is odd."""
+    for one in (said, said.partition(";")[0]):
+        if (word := one.strip()) and word.isascii() and word.isprintable():
+            return word
+    return "application/octet-stream"
 
 
 def _date(at: int) -> str:

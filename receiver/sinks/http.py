@@ -17,9 +17,10 @@ from receiver.core.signature.sign import sign
 from receiver.core.signature.standard import STANDARD_WEBHOOKS
 from receiver.core.signature.verify import load_key
 from receiver.core.trace import passed_on
-from receiver.sinks.configuration import SinkConfig, filled
+from receiver.discreet import DiscreetClient
+from receiver.sinks.configuration import FIELD, SinkConfig, filled
 from receiver.sinks.event import Event
-from receiver.sinks.sink import SinkAwayError, SinkFailedError, SinkGoneError, SinkRefusedError
+from receiver.sinks.sink import SinkAwayError, SinkFailedError, SinkGoneError, SinkRefusedError, trust, why
 
 if TYPE_CHECKING:
     from receiver.core.signature.keyform import Key
@@ -34,8 +35,14 @@ class HttpSink:
     """Posts events to an address; ``secret`` is a Standard Webhooks secret (``whsec_…``, or its base64)."""
 
     def __init__(self, config: SinkConfig, *, secret: str | None, clock: Callable[[], int]) -> None:
-        if not urlsplit(config.to).hostname:
-            raise config.wrong("to", "it names no host.")
+        try:
+            # As it may be once the fields of an event stand in it.
+            filled_in = FIELD.sub("1", config.to)
+            host, _ = httpx.URL(filled_in).host, urlsplit(filled_in).port
+        except (httpx.InvalidURL, ValueError) as error:
+            raise config.wrong("to", f"it is no address: {error}.") from error
+        if not host or any(one.isspace() for one in urlsplit(filled_in).netloc):
+            raise config.wrong("to", "it names no host, or one with a space in it.")
         self._to = config.to
         self._clock = clock
         try:
@@ -51,7 +58,9 @@ class HttpSink:
     async def send(self, event: Event) -> str:
         """Post *event*; raises as ``Sink.send`` says."""
         if self._client is None:
-            self._client = httpx.AsyncClient(trust_env=False, timeout=self._timeout, follow_redirects=False)
+            self._client = DiscreetClient(
+                verify=trust(), trust_env=False, timeout=self._timeout, follow_redirects=False
+            )
         headers = event.headers("ce-")
         if (traceparent := passed_on.get()) is not None:
             headers["traceparent"] = traceparent
@@ -66,7 +75,7 @@ class HttpSink:
             ) as response:
                 words = await _words(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise SinkAwayError(f"Nobody answers there: {type(error).__name__}.") from error
+            raise SinkAwayError(f"Nobody answers there: {why(error)}.") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise SinkRefusedError(
                 f"With this event's values in it, the address is not valid: {error}"

@@ -5,22 +5,34 @@ CloudEvents' binary mode puts the attributes into headers
 """
 
 import asyncio
+import re
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
+    AuthenticationFailedError,
     GroupAuthorizationFailedError,
     InvalidTopicError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
+    UnsupportedSaslMechanismError,
 )
 
 from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.event import Event
-from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefusedError
+from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefusedError, trust, why
+
+_SERVER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+#: The words that an option may be; the first one is meant where it is left out.
+_CHOICES: Final = {"mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "tls": ("1", "0")}
+#: How servers say that they do not want who signs in.
+_UNWANTED: Final = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
 
 
 class KafkaSink:
@@ -31,12 +43,20 @@ class KafkaSink:
         servers, slash, topic = config.to.partition("://")[2].partition("/")
         if not servers or not slash or not topic.strip("/"):
             raise config.wrong("to", "it names servers and a topic: kafka://host:9092/jobs.{provider}")
+        if odd := [one for one in servers.split(",") if _SERVER.fullmatch(one) is None]:
+            raise config.wrong("to", f"{odd[0]!r} is no server; write host:9092, several with commas.")
         self._place = Place(config.at(f"kafka://brokers/{topic}"), optional=("mechanism", "tls"))
         self._servers = servers
         self._secret = secret
         self._timeout = config.timeout
         if secret is not None and ":" not in secret:
             raise config.wrong("secret", "it is user:password.")
+        for name, known in _CHOICES.items():
+            # A word that is none of them would be taken for "no", and the password would travel in the clear.
+            if self._place.options.get(name, known[0]) not in known:
+                raise config.wrong("to", f"{name} is one of {', '.join(known)}.")
+        if "mechanism" in self._place.options and secret is None:
+            raise config.wrong("to", "mechanism says how we sign in, and there is no secret to sign in with.")
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
 
@@ -56,7 +76,7 @@ class KafkaSink:
         except UnknownTopicOrPartitionError as error:
             raise SinkFailedError(f"There is no topic {topic}.") from error
         except (KafkaConnectionError, KafkaTimeoutError, OSError) as error:
-            raise SinkAwayError(f"The servers are out of reach: {type(error).__name__}.") from error
+            raise SinkAwayError(f"The servers are out of reach: {why(error)}.") from error
         except KafkaError as error:
             raise SinkFailedError(f"It was not acknowledged: {error}") from error
         return f"{where.topic}, partition {where.partition}, offset {where.offset}"
@@ -88,6 +108,7 @@ class KafkaSink:
                 request_timeout_ms=int(self._timeout * 1000),
                 max_request_size=16 * 1024 * 1024,
                 security_protocol=protocol,
+                ssl_context=trust() if tls else None,
                 **secure,
             )
             try:
@@ -95,6 +116,26 @@ class KafkaSink:
                     await producer.start()
             except (KafkaError, OSError, TimeoutError) as error:
                 await producer.stop()
-                raise SinkAwayError(f"The servers are out of reach: {type(error).__name__}.") from error
+                cause = await self._cause(protocol, secure) or error
+                if isinstance(cause, _UNWANTED):
+                    raise SinkFailedError("The servers refuse our name or password.") from cause
+                raise SinkAwayError(f"The servers are out of reach: {why(cause)}.") from cause
             self._producer = producer
             return producer
+
+    async def _cause(self, protocol: str, secure: dict[str, object]) -> Exception | None:
+        """Why nobody could be connected to: a producer writes that into its log, and raises something else."""
+        host, port, _ = collect_hosts(self._servers, randomize=False)[0]
+        try:
+            connection = await create_conn(
+                host,
+                port,
+                request_timeout_ms=int(self._timeout * 1000),
+                security_protocol=protocol,
+                ssl_context=trust() if protocol.endswith("SSL") else None,
+                **secure,
+            )
+        except (KafkaError, OSError, TimeoutError) as error:
+            return error
+        connection.close()
+        return None

@@ -23,8 +23,11 @@ class Kind(NamedTuple):
     #: The extra that brings its client, and the package to look for; empty where nothing more is needed.
     extra: str = ""
     package: str = ""
+    #: What stands behind a plus sign, where something must: what the queue's own broker is.
+    behind: tuple[str, ...] = ()
 
 
+_REDIS_OR_RABBIT: Final = ("redis", "rediss", "amqp", "amqps")
 _REDIS: Final = Kind("redis", "RedisSink", ("secret",), "redis", "redis")
 _RABBIT: Final = Kind("rabbitmq", "RabbitSink", ("secret",), "rabbitmq", "aio_pika")
 _NATS: Final = Kind("nats", "NatsSink", ("secret",), "nats", "nats")
@@ -51,11 +54,13 @@ KINDS: Final = {
     "command": Kind("command", "CommandSink"),
     "file": _LINES,
     "stdout": _LINES,
-    "celery": Kind("queues", "CelerySink", (), "celery", "celery"),
-    "dramatiq": Kind("queues", "DramatiqSink", (), "dramatiq", "dramatiq"),
-    "arq": Kind("queues", "ArqSink", (), "arq", "arq"),
-    "taskiq": Kind("queues", "TaskiqSink", (), "taskiq", "taskiq"),
-    "procrastinate": Kind("queues", "ProcrastinateSink", (), "procrastinate", "procrastinate"),
+    "celery": Kind("celery", "CelerySink", (), "celery", "celery", _REDIS_OR_RABBIT),
+    "dramatiq": Kind("dramatiq", "DramatiqSink", (), "dramatiq", "dramatiq", _REDIS_OR_RABBIT),
+    "arq": Kind("arq", "ArqSink", (), "arq", "arq", _REDIS_OR_RABBIT[:2]),
+    "taskiq": Kind("taskiq", "TaskiqSink", (), "taskiq", "taskiq"),
+    "procrastinate": Kind(
+        "procrastinate", "ProcrastinateSink", (), "procrastinate", "procrastinate", ("postgresql",)
+    ),
 }
 
 
@@ -65,7 +70,11 @@ def open_sink(config: SinkConfig, settings: Settings, *, clock: Callable[[], int
     Raises:
         ConfigurationError: there is no such kind, its client is not installed, or the address does not fit.
     """
-    kind = KINDS.get(config.scheme.partition("+")[0])
+    head, _, behind = config.scheme.partition("+")
+    kind = KINDS.get(head)
+    if kind is not None and behind not in (kind.behind or ("",)):
+        known = ", ".join(f"{head}+{one}://" for one in kind.behind) or f"{head} without a plus sign"
+        raise config.wrong("to", f"there is no kind of sink {config.scheme!r}; there is {known}.")
     if kind is None:
         raise config.wrong("to", f"there is no kind of sink {config.scheme!r}; there are {', '.join(KINDS)}.")
     if kind.package and find_spec(kind.package) is None:

@@ -57,7 +57,9 @@ class NotifySink:
                     )
                 await self._connection.execute("SELECT pg_notify(%s, %s)", (self._channel, payload))
         except (psycopg.OperationalError, TimeoutError, OSError) as error:
-            raise SinkAwayError(f"The database is out of reach: {type(error).__name__}.") from error
+            # What libpq says has the reason at the end of its first line, and holds no password.
+            said = (str(error).splitlines() or [""])[0].rpartition("failed: ")[2].strip()
+            raise SinkAwayError(f"The database is out of reach: {said or type(error).__name__}.") from error
         except psycopg.Error as error:
             raise SinkFailedError(f"The database answered {error.sqlstate}.") from error
         return f"committed, channel {self._channel}"

@@ -7,18 +7,19 @@ import asyncio
 from urllib.parse import quote
 
 import aio_pika
-from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.abc import AbstractChannel, AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.exceptions import (
     AMQPError,
     ChannelClosed,
     ChannelNotFoundEntity,
     DeliveryError,
     ProbableAuthenticationError,
+    PublishError,
 )
 
 from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.event import Event
-from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefusedError
+from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefusedError, why
 
 
 class RabbitSink:
@@ -53,29 +54,53 @@ class RabbitSink:
         try:
             async with asyncio.timeout(self._timeout):
                 channel = await self._connected()
-                exchange = (
-                    channel.default_exchange if not name else await channel.get_exchange(name, ensure=False)
-                )
-                await exchange.publish(message, key, mandatory=True, timeout=self._timeout)
-        except DeliveryError as error:
+                try:
+                    await self._publish(channel, message, name, key)
+                except (AMQPError, OSError, RuntimeError) as error:
+                    if isinstance(error, DeliveryError):
+                        raise
+                    await self._publish_alone(channel, message, name, key)
+        except PublishError as error:
             raise SinkFailedError(
                 f"The broker gave it back: no queue takes {key!r} from {name or 'the default'!r}."
             ) from error
+        except DeliveryError as error:
+            raise SinkFailedError(
+                f"The broker did not confirm {key!r}: a queue that it goes to is full, or could not store it."
+            ) from error
         except ChannelNotFoundEntity as error:
-            await self.close()
             raise SinkFailedError(f"There is no exchange {name!r}.") from error
         except ProbableAuthenticationError as error:
             raise SinkFailedError("The broker refuses our name or password.") from error
         except ChannelClosed as error:
-            await self.close()
             raise SinkRefusedError(f"The broker refused it: {error}") from error
         except TimeoutError as error:
             await self.close()
             raise SinkAwayError("The broker did not confirm in time.") from error
         except (AMQPError, OSError, RuntimeError) as error:
             await self.close()
-            raise SinkAwayError(f"The broker is out of reach: {type(error).__name__}.") from error
+            raise SinkAwayError(f"The broker is out of reach: {why(error)}.") from error
         return f"confirmed, {name or 'default exchange'}, {key}"
+
+    async def _publish(
+        self, channel: AbstractChannel, message: aio_pika.Message, name: str, key: str
+    ) -> None:
+        exchange = channel.default_exchange if not name else await channel.get_exchange(name, ensure=False)
+        await exchange.publish(message, key, mandatory=True, timeout=self._timeout)
+
+    async def _publish_alone(
+        self, spoilt: AbstractChannel, message: aio_pika.Message, name: str, key: str
+    ) -> None:
+        """Publish on a connection of its own what was under way on a channel that is *spoilt*.
+
+        What the broker refuses ends its channel, and whatever else is under way there hears the same. Whose fault it
+        was is seen by what goes alone.
+        """
+        if self._channel is spoilt:
+            await self.close()
+        async with await aio_pika.connect(self._url, timeout=self._timeout) as connection:
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            await self._publish(channel, message, name, key)
 
     async def close(self) -> None:
         """Close the connection."""

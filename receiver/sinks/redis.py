@@ -19,7 +19,7 @@ from redis.exceptions import (
 
 from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.event import Event
-from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefusedError
+from receiver.sinks.sink import Place, SinkAwayError, SinkFailedError, SinkRefusedError, why
 
 if TYPE_CHECKING:
     from redis.typing import EncodableT, FieldT
@@ -30,15 +30,18 @@ class RedisSink:
 
     def __init__(self, config: SinkConfig, *, secret: str | None) -> None:
         self._place = Place(config, required=("stream",), optional=("maxlen",))
+        self._place.check_database(config)
         longest = self._place.options.get("maxlen", "")
-        if longest and not (longest.isascii() and longest.isdigit()):
-            raise config.wrong("to", "maxlen is a number of entries.")
+        if longest and not (longest.isascii() and longest.isdigit() and int(longest)):
+            raise config.wrong("to", "maxlen is a number of entries, 1 or more.")
         self._longest = int(longest) if longest else None
         self._client = redis.asyncio.Redis.from_url(
             f"{self._place.server}{self._place.parts.path}",
             password=secret,
             socket_timeout=config.timeout,
             socket_connect_timeout=config.timeout,
+            # Its client asks for a certificate, and not whether that is the server's own.
+            **({"ssl_check_hostname": True} if config.scheme == "rediss" else {}),
         )
 
     async def send(self, event: Event) -> str:
@@ -48,10 +51,12 @@ class RedisSink:
         stream = self._place.option("stream", event.fields)
         try:
             entry = await self._client.xadd(stream, fields, maxlen=self._longest, approximate=True)
-        except (AuthenticationError, NoPermissionError) as error:
+        except NoPermissionError as error:
+            raise SinkRefusedError(f"The server refuses the event: {error}") from error
+        except AuthenticationError as error:
             raise SinkFailedError(f"The server refuses us: {error}") from error
         except (ConnectionError, TimeoutError, BusyLoadingError, OSError) as error:
-            raise SinkAwayError(f"The server is out of reach: {type(error).__name__}.") from error
+            raise SinkAwayError(f"The server is out of reach: {why(error)}.") from error
         except ResponseError as error:
             if str(error).startswith("WRONGTYPE"):
                 raise SinkRefusedError(f"{stream} is no stream: {error}") from error

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from receiver.core.errors import ConfigurationError
 
 _REFERENCE: Final = re.compile(r"\{(env:[^{}]*)\}")
-#: Of those whose address is no URL, what follows the scheme is taken as it stands.
+#: The schemes of addresses that are no URLs: what follows is taken as it stands.
 _PLAIN: Final = frozenset({"command", "file", "notify", "stdout", "taskiq"})
 #: One server or several, each with or without a port (https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2).
 _SERVERS: Final = re.compile(r"[A-Za-z0-9._:,\[\]-]+")

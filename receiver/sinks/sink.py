@@ -1,6 +1,8 @@
 """What every kind of sink does, and how it says that it could not."""
 
-from collections.abc import Mapping
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -65,6 +67,38 @@ class SinkFailedError(Retry):
         super().__init__(message, after=after)
 
 
+def trust() -> ssl.SSLContext:
+    """What every sink trusts: the certificates of this machine, or those that ``SSL_CERT_FILE`` names."""
+    return ssl.create_default_context()
+
+
+def why(error: BaseException) -> str:
+    """Why the other side is out of reach, in words of ours: what a client says may hold a password."""
+    for one in _chain(error):
+        match one:
+            case ssl.SSLCertVerificationError():
+                return f"its certificate does not hold ({one.verify_message.rstrip('.')})"
+            case ssl.SSLError():
+                return f"no TLS came about ({one.reason or type(one).__name__})"
+            case socket.gaierror():
+                return "its name is not known"
+            case ConnectionRefusedError():
+                return "nobody listens there"
+    return type(error).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """*error*, and what it came from; some clients hand that on among their arguments."""
+    seen, left = set[int](), [error]
+    while left:
+        one = left.pop(0)
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            held = (one.__cause__, one.__context__, *one.args)
+            left += [each for each in held if isinstance(each, BaseException)]
+
+
 class Place:
     """Where a sink sends to, taken apart once: server, path, and the options behind the question mark.
 
@@ -92,6 +126,14 @@ class Place:
                 raise config.wrong("to", f"{config.scheme} needs the option {name}, as in ?{name}=…")
         self.parts = parts
         self.options = options
+
+    def check_database(self, config: SinkConfig) -> None:
+        """Raise ConfigurationError unless the path is a number of Redis': its clients take 0 for any other word."""
+        number = self.parts.path.strip("/")
+        if number and not (number.isascii() and number.isdigit()):
+            raise config.wrong(
+                "to", f"{number!r} is no database; Redis has them by number, as in redis://host/0."
+            )
 
     @property
     def server(self) -> str:

@@ -41,7 +41,7 @@ class Sinks:
 
     @property
     def of_alarms(self) -> tuple[str, ...]:
-        """The names of those that want to know of alarms."""
+        """The names of the sinks that want to be told of alarms."""
         return tuple(one.name for one in self.configs if one.alarms)
 
     async def tell(self, name: str, alarm: Alarm, *, word: str, at: int) -> None:

@@ -35,9 +35,11 @@ _NEXT: Final = {
     "gave_up": "submit it anew once the provider can be reached; receiver explain {code}",
     "unknown": "it is not sent again by itself; it waits for its callback or its deadline; receiver explain {code}",
 }
+_NEVER_ACCEPTED: Final = "The deadline came before the provider took the job: nothing was bought."
 #: What a job's ``submission`` says while it is tried again after an attempt whose outcome nobody knows.
 UNSURE: Final = "unsure"
-#: It was not even tried, so it uses nothing up: it waits for its turn, or its file's, as long as its job may take.
+#: The submission was not even tried, so it uses no attempt up: it waits for its turn, or for its file, as long as its
+#: job may take.
 _PATIENT: Final = {ProviderBusyError.code, NOT_READY}
 _LARGEST_ANSWER: Final = 64 * 1024
 #: Seconds between attempts to record an answer while the database cannot be written.
@@ -47,10 +49,16 @@ _PATIENCE: Final = 20.0
 
 
 class Answers:
-    """Records what became of submissions; holds it, however long that takes, while the database cannot."""
+    """Records what became of submissions, and holds each outcome for as long as the database cannot take it."""
 
     def __init__(
-        self, *, store: Store, spool: Spool, keys: Keys, clock: Callable[[], int], metrics: Metrics
+        self,
+        *,
+        store: Store,
+        spool: Spool[SubmitSettled],
+        keys: Keys,
+        clock: Callable[[], int],
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._spool = spool
@@ -71,7 +79,7 @@ class Answers:
         *,
         last: bool = False,
     ) -> Job:
-        """Record *outcome*; with *last* it is not tried again, whatever it is. The job as it is then.
+        """Record *outcome* and return the job as it is then; with *last* the submission is not tried again.
 
         Raises:
             OutcomeUnknownError: it is held, and stored as soon as the database can take it.
@@ -92,7 +100,7 @@ class Answers:
                     refused = None
             case TryLater():
                 code, patient = outcome.code, outcome.code in _PATIENT
-                word, retry_at, refused = self._again(due, code, outcome.wait, now)
+                word, retry_at, refused = self._again(due, code, outcome.wait, now, last=last)
         if unsure and refused is not None:
             # An earlier attempt may have been taken: what refuses this one does not end the job.
             word, refused = "unknown", None
@@ -148,7 +156,7 @@ class Answers:
             return await self._store.settle_submit(settled)
         except StoreUnavailableError as error:
             log.warning("answer_held", job=job_id, reason=str(error))
-        # The first try may have been committed, and only the word of it lost.
+        # The first try may have been committed, and only the database's answer lost.
         held = self._hold(msgspec.structs.replace(settled, again=True))
         done, _ = await asyncio.wait({held}, timeout=_PATIENCE)
         if not done:
@@ -160,7 +168,7 @@ class Answers:
         return self._held.get(job_id)
 
     async def recover(self) -> set[str]:
-        """Store the answers that processes left behind that are no more, or go on trying to; the jobs of the stored."""
+        """Store the answers of processes that have ended, or go on trying; return the jobs of those that are stored."""
         stored = set()
         for settled in await asyncio.to_thread(self._spool.take):
             log.warning("answer_found", job=settled.due.job_id)
@@ -198,7 +206,7 @@ class Answers:
         def stored(task: "asyncio.Task[Job]") -> None:
             self._held.pop(job_id, None)
             if not task.cancelled():
-                task.exception()  # it is logged; whoever waited for it hears it too
+                task.exception()  # the error is logged; whoever waited for the answer gets it too
 
         task.add_done_callback(stored)
         return task
@@ -223,8 +231,10 @@ class Answers:
         raise AssertionError("it goes on for ever")
 
     def _again(
-        self, due: Due, code: str, wait: int | None, now: int
+        self, due: Due, code: str, wait: int | None, now: int, *, last: bool = False
     ) -> tuple[str, int | None, Failure | None]:
+        if last:
+            return "gave_up", None, Failure(code=code, text=_NEVER_ACCEPTED)
         if code in _PATIENT:
             return "retrying", now + (wait or 0), None
         decision = after_failure(

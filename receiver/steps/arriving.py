@@ -1,4 +1,4 @@
-"""A file as it arrives: what the answers say about it, and their bodies, gone on with after a break."""
+"""A file as it arrives: what the answers say about it, and their bodies; after a break the download goes on."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,14 +22,14 @@ _BUFFER: Final = 512 * 1024
 #: Breaks in a row after each of which an attempt goes on, as long as each brought something.
 _BREAKS: Final = 5
 _AFTER_A_BREAK: Final = 0.25
-#: Seconds, and bytes that must have come in them, or it has stalled.
+#: A download has stalled if fewer than so many bytes came in so many seconds.
 _WINDOW: Final = 60.0
 _LEAST: Final = 60 * 1024
 #: Bytes after which what is there is made safe.
 _SECURE_BYTES: Final = 64 * 1024 * 1024
 _GONE: Final = {403, 404, 410}
 _BAD_REQUEST: Final = 400
-#: Bytes of an answer that is no file in which its reason stands, and seconds that they may take.
+#: How many bytes of an answer that is no file are read for its reason, and for how many seconds.
 _REASON: Final = 16 * 1024
 _REASON_WITHIN: Final = 5.0
 _NOT_SATISFIABLE: Final = 416
@@ -38,7 +38,7 @@ _SERVER_ERROR: Final = 500
 
 
 class AgainError(Exception):
-    """It is to be asked for again, after ``wait`` milliseconds if somebody named a wait."""
+    """The file is to be asked for again, after ``wait`` milliseconds if the other side named a wait."""
 
     def __init__(self, code: str, *, wait: int | None = None) -> None:
         super().__init__(code)
@@ -47,11 +47,11 @@ class AgainError(Exception):
 
 
 class GoneError(AgainError):
-    """Its address says that it is not there, or not for us."""
+    """The address says that the file is not there, or not for us."""
 
 
 class TooLargeError(AgainError):
-    """It has more bytes than it may have."""
+    """The file has more bytes than it may have."""
 
     def __init__(self) -> None:
         super().__init__("file_too_large")
@@ -90,7 +90,7 @@ class Arriving:
         self.resumed = 0
 
     async def take(self, provider: Provider, download: Download) -> str:
-        """All of it; its content type.
+        """Take the whole file; return its content type.
 
         Raises:
             TooLargeError, AgainError, GoneError: as they say; what is written so far is for whoever tries again.
@@ -197,7 +197,7 @@ async def _beginning(answer: "httpx.Response") -> bytes:
 
 
 class _Pace:
-    """Sees that something comes."""
+    """Checks that bytes keep coming."""
 
     def __init__(self, now: float, size: int) -> None:
         self._since = now

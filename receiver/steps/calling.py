@@ -21,7 +21,7 @@ class Guarded:
     Args:
         work: What the handler's function returned.
         doubtful: Whether others may have taken it since it was last made sure of.
-        confirm: Makes sure; whether it still is ours.
+        confirm: Makes sure, and says whether the work still is ours.
     """
 
     def __init__(

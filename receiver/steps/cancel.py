@@ -24,7 +24,7 @@ RETRIES: Final = Backoff(first=1_000, longest=60_000, attempts=8)
 
 
 class Cancel:
-    """Cancels."""
+    """Records wishes to cancel jobs, and sends them to providers."""
 
     def __init__(
         self,

@@ -18,13 +18,14 @@ from receiver.core.errors import (
     NeverConnectedError,
     ProviderError,
 )
-from receiver.core.job.looking import Finding, Interrupted, Lost, Unanswered
+from receiver.core.job.looking import Finding, Unanswered
 from receiver.core.job.transition import Move
 from receiver.core.model import Held, JobState, Observation
 from receiver.core.reading.pagination import is_given_again
 from receiver.metrics import Metrics
-from receiver.outbound.answer import Storing
+from receiver.outbound.answer import Sink, Storing
 from receiver.outbound.client import Outbound
+from receiver.steps.keeping import Keeping
 from receiver.steps.settling import Settling
 from receiver.storage import pages as storage
 from receiver.storage.claims import Claimed
@@ -34,7 +35,7 @@ from receiver.storage.store import Store
 
 
 class Collect:
-    """Gets pages."""
+    """Gets the pages of results."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Collect:
         metrics: Metrics,
         largest: int,
         most: int,
+        keeping: Keeping,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -53,6 +55,7 @@ class Collect:
         self._clock = clock
         self._largest = largest
         self._most = most
+        self._keeping = keeping
         self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     def concerns(self, claimed: Claimed) -> bool:
@@ -62,7 +65,7 @@ class Collect:
         )
 
     async def __call__(self, claimed: Claimed) -> Move | None:
-        """Get one page, or make the result once all are here; settle what came of it; the move it made, if any."""
+        """Get one page, or make the result once all are here. Settle that, and return the move that it made, if any."""
         started = self._clock()
         provider = self._catalog.named(claimed.job.provider)
         shape = provider.paged
@@ -72,12 +75,11 @@ class Collect:
             finding = await self._joined(claimed, shape, have)
             told = {"pages": len(have), "items": sum(one.items for one in have)}
             return await self._settling(claimed, finding, started=started, detail=told)
-        finding = await self._next(provider, shape, claimed, have, started)
-        return await self._settling(claimed, finding, started=started)
+        return await self._next(provider, shape, claimed, have, started)
 
     async def _next(
         self, provider: Provider, shape: Shape, claimed: Claimed, have: Sequence[StoredPage], started: int
-    ) -> Finding:
+    ) -> Move | None:
         job, due, url = claimed.job, claimed.due, claimed.due.result_url
         assert url is not None  # noqa: S101  (the worker looked)
         single_use = provider.fetch.single_use
@@ -90,19 +92,19 @@ class Collect:
         follows = bool(have) and url == have[-1].next_url
         number = len(have) + 1 if follows else 1
         if number > self._most:
-            return Unanswered(code="too_many_pages", unspent=True)
+            finding = Unanswered(code="too_many_pages", unspent=True)
+            return await self._settling(claimed, finding, started=started)
+
+        async def get(_: Sink) -> Finding:
+            finding = await self._get(provider, shape, claimed, url, have if follows else (), started)
+            if isinstance(finding, Gone) and follows and not past_retention(job, self._clock()):
+                # The result is there, as its first page is: this page is asked for as long as it may be.
+                return Unanswered(code=f"status_{finding.status}", unspent=True)
+            return finding
+
         if single_use:
-            if due.spent_url == url:
-                # A GET of this address was begun and never settled: it must not be asked a second time.
-                return Interrupted() if elsewhere else Lost()
-            if not await self._store.spend(due, url):
-                return Interrupted()
-        before = have if follows else ()
-        finding = await self._get(provider, shape, claimed, url, before, started)
-        if isinstance(finding, Gone) and follows and not past_retention(job, self._clock()):
-            # The result is there, as its first page is: this page is asked for as long as it may be.
-            return Unanswered(code=f"status_{finding.status}", unspent=True)
-        return finding
+            return await self._keeping.once(claimed, url, get, elsewhere=elsewhere, started=started)
+        return await self._settling(claimed, await get(self._keeping.sink(job.id)), started=started)
 
     async def _get(
         self,
@@ -126,7 +128,7 @@ class Collect:
         try:
             outcome = await self._outbound.converse(provider, conversation)
         except (FetchRefusedError, NeverConnectedError, ConfigurationError) as error:
-            # It was not sent, or answered with a redirect: no page was handed out.
+            # The request was not sent, or was answered with a redirect: no page was handed out.
             return Unanswered(code=error.code, unspent=True)
         except ProviderError as error:
             return Unanswered(code=error.code)
@@ -145,7 +147,7 @@ class Collect:
         page, result = outcome.page, outcome.seen.result
         if page is not None:
             if before and is_given_again(page, before[-1].sha256, shape):
-                # It is kept, and adds nothing: the pages before it are all.
+                # This page is kept, and adds nothing: the pages before it are the whole result.
                 return replace(outcome, page=replace(page, items=0, next_url=None))
             if page.next_url in {url, *(one.url for one in before)}:
                 return Unanswered(code="page_repeated")
@@ -166,10 +168,7 @@ class Collect:
         """All pages as one document: the first one, with the items of all."""
         job_id = claimed.job.id
 
-        async def sink(part: int, number: int, content: bytes) -> None:
-            await self._store.write_chunks(job_id, part=part, first=number, content=content)
-
-        storing = Storing(sink, unfolded(claimed.due.attempt))
+        storing = Storing(self._keeping.sink(job_id), unfolded(claimed.due.attempt))
         after, between = b"", b""
         for one in have:
             content = await self._store.read(storage.read, job_id, one.number)

@@ -1,7 +1,7 @@
 """Confirm: answer what a provider asks of an address before it calls back there, and visit what it asks to be visited.
 
-A challenge that needs no proof is answered before anything else and not recorded: its answer is what the asker brought.
-One that must be genuine is a callback as well, and answered once that is stored.
+A challenge that needs no proof is answered before anything else and not recorded: the answer only repeats what the
+asker sent. One that must be genuine is a callback as well, and answered once that is stored.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from receiver.core.errors import ReceiverError
+from receiver.core.errors import ReceiverError, StoreUnavailableError
 from receiver.core.identity import DEED, new_id
 from receiver.core.model import Value
 from receiver.storage import audit
@@ -64,9 +64,17 @@ async def deed(
     try:
         yield held
     except ReceiverError as error:
-        await store.write(audit.close, (one.id, error.code, held))
+        await _close(store, one, error.code, held)
         raise
-    await store.write(audit.close, (one.id, "done", held))
+    await _close(store, one, "done", held)
+
+
+async def _close(store: Store, one: Deed, outcome: str, held: dict[str, Any]) -> None:
+    try:
+        await store.write(audit.close, (one.id, outcome, held))
+    except StoreUnavailableError as error:
+        # Only the note of its end is lost: whoever did it is told how the deed itself ended.
+        log.warning("deed_not_noted", action=one.action, subject=one.subject, reason=str(error))
 
 
 def done(
@@ -81,7 +89,7 @@ def done(
 ) -> None:
     """Put on record what was done, in the next commit, which nobody waits for.
 
-    For what comes by the thousand, and leaves a line in the job's timeline in any case.
+    For deeds that come by the thousand, and that leave a line in the job's timeline in any case.
     """
     one = Deed(
         id=new_id(DEED, now),

@@ -34,7 +34,7 @@ TRIED_FOR: Final = DAY
 
 
 class RunDispatch:
-    """Runs handlers. A handler runs at least once for a completion, and one attempt at a time."""
+    """Runs handlers: each at least once for a completion, and one attempt at a time."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class RunDispatch:
     async def run(
         self, dispatch: Dispatch, job: Job, *, handler: Handler, doubts: int, stopping: Callable[[], bool]
     ) -> DispatchSettled:
-        """Run one attempt, in a task of its own; how it ended, which is still to be recorded.
+        """Run one attempt, in a task of its own; return how it ended, which is still to be recorded.
 
         Whatever the function raises is how it ended, be it no Exception at all.
 
@@ -67,7 +67,7 @@ class RunDispatch:
             dispatch: As it was claimed.
             job: Of which it is the completion.
             handler: Whose it is.
-            doubts: How often it was in doubt whether what is held here is ours, before this was claimed.
+            doubts: How often, before this was claimed, it was in doubt whether this process still holds its leases.
             stopping: Whether the process is ending.
 
         Raises:
@@ -88,7 +88,7 @@ class RunDispatch:
             sign = self._circuits.sign(dispatch, handler, TOO_OLD)
             return self._ended(dispatch, TOO_OLD, started, error=old, sign=sign)
         if dispatch.replay_id in PROGRESS:
-            # It is told of a state on the way; whatever result there is by now belongs to the end.
+            # The handler is told of a state before the end; whatever result there is by now belongs to the end.
             underway = replace(job, result=None)
             return await self._run(
                 dispatch, underway, started, handler=handler, doubts=doubts, stopping=stopping
@@ -160,7 +160,7 @@ class RunDispatch:
                 lines.info(f"dispatch_{outcome}", code=attempt.code, **facts)
 
     def _lost(self, dispatch: Dispatch, started: int, *, handler: Handler) -> DispatchSettled:
-        """What comes of an attempt that another node runs meanwhile: it is for that one to say how it ends."""
+        """What is recorded of an attempt that another node runs meanwhile: that node says how it ends."""
         return self._ended(
             dispatch,
             INTERRUPTED,
@@ -171,7 +171,7 @@ class RunDispatch:
         )
 
     def _interrupted(self, dispatch: Dispatch, now: int, *, handler: Handler) -> DispatchSettled:
-        """What comes of an attempt whose process is gone: it is not known whether it was this that ended it."""
+        """What is recorded of an attempt whose process is gone: nobody knows whether this attempt ended the process."""
         times = dispatch.interruptions + 1
         text = "The process that ran the handler ended, or was frozen, before the handler did."
         retry_at = None
@@ -307,8 +307,9 @@ class _Guard:
 def _is_last_trial(dispatch: Dispatch, handler: Handler, *, now: int) -> bool:
     """Whether a trial of an open circuit that failed was its completion's last attempt.
 
-    While a circuit is open no attempts are used up, because it may be the other side's fault. Once that has been so for
-    a day, and this very completion was attempted as often as it may be, it is taken for its own: every wait ends.
+    While a circuit is open no attempts are used up, because it may be the other side's fault. Once the circuit has been
+    open for a day, and this very completion was attempted as often as it may be, the fault is taken for the
+    completion's own.
     """
     return dispatch.attempt >= handler.backoff.attempts and now - dispatch.created_at >= TRIED_FOR
 
@@ -325,7 +326,7 @@ def _failure(code: str, text: str) -> Failure:
 
 
 def _words(raised: BaseException) -> str:
-    """What it says of itself."""
+    """The exception's own words."""
     try:
         return str(raised)
     except BaseException as error:  # noqa: BLE001  (it is the handler's own class)
@@ -333,7 +334,7 @@ def _words(raised: BaseException) -> str:
 
 
 def _trace(raised: BaseException) -> str:
-    """Where it comes from, and from what."""
+    """Its traceback, and those of its causes."""
     try:
         return "".join(traceback.format_exception(raised))
     except BaseException as error:  # noqa: BLE001  (a chain of a handler's own classes)

@@ -17,7 +17,7 @@ from receiver.core.errors import (
     UnreadableError,
 )
 from receiver.core.file import Download, File, FileState
-from receiver.core.files.links import written_out
+from receiver.core.files.links import legible, written_out
 from receiver.core.job.transition import Move
 from receiver.core.model import DAY, MINUTE, SECOND, Job, Source
 from receiver.core.retry import Backoff
@@ -39,7 +39,7 @@ _RETRIES: Final = Backoff(first=SECOND, longest=5 * MINUTE, attempts=1_000_000)
 _SECURE_AFTER: Final = 10.0
 #: How long one waits for room, in milliseconds.
 _AFTER_FULL: Final = 15 * SECOND
-#: For so long after its provider has deleted it a file is still waited for that we could not store.
+#: For how long a file that we could not store is still waited for after its provider has deleted it.
 _OURS: Final = DAY
 #: The codes of a file that is lost.
 TOO_LARGE: Final = "file_too_large"
@@ -185,8 +185,10 @@ class _Attempt:
     async def _write_out(self, writing: Writing, largest: int) -> str:
         """A file that is in the result itself."""
         content = await self._step.store.result(self._job)
+        held = self._job.held
+        kind = "" if held is None else held.content_type
         plain, content_type = await asyncio.to_thread(
-            written_out, content, self._provider, self._download.number
+            lambda: written_out(legible(content, kind), self._provider, self._download.number)
         )
         if len(plain) > largest:
             raise TooLargeError
@@ -241,7 +243,7 @@ class _Attempt:
         self._download = replace(self._download, partial=None, received=0, validator=None)
 
     async def _give_back(self) -> None:
-        """The process ends: somebody else goes on at once."""
+        """Give the download back, because the process ends: somebody else goes on at once."""
         await self._secure()
         mine = replace(self._download, run_at=self._step.clock())
         await self._step.store.write(downloads.release, mine)

@@ -14,19 +14,20 @@ from receiver.core.errors import (
     NeverConnectedError,
     ProviderError,
 )
-from receiver.core.job.looking import Finding, Interrupted, Lost, Unanswered
+from receiver.core.job.looking import Finding, Unanswered
 from receiver.core.job.transition import Move
 from receiver.core.model import JobState, Observation
 from receiver.metrics import Metrics
 from receiver.outbound.answer import Sink
 from receiver.outbound.client import Outbound
+from receiver.steps.keeping import Keeping
 from receiver.steps.settling import Settling
 from receiver.storage.claims import Claimed
 from receiver.storage.store import Store
 
 
 class Fetch:
-    """Fetches."""
+    """Fetches results that have an address of their own."""
 
     def __init__(
         self,
@@ -37,12 +38,14 @@ class Fetch:
         clock: Callable[[], int],
         metrics: Metrics,
         largest: int,
+        keeping: Keeping,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._outbound = outbound
         self._clock = clock
         self._largest = largest
+        self._keeping = keeping
         self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     async def __call__(self, claimed: Claimed) -> Move | None:
@@ -52,29 +55,28 @@ class Fetch:
         url = due.result_url
         assert url is not None  # noqa: S101  (the worker looked)
         started = self._clock()
-        if provider.fetch.single_use:
-            if due.spent_url == url:
-                # A GET of this address was begun and never settled: it must not be asked a second time.
-                elsewhere = exchange.can_look(provider, job, replace(due, result_url=None))
-                return await self._settling(claimed, Interrupted() if elsewhere else Lost(), started=started)
-            if not await self._store.spend(due, url):
-                return None
-        finding = await self._get(provider, claimed, url, started)
-        return await self._settling(claimed, finding, started=started)
 
-    async def _get(self, provider: Provider, claimed: Claimed, url: str, started: int) -> Finding:
+        async def get(sink: Sink) -> Finding:
+            return await self._get(provider, claimed, url, sink, started)
+
+        if provider.fetch.single_use:
+            elsewhere = exchange.can_look(provider, job, replace(due, result_url=None))
+            return await self._keeping.once(claimed, url, get, elsewhere=elsewhere, started=started)
+        return await self._settling(claimed, await get(self._keeping.sink(job.id)), started=started)
+
+    async def _get(self, provider: Provider, claimed: Claimed, url: str, sink: Sink, started: int) -> Finding:
         try:
             outcome = await self._outbound.converse(
                 provider,
                 fetching.result(provider, url, part=claimed.due.attempt, largest=self._largest, now=started),
-                sink=self._sink(claimed),
+                sink=sink,
                 part=claimed.due.attempt,
             )
         except (FetchRefusedError, NeverConnectedError, ConfigurationError) as error:
-            # It was not sent, or answered with a redirect: no result was handed out.
+            # The request was not sent, or was answered with a redirect: no result was handed out.
             return Unanswered(code=error.code, unspent=True)
         except ProviderError as error:
-            # It may have been given away with the answer that we did not get, or did not take, whole.
+            # The result may have been given away with the answer that we did not get, or did not take, whole.
             return Unanswered(code=error.code)
         match outcome:
             case Fetched(held=held, coded=coded):
@@ -82,11 +84,5 @@ class Fetch:
             case Gone() | Seen():
                 return outcome
             case TryLater(code=code, wait=wait):
-                # A status that is no success hands nothing out; a success that we cannot use may have been the result.
+                # An answer without success did not hand the result out; a success that we cannot use may have done so.
                 return Unanswered(code=code, wait=wait, unspent=code.startswith("status_"))
-
-    def _sink(self, claimed: Claimed) -> Sink:
-        async def sink(part: int, number: int, content: bytes) -> None:
-            await self._store.write_chunks(claimed.job.id, part=part, first=number, content=content)
-
-        return sink

@@ -1,7 +1,8 @@
 """Floods of rejected callbacks: no more of them is written than quarantine keeps, the rest is answered and counted.
 
-What quarantine would delete again a moment later is not worth a commit: whoever sends forged callbacks must not keep
-the disk from genuine ones. The record is not asked then, so a retired token hears 401 too, as any other of ours.
+What quarantine would delete again a moment later is not worth a commit: forged callbacks must not keep the disk from
+genuine ones. The record is not asked during a flood, so a callback with a retired token is answered 401 too, as with
+any other token of ours.
 """
 
 from typing import Final

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
 
-from receiver.core.errors import RequestError
+from receiver.core.errors import RequestError, StoreUnavailableError
 from receiver.news import News
 from receiver.storage import feed
-from receiver.storage.feed import Completion, FeedPage, Wanted
+from receiver.storage.feed import Completion, CursorGoneError, FeedPage, Wanted
 from receiver.storage.store import Store
 
 
@@ -42,12 +42,33 @@ class Follow:
             await self._news.wait(left)
 
     async def follow(self, wanted: Wanted) -> AsyncIterator[Completion]:
-        """Every completion from a place on, without an end; raises as ``page`` does."""
+        """Every completion from a place on, until this process is about to end; raises as ``page`` does."""
         while not self._news.ending:
-            found = await self.page(wanted, patience=60.0)
+            try:
+                found = await self.page(wanted, patience=60.0)
+            except StoreUnavailableError:
+                if not self.ending:
+                    raise
+                return  # it was closed while somebody read
             for one in found.completions:
                 yield one
             wanted = replace(wanted, after=found.place)
+
+    async def place(self, cursor: str) -> int:
+        """The place that a cursor names, which may be ``latest``.
+
+        Raises:
+            CursorGoneError: it names no place; the error says where to begin.
+        """
+        if cursor == "latest":
+            return await self.last()
+        try:
+            return place_of(cursor)
+        except RequestError as error:
+            oldest = await self._store.read(feed.oldest)
+            raise CursorGoneError(
+                f"{error} The oldest that works is {oldest}.", oldest=str(oldest)
+            ) from error
 
     async def last(self) -> int:
         """The place after all that has happened."""

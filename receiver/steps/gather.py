@@ -11,7 +11,7 @@ from receiver.core.asking.exchange import HttpRequest
 from receiver.core.description.provider import Provider
 from receiver.core.errors import FetchRefusedError, UnreadableError
 from receiver.core.file import Download, File, FileState
-from receiver.core.files.links import Link, links, names_in_answer, reads_result
+from receiver.core.files.links import Link, legible, links, names_in_answer, reads_result
 from receiver.core.job.transition import Move
 from receiver.core.model import Job, Result, Source
 from receiver.metrics import Metrics
@@ -67,14 +67,12 @@ class Gather:
         found: list[Link] = []
         total, code = 0, None
         async with self._reading:
-            content = await self._store.result(job) if reads_result(provider) else b""
-            answer = await self._answer(job) if names_in_answer(provider) else b""
+            content = await self._result(job) if reads_result(provider) else Result()
+            answer = await self._answer(job) if names_in_answer(provider) else Result()
             try:
-                found, total = await asyncio.to_thread(
-                    links, content, provider, job, answer=answer, most=_MOST_LISTED, now=started
-                )
+                found, total = await asyncio.to_thread(_links, content, answer, provider, job, now=started)
             except UnreadableError as error:
-                # It links to nothing that could be found; it is a result all the same.
+                # The result links to nothing that could be found; it is a result all the same.
                 code = error.code
             del content, answer
         listed = [self._file(provider, one) for one in found]
@@ -112,12 +110,19 @@ class Gather:
             self._notify()
         return move
 
-    async def _answer(self, job: Job) -> bytes:
+    async def _result(self, job: Job) -> Result:
+        content = await self._store.result(job)
+        return Result() if job.held is None else Result(content=content, content_type=job.held.content_type)
+
+    async def _answer(self, job: Job) -> Result:
         """What told how the job ended, whole; empty where that is not kept."""
         found = await self._store.read(results.answered, job)
         if isinstance(found, Result):
-            return found.content
-        return b"" if found is None else await self._store.read(results.read_whole, job.id, found)
+            return found
+        if found is None:
+            return Result()
+        content = await self._store.read(results.read_whole, job.id, found)
+        return Result(content=content, content_type=found.content_type)
 
     def _file(self, provider: Provider, link: Link) -> File:
         code = None
@@ -146,6 +151,20 @@ class Gather:
             run_at=now,
             expires_at=link.expires_at,
         )
+
+
+def _links(
+    content: Result, answer: Result, provider: Provider, job: Job, *, now: int
+) -> tuple[list[Link], int]:
+    """The files that a result links to, or an answer names, and how many there are; takes time, and a thread."""
+    return links(
+        legible(content.content, content.content_type),
+        provider,
+        job,
+        answer=legible(answer.content, answer.content_type),
+        most=_MOST_LISTED,
+        now=now,
+    )
 
 
 def may_be_asked(provider: Provider, url: str) -> bool:

@@ -36,7 +36,8 @@ class Answer(Value, frozen=True, kw_only=True):
     """What the sender hears."""
 
     status: int
-    #: For our own log and metrics; a rejected sender is told it too, an unknown address nothing.
+    #: For our own log and metrics. A rejected sender is told the code too; at an unknown address nobody is told
+    #: anything.
     verdict: str
     code: str | None = None
 
@@ -87,7 +88,7 @@ class Ingest:
         return self._callers
 
     def is_probe(self, provider: str, token: str | None) -> bool:
-        """Whether it is us who ask through the public URL."""
+        """Whether the request is our own probe through the public URL."""
         masters = self._keys.masters
         return provider == PROBE and token is not None and is_probe(token, keys=masters, now=self._clock())
 

@@ -61,7 +61,7 @@ class Pieces(Result, frozen=True, kw_only=True):
 
 
 class Lending:
-    """Lends results."""
+    """Lends stored results to handlers."""
 
     def __init__(self, store: Store, *, files: FileStore, room: int = ROOM) -> None:
         self._store = store
@@ -105,7 +105,7 @@ class Lending:
             self._lent[key] = asyncio.create_task(self._store.read(loaded, job))
         self._borrowers[key] += 1
         try:
-            # Whoever gives up while it is read takes it from nobody else.
+            # A caller that gives up while the result is read does not take it from the others.
             found = await asyncio.shield(self._lent[key])
             yield replace(job, result=found.result, answer=found.answer)
         finally:

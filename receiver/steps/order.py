@@ -1,6 +1,7 @@
 """Order: what a caller wants done. Whatever is wrong with it is found before anything is recorded."""
 
 import hashlib
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -91,7 +92,7 @@ def record_of(
         )
     delivery = _delivery(order, provider, reachable=reachable)
     try:
-        request = msgspec.json.encode(order.request)
+        request = msgspec.json.encode(_located(order, provider, operation))
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError("The request is not JSON.", field="request") from error
     try:
@@ -152,10 +153,18 @@ def _delivery(order: Order, provider: Provider, *, reachable: bool) -> Delivery:
     return delivery
 
 
-def takes_files(provider: Provider, job: Job) -> bool:
-    """Whether the request of *job* may name files, which are read when it is sent."""
-    operation = provider.operations.get(job.operation)
-    content = operation.content if operation is not None else None
+def _located(order: Order, provider: Provider, operation: str) -> dict[str, Any]:
+    """The request as it is recorded: whoever sends it again may be in another folder than who named a file."""
+    file = order.request.get("file")
+    if not order.local_files or not isinstance(file, str) or not takes_files(provider, operation):
+        return order.request
+    return {**order.request, "file": str(Path(file).absolute())}
+
+
+def takes_files(provider: Provider, operation: str) -> bool:
+    """Whether requests for *operation* may bring or name files, which are read when they are sent."""
+    terms = provider.operations.get(operation)
+    content = terms.content if terms is not None else None
     if provider.submit is not None and provider.submit.upload is not None:
         return True
     return (content or (provider.submit.content if provider.submit else None)) == "multipart"

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Poll:
-    """Polls."""
+    """Asks providers how their jobs stand."""
 
     def __init__(
         self,

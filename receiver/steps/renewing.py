@@ -9,7 +9,7 @@ from receiver.core.asking.exchange import HttpRequest, Seen
 from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError, ProviderError, UnreadableError
 from receiver.core.file import Download
-from receiver.core.files.links import links
+from receiver.core.files.links import legible, links
 from receiver.core.model import Due, Job, Step
 from receiver.outbound.client import Outbound
 from receiver.storage import downloads, files
@@ -74,7 +74,7 @@ class Renewing:
             return None
         seen = outcome.seen
         if seen.result is not None:
-            return seen.result.content
+            return legible(seen.result.content, seen.result.content_type)
         if seen.result_url is None or provider.fetch.single_use:
             return None
         ours = provider.lists(seen.result_url)
@@ -88,4 +88,6 @@ class Renewing:
                 anywhere=not ours,
             ),
         )
-        return answer.body if answer.status == _OK else None
+        if answer.status != _OK:
+            return None
+        return legible(answer.body, answer.header(b"content-type") or "")

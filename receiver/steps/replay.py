@@ -12,6 +12,7 @@ from receiver.core.identity import CALLBACK, JOB, REPLAY, is_id, new_id
 from receiver.core.job.admission import Examined, Unreadable, admit
 from receiver.core.model import Callback, Job, Value, Verdict
 from receiver.steps.proving import Proving
+from receiver.storage.nodes import specs
 from receiver.storage.pages import stored
 from receiver.storage.queries import Page
 from receiver.storage.records import Readmission
@@ -122,7 +123,8 @@ class Replay:
         """Prove quarantined callbacks again, each as of its arrival, with the keys now in force.
 
         What passes is admitted exactly as if it had just come; what does not stays in quarantine. This is the
-        way back after our own secret was wrong.
+        way back after our own secret was wrong. Handlers are not called again for a job that has ended already,
+        though its sender may have called many times.
 
         Args:
             provider: Whose callbacks.
@@ -150,9 +152,9 @@ class Replay:
                     refused[error.code] += 1
                     continue
                 if dry_run:
-                    admitted.append(await self._foresee(callback, examined, None))
+                    admitted.append(await self._foresee(callback, examined, again=False))
                 else:
-                    admitted.append(await self._readmit(callback, examined, key_id=key_id, handler=None))
+                    admitted.append(await self._readmit(callback, examined, key_id=key_id, again=False))
             if len(found) < _PAGE:
                 break
             before = found[-1].id
@@ -170,6 +172,8 @@ class Replay:
         """
         import httpx
 
+        from receiver.discreet import DiscreetClient
+
         callback = await self._store.callback(callback_id)
         headers = [
             (name, value) for name, value in callback.headers if name.lower() not in _CONNECTION_HEADERS
@@ -178,7 +182,7 @@ class Replay:
             target = httpx.URL(url)
             if callback.query:
                 target = target.copy_with(query=callback.query)
-            async with httpx.AsyncClient(trust_env=False, timeout=30, headers=None) as client:
+            async with DiscreetClient(trust_env=False, timeout=30, headers=None) as client:
                 request = httpx.Request(callback.method, target, headers=headers, content=callback.body)
                 answer = await client.send(request, follow_redirects=False)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -229,11 +233,11 @@ class Replay:
                 raise
             return Replayed(id=callback_id, dry_run=True, verdict=Verdict.REJECTED, code=error.code)
         if dry_run:
-            return await self._foresee(callback, examined, handler)
-        return await self._readmit(callback, examined, key_id=key_id, handler=handler)
+            return await self._foresee(callback, examined, again=True, handler=handler)
+        return await self._readmit(callback, examined, key_id=key_id, again=True, handler=handler)
 
     async def _readmit(
-        self, callback: Callback, examined: Examined, *, key_id: str, handler: str | None
+        self, callback: Callback, examined: Examined, *, key_id: str, again: bool, handler: str | None = None
     ) -> Replayed:
         now = self._clock()
         replay_id = new_id(REPLAY, now)
@@ -244,6 +248,7 @@ class Replay:
                 terms=self._catalog.terms(callback.provider, key_id=key_id),
                 replay_id=replay_id,
                 handler=handler,
+                dispatch_again=again,
                 now=now,
             )
         )
@@ -258,7 +263,9 @@ class Replay:
             handlers=made,
         )
 
-    async def _foresee(self, callback: Callback, examined: Examined, handler: str | None) -> Replayed:
+    async def _foresee(
+        self, callback: Callback, examined: Examined, *, again: bool, handler: str | None = None
+    ) -> Replayed:
         if callback.job_id is None:
             return Replayed(
                 id=callback.id,
@@ -269,7 +276,9 @@ class Replay:
         admission = admit(job, examined, callback_id=callback.id, now=callback.received_at)
         after = job if admission.move is None else admission.move.job
         unreadable = isinstance(examined.reading(job.delivery), Unreadable)
-        wanted = await self._wanted(after, handler) if after.state.ended and not unreadable else []
+        completes = admission.move is not None and admission.move.completed
+        dispatched = after.state.ended and not unreadable and (again or completes)
+        wanted = await self._wanted(after, handler) if dispatched else []
         return Replayed(
             id=callback.id,
             dry_run=True,
@@ -284,7 +293,7 @@ class Replay:
         if handler is not None:
             return [handler]
         return [
-            one["name"]
-            for one in await self._store.handlers()
-            if one["provider"] in {None, job.provider} and one["state"] in {"any", job.state}
+            one.name
+            for one in await self._store.read(specs)
+            if one.wants(job.provider, job.state) and one.accepts(job.metadata)
         ]

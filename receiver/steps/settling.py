@@ -1,7 +1,10 @@
 """Settling a look at a provider, poll or fetch: what it found into the store, and when to look again."""
 
+import asyncio
+import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -9,17 +12,43 @@ from msgspec.structs import replace
 from receiver.catalog import Catalog
 from receiver.core.asking import exchange
 from receiver.core.asking.exchange import Gone, Pending, Seen
-from receiver.core.errors import FetchRefusedError
+from receiver.core.errors import CommitUnknownError, FetchRefusedError, StoreUnavailableError
 from receiver.core.job.cadence import next_look
 from receiver.core.job.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, fails
 from receiver.core.job.transition import Move
 from receiver.metrics import Metrics
 from receiver.storage.claims import Claimed
-from receiver.storage.looks import LookSettled
+from receiver.storage.looks import LookSettled, lost
 from receiver.storage.settlements import timeline
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
+
+#: Seconds between attempts to store what cannot be had again; the last one again and again, until the process stops.
+_STORE_WAITS: Final = (0.5, 1, 1, 2, 2, 4)
+T = TypeVar("T")
+
+
+async def until_stored(write: Callable[[], Awaitable[T]], *, doubted: bool = False) -> T:
+    """Repeat *write* until it succeeds, however long the store cannot be written.
+
+    Args:
+        write: May be done twice.
+        doubted: Whether only a write that may have been committed is repeated; one that surely was not is not tried
+        again.
+
+    Raises:
+        StoreUnavailableError: with *doubted*, it was not written.
+    """
+    for number in itertools.count():
+        try:
+            return await write()
+        except StoreUnavailableError as error:
+            if doubted and number == 0 and not isinstance(error, CommitUnknownError):
+                raise
+            log.warning("finding_held", reason=str(error))
+        await asyncio.sleep(_STORE_WAITS[min(number, len(_STORE_WAITS) - 1)])
+    raise AssertionError("it goes on for ever")
 
 
 class Settling:
@@ -39,6 +68,8 @@ class Settling:
         *detail* is what the timeline says besides.
         """
         job, due, now = claimed.job, claimed.due, self._clock()
+        if isinstance(finding, Lost):
+            finding = await self._store.read(lost, due)
         provider = self._catalog.named(job.provider)
         # A look that a wake-up asked for fetches; one by the clock polls.
         step = "fetch" if job.woken_by or due.result_url else "poll"

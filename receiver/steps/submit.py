@@ -44,7 +44,7 @@ from receiver.steps.answer import UNSURE, Answers
 from receiver.steps.order import Order, Submitted, record_of, takes_files
 from receiver.storage.claims import Claimed
 from receiver.storage.records import NewJob
-from receiver.storage.settlements import uploaded
+from receiver.storage.settlements import SubmitSettled, uploaded
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
 
@@ -78,7 +78,7 @@ class Submit:
         outbound: Outbound,
         clock: Callable[[], int],
         metrics: Metrics,
-        spool: Spool,
+        spool: Spool[SubmitSettled],
         owner: str,
         public_url: str | None,
         lease_ms: int,
@@ -128,8 +128,8 @@ class Submit:
         )
         self._keys.credentials(provider)
         asked, files = Asked(request=order.request, extras=order.extras), dict[str, FilePart]()
-        if takes_files(provider, new.job):
-            files = await asyncio.to_thread(open_files, order.request, allowed=order.local_files)
+        if takes_files(provider, new.job.operation):
+            files = await asyncio.to_thread(open_files, provider, order.request, allowed=order.local_files)
         # The caller may go away; what was begun is carried out, and its answer recorded.
         return await asyncio.shield(self._begin(self._carry_out(provider, new, asked, files)))
 
@@ -175,7 +175,7 @@ class Submit:
             raise NothingSentError(
                 f"The job could not be recorded, so nothing was sent: try again. {error}"
             ) from error
-        # It may be there, and would then be sent one day. So the same job is recorded again until it is known.
+        # The job may be recorded, and would then be sent one day. So it is recorded again until that is known.
         again = msgspec.structs.replace(new, again=True)
         for wait in _LOOKS:
             try:
@@ -221,7 +221,7 @@ class Submit:
         return await self._send(provider, job, due, asked, files)
 
     async def recover(self) -> None:
-        """Store the answers that processes left behind which are no more."""
+        """Store the answers of processes that have ended."""
         await self._answers.recover()
 
     async def finish(self, *, patience: float) -> None:
@@ -241,7 +241,7 @@ class Submit:
 
     async def resume(self, claimed: Claimed) -> Job:
         """Go on with a submission that is due again: a retry, or one whose sender is gone."""
-        # Whoever waits for it may be interrupted, when the process stops; what was sent is not.
+        # The wait may be interrupted when the process stops; what was begun is not.
         try:
             return await asyncio.shield(self._begin(self._resume(claimed)))
         except OutcomeUnknownError as error:
@@ -271,18 +271,19 @@ class Submit:
                 provider, job, due, Unknown(code="sender_gone"), started, last=True
             )
         if started >= job.deadline_at:
-            # Nobody waits for it any more: it is not bought now.
-            return await self._answers.settle(
-                provider, job, due, Unknown(code="deadline_passed"), started, last=True
-            )
+            # Nobody waits for the job any more, so it is not started now. Whether it was before is known, unless an
+            # answer was lost.
+            doubted = begun or job.submission == UNSURE
+            late = Unknown(code="deadline_passed") if doubted else TryLater(code="never_accepted")
+            return await self._answers.settle(provider, job, due, late, started, last=True)
         if begun:
             job = msgspec.structs.replace(job, submission=UNSURE)
         extras = msgspec.json.decode(submission.options or b"{}", type=Extras)
         asked = Asked(request=request, extras=extras, uploaded=there)
         files: dict[str, FilePart] = {}
         try:
-            if takes_files(provider, job) and there is None:
-                files = await asyncio.to_thread(open_files, request, allowed=True)
+            if takes_files(provider, job.operation) and there is None:
+                files = await asyncio.to_thread(open_files, provider, request, allowed=True)
         except RequestError as error:
             refused = Refused(error=Failure(code=error.code, text=str(error)))
             return await self._answers.settle(provider, job, due, refused, started)
@@ -312,9 +313,10 @@ class Submit:
         *,
         now: int,
     ) -> Uploaded | Refused | TryLater | None:
-        """Upload what the job is made of, unless it was, and see that it may be used; ``None``: it is another's now.
+        """Upload the file that the job is made of, unless that was done, and check that it may be used.
 
-        Nothing is bought by that, so whatever is in doubt is done again.
+        ``None`` means that another process has the submission. An upload costs nothing, so what is in doubt is
+        repeated.
         """
         made: Uploaded | Refused | TryLater
         if asked.uploaded is not None:

@@ -32,7 +32,7 @@ class WaitTimeoutError(ReceiverError):
 
 
 class Wait:
-    """Waits for jobs."""
+    """Waits for the ends of jobs."""
 
     def __init__(self, *, store: Store, lending: Lending, news: News) -> None:
         self._store = store
@@ -63,13 +63,17 @@ class Wait:
             job = replace(job, files=await self._lending.files(job.id))
         return job
 
-    async def until_ended(self, job_id: str, *, patience: float | None) -> Job:
-        """The job as it stands when it has ended, or after *patience* seconds; raises NotFoundError."""
+    async def until_ended(self, job_id: str, *, patience: float | None, leaves: bool = False) -> Job:
+        """The job as it stands when it has ended, or after *patience* seconds; raises NotFoundError.
+
+        With *leaves* it also returns when this process is about to end: a caller from outside can ask again.
+        """
         loop = asyncio.get_running_loop()
         until = None if patience is None else loop.time() + patience
         while True:
             job = await self._store.job(job_id)
             left = None if until is None else until - loop.time()
-            if job.state.ended or (left is not None and left <= 0):
+            over = (left is not None and left <= 0) or (leaves and self._news.ending)
+            if job.state.ended or over:
                 return job
             await (self._news.wait() if left is None else self._news.wait(left))

@@ -89,9 +89,9 @@ def learned(tx: Transaction, ledger: Ledger, before: Job, *, look_ms: int | None
 
 
 def one_of_its_name(tx: Transaction, ledger: Ledger, job: Job, remote_id: str | None, *, now: int) -> Job:
-    """*job*, which is about to be known as *remote_id*, or what it is together with the job that is known so.
+    """*job*, about to be known as *remote_id*; or what becomes of it and the job that is already known by that name.
 
-    Before anything is made of what was said about it: its end may have been told under the other's id.
+    To be called before acting on what was said about the job: its end may have been told under the other's id.
     """
     if job.remote_id is not None or remote_id is None:
         return job

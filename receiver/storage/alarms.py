@@ -9,8 +9,9 @@ from receiver.storage.driver import Row, Transaction, split
 
 _COLUMNS: Final = "id, name, provider, subject, raised_at, cleared_at, calm_since, cause, advice"
 _CHANGING: Final = "cleared_at, calm_since, cause, advice"
-#: For how long an alarm that was cleared is kept, and for how long a sink is tried.
+#: For how long an alarm that was cleared is kept, and what no node has the sink for.
 _KEPT: Final = 30 * DAY
+#: For how long a sink is tried.
 TRIED: Final = DAY
 RAISED: Final = "raised"
 CLEARED: Final = "cleared"
@@ -95,13 +96,16 @@ def _settle(tx: Transaction, looked: Looked) -> Changes:
         for sink in looked.sinks
     ]
     tx.insert("alarm_notice", "alarm_id, word, sink, made_at, run_at, attempt", notices)
+    before = {"before": looked.now - _KEPT}
     if changes.cleared:
-        tx.run("DELETE FROM alarm WHERE cleared_at < :before", {"before": looked.now - _KEPT})
+        tx.run("DELETE FROM alarm WHERE cleared_at < :before", before)
+    # A sink that was taken out of the configuration is tried by nobody.
+    tx.run("DELETE FROM alarm_notice WHERE run_at < :before", before)
     return changes
 
 
 def raised(tx: Transaction) -> list[Alarm]:
-    """The alarms that are raised, the first first."""
+    """The alarms that are raised, the oldest first."""
     found = tx.run(f"SELECT {_COLUMNS} FROM alarm WHERE cleared_at IS NULL ORDER BY id")
     return [_alarm(row) for row in found]
 

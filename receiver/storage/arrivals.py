@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ from receiver.core.job.admission import MOST_KEPT, Admission, Examined, Terms, U
 from receiver.core.model import DAY, MINUTE, Callback, Job, JobState, Value, Verdict
 from receiver.storage import rows
 from receiver.storage.admitting import adopt, decide, decode_examined, file
-from receiver.storage.driver import Rows, Transaction, split
+from receiver.storage.driver import Row, Rows, Transaction, split
 from receiver.storage.ledger import Ledger
 
 #: Senders retry for 76 hours (Standard Webhooks, "Deliverability",
@@ -158,7 +159,7 @@ def _news(ledger: Ledger, arrivals: Sequence[Arrival]) -> Iterator[tuple[str, st
 
 
 def _led(ledger: Ledger, callback: Callback) -> Callback:
-    """A callback as that of the job which its own has become, if it has."""
+    """The callback, under the job that its own job was merged into, if it was."""
     job = None if callback.job_id is None else ledger.get(callback.job_id)
     if job is None or job.id == callback.job_id:
         return callback
@@ -284,6 +285,12 @@ def receipt(admission: Admission, job: Job) -> Receipt:
     )
 
 
+def _large_enough(oldest: list[Row], volume: int) -> list[Row]:
+    """The fewest of the oldest that together hold *volume* bytes."""
+    sums = accumulate(row[1] for row in oldest)
+    return oldest[: next((count for count, held in enumerate(sums, 1) if held >= volume), len(oldest))]
+
+
 def _bound_quarantine(tx: Transaction, kept: Sequence[Callback], written: Rows, quota: Quota) -> None:
     added: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
     for callback, row in zip(kept, written, strict=True):
@@ -295,11 +302,15 @@ def _bound_quarantine(tx: Transaction, kept: Sequence[Callback], written: Rows, 
         where = {"provider": provider, "named": named}
         (total, volume), *_ = tx.run(_QUARANTINE_ADD, where | {"entries": entries, "bytes": size})
         if total > quota.entries or volume > quota.size:
-            # Some may have left it since: pruned with their jobs, or admitted by a replay.
+            # Some may have left quarantine since: pruned with their jobs, or admitted by a replay.
             (total, volume), *_ = tx.run(_RECOUNT, where)
         # A tenth at a time, so that a flood does not delete one row for each that it adds.
         while total > quota.entries or volume > quota.size:
             oldest = tx.run(_OLDEST_REJECTED, where | {"many": max(quota.entries // 10, 1)})
+            if total <= quota.entries:
+                # A few large ones fill the room: only as many go as must, or the one that has just come would go as
+                # well.
+                oldest = _large_enough(oldest, volume - quota.size)
             if not oldest:
                 break
             tx.delete("callback", [row[:1] for row in oldest], key="id")

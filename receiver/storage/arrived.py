@@ -10,7 +10,7 @@ from receiver.storage.driver import Row, Transaction
 #: How many rows one search looks at: each holds a body, so fewer of them are on a page than of jobs.
 _LOOKED_AT: Final = 4_000
 _AT_FIRST: Final = 20
-#: Those of one verdict that an index finds.
+#: The callbacks of one verdict that an index finds.
 _BY_INDEX: Final = {Verdict.REJECTED.value, Verdict.UNREADABLE.value}
 _CODE: Final = "code = :code"
 #: SQLite's substr gives NULL for a part of an empty blob.
@@ -55,7 +55,7 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
     else:
         window = bounds
     where = f"WHERE {' AND '.join(window)}" if window else ""
-    # What decides is read of those that are looked at, the rest of those that are shown.
+    # The deciding columns are read of all rows that are looked at, the others only of rows that are shown.
     looked_at = f"SELECT id, provider, verdict, code FROM callback {where} ORDER BY id DESC LIMIT :budget"
     if sought.verdict in _BY_INDEX:
         # The index holds ids but no codes: what it finds too much of is sorted out before it is read.
@@ -64,7 +64,7 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
     wanted = f"WHERE {' AND '.join(terms)}" if terms else ""
     ids = f"SELECT id FROM ({looked_at}) AS looked {wanted} ORDER BY id DESC LIMIT :limit"
     sql = f"SELECT {COLUMNS}, length(body) AS size FROM callback WHERE id IN ({ids}) ORDER BY id DESC"
-    # What is frequent is among the newest few: only for what is rare all are looked at that may be.
+    # Frequent ones are among the newest few; only for rare ones all candidates are looked at.
     for budget in (_AT_FIRST + 2 * sought.limit, _LOOKED_AT):
         found = tx.run(sql, params | {"limit": sought.limit + 1, "budget": budget})
         if len(found) > sought.limit:

@@ -21,7 +21,8 @@ _CHANGE: Final = (
     "trials = excluded.trials, since = excluded.since, trial_at = excluded.trial_at, who = excluded.who, "
     "error_code = excluded.error_code, error_text = excluded.error_text"
 )
-#: A condition on dispatches of the handler ``:handler``: asked once for a whole claim.
+#: A condition on dispatches of the handler ``:handler``. As part of what the index is read up to it is asked once for a
+#: whole claim; as a condition of its own SQLite asks it for each row, and reads all that waits for an open circuit.
 LETS_THROUGH: Final = "NOT EXISTS (SELECT 1 FROM circuit WHERE handler = :handler AND state <> 'closed')"
 #: The same for dispatches of several handlers.
 EACH_LETS_THROUGH: Final = (
@@ -69,7 +70,7 @@ def take(tx: Transaction, signs: Sequence[tuple[Dispatch, Sign, Failure | None, 
     """Have circuits follow how attempts ended: (dispatch, what its end says, error, now), in that order."""
     names = sorted({dispatch.handler for dispatch, _, _, _ in signs})
     where, params = tx.among("handler", names)
-    # Whoever makes a row for the same handler at this moment is waited for when ours is written.
+    # If another node makes a row for the same handler at this moment, the write of ours waits for it.
     found = tx.run(f"SELECT {CIRCUIT} FROM circuit WHERE {where} ORDER BY handler {{for_update}}", params)
     stored = {row[0]: circuit_of(row) for row in found}
     changed: list[Circuit] = []
@@ -122,8 +123,8 @@ def _after(
 def begin_trials(tx: Transaction, wanted: Mapping[str, int], *, now: int) -> dict[str, int]:
     """Which of some handlers may try one dispatch now: the number of that trial of each.
 
-    *wanted* says for how many milliseconds no other trial begins. Whoever finds nothing to try gives it back
-    (``put_off``).
+    *wanted* says for how many milliseconds no other trial begins. A caller that finds nothing to try gives its trial
+    back (``put_off``).
     """
     where, params = tx.among("handler", sorted(wanted))
     found = tx.run(

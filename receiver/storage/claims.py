@@ -27,14 +27,16 @@ _NEAR: Final = (
     "SELECT job_id, step FROM due WHERE provider = :provider AND lane > 1 AND urgent_at <= :now "
     "ORDER BY urgent_at LIMIT :limit {for_update} {skip_locked}"
 )
-#: In lanes where what is deleted first goes first, so many times as many rows are looked at as are taken, or so many.
+#: In lanes where what is deleted first goes first: how many times more rows are looked at than taken; and the least.
 _CHOICE: Final = 4
 _LEAST_CHOICE: Final = 64
 _CLAIM_LOOK = (
     "UPDATE due SET owner = :owner, attempt = attempt + 1, run_at = :until "
-    "WHERE job_id = :job_id AND step = 'look' AND (owner IS NULL OR run_at <= :now) "
+    "WHERE job_id = :job_id AND step = 'look' AND (owner IS NULL OR run_at <= :now) AND run_at <= :latest "
     f"RETURNING {rows.DUE}"
 )
+#: Later than any time that a row is due at, in milliseconds.
+_EVER: Final = 1 << 62
 #: What a claim sets of a row.
 LEASE: Final = "owner, attempt, run_at"
 #: The outcome of an attempt of a handler that did not end, because its process did.
@@ -75,6 +77,8 @@ class LookClaim(Value, frozen=True, kw_only=True):
     owner: str
     lease_ms: int
     now: int
+    #: Whether only a look is meant that is due by itself, such as the fetch of what the last one found.
+    onward: bool = False
 
 
 class Leases(Value, frozen=True, kw_only=True):
@@ -94,7 +98,7 @@ class Beat(Value, frozen=True, kw_only=True):
 
 
 def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
-    """Claim due steps; for each wish a list, in the order of ``core/urgency``."""
+    """Claim due steps; for each wish a list, in the order of ``core/job/urgency``."""
     answers = []
     for item in items:
         found = in_turn(_due(tx, item), limit=item.limit, turn=item.turn)
@@ -110,6 +114,9 @@ def claim(tx: Transaction, items: Sequence[Claim]) -> list[list[Claimed]]:
         ]
         taken = [(one.owner, one.attempt, one.run_at, one.job_id, one.step.value) for one in leased]
         tx.update("due", LEASE, taken, key=rows.DUE_KEY)
+        if any(one.step is Step.SUBMIT for one in leased):
+            # A claim that nobody heard of would look as if its owner had sent the job and gone.
+            tx.be_sure()
         jobs = load_jobs(tx, [one.job_id for one in leased])
         answers.append(
             [
@@ -148,9 +155,16 @@ def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | N
     answers: list[Claimed | None] = []
     for item in items:
         until = item.now + item.lease_ms
-        params = {"owner": item.owner, "job_id": item.job_id, "now": item.now, "until": until}
+        latest = item.now if item.onward else _EVER
+        params = {
+            "owner": item.owner,
+            "job_id": item.job_id,
+            "now": item.now,
+            "until": until,
+            "latest": latest,
+        }
         job = load_jobs(tx, [item.job_id]).get(item.job_id)
-        if job is not None and job.state in {JobState.TIMED_OUT, JobState.EXPIRED}:
+        if job is not None and not item.onward and job.state in {JobState.TIMED_OUT, JobState.EXPIRED}:
             # Nothing may be planned for it any more; a person has it looked at all the same.
             asked = Due(job_id=job.id, step=Step.LOOK, provider=job.provider, run_at=item.now, lane=ASKED)
             tx.insert("due", rows.DUE, [rows.due_params(asked)], conflict="ON CONFLICT DO NOTHING")
@@ -176,7 +190,7 @@ def load_jobs(tx: Transaction, ids: Sequence[str], *, metadata: bool = False) ->
 
 
 def lock_jobs(tx: Transaction, ids: Sequence[str]) -> None:
-    """Lock jobs, before rows of theirs are waited for: who waits for such a row holds its job, so no ring forms."""
+    """Lock jobs before waiting for their rows: whoever waits for such a row holds its job, so no deadlock forms."""
     where, params = tx.among("id", sorted(set(ids)))
     tx.run(f"SELECT id FROM job WHERE {where} ORDER BY id {{for_update}}", params)
 
@@ -287,7 +301,7 @@ def _led(tx: Transaction, leases: Leases) -> Leases:
 
 
 def _extend(tx: Transaction, leases: Leases, *, run_at: int) -> tuple[list[Row], list[Row]]:
-    """Move the end of the leases that are still whose they were; return the keys of those."""
+    """Move the end of the leases that still have the same owner; return their keys."""
     dues = _still(tx, "due", rows.DUE_KEY, {(one.job_id, one.step.value): one for one in leases.dues})
     dispatches = _still(
         tx,

@@ -16,7 +16,7 @@ _TOTAL: Final = f"SELECT total FROM clock_set WHERE name = '{_NAME}'"
 #: Whether leases of others count as lapsed for whoever claims: not while he does not know yet that the clock was set.
 #: In the claim itself, so that nothing comes in between.
 KNOWN: Final = f"(:set_by = :anyway OR :set_by = ({_TOTAL}))"
-#: What lies ahead besides work, or cannot have been yet.
+#: Columns with times that lie ahead, besides those of work, or that must not lie ahead.
 _AHEAD: Final = (
     ("due", "doubt_since"),
     ("alarm_notice", "run_at"),
@@ -46,7 +46,7 @@ class Reading(Value, frozen=True, kw_only=True):
     lease_ms: int
     #: Whether what is planned is moved by whoever reads, if the clock was set; else somebody else here does.
     moves: bool = True
-    #: The total that was true when it is certain that nobody set the clock since.
+    #: The total at a time since which the clock was certainly not set.
     unset_since: int | None = None
 
 
@@ -74,11 +74,11 @@ def follow(tx: Transaction, item: Reading) -> Followed:
     found = tx.run("SELECT ahead FROM clock_seen WHERE boot = :boot", {"boot": item.boot})
     known = bool(found)
     if item.unset_since is not None and item.unset_since != total:
-        step = 0  # it had been set before we came, and only now somebody who knew it before has told
+        step = 0  # the clock was set before we came, and only now a process that knew it earlier has said so
     elif known:
         step = item.ahead - found[0][0] - total
     else:
-        # Nobody has seen this steady clock. But a time that somebody has seen is over.
+        # Nobody has seen this steady clock before. But the time cannot be before one that somebody has seen.
         [(last,)] = tx.run("SELECT coalesce(max(seen_at), 0) FROM clock_seen")
         step = min(item.now - last, 0)
     if abs(step) <= STEP:
@@ -111,7 +111,7 @@ def shift(tx: Transaction, items: Sequence[ClockStep]) -> list[None]:
         # A time at which somebody was seen is not over any more.
         tx.run("UPDATE clock_seen SET seen_at = seen_at + :step", {"step": step})
         for table in ("node", "handler"):
-            # Nobody has been silent for longer than before.
+            # A step of the clock makes nobody silent for longer than before.
             tx.run(f"UPDATE {table} SET seen_at = seen_at + :step", {"step": step})
         told = {"step": step, "now": item.now, "before": item.before, "lease": item.lease_ms}
         if step < 0:

@@ -19,7 +19,7 @@ from receiver.storage.tables import Table, batches, tables
 _NODES: Final = "node"
 #: The handlers of a process that was once started on an empty database are no reason to refuse it.
 _PASSING: Final = {_NODES, "clock_seen", "clock_set", "console_session", "feed", "handler"}
-#: Nor who is signed in: there they sign in again.
+#: Nor are sessions copied: people sign in again there.
 _LEFT: Final = {_NODES, "console_session"}
 #: Milliseconds that others who write get to finish.
 _PATIENCE: Final = 10_000

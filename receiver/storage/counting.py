@@ -119,6 +119,12 @@ class Counting:
             "files_waiting": dict(files),
         }
 
+    def begin(self, *, now: int) -> None:
+        """Count for the first time, so that whoever asks first need not wait for all of it."""
+        self._task = asyncio.create_task(self._count(now))
+        # Whoever asks is told of a failure by the next count.
+        self._task.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+
     async def soon(self, *, now: int, patience: float) -> tuple[dict[str, Any], int]:
         """The figures and of when they are: of now if that takes no longer than *patience* seconds, else the last.
 

@@ -38,7 +38,7 @@ def handlers(tx: Transaction) -> list[str]:
 
 
 def named(tx: Transaction, ids: Sequence[str]) -> list[Dispatch]:
-    """Those of some dispatches, by their ids, that are dead."""
+    """The dead ones among some dispatches, which are named by their ids."""
     found = []
     for one in ids:
         job_id, _, rest = one.partition(":")

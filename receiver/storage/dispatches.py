@@ -24,16 +24,17 @@ _WANTED: Final = (
 _FREE: Final = f"(owner IS NULL OR owner = :owner OR (:lapses AND {clocks.KNOWN}))"
 _READY: Final = (
     f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND interruptions = 0 "
-    f"AND run_at <= :now AND {_FREE} AND {circuits.LETS_THROUGH} "
+    f"AND run_at <= CASE WHEN {circuits.LETS_THROUGH} THEN :now END AND {_FREE} "
     "ORDER BY run_at, job_id LIMIT :limit {for_update} {skip_locked}"
 )
 _TRIAL: Final = (
     f"SELECT {_WANTED} FROM dispatch WHERE state = 'ready' AND handler = :handler AND run_at <= :now AND {_FREE} "
     "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
 )
-#: Of what was interrupted one at a time is taken, so it is enough to find one.
+#: Interrupted dispatches are taken one at a time, so it is enough to find one: among the interrupted, which are few. By
+#: the index of handlers all that wait for these would be read.
 _INTERRUPTED: Final = (
-    f"SELECT {_WANTED} FROM dispatch "
+    f"SELECT {_WANTED} FROM (SELECT *, handler || '' AS whose FROM dispatch) AS dispatch "
     f"WHERE state = 'ready' AND interruptions > 0 AND run_at <= :now AND {_FREE} AND %s "
     f"AND {circuits.EACH_LETS_THROUGH} "
     "ORDER BY run_at, job_id LIMIT 1 {for_update} {skip_locked}"
@@ -99,7 +100,7 @@ def work(tx: Transaction, items: Sequence[Wish]) -> list[Answer]:
     ended = [one for item in items if not isinstance(item, DispatchClaim) for one in item]
     ordering = {name for item in items if isinstance(item, DispatchClaim) for name in item.ordering}
     ordering |= {one.dispatch.handler for one in ended if one.dispatch.line is not None}
-    #: Of those, what was renamed: nodes may go on with an old name, and it is one line all the same.
+    #: The new names of those that were renamed: a node may go on with an old name, and the line is the same.
     renamed: dict[str, str] = {}
     if ordering:
         renamed = lines.renamed(tx, ordering)
@@ -116,7 +117,7 @@ def _claim(tx: Transaction, item: DispatchClaim, renamed: Mapping[str, str]) -> 
     due = {"now": item.now, "owner": owner, "lapses": item.lapses} | clocks.params(item.set_by)
     for handler in sorted(item.ordering):
         if handler in renamed:
-            # Whoever made it did not know of the new name yet.
+            # The node that made it did not know of the new name yet.
             nodes.move(tx, handler, renamed[handler], now=item.now)
         else:
             lines.line_up(tx, handler, now=item.now)
@@ -135,7 +136,7 @@ def _claim(tx: Transaction, item: DispatchClaim, renamed: Mapping[str, str]) -> 
     if tried:
         circuits.lease_trials(tx, tried)
     if item.interrupted:
-        where, params = tx.among("handler", sorted(item.limits))
+        where, params = tx.among("whose", sorted(item.limits))
         found += tx.run(_INTERRUPTED % where, params | due)
     leased: list[Dispatch] = []
     changed: list[Row] = []
@@ -292,6 +293,7 @@ def retry(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[b
 
     One that stands in a line takes its place there again, which is before those that it held up.
     """
+    tx.be_sure()
     lines.guard(tx, [item[1] for item in items])
     _locked(tx, [item[0] for item in items])
     answers = []
@@ -310,6 +312,7 @@ def retry(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[b
 
 def discard(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[bool]:
     """Drop dead dispatches for good: (job id, handler, replay id, now); the timeline keeps a line."""
+    tx.be_sure()
     lines.guard(tx, [item[1] for item in items])
     _locked(tx, [item[0] for item in items])
     ledger = Ledger(tx)

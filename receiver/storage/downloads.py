@@ -15,11 +15,25 @@ from receiver.core.job import transition
 from receiver.core.job.transition import Move
 from receiver.core.model import HOUR, MINUTE, Attempt, Job, Value
 from receiver.storage.claims import load_jobs
+from receiver.storage.distinct import distinct
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.files import DOWNLOAD, KEY, tell
 from receiver.storage.ledger import Ledger
 
 _WAITING: Final = "SELECT 1 FROM download WHERE run_at <= :now LIMIT 1"
+#: Where fewer than this are due all of them are looked at, by their time; else those that are deleted first, in order.
+_FEW: Final = 1000
+_DUE: Final = (
+    "SELECT job_id, number, origin, expires_at FROM download "
+    "WHERE run_at <= :now ORDER BY run_at LIMIT :limit"
+)
+#: From fewer origins than this each is asked for its next files; from more, all are read in one order.
+_FEW_ORIGINS: Final = 200
+_ORIGINS: Final = f"{distinct('origin', 'download')} LIMIT :limit"
+_TAKEN: Final = (
+    f"SELECT {DOWNLOAD.columns} FROM download WHERE job_id = :job_id AND number = :number AND run_at <= :now "
+    "{for_update} {skip_locked}"
+)
 _NEXT: Final = (
     f"SELECT {DOWNLOAD.columns} FROM download WHERE run_at <= :now AND %s "
     "ORDER BY expires_at LIMIT :limit {for_update} {skip_locked}"
@@ -28,9 +42,9 @@ _FENCED: Final = (
     f"SELECT {DOWNLOAD.columns} FROM download WHERE job_id = :job_id AND number = :number AND owner = :owner "
     "AND attempt = :attempt {for_update}"
 )
-#: Of failures in a row, this many are written to the timeline.
+#: So many failures in a row are written to the timeline.
 _LOGGED_FAILURES: Final = 3
-#: Of the files of a job, this many have lines there; the list of its files has them all.
+#: So many files of a job have lines in the timeline; the list of its files has them all.
 _LOGGED_FILES: Final = 50
 #: What is due for so many milliseconds should have been fetched; of what is late no more is looked at than this.
 _LATE: Final = 5 * MINUTE
@@ -109,6 +123,39 @@ def claim(tx: Transaction, items: Sequence[DownloadClaim]) -> list[list[Fetching
 
 def _choose(tx: Transaction, item: DownloadClaim) -> list[Download]:
     """The next ones, as far as their origins have room; an origin that has none is passed over whole."""
+    due = tx.run(_DUE, {"now": item.now, "limit": _FEW})
+    if len(due) < _FEW:
+        return _of_few(tx, item, due)
+    origins = [row[0] for row in tx.run(_ORIGINS, {"limit": _FEW_ORIGINS})]
+    return _of_origins(tx, item, origins) if len(origins) < _FEW_ORIGINS else _of_many(tx, item)
+
+
+def _of_few(tx: Transaction, item: DownloadClaim, due: Sequence[Row]) -> list[Download]:
+    chosen: list[Download] = []
+    taken = Counter(item.busy)
+    for job_id, number, origin, _ in sorted(due, key=lambda row: (row[3], row[0], row[1])):
+        if len(chosen) == item.limit:
+            break
+        if taken[origin] >= item.each or origin in item.closed:
+            continue
+        # Another node may just be taking it.
+        for row in tx.run(_TAKEN, {"job_id": job_id, "number": number, "now": item.now}):
+            taken[origin] += 1
+            chosen.append(DOWNLOAD.noun(row))
+    return chosen
+
+
+def _of_origins(tx: Transaction, item: DownloadClaim, origins: Sequence[str]) -> list[Download]:
+    found: list[Download] = []
+    for origin in origins:
+        room = min(item.each - item.busy.get(origin, 0), item.limit)
+        if room > 0 and origin not in item.closed:
+            params = {"now": item.now, "limit": room, "origin": origin}
+            found += map(DOWNLOAD.noun, tx.run(_NEXT % "origin = :origin", params))
+    return sorted(found, key=lambda one: one.expires_at)[: item.limit]
+
+
+def _of_many(tx: Transaction, item: DownloadClaim) -> list[Download]:
     chosen: list[Download] = []
     taken = Counter(item.busy)
     full = {origin for origin, many in taken.items() if many >= item.each}

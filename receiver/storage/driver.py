@@ -61,13 +61,20 @@ class Transaction(Protocol):
     def notify(self, channel: str, payload: str, *, handler: str) -> bool:
         """Have the sessions that listen to *channel* told *payload* for *handler* once this is committed, not before.
 
-        Whether that will be so: not where nobody can listen, or where those who do hear too little of what waits for
-        them, or where the payload is too long.
+        Return whether they will be told: not where nobody can listen, where too much already waits for the listeners,
+        or where the payload is too long.
         """
         ...
 
     def announce(self) -> None:
         """Have every process that listens told, once this is committed, that there is new work."""
+        ...
+
+    def be_sure(self) -> None:
+        """Have it looked up whether this was committed, should the answer to that be lost.
+
+        For what must not be done a second time and has no key by which a second time would be known.
+        """
         ...
 
 
@@ -122,7 +129,7 @@ class Driver(Protocol):
         """The database's clock, in milliseconds since the Unix epoch; ``None`` where it has only ours."""
         ...
 
-    def listen(self, heard: Callable[[], None]) -> None:
+    def listen(self, heard: Callable[[], object]) -> None:
         """Call *heard*, from a thread of its own, whenever another process may have announced work."""
         ...
 

@@ -2,8 +2,8 @@
 
 A completion is written in the commit of its job and gets its place later, by whoever reads: places are given in one
 transaction at a time. So a completion whose commit comes late gets a later place, and nobody who has read up to a
-place finds one behind it, on any number of nodes. Who has no reader pays for one short row a completion: those without
-a place stand in a table of their own.
+place finds one behind it, on any number of nodes. Without a reader a completion costs one short row: completions
+without a place stand in a table of their own.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _PAGE: Final = f"""
 
 
 class CursorGoneError(ReceiverError):
-    """The completions after this cursor are not all there any more; go on from the oldest one that still works.
+    """The completions after this cursor are not all there, or it is none; go on from the oldest one that still works.
 
     Args:
         oldest: The cursor that everything that is left comes after.
@@ -67,7 +67,7 @@ class Completion(Value, frozen=True, kw_only=True):
 
 
 class FeedPage(Value, frozen=True, kw_only=True):
-    """Completions, and the place to go on from: all that is wanted up to there is in it."""
+    """Completions, and the place to go on from: the page holds every wanted completion up to that place."""
 
     completions: list[Completion]
     place: int
@@ -94,6 +94,12 @@ def unplaced(tx: Transaction) -> bool:
 def last(tx: Transaction) -> int:
     """The last place that was given."""
     [(found,)] = tx.run("SELECT last FROM feed WHERE name = 'completions'")
+    return int(found)
+
+
+def oldest(tx: Transaction) -> int:
+    """The place that everything that is left comes after."""
+    [(found,)] = tx.run("SELECT pruned FROM feed WHERE name = 'completions'")
     return int(found)
 
 

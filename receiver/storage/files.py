@@ -75,7 +75,7 @@ def of_number(tx: Transaction, job_id: str, number: int) -> File:
 
 
 def kept(tx: Transaction, digests: Sequence[str]) -> set[str]:
-    """Those of *digests* that some job still has a file of."""
+    """The *digests* of which some job still has a file."""
     where, params = tx.among("sha256", digests)
     return {row[0] for row in tx.run(f"SELECT DISTINCT sha256 FROM file WHERE {where}", params)}
 

@@ -11,7 +11,7 @@ from receiver.storage.distinct import distinct
 from receiver.storage.driver import Transaction
 from receiver.storage.search import PROVIDERS
 
-#: Of each provider so many jobs are looked at, the newest: its lag and shares are theirs.
+#: How many jobs of each provider, the newest, are looked at for its lag and its shares.
 SAMPLE: Final = 200
 #: Rows that one question counts at most; where it counts apart, by provider or handler, so few of each at least.
 _MOST: Final = 10_000
@@ -157,7 +157,7 @@ def backlog(tx: Transaction, now: int) -> Backlog:
             {"handler": handler, "now": now, "most": _MOST},
         )
     ]
-    # Of each lane what has waited longest: the index holds it first.
+    # What has waited longest in each lane stands first in the index.
     steps = [
         row[0]
         for provider in waiting_for(tx)
@@ -182,7 +182,7 @@ def backlog(tx: Transaction, now: int) -> Backlog:
 
 
 def standings(tx: Transaction) -> list[Standing]:
-    """How each provider stands that there is a job of."""
+    """How each provider with a job stands."""
     return [standing(tx, row[0]) for row in tx.run(PROVIDERS, {})]
 
 
@@ -197,7 +197,7 @@ def standing(tx: Transaction, provider: str) -> Standing:
         "SELECT count(*) FROM (SELECT 1 FROM due WHERE provider = :provider LIMIT :most) AS waiting",
         {"provider": provider, "most": _MOST},
     )[0][0]
-    # Who was looked at already is looked at again soon, so it stands before those that nobody misses yet.
+    # A job that was looked at once is looked at again soon, so it stands before those whose callback nobody misses yet.
     overdue = tx.run(
         "SELECT count((SELECT 1 FROM job WHERE id = job_id AND delivery <> 'none' AND callbacks = 0)) "
         "FROM (SELECT job_id, attempt FROM due WHERE provider = :provider AND lane = :lane "
@@ -271,11 +271,16 @@ def soonest(tx: Transaction, *, handlers: Sequence[str]) -> int | None:
     found = tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM due")
     found += tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM download")
     for name in handlers:
-        # One that is left alone has its next trial, and a paused one nothing.
+        # A handler that is left alone has its next trial, and a paused one has nothing.
         found += tx.run(
             "SELECT min(CASE WHEN owner IS NOT NULL THEN 0 WHEN circuit.handler IS NULL OR circuit.state = 'closed' "
             "THEN run_at ELSE trial_at END) FROM dispatch LEFT JOIN circuit ON circuit.handler = dispatch.handler "
             "WHERE dispatch.handler = :handler AND dispatch.state = 'ready'",
+            {"handler": name},
+        )
+        # What has no place in its line yet gets one with the next claim.
+        found += tx.run(
+            "SELECT 0 FROM dispatch WHERE handler = :handler AND line IS NOT NULL AND place IS NULL LIMIT 1",
             {"handler": name},
         )
     return min((int(row[0]) for row in found if row[0] is not None), default=None)

@@ -1,4 +1,4 @@
-"""How long jobs took lately, by provider and operation: read from the record, at most once a minute."""
+"""How long jobs took lately, by provider and operation: read from the record, once a minute where much is known."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,16 +7,19 @@ from typing import Final
 from receiver.core.description.provider import Provider
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.job.cadence import COMPLETIONS
-from receiver.core.model import MINUTE, Job
+from receiver.core.model import MINUTE, SECOND, Job
 from receiver.storage.store import Store
 
 _FRESH: Final = MINUTE
+#: Of a provider that has just begun to call, each job tells more than all before it.
+_FRESH_OF_FEW: Final = SECOND
+_FEW: Final = COMPLETIONS // 4
 #: Seconds that reading may take: nobody waits for it longer, least of all an answer that is to be recorded.
 _PATIENCE: Final = 0.5
 
 
 class Lately:
-    """Knows how long the last hundred completed jobs of a provider and operation took that a callback told of."""
+    """Knows how long the last hundred jobs of a provider and operation took that a callback completed."""
 
     def __init__(self, *, store: Store, clock: Callable[[], int]) -> None:
         self._store = store
@@ -29,7 +32,7 @@ class Lately:
             return ()
         name, now = (job.provider, job.operation), self._clock()
         read_at, took = self._known.get(name, (0, ()))
-        if abs(now - read_at) >= _FRESH:
+        if abs(now - read_at) >= (_FRESH if len(took) >= _FEW else _FRESH_OF_FEW):
             try:
                 async with asyncio.timeout(_PATIENCE):
                     took = await self._store.took(

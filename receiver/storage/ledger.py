@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from receiver.core.description.keeping import expires_at, late_look
+from receiver.core.enum_members import TIMED_OUT
 from receiver.core.handler import HandlerSpec
 from receiver.core.identity import ATTEMPT as ATTEMPT_PREFIX
 from receiver.core.identity import COMPLETION, new_id
@@ -85,8 +86,12 @@ class Ledger:
         a name is alone with it, or two nodes would both find nobody of that name and each make a job of it.
         """
         called = sorted({(provider, remote_id) for provider, remote_id in named if remote_id is not None})
-        self._tx.guard([f"{provider}\0{remote_id}" for provider, remote_id in called])
-        wanted = {*ids, *self._find(called)}
+        wanted = set(ids)
+        if called:
+            self._tx.guard([f"{provider}\0{remote_id}" for provider, remote_id in called])
+            wanted.update(self._find(called))
+        if not wanted:
+            return
         self._load(wanted)
         if missing := wanted - self.jobs.keys():
             self._led |= {one: into for one, (into, _) in led(self._tx, missing).items()}
@@ -182,7 +187,7 @@ class Ledger:
         if united.inherits:
             self._looks.pop(job.id, None)
             self._ended[job.id] = -1
-            # Of the younger nobody knew the metadata: whoever goes by them hears of its end only now.
+            # Nobody knew the metadata of the younger job: handlers that choose by metadata hear of its end only now.
             for name in self._choosing(job):
                 self._dispatch(job, name, replay_id, now=job.ended_at or 0)
 
@@ -193,7 +198,8 @@ class Ledger:
             self.jobs[job_id] = replace(job, callbacks=job.callbacks + 1)
             self._counted.add(job_id)
         else:
-            self.put(replace(job, callbacks=job.callbacks + 1, first_callback=first))
+            self.jobs[job_id] = replace(job, callbacks=job.callbacks + 1, first_callback=first)
+            self._changed.add(job_id)
 
     def carry_out(self, move: Move, *, now: int, candidate_id: str | None = None) -> None:
         """Record a move: the job, and with a completion its dispatches."""
@@ -210,8 +216,8 @@ class Ledger:
             replay_id = second(self._tx, job.id) if move.late or move.found else ""
             told = new_id(COMPLETION, now)
             self.dispatch(job, now=now, replay_id=replay_id, told=told)
-            self._completions.append((told, job.id, replay_id, job.provider, job.state.value))
-            if job.state is JobState.TIMED_OUT and (again := late_look(job, now=now)) is not None:
+            self._completions.append((told, job.id, replay_id, job.provider, job.state._value_))
+            if job.state is TIMED_OUT and (again := late_look(job, now=now)) is not None:
                 self.look(job, run_at=again)
         elif move.look_now:
             self.look(job, run_at=now, result_url=move.result_url, candidate_id=candidate_id)
@@ -267,7 +273,7 @@ class Ledger:
         return self._given_of(job_id).metadata
 
     def _given_of(self, job_id: str) -> Given:
-        """What was given with a job; read for all jobs at hand at once, and only where somebody goes by it."""
+        """What was given with a job; read for all jobs at hand at once, and only where a handler depends on it."""
         if job_id not in self._given:
             ids = sorted({job_id, *self.jobs} - self._given.keys())
             self._given |= dict.fromkeys(ids, Given({}, None)) | read_given(self._tx, ids)
@@ -338,27 +344,26 @@ class Ledger:
 
     def flush(self) -> None:
         """Write everything, once, each table in the order of its keys."""
-        tx = self._tx
-        jobs = self.jobs
-        tx.insert("job", rows.JOB, [rows.job_params(jobs[one]) for one in sorted(self._new)])
+        tx, jobs = self._tx, self.jobs
+        # Most of it is empty for a lone callback, whose commit nobody shares.
+        if self._new:
+            tx.insert("job", rows.JOB, [rows.job_params(jobs[one]) for one in sorted(self._new)])
         self._progress(sorted(self._changed - self._new))
-        counted = sorted(self._counted - self._changed - self._new)
-        tx.update("job", "callbacks", [(jobs[one].callbacks, one) for one in counted], key="id")
-        renamed = sorted(self._renamed - self._new)
-        tx.update("job", "remote_id", [(jobs[one].remote_id, one) for one in renamed], key="id")
+        if self._counted:
+            counted = sorted(self._counted - self._changed - self._new)
+            tx.update("job", "callbacks", [(jobs[one].callbacks, one) for one in counted], key="id")
+        if self._renamed:
+            renamed = sorted(self._renamed - self._new)
+            tx.update("job", "remote_id", [(jobs[one].remote_id, one) for one in renamed], key="id")
         self._end(sorted(self._ended.keys() - self._new))
-        tx.insert(
-            "due",
-            rows.DUE,
-            [rows.due_params(self._looks[one]) for one in sorted(self._looks)],
-            conflict=_SOONER,
-        )
-        gathers = [rows.due_params(self._gathers[one]) for one in sorted(self._gathers)]
-        tx.insert("due", rows.DUE, gathers, conflict=_SOONER)
+        for due in filter(None, (self._looks, self._gathers)):
+            tx.insert("due", rows.DUE, [rows.due_params(due[one]) for one in sorted(due)], conflict=_SOONER)
         tx.insert("dispatch", rows.NEW_DISPATCH, sorted(self._dispatches), conflict="ON CONFLICT DO NOTHING")
-        tx.insert("dispatch", NEW_LINED, sorted(self._lined), conflict="ON CONFLICT DO NOTHING")
+        if self._lined:
+            tx.insert("dispatch", NEW_LINED, sorted(self._lined), conflict="ON CONFLICT DO NOTHING")
         tx.insert("unplaced", rows.COMPLETION, sorted(self._completions))
-        tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
+        if self._attempts:
+            tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         for united, replay_id in self._united:
             absorb(tx, united, replay_id=replay_id)
         if self._looks or self._gathers or self._dispatches or self._lined:

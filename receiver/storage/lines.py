@@ -2,7 +2,7 @@
 
 The first of a line is *ready* and claimed like any other dispatch; those behind it are *lined*. When the first has
 ended the next becomes ready in the same commit; when it is dead it stays, and holds the others up unless its handler
-says otherwise. So who orders nothing pays for nothing, and who does pays for one short statement a dispatch.
+says otherwise. So a handler without an order costs nothing, and one with an order costs one short statement a dispatch.
 
 The order is that of the feed, which never changes. Whoever changes the lines of a handler guards its name first, so
 that no two nodes make two dispatches of one line ready.
@@ -16,9 +16,9 @@ from receiver.storage import feed, rows
 from receiver.storage.driver import Row, Transaction
 
 LINED: Final = "lined"
-#: What is said of a dispatch that is new and stands in a line.
+#: The columns of a new dispatch that stands in a line.
 NEW_LINED: Final = f"{rows.NEW_DISPATCH}, line, told"
-#: So many dispatches are given their place in one transaction, and so often some completions are.
+#: How many dispatches are given their place in one transaction, and how often completions are in it.
 _TOGETHER: Final = 1000
 _ROUNDS: Final = 5
 _UNPLACED: Final = (
@@ -39,12 +39,12 @@ _HEAD: Final = f"""
 
 
 def guard(tx: Transaction, handlers: Iterable[str]) -> None:
-    """Be alone with the lines of some handlers; before any row is locked."""
+    """Keep others from the lines of some handlers until the transaction ends; to be called before any row is locked."""
     tx.guard([f"lines\0{name}" for name in sorted(set(handlers))])
 
 
 def renamed(tx: Transaction, handlers: Iterable[str]) -> dict[str, str]:
-    """Those of some handlers, and of those that became one of them, which have another name by now: the new names."""
+    """The new names, by the old ones, of handlers that are among *handlers* or became one of them."""
     wanted = set(handlers)
     found = tx.run("SELECT name, renamed_to FROM handler WHERE renamed_to IS NOT NULL")
     return {name: into for name, into in found if name in wanted or into in wanted}
@@ -114,5 +114,5 @@ def dissolve(tx: Transaction, handlers: Iterable[str]) -> None:
 
 
 def _beside(told: str, latest: Iterable[Row]) -> int:
-    """The place of what is told of and is no completion: that of the last completion before it."""
+    """The place of a dispatch that tells of no completion: that of the last completion before it."""
     return next((place for place, completion in latest if completion < told), 0)

@@ -17,13 +17,16 @@ from receiver.storage import dues, pages
 from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
+from receiver.storage.nodes import may_come_back
 from receiver.storage.results import drop_look, keep_answer, unfolded, write_chunks
 
-#: Of failures in a row, this many are written to the timeline; the attempt numbers show the gap.
+#: So many failures in a row are written to the timeline; the attempt numbers show the gap.
 _LOGGED_FAILURES: Final = 3
 #: So many pages are written there one by one, and then one in so many.
 _LOGGED_PAGES: Final = 20
 _DELETED: Final = 410
+#: The code where a result that is given once was given to another node, which may still hand it over.
+ELSEWHERE: Final = "result_elsewhere"
 
 
 class LookSettled(Value, frozen=True, kw_only=True):
@@ -91,7 +94,7 @@ def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: Look
     taken = None
     if isinstance(finding, Seen) and finding.page is not None:
         taken = pages.take(tx, job.id, finding.page, now=now)
-        item, finding = _paged(item, finding, taken, due)
+        item, finding = _paged(tx, item, finding, taken, due)
     conclusion = conclude(job, due, finding, started=item.log.started_at, now=now, terms=item.terms)
     move = conclusion.move
     if _telling(due, job, move, finding):
@@ -117,12 +120,22 @@ def _conclude(tx: Transaction, ledger: Ledger, before: Job, due: Due, item: Look
     return move
 
 
-def _paged(item: LookSettled, finding: Seen, taken: pages.Taken, due: Due) -> tuple[LookSettled, Finding]:
+def _paged(
+    tx: Transaction, item: LookSettled, finding: Seen, taken: pages.Taken, due: Due
+) -> tuple[LookSettled, Finding]:
     """What a page says: where it goes on, if that was not asked already and must not be again."""
     told: Finding = replace(finding, seen=replace(finding.seen, result_url=taken.onward))
     if not taken.new and not taken.complete and taken.onward == due.spent_url:
-        told = Lost()
+        told = lost(tx, due)
     return replace(item, finding=told), told
+
+
+def lost(tx: Transaction, due: Due) -> Finding:
+    """What it means that the only GET of a result was begun and is not here: another node may hold what came."""
+    holder = due.spent_by
+    if holder is None or holder == due.owner or not may_come_back(tx, holder):
+        return Lost()
+    return Unanswered(code=ELSEWHERE)
 
 
 def _is_another(tx: Transaction, ledger: Ledger, job: Job, item: LookSettled) -> bool:
@@ -149,7 +162,10 @@ def _superseded(tx: Transaction, ledger: Ledger, item: LookSettled) -> None:
         drop_look(tx, item.due.job_id, attempt=item.due.attempt)
         return
     ours = {item.due.attempt, unfolded(item.due.attempt)}
-    if job.held is None or job.held.callback_id is not None or job.held.offset not in ours:
+    used = job.held is not None and job.held.callback_id is None and job.held.offset in ours
+    # A result that is given once is not thrown away as long as its owner may hand it over.
+    awaited = isinstance(finding, Seen) and finding.held is not None and dues.is_spent_by(tx, item.due)
+    if not used and not awaited:
         drop_look(tx, job.id, attempt=item.due.attempt)
     if job.state.ended and isinstance(finding, Seen) and finding.seen.state is not None:
         # Somebody else settled the job while we asked: what we heard is kept as evidence.

@@ -1,6 +1,7 @@
 """The processes that serve the database, and the handlers that they have."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -8,15 +9,20 @@ import msgspec
 from receiver.core.circuit import Circuit
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.handler import BLOCK, HandlerSpec, Notice
-from receiver.core.model import DAY, HOUR, SECOND, Value
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Value
 from receiver.storage import lines
 from receiver.storage.circuits import circuits
+from receiver.storage.distinct import distinct
 from receiver.storage.driver import Transaction
 
 #: A dispatch that no node has claimed for this long, for a handler that no node has, is dead.
 MISSING_AFTER: Final = HOUR
 _FORGOTTEN_AFTER: Final = DAY
-#: What another handler of that name has got already is left to be dead where it is.
+#: After this long without a sign of life of its new name, a handler goes by its old one again, if that has nodes.
+_SILENT: Final = 5 * MINUTE
+_RENAMED: Final = "SELECT name, renamed_to FROM handler WHERE renamed_to IS NOT NULL ORDER BY name"
+_AS_THEY_ARE: Final[Mapping[str, str]] = {}
+#: A dispatch that the new name has already is not moved; it becomes dead under the old name.
 _MOVE: Final = """
     UPDATE dispatch SET handler = :name, alias = coalesce(alias, :before),
         state = CASE WHEN line IS NOT NULL AND state = 'ready' AND owner IS NULL THEN 'lined' ELSE state END
@@ -26,6 +32,15 @@ _MOVE: Final = """
             AND other.job_id = dispatch.job_id AND other.replay_id = dispatch.replay_id)
         ORDER BY job_id, replay_id {for_update} {skip_locked})
     RETURNING line"""
+#: What is not finished, each state as it has an index by handler: to look at all of it takes as long as there is much.
+_UNFINISHED: Final = ("state = 'ready'", f"state = '{lines.LINED}' AND line IS NOT NULL")
+_WAITED_FOR: Final = tuple(
+    distinct("handler", "dispatch", which) for which in ("state = 'ready'", "line IS NOT NULL")
+)
+_BURY: Final = (
+    "UPDATE dispatch SET state = 'dead', owner = NULL, error_code = 'handler_missing', error_text = :text "
+    "WHERE handler = :handler AND run_at < :before AND %s RETURNING job_id"
+)
 _MISSING: Final = "No node has had this handler for an hour; deploy it again, then retry this dispatch."
 
 
@@ -69,13 +84,24 @@ class Registered(Value, frozen=True, kw_only=True):
 def join(tx: Transaction, items: Sequence[tuple[Node, bool, int]]) -> list[None]:
     """Register nodes and their handlers: (node, whether it is the only one, now)."""
     specs = [one for node, _, _ in items for one in node.handlers if one.aliases]
-    lines.guard(tx, [name for one in specs for name in (one.name, *one.aliases)])
+    renamed: dict[str, str] = {row[0]: row[1] for row in tx.run(_RENAMED)}
+    lines.guard(tx, [*chain(*renamed.items()), *(name for one in specs for name in (one.name, *one.aliases))])
     for node, only, now in items:
         if only:
             # Not the handlers: a start without them, or with other ones, must not make results reach nobody.
             tx.run("DELETE FROM node")
         _put(tx, node, now=now)
-        _register(tx, node.handlers, now=now)
+        own = {one.name: one.aliases for one in node.handlers}
+        # A node that begins by an old name, while others go by the new one, has not seen that change yet.
+        newer = {
+            name: new
+            for name, new in renamed.items()
+            if name in own and new not in own and new not in own[name]
+        }
+        standing = {} if only else {name: new for name, new in newer.items() if _is_alive(tx, new, now=now)}
+        _register(tx, node.handlers, renamed=standing, now=now)
+        for name in newer.keys() - standing.keys():
+            _rename(tx, newer[name], name, now=now)
         lines.dissolve(tx, [one.name for one in node.handlers if one.ordered_by is None])
         for spec in node.handlers:
             for alias in spec.aliases:
@@ -88,7 +114,7 @@ def alive(tx: Transaction, node: Node, *, now: int) -> None:
     _put(tx, node, now=now)
     if node.role != "ingest":
         where, params = tx.among("name", sorted(one.name for one in node.handlers))
-        # Whoever holds one of them is just doing the same for it.
+        # Another node that holds one of them is doing the same for it now.
         found = tx.run(
             f"SELECT name FROM handler WHERE {where} ORDER BY name {{for_update}} {{skip_locked}}", params
         )
@@ -99,7 +125,15 @@ def alive(tx: Transaction, node: Node, *, now: int) -> None:
             _register(tx, [one for one in node.handlers if one.name not in known], now=now)
 
 
-def _register(tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int) -> None:
+def _is_alive(tx: Transaction, name: str, *, now: int) -> bool:
+    """Whether a node that has this handler gave a sign of life lately."""
+    since = {"name": name, "since": now - _SILENT}
+    return bool(tx.run("SELECT 1 FROM handler WHERE name = :name AND seen_at >= :since", since))
+
+
+def _register(
+    tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int, renamed: Mapping[str, str] = _AS_THEY_ARE
+) -> None:
     tx.insert(
         "handler",
         "name, provider, state, metadata, ordered_by, on_dead, notice, seen_at, renamed_to",
@@ -113,7 +147,7 @@ def _register(tx: Transaction, handlers: Iterable[HandlerSpec], *, now: int) -> 
                 one.on_dead,
                 _told(one),
                 now,
-                None,
+                renamed.get(one.name),
             )
             for one in sorted(handlers, key=lambda one: one.name)
         ],
@@ -179,21 +213,31 @@ def leave(tx: Transaction, items: Sequence[str]) -> list[None]:
 def reap(tx: Transaction, items: Sequence[int]) -> list[int]:
     """Bury the dispatches of handlers that no node has had for an hour; return how many. Each item is the time."""
     answers = []
-    renamed = tx.run("SELECT name, renamed_to FROM handler WHERE renamed_to IS NOT NULL ORDER BY name")
+    renamed = tx.run(_RENAMED)
     lines.guard(tx, [name for pair in renamed for name in pair])
     for now in items:
         for before, name in renamed:
-            move(tx, before, name, now=now)
+            if _is_alive(tx, before, now=now) and not _is_alive(tx, name, now=now):
+                # The new version was rolled back.
+                tx.run("UPDATE handler SET renamed_to = NULL WHERE name = :name", {"name": before})
+                _rename(tx, name, before, now=now)
+            else:
+                move(tx, before, name, now=now)
         tx.run(
             "DELETE FROM handler WHERE renamed_to IS NOT NULL AND seen_at < :before",
             {"before": now - _FORGOTTEN_AFTER},
         )
-        found = tx.run(
-            "UPDATE dispatch SET state = 'dead', owner = NULL, error_code = 'handler_missing', error_text = :text "
-            "WHERE state <> 'dead' AND run_at < :before AND handler NOT IN "
-            "(SELECT name FROM handler WHERE seen_at >= :before) RETURNING job_id",
-            {"before": now - MISSING_AFTER, "text": _MISSING},
-        )
+        before = now - MISSING_AFTER
+        present = {
+            row[0] for row in tx.run("SELECT name FROM handler WHERE seen_at >= :since", {"since": before})
+        }
+        waited_for = {row[0] for statement in _WAITED_FOR for row in tx.run(statement)}
+        found = [
+            row
+            for name in sorted(waited_for - present)
+            for which in _UNFINISHED
+            for row in tx.run(_BURY % which, {"before": before, "text": _MISSING, "handler": name})
+        ]
         tx.run("DELETE FROM node WHERE seen_at < :before", {"before": now - _FORGOTTEN_AFTER})
         answers.append(len(found))
     return answers
@@ -279,12 +323,14 @@ def registered(tx: Transaction) -> list[Registered]:
     ]
 
 
-def names(tx: Transaction, since: int) -> list[str]:
-    """The names of the nodes that gave a sign of life since then, in their order."""
-    return [
-        row[0]
-        for row in tx.run("SELECT name FROM node WHERE seen_at >= :since ORDER BY name", {"since": since})
-    ]
+def lively(tx: Transaction, since: int) -> list[tuple[str, str]]:
+    """Name and role of the nodes that gave a sign of life since then, by name."""
+    return tx.run("SELECT name, role FROM node WHERE seen_at >= :since ORDER BY name", {"since": since})
+
+
+def may_come_back(tx: Transaction, name: str) -> bool:
+    """Whether a node has neither left nor been silent for so long that it is forgotten, after a day."""
+    return bool(tx.run("SELECT 1 FROM node WHERE name = :name", {"name": name}))
 
 
 def nodes(tx: Transaction) -> list[Seen]:

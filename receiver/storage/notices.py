@@ -20,7 +20,7 @@ class Notices:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self._specs: dict[str, HandlerSpec] = {}
-        #: Those of them whose circuit lets nothing through; read with the first completion that one of them wants.
+        #: The sinks whose circuit lets nothing through; read with the first completion that one of them wants.
         self._held: set[str] | None = None
 
     def are(self, specs: Iterable[HandlerSpec]) -> None:

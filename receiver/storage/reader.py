@@ -11,6 +11,7 @@ from receiver.storage.driver import Driver, Transaction
 
 T = TypeVar("T")
 _THREADS: Final = 4
+_CLOSED: Final = "The store is closed."
 #: How rows are read by their keys: an answer for each, in the same order; an error for one that is not there.
 _Query = Callable[[Transaction, Sequence[str]], Sequence[T | ReceiverError]]
 #: A row that is asked for: how it is read, by what key, and who waits for it.
@@ -26,8 +27,12 @@ class Reader:
         self._wishes: defaultdict[asyncio.AbstractEventLoop, list[_Wish]] = defaultdict(list)
 
     async def call(self, work: Callable[[], T]) -> T:
-        """Run *work* in one of the threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Run *work* in one of the threads; raises StoreUnavailableError once they are closed."""
+        try:
+            done = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except RuntimeError as error:
+            raise StoreUnavailableError(_CLOSED) from error
+        return await done
 
     async def read(self, query: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
         """Read in a transaction of its own, however long it takes."""
@@ -60,7 +65,7 @@ class Reader:
         try:
             self._threads.submit(self._read_rows, loop, wishes)
         except RuntimeError:
-            closed = StoreUnavailableError("The store is closed.")
+            closed = StoreUnavailableError(_CLOSED)
             _answer(wishes, [closed] * len(wishes))
 
     def _read_rows(self, loop: asyncio.AbstractEventLoop, wishes: Sequence[_Wish]) -> None:

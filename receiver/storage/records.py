@@ -49,6 +49,8 @@ class Readmission(Value, frozen=True, kw_only=True):
     terms: Terms
     replay_id: str
     handler: str | None
+    #: Whether the completion of a job that has ended already is dispatched again.
+    dispatch_again: bool
     now: int
 
 
@@ -103,6 +105,7 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
 
 def cancel(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     """Record the wish to cancel: (job id, now). It is sent once the submission has been answered."""
+    tx.be_sure()
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
         job = ledger.jobs[ledger.led(job_id)]
@@ -119,6 +122,7 @@ def cancel(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
 
 def abandon(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     """Give jobs up by hand: (job id, now)."""
+    tx.be_sure()
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
         job = ledger.jobs[ledger.led(job_id)]
@@ -134,6 +138,7 @@ def abandon(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
 
 def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
     """Send jobs again whose submission's outcome is unknown, because a person says so: (job id, now)."""
+    tx.be_sure()
     ledger = _load(tx, [job_id for job_id, _ in items])
     for job_id, now in items:
         job = ledger.jobs[ledger.led(job_id)]
@@ -170,7 +175,7 @@ def hasten(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[bool]:
 
 
 class Link(Value, frozen=True, kw_only=True):
-    """What a person knows: how its provider calls a job."""
+    """What a person knows: the id that the provider has for a job."""
 
     job_id: str
     provider: str
@@ -180,6 +185,7 @@ class Link(Value, frozen=True, kw_only=True):
 
 def link(tx: Transaction, items: Sequence[Link]) -> list[Job | ConflictError]:
     """Give jobs the names that a person knows them by; the jobs as they are then, with whatever came under the name."""
+    tx.be_sure()
     ledger = Ledger(tx)
     ledger.open((one.job_id for one in items), named=((one.provider, one.remote_id) for one in items))
     answers: list[Job | ConflictError] = []
@@ -187,6 +193,9 @@ def link(tx: Transaction, items: Sequence[Link]) -> list[Job | ConflictError]:
         job = ledger.get(item.job_id)
         if job is None:
             raise NotFoundError(f"No job {item.job_id} is stored.", code="job_not_found")
+        if job.remote_id == item.remote_id:
+            answers.append(job)  # whoever says again what is known is right
+            continue
         conflict = _against(ledger, job, item)
         if conflict is not None:
             answers.append(conflict)
@@ -205,7 +214,7 @@ def link(tx: Transaction, items: Sequence[Link]) -> list[Job | ConflictError]:
 
 
 def _against(ledger: Ledger, job: Job, item: Link) -> ConflictError | None:
-    """Why a job cannot be called so."""
+    """Why a job cannot have that remote id."""
     if job.remote_id is not None:
         return ConflictError(
             f"{job.id} is called {job.remote_id} by its provider; that is known and stays.",
@@ -223,6 +232,7 @@ def _against(ledger: Ledger, job: Job, item: Link) -> ConflictError | None:
 
 def replay(tx: Transaction, items: Sequence[tuple[str, str | None, str, int]]) -> list[list[str]]:
     """Make new dispatches for ended jobs: (job id, handler or all, replay id, now); the handlers of each."""
+    tx.be_sure()
     ledger = _load(tx, [item[0] for item in items])
     answers = []
     for job_id, handler, replay_id, now in items:
@@ -239,7 +249,8 @@ def replay(tx: Transaction, items: Sequence[tuple[str, str | None, str, int]]) -
 
 
 def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt, list[str]]]:
-    """Admit stored callbacks anew; where a job had ended already, its completion is dispatched again."""
+    """Admit stored callbacks anew; where a job had ended already, its completion is dispatched again, if asked for."""
+    tx.be_sure()
     ledger = Ledger(tx)
     ledger.open(
         (one.callback.job_id for one in items if one.callback.job_id is not None),
@@ -292,7 +303,7 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
             )
         if admission.move is not None and admission.move.completed:
             made = ledger.wanted(after)
-        elif not changed and final and after.state.ended:
+        elif item.dispatch_again and not changed and final and after.state.ended:
             made = ledger.dispatch(after, now=item.now, replay_id=item.replay_id, handler=item.handler)
         ledger.note(
             job.id,

@@ -66,7 +66,8 @@ def _take(ledger: Ledger, one: Refusal) -> bool:
     ledger.log(line)
     if not one.wakes or (job.delivery is Delivery.RESULT and not one.askable):
         return False
-    # It is bounded as wake-ups are: one look answers all that came before it, and each takes one of the twenty lines.
+    # The looks are bounded as with wake-ups: one answers all refusals before it, and each takes one of the twenty
+    # lines.
     move = woken(job, callback_id=line.id, most=MOST_KEPT)
     if move.changed:
         ledger.carry_out(replace(move, note=None), now=one.at)

@@ -29,7 +29,9 @@ def cut(content: bytes) -> Iterable[bytes]:
     return (content[start : start + CHUNK] for start in range(0, len(content), CHUNK))
 
 
-def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, first: int = 0) -> None:
+def write_chunks(
+    tx: Transaction, job_id: str, *, part: int, content: bytes, first: int = 0, conflict: str = ""
+) -> None:
     """Write *content* as chunks of one part, from number *first*; a part is one body of one look."""
     if first == 0:
         _drop_part(tx, job_id, part)
@@ -37,6 +39,7 @@ def write_chunks(tx: Transaction, job_id: str, *, part: int, content: bytes, fir
         "result_chunk",
         "job_id, part, number, data",
         [(job_id, part, number, data) for number, data in enumerate(cut(content), start=first)],
+        conflict=conflict,
     )
 
 
@@ -147,7 +150,7 @@ def loaded(tx: Transaction, job: Job) -> Job:
         answer = Result(content=content, content_type=whole.content_type, size=len(content))
         job = replace(job, answer=answer)
         if held is not None and held.callback_id is None and held.offset == ANSWER:
-            # One copy of it, where it is all that there is.
+            # A single copy, where the result is the whole answer.
             part = content[held.start : held.start + held.size]
             return with_result(job, part)
     if held is None or (held.callback_id is not None and held.callback_id == callback_id):

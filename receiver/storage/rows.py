@@ -47,13 +47,13 @@ CALLBACK: Final = (
     "id, provider, route, job_id, received_at, method, query, headers, body, verdict, code, key_id, delivery_id, "
     "remote_id, is_first, sender"
 )
-#: Said of whoever is in its index (``callback_unsettled``): SQLite uses it only where that stands in the statement.
+#: The condition of the index ``callback_unsettled``: SQLite uses the index only where a statement repeats it.
 UNSETTLED: Final = "verdict <> 'accepted'"
 #: The callbacks of the job ``:job_id``: its first, and what the index holds of the others.
 CALLBACKS_OF: Final = (
     "(id = (SELECT first_callback FROM job WHERE id = :job_id) OR (job_id = :job_id AND is_first = 0))"
 )
-#: What is said of a dispatch that is new; nobody owns it, and it has not failed.
+#: The columns of a new dispatch; nobody owns it, and it has not failed.
 NEW_DISPATCH: Final = "job_id, handler, replay_id, state, run_at, attempt, created_at"
 DUE_KEY: Final = "job_id, step"
 DISPATCH_KEY: Final = "job_id, handler, replay_id"

@@ -6,7 +6,7 @@ from typing import Final
 from receiver.core.model import Value
 from receiver.storage.driver import Transaction
 
-_COLUMNS: Final = "digest, kind, who, role, created_at, seen_at"
+_COLUMNS: Final = "digest, kind, who, role, proof, created_at, seen_at"
 
 
 class Session(Value, frozen=True, kw_only=True):
@@ -18,17 +18,26 @@ class Session(Value, frozen=True, kw_only=True):
     who: str
     #: ``viewer`` or ``operator``.
     role: str
+    #: What was signed in with, so that it ends with that.
+    proof: str
     created_at: int
     seen_at: int
 
 
 def find(tx: Transaction, digest: str) -> Session | None:
-    """The session of a browser that holds what *digest* is of."""
+    """The session of the browser that holds the value with this *digest*."""
     found = tx.run(
         f"SELECT {_COLUMNS} FROM console_session WHERE digest = :digest AND kind = 'session'",
         {"digest": digest},
     )
     return Session(**dict(zip(_COLUMNS.split(", "), found[0], strict=True))) if found else None
+
+
+def lies(tx: Transaction, digest: str) -> bool:
+    """Whether a ticket with this *digest* is stored."""
+    return bool(
+        tx.run("SELECT 1 FROM console_session WHERE digest = :digest AND kind = 'ticket'", {"digest": digest})
+    )
 
 
 def open_(tx: Transaction, items: Sequence[tuple[Session, int]]) -> list[None]:
@@ -45,13 +54,14 @@ def redeem(tx: Transaction, items: Sequence[tuple[str, str, int, int]]) -> list[
     for ticket, digest, now, oldest in items:
         found = tx.run(
             "DELETE FROM console_session WHERE digest = :digest AND kind = 'ticket' AND created_at >= :oldest "
-            "RETURNING who, role",
+            "RETURNING who, role, proof",
             {"digest": ticket, "oldest": oldest},
         )
         if not found:
             answers.append(None)
             continue
-        session = Session(digest=digest, who=found[0][0], role=found[0][1], created_at=now, seen_at=now)
+        who, role, proof = found[0]
+        session = Session(digest=digest, who=who, role=role, proof=proof, created_at=now, seen_at=now)
         _insert(tx, session)
         answers.append(session)
     return answers
@@ -70,5 +80,5 @@ def end(tx: Transaction, items: Sequence[str]) -> list[None]:
 
 
 def _insert(tx: Transaction, one: Session) -> None:
-    row = (one.digest, one.kind, one.who, one.role, one.created_at, one.seen_at)
+    row = (one.digest, one.kind, one.who, one.role, one.proof, one.created_at, one.seen_at)
     tx.insert("console_session", _COLUMNS, [row])

@@ -98,12 +98,13 @@ def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]
 
 def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
     """Commit that the fetch of a single-use address begins; whether the row still was its owner's."""
+    tx.be_sure()
     lock_jobs(tx, [due.job_id for due, _ in items])
     answers = []
     for due, url in items:
         found = tx.run(
-            "UPDATE due SET spent_url = :url WHERE job_id = :job_id AND step = :step AND owner = :owner "
-            "AND attempt = :attempt RETURNING job_id",
+            "UPDATE due SET spent_url = :url, spent_by = :owner WHERE job_id = :job_id AND step = :step "
+            "AND owner = :owner AND attempt = :attempt RETURNING job_id",
             {
                 "url": url,
                 "job_id": due.job_id,
@@ -118,6 +119,7 @@ def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
 
 def uploaded(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
     """Commit that the file is uploaded that a job is made of; whether its submission still was its owner's."""
+    tx.be_sure()
     lock_jobs(tx, [due.job_id for due, _ in items])
     answers = []
     for due, file_id in items:
@@ -134,7 +136,8 @@ def uploaded(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
 def chunks(tx: Transaction, items: Sequence[tuple[str, int, int, bytes]]) -> list[None]:
     """Write chunks of results that are still arriving: (job id, part, first number, content)."""
     for job_id, part, first, content in items:
-        write_chunks(tx, job_id, part=part, content=content, first=first)
+        # They may be there: whoever did not hear that they were stored writes them again.
+        write_chunks(tx, job_id, part=part, content=content, first=first, conflict="ON CONFLICT DO NOTHING")
     return [None] * len(items)
 
 

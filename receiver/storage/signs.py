@@ -29,7 +29,7 @@ from receiver.storage.glance import waiting_for
 from receiver.storage.search import PROVIDERS
 from receiver.storage.tally import BUCKET
 
-#: So many jobs whose callback should have come are looked at, of each provider.
+#: How many jobs of each provider are looked at whose callback should have come.
 _AWAITED: Final = 200
 #: Among so many jobs the last callbacks are looked for that tell how long one takes, and so many are enough.
 _SCANNED: Final = 300
@@ -92,7 +92,7 @@ def _awaited(row: Row, lag: int) -> Awaited | None:
     submitted_at, ended_at, state, settled_by, callbacks = row
     if callbacks:
         return Awaited(at=submitted_at + lag, heard=True)
-    # Of one that its provider says to be at work nobody knows when it will have ended.
+    # If its provider says that a job is at work, nobody knows when it will have ended.
     if state == JobState.RUNNING or settled_by in _UNASKED:
         return None
     return Awaited(at=max(submitted_at + lag, (ended_at or 0) + GRACE if ended_at else 0), heard=False)
@@ -280,7 +280,7 @@ def waiting(tx: Transaction, *, now: int) -> list[Waiting]:
 
 
 def _for_handlers(tx: Transaction, now: int) -> Iterator[Waiting]:
-    # Of one whose circuit is not closed it is told elsewhere that it is left alone.
+    # Another alarm tells of a handler that is left alone because its circuit is not closed.
     for (handler,) in tx.run(
         "SELECT name FROM handler WHERE NOT EXISTS "
         "(SELECT 1 FROM circuit WHERE circuit.handler = handler.name AND circuit.state <> 'closed') ORDER BY name"

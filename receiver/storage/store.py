@@ -64,7 +64,7 @@ class Store:
         self._writer = Writer(driver)
         self._reader = Reader(driver)
         self.counting = Counting(self._reader.read)
-        #: What the last callback met that was not recorded, and when, unless another was recorded since.
+        #: The error of the last callback that was not recorded, and when; ``None`` once another was recorded.
         self._refused: tuple[Exception, float] | None = None
 
     @classmethod
@@ -180,7 +180,7 @@ class Store:
         return bool(await self._writer.call(refusals.refuse, refusal))
 
     def refusing(self) -> Exception | None:
-        """Why callbacks are not recorded: what the last one met, if none came for a minute nobody knows any more."""
+        """Why callbacks are not recorded: the error of the last one, which counts for a minute."""
         if self._refused is None or time.monotonic() > self._refused[1] + _REMEMBERED:
             return None
         return self._refused[0]

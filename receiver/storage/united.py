@@ -17,13 +17,13 @@ _MOVE_DISPATCHES: Final = """
             AND other.replay_id = CASE WHEN dispatch.replay_id = '' THEN :replay ELSE dispatch.replay_id END)"""
 
 
-#: That of a result which is found after a late outcome that was *expired*.
+#: The replay id of a result that is found after a late outcome that was *expired*.
 FOUND: Final = "found"
 
 
 def second(tx: Transaction, job_id: str) -> str:
     """The replay id of one more outcome of a job that had ended, which keeps its dispatches apart from all before."""
-    # One that was worked off has left its dispatch, and stands in the timeline.
+    # An outcome that was worked off has no dispatch any more, but stands in the timeline.
     for table in ("dispatch", "attempt"):
         told = f"SELECT 1 FROM {table} WHERE job_id = :id AND replay_id = :late LIMIT 1"
         if tx.run(told, {"id": job_id, "late": LATE}):
@@ -73,7 +73,7 @@ def absorb(tx: Transaction, united: United, *, replay_id: str) -> None:
 
 
 def led(tx: Transaction, ids: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Of ids of jobs, those that lead to another: that one's id, and the replay id of what it inherited."""
+    """For ids that lead to another job: the id of that job, and the replay id of the outcome it inherited."""
     if not ids:
         return {}
     where, params = tx.among("job_id", sorted(ids))

@@ -10,7 +10,7 @@ from receiver.storage.driver import ContendedError, Driver
 
 
 class Vigil:
-    """One node's; every method blocks.
+    """What one node's thread asks of the database; every method blocks.
 
     Raises (every method):
         StoreUnavailableError: the database cannot be used right now.
@@ -46,10 +46,12 @@ class Vigil:
         with self._driver.read() as tx:
             return nodes.specs(tx)
 
-    def around(self, *, now: int, within: int) -> tuple[list[str], list[tuple[str, int]], list[Circuit]]:
-        """The nodes that gave a sign of life within the last milliseconds, and who is to be left alone.
+    def around(
+        self, *, now: int, within: int
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, int]], list[Circuit]]:
+        """The nodes that gave a sign of life within the last milliseconds, with their roles; who is to be left alone.
 
         That is providers, each with until when, and handlers.
         """
         with self._driver.read() as tx:
-            return nodes.names(tx, now - within), pauses.pauses(tx, now), circuits.circuits(tx)
+            return nodes.lively(tx, now - within), pauses.pauses(tx, now), circuits.circuits(tx)

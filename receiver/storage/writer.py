@@ -17,7 +17,12 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from receiver.core.errors import ReceiverError, StoreUnavailableError
+from receiver.core.errors import (
+    CommitUnknownError,
+    DoneUnknownError,
+    ReceiverError,
+    StoreUnavailableError,
+)
 from receiver.storage.driver import ContendedError, Driver, Transaction
 from receiver.timers import Deadlines
 
@@ -55,7 +60,7 @@ class _Wish(msgspec.Struct, eq=False):
 
     def expire(self) -> None:
         """Its caller's patience is at an end."""
-        # Whoever looks at the clock may be another loop than the caller's, and that one may be gone.
+        # Another event loop than the caller's may look at the clock, and the caller's may be gone.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.writer.withdraw, self)
 
@@ -131,7 +136,7 @@ class Writer:
             self._deadlines.forget(wish)
             if future.cancelled():
                 self.withdraw(wish)
-            # Else they, an exception and, by its traceback, this frame would hold each other and the item.
+            # Otherwise these names, an exception and, by its traceback, this frame would hold each other and the item.
             del future, wish, item
 
     def close(self) -> None:
@@ -152,8 +157,8 @@ class Writer:
         future = wish.future
         with self._taking:
             if not wish.taken:
-                # Its place in the row stays; what it holds, which may be large, does not: neither the item nor the
-                # future, whose exception holds, by its traceback, everything that waited for it.
+                # The wish keeps its place in the row, but not what it holds, which may be large: neither the item nor
+                # the future, whose exception holds, by its traceback, everything that waited for it.
                 wish.item, wish.withdrawn = None, True
                 wish.future = wish.loop.create_future()
                 wish.future.cancel()
@@ -232,11 +237,11 @@ class Writer:
                 )
             except StoreUnavailableError as error:
                 if error.code == DAMAGED and len(wishes) > 1:
-                    # It may be the page of a single one of them.
+                    # The damaged page may concern only one of them.
                     failure = error
                     break
                 self._give_up(groups, error)
-                return None if error.code == DAMAGED else error
+                return _told_to_others(error)
             except Exception as error:  # noqa: BLE001  (one bad row must not take the others with it)
                 failure = error
                 break
@@ -292,3 +297,16 @@ class Writer:
         for wish in chain.from_iterable(groups):
             wish.outcome = error
             self.failed[code] += 1
+
+
+def _told_to_others(error: StoreUnavailableError) -> StoreUnavailableError | None:
+    """The error for the wishes after the one that met *error*; ``None`` if they may go on."""
+    if error.code == DAMAGED:
+        return None
+    if isinstance(error, CommitUnknownError):
+        # None of them has begun: that the other's commit is unknown casts no doubt on them.
+        code = StoreUnavailableError.code if isinstance(error, DoneUnknownError) else error.code
+        return StoreUnavailableError(
+            "The database cannot be used right now; nothing was acknowledged.", code=code
+        )
+    return error

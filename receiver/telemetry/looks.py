@@ -50,7 +50,8 @@ class TracedSteps(Steps):
             return "answer"
         if self.collect.concerns(claimed):
             return "page"
-        return "poll" if claimed.due.result_url is None else "fetch"
+        # As the timeline calls it.
+        return "fetch" if claimed.job.woken_by or claimed.due.result_url else "poll"
 
 
 class TracedCollect(Collect):

@@ -39,7 +39,7 @@ from receiver.storage.store import Store
 
 #: What is done for a job within this time of its submission is in its trace; what comes later is linked to it.
 _NEAR: Final = HOUR
-#: Of so many jobs it is remembered here which trace they belong to, for lines of the log.
+#: For how many jobs it is remembered, for lines of the log, which trace they belong to.
 _REMEMBERED: Final = 10_000
 _form: Final = TraceContextTextMapPropagator()
 _SERVER_ERROR: Final = 500
@@ -62,7 +62,7 @@ class Spans:
         """A span around what is done for *job*; what happens within belongs to it."""
         known = context_of(job.traceparent)
         near = known is not None and self._clock() - job.created_at <= _NEAR
-        # Of its own where nothing is known: what runs here runs for many jobs.
+        # Where nothing is known the span has a trace of its own: what runs here runs for many jobs.
         within = (
             trace.set_span_in_context(NonRecordingSpan(known), Context()) if near and known else Context()
         )
@@ -124,7 +124,7 @@ class Spans:
                     if known is not None:
                         span.add_link(known)
             except StoreUnavailableError:
-                pass  # a link less
+                pass  # the span only lacks its link
             finally:
                 span.end(end_time=at)
 

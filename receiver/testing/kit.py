@@ -14,7 +14,7 @@ from receiver.testing.signing import settings_for
 from receiver.testing.wire import Wire
 
 PUBLIC_URL: Final = "https://receiver.test"
-#: Whoever tests through ``/v1`` needs it.
+#: Tests that go through ``/v1`` need this token.
 API_TOKEN: Final = "the API token of a test"  # noqa: S105  (it opens nothing but a test)
 _MASTER_KEY: Final = "the master key of a test is no secret"
 

@@ -16,7 +16,7 @@ class Handled(Value, frozen=True, kw_only=True):
     """How one handler fared with one completion."""
 
     handler: str
-    #: ``succeeded``; ``waiting`` for its next attempt; or ``dead``.
+    #: ``succeeded``; ``discarded``; ``waiting`` for its next attempt; or ``dead``.
     state: str
     #: How often it was called.
     attempts: int
@@ -34,25 +34,29 @@ class Outcome(Value, frozen=True, kw_only=True):
 
 def handled(timeline: list[dict[str, Any]]) -> list[Handled]:
     """What became of each handler, by the job's own record."""
-    found: dict[str, Handled] = {}
-    for entry in timeline:
-        if entry["kind"] == "attempt" and entry["step"] == "dispatch":
-            error = None
-            if entry["outcome"] != "succeeded":
-                words = entry["detail"].get("error") or entry["detail"].get("text") or ""
-                error = f"{entry['code']}: {words}".rstrip(": ")
-            state = "succeeded" if entry["outcome"] == "succeeded" else "waiting"
-            found[entry["handler"]] = Handled(
-                handler=entry["handler"], state=state, attempts=entry["number"], error=error
-            )
-        elif entry["kind"] == "dispatch":
-            one = entry["dispatch"]
-            known = found.get(one["handler"])
-            attempts = known.attempts if known is not None else 0
-            failure = one["error"] or {}
-            words = f"{failure.get('code')}: {failure.get('text', '')}".rstrip(": ") if failure else None
-            state = "dead" if one["state"] == "dead" else "waiting"
-            found[one["handler"]] = Handled(
-                handler=one["handler"], state=state, attempts=attempts, error=words
-            )
-    return sorted(found.values(), key=lambda one: one.handler)
+    attempts = {
+        one["handler"]: one for one in timeline if one["kind"] == "attempt" and one["step"] == "dispatch"
+    }
+    left = {one["dispatch"]["handler"]: one["dispatch"] for one in timeline if one["kind"] == "dispatch"}
+    return [
+        _handled(handler, attempts.get(handler), left.get(handler)) for handler in sorted(attempts | left)
+    ]
+
+
+def _handled(handler: str, last: dict[str, Any] | None, left: dict[str, Any] | None) -> Handled:
+    """How one fared, by its last attempt and the dispatch that is left, if there are such."""
+    if left is not None:
+        state = "dead" if left["state"] == "dead" else "waiting"
+    else:
+        state = "succeeded" if last is not None and last["outcome"] == "succeeded" else "discarded"
+    code, text = None, ""
+    if left is not None and left["error"] is not None:
+        code, text = left["error"].get("code"), left["error"].get("text", "")
+    elif last is not None and last["outcome"] != "succeeded":
+        code, text = last["code"], last["detail"].get("error", "")
+    return Handled(
+        handler=handler,
+        state=state,
+        attempts=0 if last is None else last["number"],
+        error=f"{code}: {text}".rstrip(": ") if code else None,
+    )

@@ -3,7 +3,7 @@
 pytest loads this module in every run where the receiver is installed. So it imports nothing but pytest until a test
 asks for a fixture, and what is installed beside it does not matter: the receiver begins in the event loop that first
 uses it, which is the test's own, and is stopped in it before the test ends. That is so with pytest-asyncio in both of
-its modes, and with anyio's plugin on asyncio.
+its modes, with anyio's plugin on asyncio, and in an ``unittest.IsolatedAsyncioTestCase``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,6 +107,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             return await function(*given, **named)
 
     item.obj = within
+    if "unittest" in sys.modules and isinstance(item.instance, sys.modules["unittest"].TestCase):
+        # unittest looks its methods up by name.
+        setattr(item.instance, item.name, within)
     try:
         return (yield)
     finally:

@@ -4,8 +4,7 @@ import base64
 import json
 from email import message_from_bytes
 from itertools import count
-from re import Pattern, escape, search, sub
-from re import compile as pattern
+from re import search
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,6 +15,7 @@ from receiver.core.description.callbacks import CallbackTerms
 from receiver.core.description.provider import Provider
 from receiver.testing.remote import Remote
 from receiver.testing.signing import key_set, secret_text
+from receiver.testing.uploading import Uploads, template
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -34,6 +34,7 @@ class Wire(httpx.AsyncBaseTransport):
         self.overtaken: Callable[[Remote], Awaitable[None]] | None = None
         self._numbers = count(1)
         self.jobs: dict[str, Remote] = {}
+        self._uploads = Uploads()
         self._keyed: dict[tuple[str, str], Remote] = {}
         #: Set once the descriptions are known.
         self.providers: Mapping[str, Provider] = {}
@@ -48,7 +49,7 @@ class Wire(httpx.AsyncBaseTransport):
         await request.aread()
         self.asked.append(request)
         answer = await self._answer(request)
-        # Its body is still to be read, as that of one from a network is.
+        # The body is still to be read, as with an answer from a network.
         stream = httpx.ByteStream(answer.content)
         return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
 
@@ -66,6 +67,9 @@ class Wire(httpx.AsyncBaseTransport):
         remote = next((one for one in self.jobs.values() if one.id in named), None)
         if remote is not None:
             return remote.answer(request.method, url)
+        uploaded = self._uploads.answer(provider, request)
+        if uploaded is not None:
+            return uploaded
         if _submits(provider, request):
             return await self._submit(provider, request)
         self.unanswered.append(f"{request.method} {url}")
@@ -115,11 +119,7 @@ def _submits(provider: Provider, request: httpx.Request) -> bool:
         return False
     path = f"{request.url.scheme}://{request.url.host}{request.url.path}"
     urls = [terms.url, *(one.url for one in provider.operations.values() if one.url)]
-    return any(_template(url).fullmatch(path) for url in urls)
-
-
-def _template(url: str) -> Pattern[str]:
-    return pattern(sub(r"\\\{[^{}]+\\\}", ".+", escape(url.partition("?")[0])))
+    return any(template(url).fullmatch(path) for url in urls)
 
 
 def _fields(request: httpx.Request) -> Any:  # noqa: ANN401

@@ -176,7 +176,9 @@ def _written(shape: Shape, facts: Facts, base: Any, setters: Sequence[tuple[str,
         known = next((path for path in shape.id if at_path(base, path) is not None), shape.id[0])
         draft.say(known, facts.id)
     for path, value in facts.also.items():
-        draft.say(path, value)
+        # Where the id of the job is what tells deliveries apart, it stays what it is.
+        if path not in shape.id:
+            draft.say(path, value)
     for path, value in setters:
         # What only has to be there may be what the test gave.
         draft.say(path, value, over=value != {})

@@ -26,7 +26,7 @@ class CallbackDocument(Document, frozen=True, kw_only=True):
     code: str | None
     key_id: str | None
     delivery_id: str | None
-    #: The IP address that it came from; null for those from before it was kept.
+    #: The IP address that it came from; null for callbacks from before senders were stored.
     sender: str | None
 
 

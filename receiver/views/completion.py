@@ -9,7 +9,7 @@ from receiver.views.job import JobDocument, job_document
 class CompletionDocument(Document, frozen=True, kw_only=True):
     """One completion of a job."""
 
-    #: Whoever has this one goes on after it.
+    #: Pass it as ``after`` to go on behind this completion.
     cursor: str
     #: How the job had ended with this completion; the job says how it stands now.
     state: JobState

@@ -13,7 +13,7 @@ from receiver.views.dispatch import DispatchDocument, dispatch_document
 from receiver.views.document import Document, Moment, fields, moment, timestamp
 from receiver.views.file import FileDocument, file_document
 from receiver.views.job import JobDocument, job_fields
-from receiver.views.masking import masked_detail
+from receiver.views.masking import masked_value
 
 
 class SubmissionEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="submission"):
@@ -134,7 +134,7 @@ def attempt_entry(attempt: Attempt) -> AttemptEntry:
             at=timestamp(attempt.started_at),
             handler=attempt.handler or None,
             replay_id=replay_id or None,
-            detail={key: masked_detail(value) for key, value in attempt.detail.items()},
+            detail={key: masked_value(value) for key, value in attempt.detail.items()},
         )
     )
 

@@ -1,9 +1,9 @@
 """A connection: what a sender sends, taken apart into requests, with bounds on all that the sender decides.
 
-It is uvicorn that makes them, in the place of its own. Tried on uvicorn 0.54: a silent connection, or one that trickles
-its headers, stays open for ever, headers of a megabyte are taken, and so are requests with no Host, two Hosts or a
-stacked Transfer-Encoding. What may reach the application is decided here; how long a body may take, where it is read
-(``web.Bodies``).
+uvicorn makes these connections instead of its own. Tried on uvicorn 0.54, with its own: a silent connection, or one
+that trickles its headers, stays open for ever, headers of a megabyte are taken, and so are requests with no Host, two
+Hosts or a stacked Transfer-Encoding. What may reach the application is decided here; how long a body may take, where it
+is read (``web.Bodies``).
 """
 
 import asyncio
@@ -17,8 +17,9 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from receiver.timers import Deadlines
 from receiver.wire import head
-from receiver.wire.cycle import Cycle, Headers, plain_answer
+from receiver.wire.cycle import AT_ONCE, Cycle, Headers, plain_answer
 from receiver.wire.farewell import Farewell
+from receiver.wire.first_line import parser_of, rewritten
 from receiver.wire.outlet import Outlet, Turn
 from receiver.wire.strangers import PROVED, Strangers
 
@@ -36,7 +37,7 @@ class Refused(Protocol):
     """Hears of what was sent and is no request."""
 
     def __call__(self, status: int, reason: str, scope: dict[str, Any] | None = None) -> None:
-        """It is refused with *status*; *reason* repeats nothing of it, *scope* is what is known of who sent what."""
+        """Hear of a refusal with *status*; *reason* repeats nothing that was sent, *scope* says who sent what."""
 
 
 class Connection(Outlet):
@@ -77,7 +78,12 @@ class Connection(Outlet):
         self._strangers = strangers
         self._refused = refused
         self._loop = asyncio.get_running_loop()
-        self._parser = self._new_parser()
+        self._parser = parser_of(self)
+        #: What was read since the last whole request, without the piece that is read now; ``None`` where that is
+        #: nothing, or too much to be read again.
+        self._read: bytearray | None = None
+        #: The method of the request whose head is being read, where the parser was given another first line.
+        self._method: bytes | None = None
         #: The request that is being answered, the last one, and those that wait for the answer to one before them.
         self._answering: Cycle | None = None
         self._last: Cycle | None = None
@@ -86,15 +92,16 @@ class Connection(Outlet):
         self._headers: list[tuple[bytes, bytes]] = []
         #: How many requests began here, whether the last one's head is under way, and whether it is all here.
         self._begun, self._in_head, self._whole = 0, False, True
-        #: How often one came further: it began, its head was here, or another part of its body.
+        #: How often a request made progress: it began, its head was complete, or another part of its body came.
         self._steps = 0
-        #: Bytes in a row, in pieces of their own, by which none came further.
+        #: Bytes in a row by which no request made progress.
         self._stray = 0
         #: Whether what is read now is too small to hold a head that is too large.
         self._small = False
         #: The part of a head that says how long its body is, where the sender would rather speak something else.
         self._framing: bytes | None = None
-        #: Whether it has proved nothing yet, what came after it was refused, and whether nothing comes any more.
+        #: Whether the connection has proved nothing yet, what came after it was refused, and whether nothing comes any
+        #: more.
         self._strange, self._spoilt, self._ended = True, False, False
         #: By the loop's clock.
         self.due = self._loop.time() + patience
@@ -102,7 +109,7 @@ class Connection(Outlet):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # see Outlet
         """Begin."""
         super().connection_made(transport)
-        # Of an address of IPv6 only the first two.
+        # An IPv6 address has four parts; only the first two are wanted.
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._client, self._server = client and client[:2], server and server[:2]
         self._state.connections.add(self)  # type: ignore[arg-type]  # as much of one of uvicorn's as it uses
@@ -130,7 +137,7 @@ class Connection(Outlet):
             if cycle is not None:
                 cycle.leave()
         self._flow.resume_writing()
-        # They hold each other.
+        # The connection and its cycle hold each other.
         self._answering = self._last = None
         self._waiting.clear()
         del self._parser
@@ -138,35 +145,39 @@ class Connection(Outlet):
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
         begun, before, rest = self._begun, None if self._whole else self._steps, b""
+        if before is None and self._read is not None:
+            self._read = None
         self._small = before is None and len(data) <= head.LARGEST
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # The request was taken as any other: a server may pass over the offer (RFC 9110, 7.8). What follows is its
             # body, and then the next one: nothing else was agreed on.
-            rest = data[upgrade.args[0] :]
+            rest, data = data[upgrade.args[0] :], b""
             if self._framing is not None:
+                self._wait(before, b"")
                 self._pass_over(self._framing)
-                self._wait(before, 0)
         except httptools.HttpParserError as error:
             # The parser's own text never repeats what came; an exception of another kind might, and paths are secrets.
             ours = isinstance(error.__context__, head.MalformedError)
-            self._refuse(str(error.__context__ if ours else error))
+            if ours or not self._rewrite(before, data):
+                self._refuse(str(error.__context__ if ours else error))
             return
         if rest:
             self.data_received(rest)
         elif self._begun == begun or not self._whole:
-            self._wait(before, len(data))
+            self._wait(before, data)
 
-    def _wait(self, before: int | None, size: int) -> None:
+    def _wait(self, before: int | None, data: bytes) -> None:
         """Wait for what makes a request whole, unless it has grown too large."""
         if self._whole:
             if before is None and self.due < math.inf:
                 # A stray line, and no answer is under way.
                 self.due = min(self.due, self._loop.time() + self._patience)
             return
+        self._keep(before, data)
         if self._steps == before:
-            self._stray += size
+            self._stray += len(data)
         else:
             # This piece may hold other things too; what comes in one piece is measured once it is whole.
             self._stray = 0
@@ -199,20 +210,42 @@ class Connection(Outlet):
         path = unquote(self._url.partition(b"?")[0].decode("latin-1"))
         return {"path": path, "headers": self._headers[: head.MOST_HEADERS], "client": self._client}
 
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        parser = httptools.HttpRequestParser(self)
-        # What comes behind a request that is to be the last one is no reason not to answer that one.
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return parser
+    def _keep(self, before: int | None, data: bytes) -> None:
+        """Keep what was read of a request that is not whole, as long as it is small."""
+        if before is None:
+            self._read = bytearray()
+        if self._read is not None and len(self._read) + len(data) <= head.LARGEST:
+            self._read += data
+        else:
+            self._read = None
+
+    def _rewrite(self, before: int | None, data: bytes) -> bool:
+        """Have a request whose first line stopped the parser read again with another one; whether that helped."""
+        if not self._in_head or self._headers or self._method is not None:
+            return False
+        if before is not None and self._read is None:
+            return False
+        found = rewritten(data if self._read is None else bytes(self._read) + data)
+        if found is None:
+            return False
+        if found.request is None:
+            # The parser stops again at what comes next.
+            self._wait(before, data)
+            return True
+        self._begun -= 1
+        self._parser, self._method, self._read = parser_of(self), found.method, bytearray()
+        self.data_received(found.request)
+        return True
 
     def _pass_over(self, framing: bytes) -> None:
-        """Have the body of a request read that offered to speak something else.
+        """Have the body read of a request that offered another protocol (``Upgrade``).
 
-        The parser takes it for what is spoken then. Another one is told no more than how long it is.
+        This parser takes the body for that protocol. Another parser is told only how long the body is.
         """
-        self._parser = self._new_parser()
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
-        self._framing = None
+        self._parser = parser_of(self)
+        told = b"POST / HTTP/1.1\r\n%b\r\n" % framing
+        self._parser.feed_data(told)
+        self._read, self._framing = bytearray(told), None
 
     # What the parser calls. What is raised there is the context of the HttpParserError that data_received gets.
 
@@ -243,11 +276,12 @@ class Connection(Outlet):
         last = dict(headers)
         if len(self._waiting) >= _MOST_AT_ONCE:
             raise head.MalformedError("too many requests at once")
-        head.check(self._url, headers, last, small=self._small)
+        version = parser.get_http_version()
+        head.check(self._url, headers, last, version=version, small=self._small)
         if parser.should_upgrade():
             self._framing = head.framing_of(last)
-        version = parser.get_http_version()
-        scope = head.scope_of(parser.get_method(), self._url, version, headers)
+        scope = head.scope_of(self._method or parser.get_method(), self._url, version, headers)
+        self._method = None
         scope["client"], scope["server"] = self._client, self._server
         scope["state"] = self._lifespan.copy()
         cycle = Cycle(
@@ -256,6 +290,7 @@ class Connection(Outlet):
             lasts=version != "1.0" and parser.should_keep_alive(),
             continues=last.get(b"expect", b"").lower() == b"100-continue",
         )
+        scope["state"][AT_ONCE] = cycle.at_once
         # What follows the body is no header of this request.
         self._headers = []
         self._in_head = False
@@ -279,7 +314,7 @@ class Connection(Outlet):
     def on_message_complete(self) -> None:
         """All of the request is here."""
         if self._framing is not None:
-            return  # its head is, and the parser took that for all
+            return  # only its head is here, and the parser took that for the whole request
         if len(self._headers) > head.MOST_HEADERS:
             raise head.MalformedError("too many trailers")
         self._whole = True

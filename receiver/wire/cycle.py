@@ -25,6 +25,8 @@ _CLOSE: Final = b"connection: close\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
 Headers = tuple[tuple[bytes, bytes], ...]
+#: Where in the state of a request whoever answers it finds ``Cycle.at_once``.
+AT_ONCE: Final = "receiver.at_once"
 
 
 class Wire(Protocol):
@@ -113,7 +115,7 @@ class Cycle:
         self._tell()
 
     async def run(self, app: ASGIApp) -> None:
-        """Have *app* answer; whoever is not answered by it hears 500."""
+        """Have *app* answer; if it does not, the sender is answered 500."""
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException as error:
@@ -125,6 +127,17 @@ class Cycle:
             if not (self.complete or self.gone):
                 log.error("request_not_answered")
                 self._break_off()
+
+    def at_once(self) -> bytes | None:
+        """The body, where all of it is here and none of it has been asked for; it is handed over once.
+
+        What is here already need not be waited for, so nobody has to look after how long that takes.
+        """
+        if not (self.whole and self._more) or self.complete or self._cut or self._continues:
+            return None
+        self._more = self._news = False
+        body, self.body = bytes(self.body), bytearray()
+        return body
 
     async def receive(self) -> Message:
         """The next part of the body, or that there is nobody any more to be answered."""
@@ -138,7 +151,8 @@ class Cycle:
             self._event.clear()
             await self._event.wait()
         self._news = False
-        # Whoever sends all and leaves has said all: what it is not told, it may never send again.
+        # A sender that sends everything and leaves is served: if its request were dropped, it might never send it
+        # again.
         if self.complete or self._cut or (self.gone and not (self.whole and self._more)):
             return {"type": "http.disconnect"}
         body, self.body = bytes(self.body), bytearray()
@@ -184,7 +198,7 @@ class Cycle:
             self._chunked, self._left = False, 0
         elif head.length is None and not head.chunked:
             if scope["http_version"] == "1.0":
-                # Its end is the end of the connection.
+                # The end of the body is the end of the connection.
                 self.lasts = False
             else:
                 self._chunked, framing = True, _CHUNKED

@@ -5,6 +5,7 @@ deployed as it is, or mounted into another application, a callback takes this on
 (provider, token, path) gets the same empty 404, so that nobody learns which.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -36,12 +37,16 @@ _UNAVAILABLE: Final = 503
 #: What is refused before anything is recorded, and why.
 _UNSEEN: Final = {404: "address_unknown", 405: "method_not_allowed"}
 _GOOD: Final = range(200, 300)
-#: What is asked to see whether an address is there, and answered without a look.
+#: Methods that only ask whether an address is there; they are answered without a look.
 _ASKED: Final = frozenset({"OPTIONS", "HEAD"})
 _PRIVATE: Final = [(name.encode(), value.encode()) for name, value in PRIVATE.items()]
 _RETRY: Final = [(name.encode(), value.encode()) for name, value in RETRY.items()]
 #: The headers of an answer without a body.
 _EMPTY: Final = [*_PRIVATE, (b"content-length", b"0")]
+
+#: How many steps the path of an address has.
+_OF_A_JOB: Final = 3
+_OF_AN_ACCOUNT: Final = 2
 
 #: An answer: its status, its headers and its body.
 _Told = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -56,11 +61,13 @@ class Address(Value, frozen=True):
 
 def address_of(path: str) -> Address | None:
     """The address that *path* is: ``/callbacks/{provider}/{token}`` or ``/webhooks/{provider}``."""
-    match path.split("/"):
-        case ["", "callbacks", provider, token] if provider and token:
-            return Address(provider, token)
-        case ["", "webhooks", provider] if provider:
-            return Address(provider, None)
+    begin, *steps = path.split("/")
+    if begin or not all(steps):
+        return None
+    if len(steps) == _OF_A_JOB and steps[0] == "callbacks":
+        return Address(steps[1], steps[2])
+    if len(steps) == _OF_AN_ACCOUNT and steps[0] == "webhooks":
+        return Address(steps[1], None)
     return None
 
 
@@ -129,36 +136,34 @@ class Front:
             prove(scope)
         callback, method = way.provider.callback, scope["method"]
         methods = () if callback is None else callback.methods
-        # Where the provider signs nothing, the token is all that can be wrong with a callback.
-        refused = method not in methods and not (way.job_id is not None and not way.provider.signed)
-        allowed = [(b"allow", ", ".join(methods).encode()), *_EMPTY]
-        may_ask = callback is not None and bool(callback.challenge) and self._confirm.may_ask(way, method)
+        # Where the provider signs nothing, the token is all that can be wrong with a callback. But whoever asks for a
+        # tunnel, and hears yes, has one.
+        refused = method not in methods and (way.job_id is None or way.provider.signed or method == "CONNECT")
+        challenges = callback is not None and bool(callback.challenge)
+        may_ask = challenges and self._confirm.may_ask(way, method)
         if refused and not may_ask:
-            return 405, allowed, b""
+            return 405, _allowing(methods), b""
         if method in _ASKED and method in methods:
-            return 200, allowed, b""
-        body = await self._bodies.read(receive, headers)
-        message = Message(body=body, headers=headers, query=scope["query_string"], method=method)
+            return 200, _allowing(methods), b""
+        body, query = await self._bodies.read(receive, headers, scope), scope["query_string"]
+        #: What may be a challenge; as a rule nothing is.
+        asked = Message(body=body, headers=headers, query=query, method=method) if challenges else None
         try:
-            if may_ask and (said := self._unproved(way, message)) is not None:
+            if asked is not None and may_ask and (said := self._unproved(way, asked)) is not None:
                 return said
             if refused:
-                return 405, allowed, b""
+                return 405, _allowing(methods), b""
             answer = await self._ingest(
-                way,
-                method=method,
-                query=scope["query_string"],
-                headers=headers,
-                body=body,
-                sender=self._senders.of(scope),
+                way, method=method, query=query, headers=headers, body=body, sender=self._senders.of(scope)
             )
         finally:
             self._bodies.give(len(body))
-        if answer.status in _GOOD:
+        if way.job_id is None and answer.status in _GOOD:
             prove(scope)
         # Only what was proved is read, and a handshake is small: nobody has the event loop parse megabytes.
-        asked = callback is not None and bool(callback.challenge) and len(body) <= LARGEST
-        return await self._proved(way, message, answer) if asked and answer.status in _GOOD else _told(answer)
+        if asked is not None and answer.status in _GOOD and len(body) <= LARGEST:
+            return await self._proved(way, asked, answer)
+        return _told(answer)
 
     def _unproved(self, way: Way, message: Message) -> _Told | None:
         """What a challenge hears that needs no proof."""
@@ -224,6 +229,10 @@ def _told(answer: Answer, said: Said | None = None) -> _Told:
     if status == _NO_CONTENT:
         return status, _PRIVATE, b""  # no length either (RFC 9110, 8.6)
     return status, [*_EMPTY, *_RETRY] if status == _UNAVAILABLE else _EMPTY, b""
+
+
+def _allowing(methods: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    return [(b"allow", ", ".join(methods).encode()), *_EMPTY]
 
 
 @cache

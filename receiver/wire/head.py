@@ -13,11 +13,16 @@ _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
 
 class MalformedError(Exception):
-    """That is no request; the text, which nobody else has written, is told to its sender."""
+    """What was sent is no request; the message, a text of our own, is told to its sender."""
 
 
 def check(
-    url: bytes, headers: Sequence[tuple[bytes, bytes]], last: Mapping[bytes, bytes], *, small: bool
+    url: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    last: Mapping[bytes, bytes],
+    *,
+    version: str,
+    small: bool,
 ) -> None:
     """Raise MalformedError where a head is too large, or two readers could disagree about what it says.
 
@@ -25,13 +30,14 @@ def check(
         url: What is asked for.
         headers: As they came.
         last: The last one of each name.
-        small: Whether all of it is known to be no larger than is allowed.
+        version: Of HTTP; 1.0 knows no Host.
+        small: Whether the whole head is known to be no larger than allowed.
     """
     if len(headers) > MOST_HEADERS or not (
         small or len(url) + sum(map(len, chain.from_iterable(headers))) <= LARGEST
     ):
         raise MalformedError("the head is too large")
-    if b"host" not in last:
+    if b"host" not in last and version != "1.0":
         raise MalformedError("no host")
     if len(last) != len(headers):
         names = [name for name, _ in headers]

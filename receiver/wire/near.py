@@ -15,7 +15,7 @@ _MARKERS: Final = ("callbacks", "webhooks")
 #: Characters of a path, and parts of it, that are looked at.
 _LONGEST: Final = 2048
 _MOST_PARTS: Final = 16
-#: A token in what clings to it: quotes and stops of a text that it was copied from, parameters, padding.
+#: A token and what may stick to it: quotes and full stops of the text it was copied from, parameters, padding.
 _TOKEN: Final = re.compile(r"[^A-Za-z0-9_-]*([A-Za-z0-9_-]+)")
 
 Ways = Callable[[str, str | None], Way | None]

@@ -12,8 +12,8 @@ _MOST_GATHERED: Final = 64 * 1024
 class Turn:
     """A turn of the event loop: what connections write in it is sent when it is over, all of it together.
 
-    To send one answer after the other costs less than to go back and forth between that and other work; and an answer
-    that is written in pieces is one packet.
+    Sending several answers one after the other costs less than switching between sending and other work. An answer that
+    is written in pieces leaves as one packet.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Outlet(asyncio.Protocol):
         self._pieces.append(data)
         self._size += len(data)
         if self._size > _MOST_GATHERED:
-            # Or the transport could not tell whoever streams that the peer does not read.
+            # Otherwise the transport could not tell whoever streams that the peer does not read.
             self.flush()
 
     def flush(self) -> None:

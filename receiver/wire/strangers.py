@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 _PART: Final = 4
 _FEWEST: Final = 8
 _MOST: Final = 1024
-#: Seconds for which nobody has to leave who has only just come: a head is on its way, or an answer is read.
+#: Seconds for which a new connection need not leave: its head may be on the way, or its answer is being read.
 _GRACE: Final = 1.0
 
 
@@ -30,7 +30,7 @@ class Stranger(Protocol):
 
 
 def prove(scope: MutableMapping[str, Any]) -> None:
-    """Note that a request carries what only somebody can have whom we gave it: its connection is no stranger's."""
+    """Note that a request carries a token or signature of ours: its connection is no stranger's."""
     state = scope.get("state")
     if state is not None:
         state[PROVED] = True
@@ -44,7 +44,7 @@ def share() -> int:
 
 
 class Strangers:
-    """Those who rest; when there are too many, whoever has been answered and rested longest leaves first.
+    """The resting strangers; when there are too many, the one that was answered and has rested longest leaves first.
 
     Then those leave who never said a word, the oldest first, once they have had time to say one.
     """
@@ -76,7 +76,7 @@ class Strangers:
         late = loop.time() - _GRACE
         for one, since in islice(self._silent.items(), max(over - len(leaving), 0)):
             if since > late:
-                # Nobody may come any more who would have us look: there may be no room to come.
+                # No further connection may come to trigger this look, because there may be no room for one.
                 if self._later is None:
                     self._later = loop.call_later(since - late, self._look_again, loop)
                 break

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -12,18 +13,20 @@ from starlette.types import Receive, Scope
 
 from receiver.core.errors import ReceiverError, RequestError, StoreUnavailableError
 from receiver.timers import Deadlines, Span
+from receiver.wire.cycle import AT_ONCE
 
 #: Headers of every answer about a capability URL: nothing keeps it, nothing passes it on.
 PRIVATE: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 _BUSY: Final = 503
-#: What everybody hears who is to try again.
+#: The header for everybody who is to try again.
 RETRY: Final = {"retry-after": "5"}
 _CLOSE: Final = {"connection": "close"}
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def path_of(scope: Scope) -> str:
     """The path that a request is for, from where we are mounted."""
-    # It begins with where that is, or does not, by the age of the framework that mounted us.
+    # Newer frameworks that mount us leave the mount point in the path, older ones take it off.
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path") or "")
 
@@ -63,18 +66,43 @@ class Bodies:
         self._room = room
         self._deadlines = Deadlines()
 
-    async def read(self, receive: Receive, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    def _at_once(self, scope: Scope) -> bytes | None:
+        """A request's body, where all of it is here; ``None`` where it is to be waited for."""
+        at_once = scope.get("state", _NONE).get(AT_ONCE)
+        body: bytes | None = None if at_once is None else at_once()
+        if body is None:
+            return None
+        size = len(body)
+        if size > self._largest or size > self._room:
+            raise BodyRefused(413 if size > self._largest else _BUSY)
+        self._room -= size
+        return body
+
+    async def read(
+        self, receive: Receive, headers: Sequence[tuple[bytes, bytes]], scope: Scope | None = None
+    ) -> bytes:
         """Read a request's body; the room that it takes is the caller's to give back.
+
+        Args:
+            receive: Where it comes from.
+            headers: The request's.
+            scope: The request's, by which a body that is all here is taken without being waited for.
 
         Raises:
             BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left, 503 if there is no
                 room.
         """
+        if scope is not None and (body := self._at_once(scope)) is not None:
+            return body
         declared = dict(headers).get(b"content-length", b"")
         if declared == b"0":
             return b""
         if declared.isdigit() and int(declared[:20]) > self._largest:
             raise BodyRefused(413)
+        return await self._awaited(receive)
+
+    async def _awaited(self, receive: Receive) -> bytes:
+        """A body as it comes, within the time that it may take; raises as ``read`` does."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101  (a server runs each request in one)

@@ -123,7 +123,7 @@ class Alarming:
             found += upkeep.circuit_open(circuit, now=now)
         for waiting in await read(signs.waiting, now=now):
             found += upkeep.backlog_old(waiting, now=now)
-        # Whoever looks is there.
+        # This node is looking, so it is present.
         present = [
             replace(one, seen_at=now) if one.name == self._node.name else one
             for one in await read(signs.present)
@@ -156,7 +156,7 @@ class Alarming:
             await self._settle(Looked(names=OF_ONE_NODE, subject=self._host, findings=some, now=now))
 
     async def _forget_gone(self, now: int) -> None:
-        """Let go of what was seen at hosts that no node is at any more: nobody would ever take it back."""
+        """Clear the alarms of hosts that have no node any more: nobody else would ever clear them."""
         standing = {one.subject for one in await self._store.read(alarms.raised) if one.name in OF_ONE_NODE}
         if standing:
             present = await self._store.read(signs.present)

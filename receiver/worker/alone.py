@@ -19,7 +19,7 @@ class Alone:
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        #: Those that run, by identity, and until when each runs alone.
+        #: The interrupted dispatches that run, by identity, and until when each runs alone.
         self._running: dict[int, float] = {}
         self._look_at = 0.0
 

@@ -63,7 +63,7 @@ class Chores:
 
         Args:
             now: What the clock says, in milliseconds since the Unix epoch.
-            lapses: Whether who has been silent by the clock has been; not where it has just been set.
+            lapses: Whether a node that is silent by the clock really is silent; not right after the clock was set.
         """
         if now >= self._held_at:
             self._held_at = now + _HELD_EVERY

@@ -147,7 +147,7 @@ class Downloading:
         try:
             move = await self._step(fetching)
         except StoreUnavailableError as error:
-            # Its lease lapses, and it comes back.
+            # The lease of the download lapses, and the download comes back.
             log.warning("download_not_settled", job=fetching.job.id, reason=str(error))
         except Exception:
             log.exception("download_failed", job=fetching.job.id, file=fetching.download.number)

@@ -138,7 +138,7 @@ class Leased:
             task.cancel()
 
     async def _keep(self, slot: str, lease: Due | Dispatch, work: Coroutine[Any, Any, object]) -> None:
-        """Do *work*; until its end is recorded its lease is held, and then, however it ended, it is not."""
+        """Do *work*; its lease is held until its end is recorded, however it ended."""
         ended: object = None
         interrupted = False
         try:
@@ -153,7 +153,7 @@ class Leased:
         except GeneratorExit:
             raise  # the event loop is gone
         except BaseException:
-            # The lease lapses and the work comes back; what failed is ours to read.
+            # The lease lapses and the work comes back; the failure is our own mistake, so it is logged.
             log.exception("work_failed", slot=slot)
         finally:
             # A handler's slot is free once it has ended: what is claimed for it shares the commit of its end.

@@ -11,7 +11,7 @@ class Pacing:
 
     Args:
         clock: The time in milliseconds.
-        nodes: How many nodes share what may begin.
+        nodes: How many nodes run handlers, and so share what may begin.
     """
 
     def __init__(self, *, clock: Callable[[], int], nodes: Callable[[], int]) -> None:

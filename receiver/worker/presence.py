@@ -36,7 +36,7 @@ _LOOK_EVERY: Final = 0.5
 _LOOK_AROUND_EVERY: Final = 2 * SECOND
 #: Seconds that the last sign of life may take.
 _LAST_BEAT: Final = 2.0
-#: By how much no clock has been set.
+#: A total by which no clock was ever set.
 _NEVER: Final = -(1 << 62)
 
 
@@ -73,6 +73,8 @@ class Presence:
         #: By the steady clock, until when nobody else can have taken what we hold, and how often that was missed.
         self._sure_until: int | None = None
         self._doubts = 0
+        #: How many nodes run handlers, this one included.
+        self.workers = 1
         self._lock = threading.Lock()
         self._boot = read_boot() or secrets.token_hex(16)
         #: By how much the clock has been set, as far as we know; none where nobody else goes by it, or a test moves it.
@@ -105,7 +107,7 @@ class Presence:
         if self._beating is None:
             return
         self._ending.set()
-        # It must not open anew what is closed next; should the database keep it waiting, it is left behind.
+        # The thread must not open again what is closed next; if the database keeps it waiting, it is left behind.
         await asyncio.to_thread(self._beating.join, _LAST_BEAT)
         self._beating = None
         self._sure_until = None
@@ -212,7 +214,7 @@ class Presence:
             )
         except StoreUnavailableError:
             return False
-        # Only now: whoever claims by the clock as it was is to know no better than it.
+        # Set only now: whoever still claims by the old clock must not yet have the new total.
         self._set_by = self._total
         return abs(self._ahead - before) > STEP
 
@@ -223,10 +225,12 @@ class Presence:
     def _look_around(self) -> None:
         """Learn what the other nodes have to do with us: with whom providers are shared, and which are left alone."""
         self._meet_audience()
-        names, pauses, circuits = self._vigil.around(now=self._clock(), within=2 * self._lease_ms)
+        lively, pauses, circuits = self._vigil.around(now=self._clock(), within=2 * self._lease_ms)
         self._circuits.are(circuits)
+        names = [name for name, _ in lively]
         if self._node.name in names:
             self._allowances.divide(names.index(self._node.name), len(names))
+            self.workers = sum(role != "ingest" for _, role in lively)
         for provider, until in pauses:
             self._allowances.pause(provider, until)
 
@@ -247,7 +251,8 @@ class Presence:
             # Without signs of life everything that runs here would be taken from us.
             log.exception("heartbeat_failed")
         else:
-            # It extends what is still ours; what was lost before is lost, and the doubt about it remains.
+            # This sign of life extends what is still ours; what was lost before is lost, and the doubt about it
+            # remains.
             self.doubts()
             with self._lock:
                 if self._sure_until is not None:

@@ -11,6 +11,7 @@ from receiver.steps.download import FetchFile
 from receiver.steps.fetch import Fetch
 from receiver.steps.gather import Gather
 from receiver.steps.ingest import Ingest
+from receiver.steps.keeping import Keeping
 from receiver.steps.poll import Poll
 from receiver.steps.submit import Submit
 from receiver.storage.claims import Claimed
@@ -29,6 +30,7 @@ class Steps:
         collect: Collect,
         cancel: Cancel,
         dispatch: RunDispatch,
+        keeping: Keeping,
     ) -> None:
         self.submit = submit
         self.poll = poll
@@ -37,9 +39,17 @@ class Steps:
         self.collect = collect
         self.cancel = cancel
         self.dispatch = dispatch
+        self.keeping = keeping
+
+    async def recover(self) -> None:
+        """Store what ended processes left behind."""
+        await self.submit.recover()
+        await self.keeping.recover()
 
     async def take(self, claimed: Claimed) -> object:
         """Do what a due row asks for."""
+        if claimed.due.step is Step.LOOK and await self.keeping.concerns(claimed):
+            return await self.keeping(claimed)
         match claimed.due.step:
             case Step.SUBMIT:
                 return await self.submit.resume(claimed)

@@ -22,6 +22,7 @@ class Turns:
         turn: Takes one, and says whether there is more to do at once.
         away: Called when one could not be taken, because the store was away.
         pause: Seconds from one turn to the next, whatever news there is.
+        again: Seconds after which one more turn follows a turn that news brought about; without it none does.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class Turns:
         *,
         away: Callable[[], None],
         pause: float = 0.0,
+        again: float | None = None,
     ) -> None:
         self._turn = turn
         self._away = away
         self._pause = pause
+        self._again = again
         self._news = asyncio.Event()
         #: Whether the turn that is being taken is the last.
         self.ending = False
@@ -50,6 +53,7 @@ class Turns:
     async def run(self) -> None:
         """Take turns until told to end."""
         while not self.ending:
+            told = self._news.is_set()
             self._news.clear()
             try:
                 more = await self._turn()
@@ -64,6 +68,8 @@ class Turns:
                 if self._pause:
                     await asyncio.sleep(self._pause)
                 nap = _LONGEST_NAP * (0.5 + random.random() / 2)
+                if told and self._again is not None:
+                    nap = self._again
                 try:
                     async with asyncio.timeout(nap):
                         await self._news.wait()

@@ -9,7 +9,7 @@ import structlog
 
 from receiver.catalog import Catalog
 from receiver.circuits import Circuits
-from receiver.clock import StepWatch
+from receiver.clock import DatabaseClock, StepWatch
 from receiver.core.model import Dispatch, Due
 from receiver.handlers import Handlers
 from receiver.metrics import Running
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds from one look for what is due to the next, whatever news there is.
 _PAUSE: Final = 0.01
+#: Seconds by which nodes may disagree about the database's time: what one announces is due at another only then.
+_CLOCKS_APART: Final = 0.05
 #: Seconds for what is being cancelled, or claimed, when the worker stops.
 _LAST_CLAIM: Final = 1.0
 #: Seconds that a step may take: a request and its answer take no more than a minute, and may be one of several.
@@ -54,6 +56,7 @@ class Worker:
         watch: StepWatch | None,
         doubts: Callable[[], int],
         set_by: Callable[[], int | None],
+        workers: Callable[[], int],
         allowances: Allowances,
         circuits: Circuits,
         downloading: Downloading | None,
@@ -71,23 +74,27 @@ class Worker:
         self._circuits = circuits
         #: The handlers that order their completions.
         self._ordering = [one.spec.name for one in handlers if one.spec.ordered_by is not None]
-        self._pacing = Pacing(clock=clock, nodes=lambda: allowances.nodes)
+        self._pacing = Pacing(clock=clock, nodes=workers)
         self._chores = Chores(
             store=store,
             catalog=catalog,
             key_id=key_id,
             keep_days=keep_days,
-            recover=steps.submit.recover,
+            recover=steps.recover,
             sweep=None if downloading is None else downloading.sweep,
         )
         self._follow_clock = Following(store=store, watch=watch, told=self._chores.hurry, lease_ms=lease_ms)
         # Apart, because a claim of dispatches is to share the commit of those that have just ended, while what is
         # due is looked up first, which is not worth its while after every single callback.
-        self._dues = Turns(self._take_due, away=self._follow_clock.be_patient, pause=_PAUSE)
-        self._dispatches = Turns(self._take_dispatches, away=self._follow_clock.be_patient)
+        patient, again = (
+            self._follow_clock.be_patient,
+            _CLOCKS_APART if isinstance(clock, DatabaseClock) else None,
+        )
+        self._dues = Turns(self._take_due, away=patient, pause=_PAUSE, again=again)
+        self._dispatches = Turns(self._take_dispatches, away=patient, again=again)
         # Apart, too: only a result that links to files makes any, so no callback has them looked for.
         self._downloading = downloading
-        self._files = None if downloading is None else Turns(downloading, away=self._follow_clock.be_patient)
+        self._files = None if downloading is None else Turns(downloading, away=patient)
         if downloading is not None and self._files is not None:
             downloading.freed = self._files.notify
         self._leased = Leased(settle=self._settle, freed=self._freed)
@@ -164,7 +171,7 @@ class Worker:
         self.notify(due=isinstance(lease, Due))
 
     async def _take_due(self) -> bool:
-        # Read before it is seen whether the clock was set: what is old by it is so by no step.
+        # The clock is read before it is known whether it was set: so nothing looks old only because of a step.
         now = self._clock()
         self._leased.tell_overdue()
         await self._follow_clock()
@@ -185,11 +192,11 @@ class Worker:
                 continue
             # The other turns may have seen meanwhile that the clock was set: a lease goes by the clock as it is.
             await self._follow_clock()
-            # Read before the clock, which goes by it.
+            # The total is read before the clock: the time may already follow a newer total, never an older one.
             set_by, now = self._set_by(), self._clock()
             allowance = self._allowances.of(provider)
             slot = f"provider {name}"
-            # What was claimed and has not come to its request yet wants one, too.
+            # Work that was claimed and has not sent its request yet needs a slot, too.
             limit = min(allowance.concurrency - self._leased.busy(slot), allowance.free())
             if limit <= 0:
                 continue

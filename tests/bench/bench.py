@@ -57,6 +57,6 @@ class Bench:
         )
 
 
-def rates(name: str, server: Server, tally: Tally) -> dict[str, float]:
-    """The rate of a run, and the processor time that its server took for each answer since it started."""
-    return {name: tally.rate, f"{name} us": server.cpu_seconds() / tally.right * 1e6}
+def rates(name: str, server: Server, tally: Tally, *, begun: float = 0) -> dict[str, float]:
+    """The rate of a run, and its server's processor time for each answer, less the *begun* seconds before the run."""
+    return {name: tally.rate, f"{name} us": (server.cpu_seconds() - begun) / tally.right * 1e6}

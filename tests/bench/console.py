@@ -168,9 +168,8 @@ def _looked(bench: Bench, million: Million, name: str, settings: dict[str, str])
 
 
 @contextlib.contextmanager
-def watched(port: int) -> Iterator[None]:
-    """Have ten people watch Live while the block runs."""
-    cookie = sign_in(port)
+def watched(port: int, cookie: str) -> Iterator[None]:
+    """Have ten people watch Live while the block runs, all with the session that *cookie* names."""
     connections = []
     for _ in range(_WATCHERS):
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
@@ -206,9 +205,14 @@ def watching(bench: Bench) -> Figure:
             with bench.room() as folder:
                 settings = bench.stock.copy(folder)
                 with serving(folder, settings) as server:
-                    watchers = watched(server.port) if people else contextlib.nullcontext()
-                    with watchers:
-                        found |= rates(name, server, bench.load(server, bench.stock.genuine))
+                    # What the first who signs in and looks costs (imports, templates, a slow hash) is paid once.
+                    cookie = sign_in(server.port)
+                    with watched(server.port, cookie):
+                        pass
+                    with watched(server.port, cookie) if people else contextlib.nullcontext():
+                        begun = server.cpu_seconds()
+                        tally = bench.load(server, bench.stock.genuine)
+                        found |= rates(name, server, tally, begun=begun)
         pairs.append((found["unwatched/s us"], found["watched/s us"]))
         for name, value in found.items():
             seen.setdefault(name, []).append(value)

@@ -13,10 +13,10 @@ from tests.path.world import until
 from .databases import SqliteFile
 from .evidence import prove
 from .faults import clear_disk, fill_disk
-from .nodes import Cluster, Node, cluster
+from .nodes import Node, cluster
 from .provider import provider
 from .rounds import rounds
-from .traffic import Traffic, mixed, traffic
+from .traffic import Traffic, Try, mixed, traffic
 
 
 async def test_a_disk_that_is_full(
@@ -70,7 +70,7 @@ async def test_a_disk_that_does_not_confirm(
         for _ in range(rounds(2)):
             await asyncio.sleep(0.5)
             began = time.monotonic()
-            await _stop_confirming(nodes, node)
+            await _stop_confirming(node)
             await _sound_refusals(load, node)
             node.kill()
             nodes.kills += 1
@@ -81,10 +81,10 @@ async def test_a_disk_that_does_not_confirm(
         (await prove(load, damage="fsync fails")).record(request)
 
 
-async def _stop_confirming(nodes: Cluster, node: Node) -> None:
+async def _stop_confirming(node: Node) -> None:
+    before = len(node.said("syncing_fails"))
     os.kill(node.pid, signal.SIGUSR1)
-    await asyncio.sleep(0.3)
-    assert node.running, nodes.nodes[0].log[-3:]
+    await until(lambda: len(node.said("syncing_fails")) > before)
 
 
 async def _sound_refusals(load: Traffic, node: Node) -> None:
@@ -100,7 +100,10 @@ async def _sound_refusals(load: Traffic, node: Node) -> None:
         return b"database" in heard.body
 
     # A machine that is busy may first hear only that the store takes long.
-    await until(named, patience=20)
-    within = [one for one in load.tries if one.began > began + 0.3]
-    assert within
-    assert {(one.kind, one.status) for one in within} == {("answered", 503)}
+    await until(named)
+
+    def within() -> list[Try]:
+        return [one for one in load.tries if one.began > began + 0.3]
+
+    await until(lambda: bool(within()))
+    assert {(one.kind, one.status) for one in within()} == {("answered", 503)}

@@ -49,7 +49,8 @@ async def kill(nodes: Cluster, node: Node, *, alone: bool) -> str:
     latest = time.time() * 1000 + LEASE * 1000
     if not alone:
         # It gives no further signs of life, so nothing that it held can be held any longer than that.
-        assert all(until < latest + 100 for until in await nodes.held_by(name))
+        # Its idea of the server's time may be a second off: so long half of an answer may be on its way.
+        assert all(until < latest + 1100 for until in await nodes.held_by(name))
     await node.start()
     await nodes.recovered(killed)
     return name

@@ -96,6 +96,7 @@ def forged(program: Program) -> None:
     """A callback in quarantine, among others."""
     answer = httpx.post(
         f"{program.settings['RECEIVER_PUBLIC_URL']}/webhooks/pulse",
+        timeout=60,
         content=b'{"job_id": "forged"}',
         headers={"webhook-signature": "v1,bm8=", "webhook-id": "m", "webhook-timestamp": "1"},
     )

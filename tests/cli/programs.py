@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Nothing may ever take longer, in seconds.
-PATIENCE = 15.0
+PATIENCE = 60.0
 SECRETS = {
     "RECEIVER_SECRET_KEY": "canary-master-key-5d1e9c07b2",
     "RECEIVER_API_TOKEN": "canary-api-token-77aa",

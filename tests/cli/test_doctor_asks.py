@@ -37,7 +37,7 @@ def answering(status: int, body: bytes = b"", *, upstream: str = "", largest: in
             if len(received) > largest:
                 code, content = 413, b""
             elif upstream:
-                answer = httpx.post(upstream + self.path, content=received, trust_env=False)
+                answer = httpx.post(upstream + self.path, content=received, trust_env=False, timeout=60)
                 code, content = answer.status_code, answer.content
             self.send_response(code)
             self.send_header("content-length", str(len(content)))
@@ -113,7 +113,7 @@ def test_near_misses_are_named(program: Program) -> None:
     """By provider and kind, with what to do."""
     url = program.environ["RECEIVER_PUBLIC_URL"]
     for path in ("/webhooks/pulse/", "/webhooks/pulse/", "//webhooks/pulse", "/webhooks/netnut"):
-        assert httpx.post(url + path, trust_env=False).status_code == 404
+        assert httpx.post(url + path, trust_env=False, timeout=60).status_code == 404
     port = str(urlsplit(url).port)
     report = program.but(RECEIVER_PORT=port).run("doctor", "--json").json["checks"]
     texts = [one["text"] for one in report if one["name"] in {"addresses pulse", "addresses netnut"}]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from .conftest import CHAT
+from .programs import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,14 +99,34 @@ def test_a_wait_ends(program: Program, succeeded: str, submit: Callable[..., str
     late = program.run("jobs", "wait", job_id, "--timeout", "0.1")
     assert late.code == 124
     assert job_id in late.out
+    assert f"It goes on: wait for it again with 'receiver jobs wait {job_id}'" in late.err
+    assert program.run("jobs", "wait", job_id, "--timeout", "0").code == 124
+    assert program.json("jobs", "show", job_id)["state"] not in {"timed_out", "canceled"}
     assert program.json("jobs", "abandon", job_id)["state"] == "timed_out"
     assert program.run("jobs", "wait", job_id, "--json").code == 1
+
+
+def test_a_submission_belongs_to_the_trace_of_its_environment(program: Program) -> None:
+    """TRACEPARENT is kept with the job where it can be read, and is as good as none where it cannot."""
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for told, kept in ((given, given), ("nonsense", None)):
+        traced = program.but(TRACEPARENT=told)
+        assert traced.json("submit", "perplexity", "-", given=CHAT)["traceparent"] == kept
+
+
+def finish(program: Program, job_id: str) -> None:
+    """Have the provider be done with a job."""
+    remote = program.json("jobs", "show", job_id)["remote_id"]
+    simulator = program.settings["RECEIVER_PERPLEXITY_BASE_URL"].removesuffix("/perplexity")
+    httpx.post(
+        f"{simulator}/_control/jobs/{remote}/finish", timeout=PATIENCE, trust_env=False
+    ).raise_for_status()
 
 
 def test_a_poll_asks_now(program: Program, submit: Callable[..., str]) -> None:
     """A job that is polled every ten seconds is settled by the question that a person asks."""
     job_id = submit("perplexity")
-    time.sleep(0.4)
+    finish(program, job_id)
     job = program.json("jobs", "poll", job_id)
     assert (job["state"], job["settled_by"]) == ("succeeded", "poll")
     again = program.run("jobs", "poll", job_id)
@@ -117,7 +138,7 @@ def test_a_poll_asks_about_a_job_that_was_given_up(program: Program, submit: Cal
     """What timed out, by the clock or by hand, may be done at the provider: a person finds out, and has the result."""
     job_id = submit("perplexity")
     assert program.json("jobs", "abandon", job_id)["state"] == "timed_out"
-    time.sleep(0.4)
+    finish(program, job_id)
     job = program.json("jobs", "poll", job_id)
     assert (job["state"], job["settled_by"], job["error"]) == ("succeeded", "poll", None)
 
@@ -220,7 +241,12 @@ def test_dead_letters_are_retried_and_discarded(program: Program, dead_letter: s
     assert "\x1b" not in listed
     assert program.json("dead", "retry", name)["retried"] == [name]
     program.wait_for_dead_letter(dead_letter)
-    assert program.json("dead", "discard", name)["discarded"] == [name]
+    assert program.json("dead", "list", "--handler", "keep")["dispatches"] == []
+    assert program.json("dead", "discard", "--handler", "keep")["discarded"] == []
+    assert name in program.json("dead", "discard", "--handler", "broken")["discarded"]
+    # Those of other tests may come meanwhile.
+    left = program.json("dead", "list", "--handler", "broken")["dispatches"]
+    assert dead_letter not in [one["job_id"] for one in left]
     assert program.run("dead", "discard", name).code == 3
     assert program.run("dead", "retry", name).code == 3
 

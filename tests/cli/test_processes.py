@@ -77,7 +77,7 @@ def test_a_worker_can_be_probed_and_scraped(alone: Program) -> None:
         assert (said["host"], "public_url" in said) == ("127.0.0.1", False)
         token = {"authorization": f"Bearer {alone.settings['RECEIVER_API_TOKEN']}"}
         base = f"http://127.0.0.1:{said['port']}"
-        with httpx.Client(base_url=base, headers=token, trust_env=False) as client:
+        with httpx.Client(base_url=base, headers=token, trust_env=False, timeout=60) as client:
             assert {path: client.get(path).status_code for path in ("/livez", "/readyz", "/metrics")} == {
                 "/livez": 200,
                 "/readyz": 200,
@@ -167,16 +167,18 @@ def test_serve_warns_of_a_key_that_cannot_be_used_beside_others(alone: Program, 
     with program.started("serve", "--port", "0") as serving:
         warned = serving.wait_for("key_unusable")
         port = json.loads(serving.wait_for("receiver_listening"))["port"]
-        found = httpx.get(f"http://127.0.0.1:{port}/readyz?verbose", trust_env=False).json()
+        found = httpx.get(f"http://127.0.0.1:{port}/readyz?verbose", trust_env=False, timeout=60).json()
         assert found["ready"]
         assert len(found["warnings"]) == 2
         told = " ".join(found["warnings"])
         assert "STANDARD_WEBHOOKS_SECRET#2" in told
         assert "SLACK_SIGNING_SECRET#1" in told
         assert "tiny" not in told
-        assert "warnings" not in httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json()
+        assert (
+            "warnings" not in httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False, timeout=60).json()
+        )
         file.write_text("a secret that is long enough\n")
-        found = httpx.get(f"http://127.0.0.1:{port}/readyz?verbose", trust_env=False).json()
+        found = httpx.get(f"http://127.0.0.1:{port}/readyz?verbose", trust_env=False, timeout=60).json()
         assert len(found["warnings"]) == 1
         assert "tiny" not in warned
         assert serving.stop() == 0
@@ -237,7 +239,7 @@ def test_a_closed_pipe_is_quiet(program: Program) -> None:
         env=program.environ,
         stdout=writing,
         stderr=subprocess.PIPE,
-        timeout=15,
+        timeout=PATIENCE,
         check=False,
     )
     os.close(writing)
@@ -266,7 +268,7 @@ def test_colours_are_for_terminals_that_want_them(program: Program, *, colours: 
         except OSError as error:
             assert error.errno == errno.EIO  # noqa: PT017  (how a terminal says that nobody writes any more)
         os.close(master)
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE) == 0
     assert b"succeeded" in shown
     assert (b"\x1b[32m" in shown) is colours
 

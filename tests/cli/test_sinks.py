@@ -83,3 +83,19 @@ def test_an_other_side_that_is_away_is_told_with_its_code(program: Program) -> N
     listed = program.run("sinks", "list")
     assert "canary" not in away.err + listed.out
     assert program.run("sinks", "check").code == 0
+
+
+def test_a_provider_that_there_is_not_is_told_as_serve_would(alone: Program, tmp_path: Path) -> None:
+    """A word that is written wrong would have its sink wait for ever for completions that nobody has."""
+    file = tmp_path / "odd.toml"
+    file.write_text('[sinks.odd]\nto = "stdout:"\nprovider = "perplexty"\n', encoding="utf-8")
+    checked = alone.but(RECEIVER_SINKS=str(file)).run("sinks", "check")
+    assert checked.code != 0
+    assert "sinks.odd, line 3: provider: no provider is called 'perplexty'" in checked.err.replace("\n", " ")
+
+
+def test_what_a_client_writes_into_its_log_is_no_answer(alone: Program) -> None:
+    """The one sentence about the other side stands alone."""
+    away = alone.but(RECEIVER_SINK_A=f"kafka://127.0.0.1:{free_port()}/jobs").run("sinks", "test", "a")
+    assert away.code == 1
+    assert away.err.startswith("error: The servers are out of reach: nobody listens there")

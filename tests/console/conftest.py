@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from receiver.asgi import _console
+from receiver.console.face import Face
 from tests.web.conftest import TOKEN, Site, open_site, serve, site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from receiver.console.ask import Route
 
 __all__ = ["Person", "open_site", "serve", "site"]
 
@@ -67,3 +71,8 @@ def visitor(site: Site, **headers: str) -> httpx.AsyncClient:
     """A client without the API token."""
     limits = httpx.Limits(max_keepalive_connections=0)
     return httpx.AsyncClient(base_url=site.url, trust_env=False, headers=headers, limits=limits, timeout=60)
+
+
+def routes_of(site: Site) -> list[Route]:
+    """Every route of the console, as the receiver finds them."""
+    return Face(_console(site.receiver.running)._parts).routes

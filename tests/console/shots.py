@@ -27,7 +27,7 @@ SIZES: Final[dict[str, ViewportSize]] = {
 }
 #: The pages that the documents show, not whole but in a size that is read beside text.
 _DOCUMENTED: Final = {"job-light-desk", "callback-light-desk"}
-_SMALL: Final[ViewportSize] = {"width": 1100, "height": 700}
+_SMALL: Final[ViewportSize] = {"width": 1100, "height": 670}
 _PATIENCE: Final = 60.0
 
 
@@ -64,6 +64,8 @@ def demo() -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def shoot(address: str, folder: Path) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from receiver.console import access
-from receiver.console.access import Attempts, Locked, hash_password, matches, network
+from receiver.console.access import check_settings
+from receiver.console.attempts import MOST_ADDRESSES, TRIES, Attempts, Locked, network
+from receiver.console.passwords import hash_password, matches
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import HOUR, MINUTE, SECOND
 from receiver.settings import Settings
@@ -86,7 +87,7 @@ async def test_a_wrong_token_is_told_counted_and_slowed_down(person: Person) -> 
     assert answer.status_code == 401
     assert "That is not right" in answer.text
     assert loop.time() - begun > 0.19
-    answers = await asyncio.gather(*(person.sign_in("wrong") for _ in range(access._TRIES - 1)))
+    answers = await asyncio.gather(*(person.sign_in("wrong") for _ in range(TRIES - 1)))
     assert {one.status_code for one in answers} == {401}
     locked = await person.sign_in()
     assert locked.status_code == 429
@@ -98,17 +99,27 @@ def test_attempts_are_forgotten_in_time_and_bounded() -> None:
     """An address waits ten minutes; many addresses do not fill the memory; IPv6 counts by network."""
     now = 0
     attempts = Attempts(lambda: now)
-    for _ in range(access._TRIES):
-        attempts.check("a")
-        attempts.wrong("a")
+    for _ in range(TRIES):
+        attempts.begin("2001:db8::1")
     with pytest.raises(Locked):
-        attempts.check("a")
-    attempts.check("b")
+        attempts.begin("2001:db8::2")
+    attempts.begin("2001:db8:0:1::1")
     now += 10 * MINUTE
-    attempts.check("a")
-    for place in range(access._MOST_ADDRESSES + 10):
-        attempts.wrong(str(place))
-    assert len(attempts._failed) == access._MOST_ADDRESSES
+    attempts.begin("2001:db8::1")
+    for place in range(MOST_ADDRESSES + 10):
+        attempts.begin(str(place))
+    assert len(attempts._failed) == MOST_ADDRESSES
+    # A right one takes back itself alone: a password of one's own does not help to guess another's.
+    for _ in range(TRIES - 1):
+        attempts.begin("192.0.2.1")
+    attempts.begin("192.0.2.1")
+    attempts.right("192.0.2.1")
+    attempts.begin("192.0.2.1")
+    with pytest.raises(Locked):
+        attempts.begin("192.0.2.1")
+    attempts.begin("192.0.2.2")
+    attempts.right("192.0.2.2")
+    assert "192.0.2.2" not in attempts._failed
     assert network("2001:db8::1") == network("2001:db8::2") != network("2001:db8:0:1::1")
 
 
@@ -160,7 +171,7 @@ def test_a_password_is_hashed_by_a_command() -> None:
 def test_a_wrong_setting_is_named_when_it_starts(name: str, value: str) -> None:
     """Nobody finds out at the sign-in that the password was never a hash."""
     with pytest.raises(ConfigurationError, match="RECEIVER_CONSOLE"):
-        access.check_settings(Settings.load({name: value}))
+        check_settings(Settings.load({name: value}))
 
 
 async def test_a_proxy_that_authenticates_signs_people_in(open_site: OpenSite) -> None:

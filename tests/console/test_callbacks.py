@@ -238,7 +238,7 @@ async def boxes(operator: Person, callback: str) -> str:
         re.findall(r"<summary>([^<]+)</summary><pre id=\"copy-\d\"[^>]*>(.*?)</pre>", page, re.DOTALL)
     )
     assert set(found) == {"curl", "receiver", ".http", "pytest"}
-    assert found["curl"].startswith(f"receiver callbacks body {callback} | curl -X POST")
+    assert found["curl"].startswith(f"receiver callbacks body {callback} | curl -g -X POST")
     return html.unescape(found["pytest"])
 
 

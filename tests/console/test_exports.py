@@ -95,7 +95,7 @@ async def test_a_callback_is_sent_once_more_as_it_came(site: Site, operator: Per
     first, *lines = head.split("\n")
     method, url, _ = first.split(" ")
     headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.request(method, url, headers=headers, content=body.encode())
     assert answer.is_success
     assert await duplicates() == before + 2

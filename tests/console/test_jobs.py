@@ -262,9 +262,32 @@ async def test_a_lost_database_is_said_and_comes_back(
             answer = await client.get("/console/jobs")
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
-        assert answer.headers["refresh"]
+        assert answer.headers["refresh"] == "5"
         assert "The database cannot be reached" in answer.text
+        with monkeypatch.context() as gone:
+            gone.setattr(store.driver, "read", lost)
+            answer = await client.post("/console/jobs/act")
+        assert answer.status_code == 503
+        assert answer.headers["refresh"] == "5; url=/console/jobs"
+        assert "may not have been done" in answer.text
         assert "Jobs" in await person.see("/jobs")
+
+
+@pytest.mark.parametrize("root", ["/hooks/console", "/console"])
+async def test_behind_a_public_url_with_a_path_every_link_has_it(open_site: OpenSite, root: str) -> None:
+    """Whether or not the proxy takes the path away: what a browser follows leads through the proxy again."""
+    public = "https://receiver.example/hooks"
+    async with open_site(RECEIVER_PUBLIC_URL=public) as behind, visitor(behind) as client:
+        client.headers["host"] = "receiver.example"
+        answer = await client.get(f"{root}/jobs")
+        assert answer.headers["location"] == "/hooks/console/sign-in?next=%2Fjobs"
+        answer = await Person(http=client, root=root).sign_in(next="/jobs")
+        assert answer.headers["location"] == "/hooks/console/jobs"
+        assert "Path=/hooks/console;" in answer.headers["set-cookie"]
+        cookie = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+        page = (await client.get(f"{root}/jobs", headers=cookie)).text
+        assert "<h1>Jobs</h1>" in page
+        assert set(re.findall(r'(?:href|action|src)="(/[^"/]*)', page)) == {"/hooks"}
 
 
 async def test_a_mounted_console_stays_below_its_mount(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -276,7 +299,10 @@ async def test_a_mounted_console_stays_below_its_mount(tmp_path_factory: pytest.
         receiver = Receiver(Settings.load(world.environ))
         app = FastAPI(lifespan=receiver.lifespan)
         app.mount("/hooks", receiver.asgi)
-        async with serving(app, world.port), httpx.AsyncClient(base_url=world.url, trust_env=False) as client:
+        async with (
+            serving(app, world.port),
+            httpx.AsyncClient(base_url=world.url, trust_env=False, timeout=60) as client,
+        ):
             person = Person(http=client, root="/hooks/console")
             answer = await person.sign_in(API_TOKEN)
             assert answer.headers["location"] == "/hooks/console"

@@ -9,7 +9,7 @@ from receiver.core.alarms import alarm
 from receiver.core.alarms.alarm import Finding
 from receiver.core.identity import JOB, new_id
 from receiver.core.job.urgency import NEAR_DELETION
-from receiver.core.model import HOUR, MINUTE, Dispatch, Due, Step
+from receiver.core.model import HOUR, MINUTE, Dispatch, Due, Failure, Step
 from receiver.storage import alarms, rows
 from receiver.storage.alarms import Looked
 
@@ -87,3 +87,28 @@ async def test_alarms_are_told_with_what_to_do(site: Site, operator: Person) -> 
             rf">{words}</b><span>since \d\d:\d\d: Cause of {name}. Do &lt;this&gt;.</span>", page
         ), name
     assert page.count('href="/console/providers/pulse"') >= len(kinds)
+
+
+async def test_no_kind_of_trouble_hides_another(site: Site, operator: Person) -> None:
+    """Of many lines of one kind the first are shown, and where the rest are; what else there is stays in sight."""
+    store, now = site.receiver.running.store, site.receiver.running.clock()
+    for number in range(20):
+        letter = Dispatch(
+            job_id=new_id(JOB, now),
+            handler=f"handler-{number:02}",
+            state="dead",
+            run_at=now,
+            created_at=now,
+            error=Failure(code="RuntimeError"),
+        )
+        await store.write(dispatches, letter)
+    waiting = Dispatch(
+        job_id=new_id(JOB, now), handler="elsewhere", run_at=now - 5 * MINUTE, created_at=now - 5 * MINUTE
+    )
+    await store.write(dispatches, waiting)
+    page = await operator.see("")
+    *shown, rest, last = re.findall(r'<li data-key="need-[^>]*>(.*?)</li>', page, re.DOTALL)
+    assert [len(shown), page.count("1 dead letter</b>")] == [3, 3]
+    assert '<b class="warn">17 more</b><span>errors that left dead letters</span>' in rest
+    assert 'href="/console/dead"' in rest
+    assert "wait for handlers" in last

@@ -15,8 +15,8 @@ from receiver.core.description.scheme import Kind
 from receiver.core.model import Dispatch, Failure
 from receiver.storage import circuits
 from tests.console.conftest import Person, visitor
-from tests.console.test_callbacks import rejected
-from tests.web.conftest import CHAT, Site
+from tests.console.test_callbacks import FOREIGN, rejected
+from tests.web.conftest import CHAT, WHSEC, Site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -151,10 +151,15 @@ async def test_dead_letters_are_retried_and_discarded_one_some_or_all(site: Site
     assert "Tried again by API token" in await operator.see(f"/jobs/{jobs[0]['id']}")
     said = await operator.do("/dead/chosen", action="discard", all="1", handler="keep")
     assert "Discard 3 dead letters?" in said.text
-    await operator.do("/dead/act", action="discard", all="1", handler="other")
-    assert len((await site.get("/v1/dispatches", state="dead")).json()["dispatches"]) == 3
-    await operator.do("/dead/act", action="discard", all="1", handler="keep")
-    assert (await site.get("/v1/dispatches", state="dead")).json()["dispatches"] == []
+    counted = re.findall(r'name="id" value="([^"]+)"', said.text)
+    said = await operator.do("/dead/chosen", action="discard", all="1", handler="other")
+    assert "Discard 0 dead letters?" in said.text
+    # One that dies after the count was said is none of those that were counted.
+    late = await site.ended("perplexity-webhook", metadata={"handler": "fails"})
+    await site.until("/v1/dispatches?state=dead", lambda found: len(found["dispatches"]) == 4)
+    await operator.do("/dead/act", action="discard", all="1", handler="keep", id=counted)
+    left = (await site.get("/v1/dispatches", state="dead")).json()["dispatches"]
+    assert [one["job_id"] for one in left] == [late["id"]]
     trail = await operator.see("/audit")
     assert "discarded" in trail
     assert "done: 3" in trail
@@ -184,6 +189,64 @@ async def test_a_provider_is_told_in_words_and_tried_from_here(site: Site, opera
     assert "There is no provider of that name" in await operator.see("/providers/nobody", status=404)
 
 
+async def test_an_old_key_can_go_once_the_new_one_proves_what_comes(open_site: OpenSite) -> None:
+    """Both are in force; each tells when it proved a callback last, and the old one when it is needed no more."""
+    async with open_site(PULSE_WEBHOOK_SECRET=f"{FOREIGN},{WHSEC}") as site, visitor(site) as client:
+        operator = Person(http=client)
+        await operator.sign_in()
+        standing = re.compile(
+            r"<code>(PULSE_WEBHOOK_SECRET#\d)</code>.*?data-name[^>]*>(.*?)</td><td[^>]*>(.*?)</td>"
+        )
+
+        async def keys() -> list[tuple[str, bool, str]]:
+            page = await operator.see("/providers/pulse")
+            return [
+                (name, "<time" in last, re.sub("<[^>]+>", "", word))
+                for name, last, word in standing.findall(page)
+            ]
+
+        await site.ended("pulse")
+        old = ("PULSE_WEBHOOK_SECRET#2", True, "still needed")
+        assert await keys() == [("PULSE_WEBHOOK_SECRET#1", False, "newest"), old]
+        site.sim.pulse_webhook(f"{site.url}/webhooks/pulse", FOREIGN)
+        await site.ended("pulse")
+        assert await keys() == [("PULSE_WEBHOOK_SECRET#1", True, "newest"), (*old[:2], "can go")]
+
+
+async def test_a_provider_names_who_gets_its_jobs_and_how_their_circuits_stand(
+    site: Site, operator: Person
+) -> None:
+    """Beside its limits: whoever looks why nothing happens sees a handler that is left alone."""
+    page = await operator.see("/providers/pulse")
+    assert "At most 8 requests at once and 10 a second go there." in page
+    assert re.search(r'keep</td><td>any end</td><td class="mark"><span class="ok">closed</span>', page)
+    await operator.do("/handlers/pause", handler="keep")
+    assert '<span class="warn">paused</span> since' in await operator.see("/providers/pulse")
+
+
+async def test_nodes_are_told_with_role_sign_of_life_and_what_is_under_way(
+    site: Site, operator: Person
+) -> None:
+    """Who serves, since when, and how many handlers run right now."""
+    row = (
+        r'<td class="main id">([^<]+)</td><td class="mark">serves and works</td>.*?'
+        r'data-name="last sign of life">.*?<time.*?data-name="handlers running">(\d)</td>'
+    )
+
+    async def told() -> tuple[str, str]:
+        found = re.search(row, await operator.see(""), re.DOTALL)
+        assert found is not None
+        return found[1], found[2]
+
+    name = site.receiver.running.node.name
+    assert await told() == (name, "0")
+    await site.ended("netnut", metadata={"handler": "waits"})
+    async with asyncio.timeout(40):
+        while await told() != (name, "1"):  # noqa: ASYNC110  (the page tells nobody)
+            await asyncio.sleep(0.01)
+    site.holding.set()
+
+
 async def heard(
     person: Person, path: str = "/live/events", **headers: str
 ) -> AsyncIterator[tuple[str, dict[str, object]]]:
@@ -207,7 +270,7 @@ async def test_what_happens_is_told_as_it_happens_and_resumes_without_a_gap(
     first = asyncio.ensure_future(anext(listening))
     await asyncio.sleep(0.2)
     job = await site.ended("perplexity-webhook")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         seen, named = set[str](), ""
         named, batch = await first
         seen |= {f"{one['kind']} {one['title']}" for one in batch["events"]}  # type: ignore[attr-defined]
@@ -229,7 +292,7 @@ async def test_what_happens_is_told_as_it_happens_and_resumes_without_a_gap(
 
 async def test_a_head_request_for_what_happens_ends(operator: Person) -> None:
     """Nobody is kept watching who asked for no more than the headers."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         answer = await operator.http.head("/console/live/events")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")

@@ -26,6 +26,7 @@ _BY_POSITION = tuple(
     f"core/{name}.py" for name in ("alteration", "diagnosis", "encoding", "guess", "transition")
 )
 _WORD = re.compile(r"[a-z]+(_[a-z]+)+")
+_QUOTED = re.compile(r"""(?<=["'])\w+(?=["'])""")
 _IN_SQL = re.compile(r"error_code = '(\w+)'")
 _NO_CODES = {*Scheme.__struct_fields__, "header_token"}
 #: What a handler raises never leaves by HTTP, nor ends a command.
@@ -37,9 +38,9 @@ def codes() -> set[str]:
     return set(_literals()) | {name for name, _ in errors()}
 
 
-def is_written(code: str) -> bool:
-    """Whether *code* stands anywhere in the source."""
-    return any(re.search(rf"""["']{code}["']""", text) for text, _ in _sources().values())
+def written() -> set[str]:
+    """Every word that stands in quotes anywhere in the source."""
+    return {word for text, _ in _sources().values() for word in _QUOTED.findall(text)}
 
 
 def errors() -> Iterator[tuple[str, ReceiverError]]:

@@ -27,22 +27,17 @@ CODES = {code.name: code for group in groups() for code in group.codes}
 WHERE = "add a table to a file in receiver/docs/codes/, then run: python -m tests.documentation --write"
 
 
-def test_every_code_is_explained() -> None:
-    """A code that somebody meets in a log, an answer or a timeline can be looked up."""
+def test_the_registry_says_what_the_source_says() -> None:
+    """A code that somebody meets in a log, an answer or a timeline can be looked up, and no other is explained.
+
+    And the registry says with which status an error leaves by HTTP, and with which exit code a command ends. It is one
+    test, because whoever reads all of the source should do it once.
+    """
     missing = sorted(raised.codes() - CODES.keys())
     assert not missing, f"no explanation of {', '.join(missing)}; {WHERE}"
-
-
-def test_no_code_is_explained_that_nothing_uses() -> None:
-    """What the registry holds is somewhere in the code."""
-    stale = [
-        name for name in CODES.keys() - raised.codes() if "<" not in name and not raised.is_written(name)
-    ]
+    written = raised.written()
+    stale = [name for name in CODES.keys() - raised.codes() if "<" not in name and name not in written]
     assert not stale, f"nothing has the code {', '.join(stale)}; remove it from receiver/docs/codes/"
-
-
-def test_statuses_and_exit_codes_are_those_of_the_errors() -> None:
-    """The registry says with which status an error leaves by HTTP, and with which exit code a command ends."""
     wrong = {
         name: [f"status = {status}, exit = {end}" for status, end in sorted(leaves)]
         for name, leaves in raised.leaving().items()
@@ -100,12 +95,17 @@ def test_a_family_is_understood(word: str, name: str) -> None:
 
 
 def test_explain_says_it_in_a_paragraph() -> None:
-    """``receiver explain CODE`` prints meaning, cause, next step and example, without markup where it is piped."""
+    """``receiver explain CODE`` prints meaning, cause, next step and example, without markup where it is piped.
+
+    And in lines that a terminal of eighty columns shows whole.
+    """
     done = CliRunner().invoke(main, ["explain", "signature_mismatch"])
     code = CODES["signature_mismatch"]
     assert done.exit_code == 0
-    assert all(one in done.output for one in (code.means, code.why, code.next, code.example, "HTTP 401"))
+    said = " ".join(done.output.split())
+    assert all(one in said for one in (code.means, code.why, code.next, code.example, "HTTP 401"))
     assert "**" not in done.output
+    assert max(map(len, done.output.splitlines())) <= 80
 
 
 def test_explain_speaks_json() -> None:

@@ -9,6 +9,7 @@ import pytest
 from receiver import Job, Receiver, Settings
 from receiver.core.file import File, FileState
 from receiver.files.folder import Folder
+from tests import sqlite
 from tests.path.described import describe
 
 from .shelf import Kept, Shelf, shelf
@@ -93,7 +94,7 @@ def states(files: tuple[File, ...]) -> list[tuple[FileState, str | None]]:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a database with nothing in it."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/receiver.db"
+        return sqlite.migrated(tmp_path / "receiver.db")
     made: str = request.getfixturevalue("migrated_url")
     return made
 

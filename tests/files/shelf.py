@@ -31,6 +31,10 @@ class Kept:
     #: After so many bytes of an answer the connection breaks, as many times.
     breaks_after: int | None = None
     breaks: int = 0
+    #: Nothing of its body is sent before this is set.
+    held: asyncio.Event | None = None
+    #: After so many bytes of an answer there are two pieces a second.
+    slow_after: int | None = None
     #: Seconds between pieces, and before the answer.
     pause: float = 0.0
     #: The time (time.monotonic) after which it is gone.
@@ -83,6 +87,8 @@ class Shelf:
         self.pages: list[Any] = []
         #: Told of each question about a job; may change ``result``.
         self.polled: Callable[[], object] = lambda: None
+        #: How its answers about jobs are written, and of what kind they say that they are.
+        self.charset, self.kind = "utf-8", "application/json"
         self.asked: list[Asked] = []
         self.at_once: Counter[str] = Counter()
         self.most_at_once = 0
@@ -138,10 +144,10 @@ class Shelf:
             document |= {"id": document["id"].partition("?")[0], "result": self.pages[number]}
             if number + 1 < len(self.pages):
                 document["next"] = f"{self.url}/jobs/{document['id']}?page={number + 1}"
-        body = json.dumps(document).encode()
+        body = json.dumps(document, ensure_ascii=False).encode(self.charset)
         writer.write(
-            b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n" % len(body) + body
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: %b\r\n"
+            b"content-length: %d\r\n\r\n" % (self.kind.encode(), len(body)) + body
         )
 
     async def _answer_file(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -171,6 +177,8 @@ class Shelf:
         lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in headers.items())]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
         await asyncio.sleep(kept.pause)
+        if kept.held is not None:
+            await kept.held.wait()
         sent = 0
         for begin in range(start, kept.total, _PIECE):
             end = min(begin + _PIECE, kept.total)
@@ -179,6 +187,8 @@ class Shelf:
                 # What was sent must arrive first: a reset would take it along.
                 await writer.drain()
                 return
+            if kept.slow_after is not None and sent >= kept.slow_after:
+                await asyncio.sleep(0.5)
             piece = kept.part(begin, end)
             writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if length == -1 else piece)
             await writer.drain()

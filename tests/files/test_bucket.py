@@ -124,7 +124,7 @@ async def test_the_way_of_files_with_an_object_store(here: Here, environ: dict[s
     kept = Kept(size=12 * MIB, breaks_after=6 * MIB, breaks=1)
     here.links(big=kept, small=Kept(body=b"small"))
     async with here.receiver() as receiver, client(receiver) as http:
-        job = await here.run(receiver, patience=30)
+        job = await here.run(receiver, patience=60)
         assert (job.state, states(job.files)) == (JobState.SUCCEEDED, [(FileState.STORED, None)] * 2)
         assert job.files[0].sha256 == kept.sha256
         async with job.files[1].open() as stream:
@@ -157,14 +157,14 @@ async def test_a_store_that_is_away_loses_nothing(here: Here, environ: dict[str,
         await until(waits, patience=45)
         assert (await receiver.job(job.id)).state is JobState.FETCHING
     async with here.receiver() as receiver:
-        job = await receiver.wait(job.id, timeout=30)
+        job = await receiver.wait(job.id, timeout=40)
     assert states(job.files) == [(FileState.STORED, None)]
 
 
 async def test_killed_in_the_middle(here: Here, environ: dict[str, str], bucket: Bucket) -> None:
     """With kill -9 nothing half can be read; the file is begun anew, and what is left is what the record has."""
-    here.environ |= environ | {"RECEIVER_LEASE": "1"}
-    kept = Kept(size=24 * MIB, pause=0.01)
+    here.environ |= environ | {"RECEIVER_LEASE": "5"}
+    kept = Kept(size=24 * MIB, slow_after=16 * MIB)
     here.links(big=kept)
     async with here.receiver() as receiver:
         await receiver.running.worker.drain(patience=1)  # type: ignore[union-attr]
@@ -177,14 +177,14 @@ async def test_killed_in_the_middle(here: Here, environ: dict[str, str], bucket:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        await until(lambda: bool(here.shelf.gets("big")) and here.shelf.sent > 12 * MIB, patience=30)
+        await until(lambda: bool(here.shelf.gets("big")) and here.shelf.sent > 12 * MIB)
     finally:
         process.kill()
         await process.wait()
     assert await keys(bucket) == ["receiver-files.id"]
-    kept.pause = 0
+    kept.slow_after = None
     async with here.receiver() as receiver:
-        job = await receiver.wait(job.id, timeout=30)
+        job = await receiver.wait(job.id, timeout=40)
         await receiver.running.sweeping(older_than=-60)
     assert [(one.state, one.sha256) for one in job.files] == [(FileState.STORED, kept.sha256)]
     assert await keys(bucket) == ["receiver-files.id", f"sha256/{kept.sha256[:2]}/{kept.sha256}"]

@@ -65,6 +65,25 @@ async def test_files_are_listed_and_shown(here: Here) -> None:
             assert (await http.get(f"/console/jobs/{job.id}/{missing}")).status_code == 404
 
 
+async def test_a_result_of_ten_megabytes_is_cut_and_inert(here: Here) -> None:
+    """Markup, marks of direction and links in it are text; the whole of it is handed on as a file only."""
+    hostile = "<script>alert(1)</script><svg onload=alert(2)>\u202e [x](javascript:alert(3)) \x1b[31m"
+    here.shelf.result = {"links": [], "text": hostile * 120_000}
+    async with here.receiver() as receiver, client(receiver) as http:
+        job = await here.run(receiver)
+        await sign_in(http)
+        page = (await http.get(f"/console/jobs/{job.id}")).text
+        answer = await http.get(f"/console/jobs/{job.id}/result")
+    assert len(answer.content) > 9_000_000
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert "This is its beginning; download it for the rest." in page
+    assert "&lt;script&gt;alert(1)" in page
+    for one in ("<script>alert", "<svg onload", "\u202e", "\x1b", 'href="javascript'):
+        assert one not in page
+    assert len(page) < 400_000
+
+
 async def test_what_giving_up_on_files_means_is_said_before(here: Here) -> None:
     """The result is here: the job would not time out, but succeed without them."""
     here.links(bad=Kept(body=b"y", status=500))

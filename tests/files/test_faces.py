@@ -198,6 +198,23 @@ async def test_files_are_saved_by_safe_names(here: Here, commands: Commands, tmp
         assert (target / "same.bin").read_text() == "1"
 
 
+async def test_a_command_says_when_files_are_fetched(here: Here, commands: Commands, tmp_path: Path) -> None:
+    """Before handlers are called where it says nothing, beside that, or never; no other word is taken."""
+    asked = tmp_path / "request.json"
+    asked.write_text("{}", encoding="utf-8")
+    async with here.receiver() as receiver:
+        for words, when in [
+            ((), "before"),
+            (("--files", "beside"), "beside"),
+            (("--files", "never"), "never"),
+        ]:
+            code, out, err = await commands("submit", "made-up", str(asked), "--json", *words)
+            assert code == 0, err
+            assert (await receiver.job(json.loads(out)["id"])).files_when == when
+    code, _, err = await commands("submit", "made-up", str(asked), "--files", "later")
+    assert (code, "'later' is not one of 'before', 'beside', 'never'" in err) == (2, True)
+
+
 async def test_a_lost_file_makes_saving_fail(here: Here, commands: Commands, tmp_path: Path) -> None:
     """What is there is saved, and the command says that not all is; the list says why."""
     here.links(good=Kept(body=b"x"), bad=Kept(body=b"y", status=404))

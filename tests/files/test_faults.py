@@ -103,7 +103,7 @@ async def test_bytes_with_another_digest_are_not_kept(here: Here, headers: dict[
         assert (await receiver.job(job.id)).state is JobState.FETCHING
         assert here.kept() == []
         kept.headers = {"content-md5": base64.b64encode(hashlib.md5(kept.body).digest()).decode()}  # noqa: S324
-        job = await receiver.wait(job.id, timeout=10)
+        job = await receiver.wait(job.id, timeout=40)
     assert states(job.files) == [(STORED, None)]
 
 
@@ -216,11 +216,11 @@ async def test_retry_after_keeps_the_origin_in_peace(here: Here) -> None:
         job = await receiver.submit("made-up", {"a": 1})
         await poll(receiver, job)
         await until(lambda: bool(here.shelf.gets("it")))
-        kept.status, kept.headers, begun = 200, {}, time.monotonic()
-        job = await receiver.wait(job.id, timeout=10)
+        kept.status, kept.headers = 200, {}
+        job = await receiver.wait(job.id, timeout=40)
     assert states(job.files) == [(STORED, None)]
-    assert time.monotonic() - begun >= 1.5
-    assert len(here.shelf.gets("it")) == 2
+    first, second = (one.at for one in here.shelf.gets("it"))
+    assert second - first >= 2
 
 
 @pytest.mark.parametrize(
@@ -310,35 +310,6 @@ async def test_bytes_that_are_packed_stay_so(here: Here) -> None:
     assert states(job.files) == [(STORED, None)]
 
 
-async def test_a_full_disk_pauses_downloads_alone(here: Here) -> None:
-    """The job waits in ``fetching``; with room again it goes on by itself."""
-    here.links(it=Kept(body=b"x"))
-    async with here.receiver(RECEIVER_DISK_FLOOR=str(1 << 60)) as receiver:
-        job = await receiver.submit("made-up", {"a": 1})
-        await poll(receiver, job)
-        await until(lambda: receiver.running.downloading.paused == "files_disk_low")
-        assert (await receiver.job(job.id)).state is JobState.FETCHING
-        assert here.shelf.gets("it") == []
-    async with here.receiver() as receiver:
-        assert states((await receiver.wait(job.id, timeout=10)).files) == [(STORED, None)]
-
-
-async def test_a_store_that_cannot_be_used_loses_nothing(here: Here) -> None:
-    """A file lies where the folder should be: the file waits with a code, and comes once that is put right."""
-    here.links(it=Kept(body=b"x"))
-    (here.folder / "kept").write_bytes(b"")
-    async with here.receiver() as receiver:
-        job = await receiver.submit("made-up", {"a": 1})
-        await poll(receiver, job)
-
-        async def met() -> bool:
-            return states(await receiver.files(job.id)) == [(WAITING, "file_store_unavailable")]
-
-        await until(met)
-        (here.folder / "kept").unlink()
-        assert states((await receiver.wait(job.id, timeout=10)).files) == [(STORED, None)]
-
-
 async def test_files_beside_come_after_the_job_has_ended(here: Here) -> None:
     """Handlers are called at once, and see what is still on its way; it is stored all the same."""
     kept = Kept(size=4 * 64 * 1024, pause=0.3)
@@ -385,6 +356,6 @@ async def test_a_job_may_be_given_up_without_its_files(here: Here) -> None:
 
         await until(half)
         await receiver.running.store.abandon(job.id, now=receiver.running.clock())
-        job = await receiver.wait(job.id, timeout=5)
+        job = await receiver.wait(job.id, timeout=40)
     assert job.state is JobState.SUCCEEDED
     assert states(job.files) == [(STORED, None), (LOST, "file_abandoned")]

@@ -15,7 +15,7 @@ from .test_faces import client
 
 _LINKS: Final = 10_000
 _FETCHED: Final = 25
-#: Seconds, of which a busy machine is given most, and bytes.
+#: Seconds of the processor, and bytes.
 _WITHIN: Final = 20.0
 _MEMORY: Final = 64 * 1024 * 1024
 
@@ -31,12 +31,12 @@ async def test_ten_thousand_links_in_one_result(here: Here) -> None:
     async with here.receiver(RECEIVER_MAX_FILES=str(_FETCHED)) as receiver, client(receiver) as http:
         # The highest mark is that of now.
         _forget_peak()
-        before, begun = _memory("VmHWM"), time.monotonic()
-        job = await here.run(receiver, patience=_WITHIN)
+        before, begun = _memory("VmHWM"), time.process_time()
+        job = await here.run(receiver, patience=10 * _WITHIN)
         await ended(receiver, job)
         record = await receiver.running.store.record(job.id)
         listed = (await http.get(f"/v1/jobs/{job.id}/files")).json()["files"]
-        assert time.monotonic() - begun < _WITHIN
+        assert time.process_time() - begun < _WITHIN
         assert _memory("VmHWM") - before < _MEMORY
     assert job.state is JobState.SUCCEEDED
     lost = [(FileState.LOST, "too_many_files")] * (_LINKS - _FETCHED)

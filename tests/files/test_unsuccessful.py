@@ -41,7 +41,7 @@ async def test_a_job_that_did_not_succeed_ends_so_once_its_files_are_here(
         assert (await receiver.job(job.id)).state is JobState.FETCHING
         assert seen == []
         kept.status = 200
-        job = await receiver.wait(job.id, timeout=10)
+        job = await receiver.wait(job.id, timeout=40)
         await ended(receiver, job)
         record = await receiver.running.store.record(job.id)
     assert (job.state, states(job.files)) == (state, [(STORED, None)])
@@ -74,7 +74,7 @@ async def test_one_that_is_given_up_meanwhile_ends_as_its_provider_said(here: He
 
         await until(waits)
         await receiver.running.store.abandon(job.id, now=receiver.running.clock())
-        job = await receiver.wait(job.id, timeout=5)
+        job = await receiver.wait(job.id, timeout=40)
     assert job.state is JobState.FAILED
     assert states(job.files) == [(FileState.LOST, "file_abandoned")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tests.model.apis import HOUR, MINUTE, SECOND, Api
 from tests.model.machine import Machine
@@ -12,11 +12,6 @@ from tests.model.waits import Waits
 if TYPE_CHECKING:
     from tests.model.remote import Remote
 
-_LASTS: Final = 7 * MINUTE
-#: From when on what is due is to keep up.
-_FULL: Final = 3 * MINUTE
-#: Between two signs of life.
-_BEAT: Final = 2 * SECOND
 #: The orders of each API begin at this number: of the one with more open jobs than it may be asked about; of the one
 #: that hangs; of its neighbour; and of the one whose jobs are all alike.
 CROWDED, HANGING, NEIGHBOUR, STEADY, LATE = 100, 200, 300, 400, 500
@@ -26,6 +21,14 @@ class Crowd(Machine):
     """The world of such a round."""
 
     beats = True
+    #: Between two signs of life.
+    beat = 2 * SECOND
+    lasts = 7 * MINUTE
+    #: From when on what is due is to keep up.
+    full = 3 * MINUTE
+    #: How many jobs the crowded API has, at least and at most, and how many each of the others.
+    crowded = (20, 26)
+    many = {HANGING: 10, NEIGHBOUR: 4, STEADY: 14, LATE: 3}
 
     def invent(self) -> list[Api]:
         """One API at its limit, one that hangs, its neighbour, and one that is alike from job to job."""
@@ -58,19 +61,19 @@ class Crowd(Machine):
         for _ in range(self.plan.nodes):
             await self.start()
         crowded, hanging, neighbour, steady = self.apis
-        for number in range(random.randint(20, 26)):
+        for number in range(random.randint(*self.crowded)):
             self._order(0, CROWDED + number, crowded)
-        for number in range(10):
+        for number in range(self.many[HANGING]):
             # All at once, once the nodes have heard of one another: more than may be under way.
             self._order(15 * SECOND, HANGING + number, hanging)
-        for number in range(4):
+        for number in range(self.many[NEIGHBOUR]):
             self._order(random.uniform(0, 60) * SECOND, NEIGHBOUR + number, neighbour)
-        for number in range(14):
+        for number in range(self.many[STEADY]):
             self._order(number * 12 * SECOND, STEADY + number, steady)
-        for number in range(3):
-            self._order(_FULL + random.uniform(0, 90) * SECOND, LATE + number, crowded)
-            self.later(_FULL + random.uniform(0, 90) * SECOND, self._cancel(number))
-        await self.advance(_LASTS)
+        for number in range(self.many[LATE]):
+            self._order(self.full + random.uniform(0, 90) * SECOND, LATE + number, crowded)
+            self.later(self.full + random.uniform(0, 90) * SECOND, self._cancel(number))
+        await self.advance(self.lasts)
         providers.hanging.clear()
         self.waits.over = True
         for one in providers.remotes.values():
@@ -108,8 +111,18 @@ class Crowd(Machine):
 
     def watch(self) -> None:
         """Let the nodes hear of one another, and look whether anything waits for too long."""
-        if self.loop.now >= self._beaten + _BEAT:
+        if self.loop.now >= self._beaten + self.beat:
             self._beaten = self.loop.now
             for node in self.nodes:
                 node.beat()
         self.waits.watch()
+
+
+class SmallCrowd(Crowd):
+    """One that is played in seconds also where each commit goes to a server."""
+
+    beat = 4 * SECOND
+    lasts = 4 * MINUTE
+    full = MINUTE
+    crowded = (7, 9)
+    many = {HANGING: 6, NEIGHBOUR: 2, STEADY: 13, LATE: 2}

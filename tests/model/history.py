@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.model.rounds import again
+
 if TYPE_CHECKING:
     from tests.model.loop import ModelLoop
 
@@ -40,7 +42,7 @@ class History:
         promises = "\n".join(f"  {promise}: {detail}" for promise, detail in self.broken)
         lines = "\n".join(self._lines)
         raise BrokenPromiseError(
-            f"seed {self._seed} on {self._database} breaks\n{promises}\n\nreplay: MODEL_SEED={self._seed} "
+            f"seed {self._seed} on {self._database} breaks\n{promises}\n\nreplay: {again(self._seed)} "
             f"pytest -n 0 tests/model/test_model.py -k {self._database}\n\n{lines}\n"
         )
 

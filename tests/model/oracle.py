@@ -150,6 +150,9 @@ class Oracle:
         if job.remote_id is not None and one is None:
             self._breaks("forged callbacks change nothing", job, f"it is called {job.remote_id}")
         match job.state:
+            case "failed" if job.error_code == "never_accepted":
+                if job.order is not None and self._providers.bills.get(job.order):
+                    self._breaks("nothing that was sent is told as not sent", job, "its provider has it")
             case "failed" if one is None or "failed" not in one.said:
                 if job.order not in self._providers.refused and job.order not in self._providers.put_off:
                     self._breaks("a job fails only where its provider says so", job, f"{job.error_code}")

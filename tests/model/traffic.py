@@ -46,6 +46,15 @@ class Traffic:
         now = self._loop.now
         self._pauses[api.name].append((now, now + seconds * SECOND))
 
+    def alone(self, name: str, since: int) -> int:
+        """For how long the API *name* has wanted to be left alone from *since* to now."""
+        found, at = 0, since
+        for told, until in sorted(self._pauses[name]):
+            begin, end = max(told, at), min(until, self._loop.now)
+            if end > begin:
+                found, at = found + end - begin, end
+        return found
+
     def begin(self, api: Api, reader: asyncio.StreamReader) -> None:
         """Note a request, and check whether it may be."""
         now, heard = self._loop.now, 0 if self.nodes == 1 else _HEARD

@@ -65,7 +65,9 @@ class Waits:
         many = sum(other.api is one.api for other in self._providers.remotes.values())
         turn = int(many / one.api.rate * SECOND)
         last = max((at for at, _ in one.looks), default=one.made_at)
-        if now > last + one.api.longest + 2 * turn + _SLACK:
+        # While a provider wants to be left alone nobody's turn comes.
+        alone = self._providers.traffic.alone(one.api.name, last)
+        if now > last + one.api.longest + 2 * turn + alone + _SLACK:
             promise = "every open job is looked at within its bound"
             if one.api.name == "neighbour":
                 promise = "a provider that hangs holds up nobody else"

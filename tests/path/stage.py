@@ -28,13 +28,15 @@ from tests.testing.test_providers import REQUEST, RESULT, operation_of
 from .described import Clock
 from .stub import Asked, Reply, stub
 from .vouching import TOKEN, WHSEC, amazons_certificate, key_set
-from .world import World
+from .world import PATIENCE, World
 
 REASON: Final = "no luck today"
 #: The words of nobody.
 UNLISTED: Final = "flummoxed"
 #: A status of a status address that means the job's own failure, where the test says so.
 POLL_FAILED: Final = 422
+#: Before a listed word, which is how the job ends.
+WORD: Final = "the word "
 WHY_FAILED: Final = "the result's address says why it failed"
 STATUS_SAYS: Final = "the status says why it failed"
 #: How a job goes that is asked about, and how it must end.
@@ -85,10 +87,20 @@ class Scene:
         self.submission: Asked | None = None
 
     @property
+    def wanted(self) -> JobState:
+        """How the job must end."""
+        if self.plot.startswith(WORD):
+            poll = self.remote.provider.poll
+            assert poll is not None
+            states = self.remote.provider.shapes[poll.answer].states
+            return MEANINGS[states[self.plot.removeprefix(WORD)]]
+        return (PLOTS | ENDS)[self.plot]
+
+    @property
     def end(self) -> JobState:
         """What the provider says in the end."""
         gone = "410" in self.plot
-        return JobState.SUCCEEDED if gone or self.plot == WHY_FAILED else (PLOTS | ENDS)[self.plot]
+        return JobState.SUCCEEDED if gone or self.plot == WHY_FAILED else self.wanted
 
     def finish(self) -> None:
         """Let the job have ended."""
@@ -112,7 +124,9 @@ class Scene:
         ):
             self.finish()
         if self.plot.startswith("unlisted word") and self.looks == 1:
-            return self._unlisted()
+            return self._worded(UNLISTED)
+        if self.plot.startswith(WORD) and self.looks > 1:
+            return self._worded(_word(self.plot.removeprefix(WORD)))
         return _reply(self.remote.status())
 
     def _fetched(self) -> Reply:
@@ -147,12 +161,12 @@ class Scene:
             )
         return Reply(body=json.dumps(holder["body"]).encode(), headers={"content-type": "application/json"})
 
-    def _unlisted(self) -> Reply:
-        """The document of a job that runs, with a word for it that nobody listed."""
+    def _worded(self, word: str | int) -> Reply:
+        """The document of the job, with *word* for its state."""
         provider = self.remote.provider
         assert provider.poll is not None
         shape = provider.shapes[provider.poll.answer]
-        body = with_word(json.loads(self.remote.status().content), shape)
+        body = with_word(json.loads(self.remote.status().content), shape, word)
         return Reply(body=body, headers={"content-type": "application/json"})
 
     def told(self, job: Job) -> Written | None:
@@ -171,11 +185,17 @@ class Scene:
         return replace(written, body=with_word(json.loads(written.body), provider.shapes[name]))
 
 
-def with_word(document: Any, shape: Shape) -> bytes:  # noqa: ANN401  (JSON)
-    """*document* with a word for the state that nobody listed."""
+def with_word(document: Any, shape: Shape, word: str | int = UNLISTED) -> bytes:  # noqa: ANN401  (JSON)
+    """*document* with another word for the state, if not one that nobody listed."""
     holder = {"body": document}
-    put(holder, f"body.{shape.statuses[0]}", UNLISTED)
+    put(holder, f"body.{shape.statuses[0]}", word)
     return json.dumps(holder["body"]).encode()
+
+
+def _word(word: str) -> str | int:
+    """A word as it stands in JSON; of a range of numbers the last one."""
+    last = word.rpartition("..")[2]
+    return int(last) if last.isdecimal() else word
 
 
 def _reply(response: httpx.Response) -> Reply:
@@ -226,7 +246,7 @@ def plots_of(provider: Provider) -> list[str]:
     shape = provider.shapes[provider.poll.answer]
     told = {MEANINGS[one] for one in shape.states.values()} | {MEANINGS[one.state] for one in shape.rules}
     found = ["succeeded"]
-    if provider.callback is not None and provider.callback.where != "registered":
+    if provider.callback is not None:
         found.append("lost callback")
     if JobState.FAILED in told:
         found += ["failed without a reason"] + (["failed"] if shape.error else [])
@@ -236,8 +256,7 @@ def plots_of(provider: Provider) -> list[str]:
     if inline(provider):
         found.append("404 at the status, then the result")
     found += [STATUS_SAYS] if JobState.FAILED in told else []
-    if shape.result_url is not None and (shape.result is None or "{" in shape.result_url):
-        # Where the answer may have the result, too, the kit prefers an address that is a template.
+    if not inline(provider):
         found += ["404, then the result", "410"]
         found += [WHY_FAILED] if provider.fetch.failed else []
     return found
@@ -270,8 +289,18 @@ def takes_word(shape: Shape) -> bool:
 
 
 def inline(provider: Provider) -> bool:
-    """Whether the answer about the state has the result, too."""
-    return provider.poll is not None and provider.shapes[provider.poll.answer].result_url is None
+    """Whether the answer about the state has the result, too; where it may name an address, only a template counts."""
+    if provider.poll is None:
+        return False
+    shape = provider.shapes[provider.poll.answer]
+    return shape.result_url is None or (shape.result is not None and "{" not in shape.result_url)
+
+
+def words_of(provider: Provider) -> list[str]:
+    """Every listed word in an answer that is an end; of those that stand in JSON."""
+    if provider.poll is None or not takes_word(shape := provider.shapes[provider.poll.answer]):
+        return []
+    return [f"{WORD}{word}" for word, meant in shape.states.items() if MEANINGS[meant].ended]
 
 
 def write_descriptions(folder: Path) -> None:
@@ -321,13 +350,17 @@ async def staged(world: World) -> AsyncIterator[tuple[Stage, Receiver, Clock]]:
             yield stage, receiver, clock
 
 
-async def submitted(stage: Stage, receiver: Receiver, name: str, plot: str) -> Job:
-    """A job that is going to go so."""
+async def submitted(
+    stage: Stage, receiver: Receiver, name: str, plot: str, operation: str | None = None
+) -> Job:
+    """A job that is going to go so; of the first operation, if of no other."""
     stage.waiting.setdefault(name, []).append(plot)
     callback = plot == "lost callback" or plot.startswith("callback")
     # All at once would be more connections than wait at a socket.
     async with stage.door:
-        job = await receiver.submit(name, REQUEST, operation=operation_of(name), callback=callback)
+        job = await receiver.submit(
+            name, REQUEST, operation=operation or operation_of(name), callback=callback
+        )
     assert job.remote_id is not None, (name, plot, job.state, job.error)
     return job
 
@@ -343,7 +376,7 @@ def _due(tx: Any) -> tuple[int | None, int, int]:  # noqa: ANN401
 async def played(receiver: Receiver, clock: Clock, jobs: list[Job]) -> dict[str, Job]:
     """Go from one due thing to the next until every job has ended: how they are then."""
     store = receiver.running.store
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(6 * PATIENCE):
         while True:
             when, owned, still = await store.read(_due)
             if not still:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ class Asked:
     #: In order, names as sent.
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    #: When, in seconds of the steady clock.
+    at: float = field(default_factory=time.monotonic, compare=False)
 
     def header(self, name: str) -> str | None:
         """The first header of that name."""
@@ -33,6 +36,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     #: Send the body in chunks, without saying how long it is.
     chunked: bool = False
+    #: And break off before the last of them, which is empty.
+    cut: bool = False
     #: Seconds between pieces of 64 KiB.
     pause: float = 0.0
 
@@ -89,7 +94,8 @@ def _written(reply: Reply) -> bytes:
         lines.append(f"content-length: {len(reply.body)}")
     body = reply.body
     if reply.chunked:
-        body = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+        body = f"{len(body):x}\r\n".encode() + body + b"\r\n" if body else b""
+        body += b"" if reply.cut else b"0\r\n\r\n"
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -98,11 +104,14 @@ async def stub(answer: Answerer, *, context: ssl.SSLContext | None = None) -> As
     """Serve *answer* at a free port of loopback, over TLS with *context*."""
     serving = Stub(answer)
     tasks: set[asyncio.Task[None]] = set()
+    writers: set[asyncio.StreamWriter] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         task = asyncio.ensure_future(serving.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda _: writers.discard(writer))
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
     serving.port = server.sockets[0].getsockname()[1]
@@ -113,10 +122,16 @@ async def stub(answer: Answerer, *, context: ssl.SSLContext | None = None) -> As
         yield serving
     finally:
         server.close()
+        # Who was let in just now gets a connection first; one whose task never began is closed by nobody else.
+        await asyncio.sleep(0.01)
+        left = set(writers)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in left:
+            writer.transport.abort()
         await server.wait_closed()
+        await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from receiver.outbound.allowances import Allowance, ProviderBusyError
 from .described import describe, replies
 from .stub import Asked, Reply, Stub, stub
 from .test_nodes import node
-from .world import World, until
+from .world import PATIENCE, World, until
 
 
 class Crowd:
@@ -68,7 +68,7 @@ async def abandon(tasks: list["asyncio.Task[object]"]) -> None:
 
 async def test_a_provider_that_hangs_holds_up_nobody_else(world: World) -> None:
     """Sixty submissions to it: four are sent at once and the others wait, while another provider is asked as ever."""
-    slow, good = Crowd(seconds=30), Crowd()
+    slow, good = Crowd(seconds=3600), Crowd()
     async with (
         asked_by(world, slow.answer, name="slow", rate=1000, concurrency=4),
         asked_by(world, good.answer, name="good", rate=1000, concurrency=8),
@@ -77,13 +77,12 @@ async def test_a_provider_that_hangs_holds_up_nobody_else(world: World) -> None:
         await receiver.submit("good", {})
         sending = [asyncio.ensure_future(receiver.submit("slow", {})) for _ in range(60)]
         await until(lambda: slow.inside == 4)
-        before, began = len(good.began), time.monotonic()
-        await asyncio.wait_for(receiver.submit("good", {}), 5)
-        await until(lambda: len(good.began) >= before + 3, patience=10)
-        assert slow.most == 4
+        before = len(good.began)
+        await asyncio.wait_for(receiver.submit("good", {}), PATIENCE)
+        await until(lambda: len(good.began) >= before + 3)
+        assert (slow.inside, slow.most) == (4, 4)
         # Those whose turn does not come are put off, and their callers told: recorded, to be sent later.
-        done, _ = await asyncio.wait(sending, timeout=20, return_when=asyncio.FIRST_COMPLETED)
-        assert time.monotonic() - began < 25
+        done, _ = await asyncio.wait(sending, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         job = done.pop().result()
         assert (job.state, job.remote_id) == ("submitting", None)
         record = await receiver.running.store.record(job.id)
@@ -101,8 +100,7 @@ async def test_submissions_keep_to_the_rate(world: World) -> None:
         began = time.monotonic()
         await asyncio.gather(*(receiver.submit("rated", {}) for _ in range(25)))
         assert time.monotonic() - began > 1.2
-        first = min(crowd.began)
-        assert sum(one < first + 0.9 for one in crowd.began) <= 20
+        assert sum(one < began + 0.9 for one in crowd.began) <= 20
 
 
 async def test_nodes_share_what_a_provider_bears(world: World, migrated_url: str) -> None:
@@ -114,7 +112,7 @@ async def test_nodes_share_what_a_provider_bears(world: World, migrated_url: str
         node(world) as first,
         node(world) as second,
     ):
-        await until(lambda: shares(first, second) == [(0, 2), (1, 2)], patience=10)
+        await until(lambda: shares(first, second) == [(0, 2), (1, 2)])
         await asyncio.gather(*(one.submit("shared", {}) for one in (first, second) for _ in range(12)))
         assert crowd.most <= 6
 
@@ -146,6 +144,13 @@ async def test_a_provider_that_asks_for_patience_is_left_alone(
         await first.submit("busy", {})
         await until(lambda: any(method == "GET" for _, method in times))
         refused = next(at for at, method in times if method == "GET")
+
+        async def known() -> bool:
+            stored = await first.running.store.read(lambda tx: tx.run("SELECT provider FROM pause"))
+            return first.running.allowances._all["busy"].free() == 0 and len(stored) == 1
+
+        # The answer is sent before anybody has read it.
+        await until(known)
         if nodes == 2:
             async with node(world) as second:
                 await second.submit("busy", {})

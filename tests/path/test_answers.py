@@ -103,7 +103,10 @@ async def test_a_polled_document_is_kept_once(anywhere: World, pieces: bool, siz
 async def test_a_callback_is_the_answer_that_is_kept_already(anywhere: World, pieces: bool) -> None:  # noqa: FBT001
     """No byte of it is stored a second time."""
     got = Got(pieces=pieces)
-    async with stub(Says({"id": "r1", "state": "running"})) as provider, httpx.AsyncClient() as client:
+    async with (
+        stub(Says({"id": "r1", "state": "running"})) as provider,
+        httpx.AsyncClient(timeout=60) as client,
+    ):
         describe(anywhere, provider, where="body", delivers="result", expected="1h")
         async with hurried(anywhere, got) as receiver:
             job = await receiver.submit(NAME, {})
@@ -121,7 +124,10 @@ async def test_a_callback_is_the_answer_that_is_kept_already(anywhere: World, pi
 async def test_a_packed_callback_is_unpacked(anywhere: World) -> None:
     """What a handler reads is the document."""
     got = Got()
-    async with stub(Says({"id": "r1", "state": "running"})) as provider, httpx.AsyncClient() as client:
+    async with (
+        stub(Says({"id": "r1", "state": "running"})) as provider,
+        httpx.AsyncClient(timeout=60) as client,
+    ):
         describe(anywhere, provider, where="body", delivers="result", expected="1h")
         async with hurried(anywhere, got) as receiver:
             await receiver.submit(NAME, {})
@@ -137,7 +143,7 @@ async def test_a_failure_has_an_answer_too(anywhere: World, how: str) -> None:
     broken = {"id": "r1", "state": "broken", "reason": "upside down", "page": 7}
     got = Got()
     says = Says(broken if how == "poll" else {"id": "r1", "state": "running"})
-    async with stub(says) as provider, httpx.AsyncClient() as client:
+    async with stub(says) as provider, httpx.AsyncClient(timeout=60) as client:
         describe(
             anywhere, provider, where="body", delivers="result", expected="1s" if how == "poll" else "1h"
         )
@@ -188,7 +194,9 @@ async def test_the_answer_is_handed_out(world: World) -> None:
             provider._answer = Says({"id": "r1", "state": "running"})
             other = await receiver.submit(NAME, {"n": 2})
             assert not (await client.job(other.id)).answer
-            async with httpx.AsyncClient(headers={"authorization": f"Bearer {API_TOKEN}"}) as http:
+            async with httpx.AsyncClient(
+                headers={"authorization": f"Bearer {API_TOKEN}"}, timeout=60
+            ) as http:
                 missing = await http.get(f"{world.url}/v1/jobs/{other.id}/answer")
                 assert (missing.status_code, missing.json()["code"]) == (404, "answer_missing")
 

@@ -18,7 +18,7 @@ from receiver import Job, Receiver
 from receiver.core.model import Verdict
 from receiver.storage.queries import Page
 
-from .world import PULSE_SECRET, REQUESTS, World
+from .world import PATIENCE, PULSE_SECRET, REQUESTS, World
 
 SIGNED = "perplexity-webhook"
 
@@ -225,7 +225,8 @@ async def test_genuine_but_unreadable_is_acknowledged_and_kept(
     answer = await target.post(body)
     assert answer.status_code == 200
     assert await target.kept() == [(Verdict.UNREADABLE, code)]
-    assert await target.state() == "submitted"
+    # It may have been asked by now, and then it has said that the job runs.
+    assert await target.state() in {"submitted", "running"}
 
 
 async def test_a_flood_of_forged_callbacks_is_answered_and_not_all_written(world: World) -> None:
@@ -292,11 +293,12 @@ async def test_an_ambiguous_or_oversized_head_gets_400(target: Target, world: Wo
     ids=["header", "address", "trailers"],
 )
 async def test_a_head_without_an_end_ends_the_connection(world: World, endless: bytes) -> None:
-    """What never becomes a request is not collected until its time is up, which is 10 seconds."""
+    """What never becomes a request is not collected until its time is up."""
+    world.environ["RECEIVER_RECEIVE_TIMEOUT"] = "3600"
     async with world.receiver():
         # Whoever is still sending may hear of the end before the answer that came with it.
         with suppress(ConnectionError):
-            answer = await raw(world, endless, patience=5)
+            answer = await raw(world, endless, patience=PATIENCE)
             assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 "))
             assert b"(still open)" not in answer
 
@@ -318,7 +320,7 @@ async def test_a_body_before_a_pipelined_head_is_no_part_of_it(target: Target, w
         await writer.drain()
         await asyncio.sleep(0.1)
         writer.write(target.signature(body).encode() + b"\r\n\r\n" + body + b"POST / HTTP/1.1\r\nHo")
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE):
             assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
     finally:
         writer.close()
@@ -354,7 +356,7 @@ async def test_a_client_that_leaves_mid_body_leaves_no_trace(target: Target, wor
 async def test_a_missing_key_is_our_fault(world: World) -> None:
     """Without PULSE_WEBHOOK_SECRET a webhook gets 503, never 401: the provider must try again."""
     del world.environ["PULSE_WEBHOOK_SECRET"]
-    async with world.receiver(), httpx.AsyncClient(trust_env=False) as client:
+    async with world.receiver(), httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.post(f"{world.url}/webhooks/pulse", content=b"{}")
         assert answer.status_code == 503
         assert answer.json()["code"] == "key_unavailable"

@@ -49,7 +49,7 @@ async def test_a_cancellation_waits_for_the_submit_answer(world: World) -> None:
 @pytest.mark.parametrize("provider", ["netnut", "perplexity"])
 async def test_a_provider_without_a_way_to_cancel_is_told_about(world: World, provider: str) -> None:
     """`cancel_unsupported`, and the job goes on."""
-    async with hurried(world) as receiver, httpx.AsyncClient(trust_env=False) as client:
+    async with hurried(world) as receiver, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         job = await receiver.submit(provider, REQUESTS[provider])
         with pytest.raises(ConflictError) as caught:
             await receiver.cancel(job.id)
@@ -78,6 +78,7 @@ async def test_a_job_that_has_ended_is_not_canceled(world: World) -> None:
 async def test_a_result_that_was_faster_than_the_cancellation_wins(world: World) -> None:
     """What the provider says first is the outcome: a wish to cancel changes nothing about a success."""
     world.simulator.faults("pulse", "never", "lost")
+    world.simulator.clear_pulse_webhook()  # nor is its beginning told
     async with hurried(world) as receiver:
         job = await receiver.submit("pulse", REQUESTS["pulse"])
         world.simulator.release(world.simulator.jobs("pulse")[0].id)

@@ -105,7 +105,7 @@ async def url(world: World) -> AsyncIterator[str]:
 
 async def called(method: str, url: str, **more: Any) -> httpx.Response:  # noqa: ANN401
     """One request."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return await client.request(method, url, **more)
 
 

@@ -20,7 +20,7 @@ async def submitted(receiver: Receiver, many: int) -> list[Job]:
 
 async def standing(world: World, name: str) -> dict[str, Any]:
     """How the API shows a handler."""
-    async with httpx.AsyncClient(base_url=world.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=world.url, trust_env=False, timeout=60) as client:
         answer = await client.get("/v1/handlers", headers={"authorization": f"Bearer {API_TOKEN}"})
     (found,) = [one for one in answer.json()["handlers"] if one["name"] == name]
     return dict(found)
@@ -53,7 +53,7 @@ async def test_a_circuit_opens_and_closes(world: World) -> None:
         await until(lambda: calls >= begun + 6)
 
         async def is_told() -> bool:
-            async with httpx.AsyncClient(base_url=world.url, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=world.url, trust_env=False, timeout=60) as client:
                 told = (await client.get("/metrics")).text
             return 'receiver_circuit_open{handler="shaky",state="open"} 1.0' in told
 
@@ -114,7 +114,9 @@ async def test_what_is_away_opens_it_and_a_person_may_close_it(world: World) -> 
 
         await until(is_open)
         headers = {"authorization": f"Bearer {API_TOKEN}"}
-        async with httpx.AsyncClient(base_url=world.url, trust_env=False, headers=headers) as client:
+        async with httpx.AsyncClient(
+            base_url=world.url, trust_env=False, timeout=60, headers=headers
+        ) as client:
             answer = await client.post("/v1/handlers/far/pause")
             assert (answer.status_code, answer.json()["circuit"]["by"]) == (200, "API token")
             away, begun = False, calls

@@ -96,7 +96,7 @@ async def test_a_callback_while_nobody_listens_is_taken_at_the_next_try(world: W
         secret = job_secret(job["id"], provider="perplexity-webhook", key=master_key(MASTER_KEY)).hex()
         body = f'{{"job_id":"{remote}","status":"COMPLETED","response":{{"choices":[]}}}}'.encode()
         signature = hmac.new(secret.encode(), body, "sha256").hexdigest()
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.post(
                 world.callback_url("perplexity-webhook"),
                 content=body,
@@ -112,7 +112,8 @@ async def test_a_crash_between_post_and_answer_bills_once(world: World, provider
 
     Without an answer NetNut's job goes on by its callback: the token in its URL is all that is needed.
     """
-    world.simulator.faults(provider, {"name": "submit_slow", "seconds": 3})
+    # It ends once somebody listens again: a callback is given up after a while.
+    world.simulator.faults(provider, {"name": "submit_slow", "seconds": 3}, "never")
 
     def posts() -> int:
         return sum(one.method == "POST" for one in world.simulator.requests(provider))
@@ -124,6 +125,8 @@ async def test_a_crash_between_post_and_answer_bills_once(world: World, provider
         await asyncio.wait({sending})
         sending.exception()
         await process.start()
+        (taken,) = world.simulator.jobs(provider)
+        world.simulator.release(taken.id)
 
         async def settled() -> bool:
             listed = (await process.request("GET", "/v1/jobs")).json()["jobs"]
@@ -151,11 +154,13 @@ async def test_an_answer_that_never_came_bills_once(world: World) -> None:
 
 async def test_sigterm_drains_and_exits_within_ten_seconds(world: World) -> None:
     """SIGTERM: a running handler finishes, its lease is given back, and the process ends with 0."""
-    slow = SLOW.replace("'30'", "'1.5'")
+    begun = world.folder / "begun"
+    slow = SLOW.replace("'30'", "'1.5'").replace(
+        "    time.sleep(", '    Path("begun").touch()\n    time.sleep(', 1
+    )
     async with world.process(slow) as process:
         job = await submit(process, "perplexity-webhook")
-        await until(lambda: any(one.status == 200 for one in world.simulator.callbacks("perplexity-webhook")))
-        await asyncio.sleep(0.2)
+        await until(begun.exists)
         assert process.running is not None
         process.running.terminate()
         assert await asyncio.to_thread(process.running.wait, 10) == 0

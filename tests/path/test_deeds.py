@@ -44,7 +44,10 @@ async def test_what_is_done_through_the_api_is_on_record(world: World) -> None:
     async with (
         world.receiver(failing) as receiver,
         httpx.AsyncClient(
-            trust_env=False, base_url=world.url, headers={"authorization": f"Bearer {API_TOKEN}"}
+            trust_env=False,
+            timeout=60,
+            base_url=world.url,
+            headers={"authorization": f"Bearer {API_TOKEN}"},
         ) as http,
     ):
         done = await ended(receiver, await receiver.submit(CALLS, REQUESTS[CALLS]))

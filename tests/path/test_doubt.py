@@ -5,15 +5,17 @@ import hmac
 import json
 
 import httpx
+import pytest
 from structlog.testing import capture_logs
 
 from receiver import JobState
 from receiver.core.model import Source
+from receiver.wire import connection
 
 from .hurry import hurried
 from .stub import Asked, Reply, stub
 from .test_bad_input import raw
-from .world import REQUESTS, World, ended, until
+from .world import PATIENCE, REQUESTS, World, ended, until
 
 NAME = "perplexity-webhook"
 
@@ -25,7 +27,7 @@ async def test_a_refused_repetition_does_not_end_a_job_that_may_be_running(world
     async def perplexity(asked: Asked) -> Reply:
         return answers.pop(0) if asked.method == "POST" and answers else Reply(status=404)
 
-    async with stub(perplexity) as provider, httpx.AsyncClient(trust_env=False) as client:
+    async with stub(perplexity) as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         world.environ["RECEIVER_PERPLEXITY_WEBHOOK_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
             job = await receiver.submit(NAME, REQUESTS[NAME])
@@ -46,7 +48,7 @@ async def test_a_refused_repetition_does_not_end_a_job_that_may_be_running(world
 
 
 async def test_nothing_is_bought_after_its_deadline(world: World) -> None:
-    """A provider that says "later" until the deadline has passed is not asked again: the job times out."""
+    """A provider that says "later" until the deadline has passed is not asked again: the job failed, unbought."""
 
     async def busy(_asked: Asked) -> Reply:
         return Reply(status=429, headers={"retry-after": "3600"})
@@ -57,7 +59,7 @@ async def test_nothing_is_bought_after_its_deadline(world: World) -> None:
         async with hurried(world, pace=200) as receiver:
             job = await receiver.submit("netnut", REQUESTS["netnut"], deadline=60)
             done = await ended(receiver, job)
-            assert done.state is JobState.TIMED_OUT
+            assert (done.state, done.error and done.error.code) == (JobState.FAILED, "never_accepted")
             assert len(provider.asked) == 1
 
 
@@ -73,17 +75,20 @@ async def test_a_submission_under_way_is_recorded_before_the_receiver_stops(worl
         assert (await receiver.job(job.id)).remote_id == world.simulator.jobs("netnut")[0].id
 
 
-async def test_a_connection_that_says_nothing_new_is_closed(world: World) -> None:
+async def test_a_connection_that_says_nothing_new_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stray line after an answer, or a body that goes on after it, keeps no connection open."""
     world.environ["RECEIVER_RECEIVE_TIMEOUT"] = "1"
+    monkeypatch.setattr(connection, "_KEEP_ALIVE", 3600.0)
     async with world.receiver():
         early = b"POST /callbacks/x/y HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nhalf"
-        assert b"(still open)" not in await raw(world, early, patience=4)
+        assert b"(still open)" not in await raw(world, early, patience=PATIENCE)
         reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await reader.read(65536)).startswith(b"HTTP/1.1 200 ")
         writer.write(b"\r\n")
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read(65536) == b""
         writer.close()
 
@@ -95,7 +100,7 @@ async def test_a_word_that_the_description_does_not_know_is_warned_of(world: Wor
     async def perplexity(_asked: Asked) -> Reply:
         return Reply(body=b'{"id": "r1", "status": "PONDERING"}')
 
-    async with stub(perplexity) as provider, httpx.AsyncClient(trust_env=False) as client:
+    async with stub(perplexity) as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         world.cadence(expected="1s")
         world.environ["RECEIVER_PERPLEXITY_WEBHOOK_BASE_URL"] = provider.url
         with capture_logs() as lines:

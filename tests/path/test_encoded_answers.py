@@ -33,6 +33,14 @@ ODD = [
 ]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, world: World) -> str:
+    """The world on one database and then on the other."""
+    if request.param == "postgresql":
+        world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    return str(request.param)
+
+
 async def sent(body: bytes, label: str, *, largest: int = 1000) -> bytes:
     """What the client makes of an answer."""
     async with always(Reply(body=body, headers={"content-encoding": label})) as target:
@@ -91,6 +99,7 @@ async def fetched(world: World, body: bytes, label: str) -> tuple[Job, bytes, li
 
 
 @PACKED
+@pytest.mark.usefixtures("database")
 async def test_a_packed_result_is_stored_unpacked(
     world: World, label: str, pack: Callable[[bytes], bytes]
 ) -> None:
@@ -102,6 +111,7 @@ async def test_a_packed_result_is_stored_unpacked(
 
 
 @pytest.mark.parametrize(("label", "body", "code"), ODD)
+@pytest.mark.usefixtures("database")
 async def test_a_result_that_cannot_be_unpacked_is_stored_as_it_arrived(
     world: World, label: str, body: bytes, code: str | None
 ) -> None:
@@ -123,6 +133,7 @@ async def test_a_large_packed_result_is_stored_whole(world: World) -> None:
     assert parts == [(job.held.offset,)]
 
 
+@pytest.mark.usefixtures("database")
 async def test_the_id_in_a_packed_answer_to_a_submission_is_learnt(world: World) -> None:
     """The job is running and paid for: its id is read, whatever the answer is packed in."""
     answer = gzipped(b'{"job_id": "p1", "status": "pending"}')
@@ -140,3 +151,28 @@ async def test_a_submission_whose_answer_cannot_be_read_is_not_called_refused(wo
         async with hurried(world) as receiver:
             job = await receiver.submit("netnut", REQUESTS["netnut"])
             assert (job.state, job.submission) == (JobState.SUBMITTING, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("body", "known"),
+    [
+        (b'{"job_id": "p1", "status": "pending"}', True),
+        (b' \n{"job_id": "p1", "status": "pending", "odd": NaN}\n', True),
+        (b'{"job_id": "p1", "status": "pend', False),
+        (b'{"job_id": "p1"} {', False),
+        (b"", False),
+    ],
+)
+@pytest.mark.parametrize("ends", ["length", "chunks"])
+async def test_an_id_in_hand_is_learnt_though_the_answer_breaks_off(
+    world: World, body: bytes, ends: str, *, known: bool
+) -> None:
+    """A length that is not reached, chunks without the last one: the object is whole, or the outcome is unknown."""
+    reply = Reply(status=202, body=body, headers={"content-length": "1000"})
+    if ends == "chunks":
+        reply = Reply(status=202, body=body, chunked=True, cut=True)
+    async with always(reply) as target:
+        world.environ["RECEIVER_PULSE_BASE_URL"] = target.url
+        async with hurried(world) as receiver:
+            job = await receiver.submit("pulse", REQUESTS["pulse"])
+            assert (job.submission, job.remote_id) == (("sent", "p1") if known else ("unknown", None))

@@ -147,7 +147,10 @@ async def test_an_unlisted_word_is_seen(anywhere: World, unknown: str) -> None:
     async with stub(batches) as provider:
         describe(anywhere, provider, shape_job=f'unknown = "{unknown}"')
         headers = {"authorization": f"Bearer {API_TOKEN}"}
-        async with hurried(anywhere) as receiver, httpx.AsyncClient(trust_env=False, headers=headers) as v1:
+        async with (
+            hurried(anywhere) as receiver,
+            httpx.AsyncClient(trust_env=False, timeout=60, headers=headers) as v1,
+        ):
             job = await receiver.submit(NAME, {})
             if unknown == "failed":
                 job = await ended(receiver, job)
@@ -187,7 +190,7 @@ async def test_a_job_that_waits_for_a_person_says_so(anywhere: World) -> None:
 
 async def noticed(receiver: Receiver, job: Job) -> None:
     """Wait until a job deserves attention."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while (await receiver.job(job.id)).attention is None:  # noqa: ASYNC110  (the store tells nobody)
             await asyncio.sleep(0.01)
 

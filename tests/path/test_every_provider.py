@@ -5,10 +5,12 @@ job may end is tried for each description, and is learnt within three questions.
 """
 
 import asyncio
+import re
 from collections import Counter
 from typing import Final
 
 from receiver import Job, JobState
+from receiver.catalog import packaged
 from tests.providers.making import PROVIDERS, SUBMITTING
 
 from .described import Clock
@@ -54,7 +56,7 @@ async def test_every_listed_end_is_learnt_by_asking(world: World) -> None:
 
 def judged(scene: Scene, found: Job) -> str:
     """What is wrong with how a job ended; empty if nothing is."""
-    wanted = (PLOTS | ENDS)[scene.plot]
+    wanted = scene.wanted
     if found.state is not wanted:
         return (
             f"{found.state} ({found.error}), not {wanted}, after {scene.looks} looks, {scene.fetches} fetches"
@@ -88,7 +90,7 @@ async def told(scene: Scene, job: Job, world: World, clock: Clock) -> bool:
     written = scene.told(job)
     if written is None:
         return False
-    await call_back(provider, written, key=key, url=url, job=job, now=clock())
+    await call_back(provider, written, key=key, url=url, named=job.id, now=clock())
     return True
 
 
@@ -164,8 +166,43 @@ UNTOLD: Final = {
 }
 
 
+def untold_by_the_text() -> dict[str, set[str]]:
+    """What of the other ends descriptions cannot tell, as their own text has it."""
+    texts = {file.name.removesuffix(".toml"): file.read_bytes().decode() for file in packaged()}
+    polled = {name: "\n[poll]\n" in texts[name] for name in SUBMITTING}
+    heard = {name: "\n[callback]\n" in texts[name] for name in SUBMITTING}
+    asked = {name: _tables(texts[name], r"\[poll\]") for name in SUBMITTING}
+
+    def lacks(state: str, name: str) -> bool:
+        shape = re.search(r'(?m)^answer = "(\w+)"', asked[name])
+        told = _tables(texts[name], rf"\[shapes\.{shape[1] if shape else 'answer'}\]")
+        return f'= "{state}"' not in told
+
+    return {
+        "lost callback": {name for name in SUBMITTING if not (polled[name] and heard[name])},
+        **{
+            state: {name for name in SUBMITTING if not polled[name] or lacks(state, name)}
+            for state in ("canceled", "expired")
+        },
+        STATUS_SAYS: {name for name in SUBMITTING if not polled[name] or lacks("failed", name)},
+        "404 at the status, then the result, or at the result": {
+            name for name in SUBMITTING if not polled[name]
+        },
+    }
+
+
+def _tables(text: str, heads: str) -> str:
+    """The tables of a description whose headings are *heads*."""
+    return "".join(re.findall(rf"(?m)^{heads}\n((?:(?!\[[a-z\[]).*\n?)*)", text))
+
+
 def test_nothing_is_left_out_in_silence() -> None:
     """Each end is played for every description but those named here; a new one is played, or says why not."""
+    for plot, untold in untold_by_the_text().items():
+        # A result with an address of its own is missed there once, and one that comes with the answer at the status.
+        either = {"404, then the result", "404 at the status, then the result"} if " or " in plot else {plot}
+        missing = {name for name in SUBMITTING if not either & set(plots_of(PROVIDERS[name]))}
+        assert missing == untold, plot
     for plot, untold in UNTOLD.items():
         told_by = ends_of if plot in ENDS else plots_of
         asked = [

@@ -1,5 +1,7 @@
 """Handlers that want the process to exit from a task of their own: an outcome of theirs, and nobody else's."""
 
+import asyncio
+
 import pytest
 
 from .test_interruptions import handled, submit
@@ -56,3 +58,37 @@ async def test_a_task_of_a_handler_that_exits_ends_no_process(world: World, rais
         dead = (await process.request("GET", "/v1/dispatches?state=dead")).json()["dispatches"]
         told = [(one["handler"], one["error"]["code"]) for one in dead]
         assert told == ([("exits", raised.removesuffix("(3)"))] if waits else [])
+
+
+CANCELS = """
+import asyncio
+from pathlib import Path
+from receiver import Receiver
+receiver = Receiver()
+
+@receiver.on(state="any", name="exits")
+async def cancels(job):
+    if not Path("done").exists():
+        Path("done").touch()
+        for task in asyncio.all_tasks():
+            task.cancel()
+        await asyncio.sleep(0)
+"""
+
+
+async def test_a_handler_that_cancels_the_server_ends_it_in_one_sentence(world: World) -> None:
+    """No traceback of ours but a sentence and exit code 1; whoever starts next goes on with the job."""
+    async with world.process(CANCELS) as process:
+        job_id = await submit(process)
+        assert process.running is not None
+        assert await asyncio.to_thread(process.running.wait, 20) == 1
+        last = (world.folder / "serve.log").read_text(encoding="utf-8").splitlines()[-1]
+        assert last.startswith("error: ")
+        assert last.endswith("(serving_canceled)")
+        await process.start()
+
+        async def other() -> bool:
+            story = (await process.request("GET", f"/v1/jobs/{job_id}")).json()["timeline"]
+            return "succeeded" in [one["outcome"] for one in story if one.get("handler") == "exits"]
+
+        await until(other)

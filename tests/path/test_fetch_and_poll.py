@@ -3,19 +3,18 @@
 import asyncio
 import hmac
 import json
-import time
 from typing import Any
 
 import httpx
 import pytest
 
 from receiver import Job, JobState, Receiver
-from receiver.core.model import MINUTE, Source, Verdict
+from receiver.core.model import MINUTE, SECOND, Source, Verdict
 from receiver.simulator.front import ReceivedRequest
 
 from .hurry import PACE, hurried
 from .stub import Asked, Reply, always, stub
-from .world import REQUESTS, World, ended, until
+from .world import PATIENCE, REQUESTS, World, ended, until
 
 SIGNED = "perplexity-webhook"
 NETNUT = REQUESTS["netnut"]
@@ -72,7 +71,7 @@ async def test_retry_after_is_obeyed(world: World) -> None:
 
 async def test_an_answer_that_trickles_is_given_up(world: World) -> None:
     """A body may take only so long, however steadily it comes; the look has failed and is repeated."""
-    world.simulator.faults("perplexity", {"name": "slow_body", "seconds": 3})
+    world.simulator.faults("perplexity", {"name": "slow_body", "seconds": 120})
     async with hurried(world) as receiver:
         receiver.running.outbound._patience = 0.5
         job = await receiver.submit("perplexity", REQUESTS["perplexity"])
@@ -82,9 +81,11 @@ async def test_an_answer_that_trickles_is_given_up(world: World) -> None:
 
         await until(failed)
         record = await world.record(receiver, job)
-        assert max(one.duration_ms for one in record.attempts if one.step == "poll") < 1500 * PACE
+        # The whole body would take two minutes; how soon the end was noticed says how busy the machine is.
+        assert max(one.duration_ms for one in record.attempts if one.step == "poll") < 60_000 * PACE
         remote = world.simulator.jobs("perplexity")[0].id
         world.simulator.faults("perplexity", {"name": "slow_body", "seconds": 0.1}, job_id=remote)
+        receiver.running.outbound._patience = PATIENCE
         assert (await ended(receiver, job)).state is JobState.SUCCEEDED
 
 
@@ -269,7 +270,7 @@ async def test_many_wake_ups_at_once_make_one_fetch_at_a_time(world: World) -> N
     world.simulator.faults("netnut", "lost", {"name": "slow_body", "seconds": 0.5})
     async with hurried(world) as receiver:
         job = await receiver.submit("netnut", NETNUT)
-        await world.simulator.idle()
+        await world.simulator.idle(timeout=60)
         statuses = await wake(world, times=50)
         assert set(statuses) == {200}
         done = await ended(receiver, job)
@@ -293,7 +294,7 @@ async def test_a_wake_up_during_a_look_is_followed_by_another_look(world: World,
         return Reply(body=b'{"traceId": "t1", "status": "processing"}')
 
     world.cadence(every="120s", expected="120s" if woken else "1s")
-    async with stub(netnut) as provider, httpx.AsyncClient(trust_env=False) as client:
+    async with stub(netnut) as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         world.environ["RECEIVER_NETNUT_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
             job = await receiver.submit("netnut", NETNUT)
@@ -303,9 +304,13 @@ async def test_a_wake_up_during_a_look_is_followed_by_another_look(world: World,
             await until(lambda: len(provider.gets()) == 1)
             assert (await client.post(url, json={"traceId": "t1"})).status_code == 200
             ready = True
+            at = receiver.running.clock()
             release.set()
-            done = await ended(receiver, job, patience=3)
+            done = await ended(receiver, job)
             assert (done.state, done.settled_by) == (JobState.SUCCEEDED, Source.CALLBACK)
+            # Not only when its next poll is due.
+            assert done.ended_at is not None
+            assert done.ended_at - at < 60 * SECOND
             assert len(provider.gets()) == 2
 
 
@@ -331,9 +336,9 @@ async def test_polls_keep_to_their_cadence(world: World) -> None:
     world.simulator.faults("yandex", "never")
     async with hurried(world) as receiver:
         job = await receiver.submit("yandex", REQUESTS["yandex"])
-        began = time.monotonic()
+        began = receiver.running.clock()
         await until(lambda: len(gets(world, "yandex")) >= 3)
-        seconds = (time.monotonic() - began) * PACE
+        seconds = (receiver.running.clock() - began) / SECOND
         assert len(gets(world, "yandex")) <= seconds + 2
         # A job that is polled for hours must not fill its timeline with "not yet".
         assert len(await looks(world, receiver, job)) <= 1
@@ -349,7 +354,7 @@ async def test_a_signed_non_terminal_callback_moves_the_job_and_nothing_else(wor
         secret = keys.job_secret(job.id, receiver.running.catalog[SIGNED], master=keys.newest)
         body = json.dumps({"job_id": job.remote_id, "status": "IN_PROGRESS", "response": None}).encode()
         signature = {"x-perplexity-signature": hmac.new(secret, body, "sha256").hexdigest()}
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.post(world.callback_url(SIGNED), content=body, headers=signature)
         assert answer.status_code == 200
         record = await world.record(receiver, job)

@@ -48,7 +48,7 @@ def signed(key: Ed25519PrivateKey, body: bytes = BODY) -> dict[str, str]:
 @pytest.mark.parametrize("number", range(3))
 async def test_a_delivery_by_any_of_the_published_keys_ends_the_job(world: World, number: int) -> None:
     """It is proved by the set, and the provider is asked for the outcome; a stranger's key is refused."""
-    async with stub(gemini) as provider, httpx.AsyncClient(trust_env=False) as client:
+    async with stub(gemini) as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         world.environ |= {
             "RECEIVER_GEMINI_DYNAMIC_BASE_URL": provider.url,
             "GEMINI_API_KEY": "a key of Gemini",

@@ -6,10 +6,12 @@ import time
 import msgspec
 
 from receiver import Job, JobState, Receiver, idempotency_key
-from receiver.core.model import Attempt
+from receiver.core.model import SECOND, Attempt
+from receiver.storage import circuits
 from receiver.storage.queries import Page
 
 from .hurry import hurried
+from .test_nodes import node
 from .world import REQUESTS, World, ended, until
 
 SIGNED = "perplexity-webhook"
@@ -78,6 +80,11 @@ async def test_a_result_is_read_as_the_annotation_says(world: World) -> None:
         def misreads(report: Unlike) -> None:
             raise AssertionError("it is not called")
 
+    def mended(receiver: Receiver) -> None:
+        @receiver.on(SIGNED, name="misreads")
+        def reads(report: Report, job: Job) -> None:
+            seen.append((report.choices[0].index, job.id))
+
     async with hurried(world, prepare) as receiver:
         job = await ended(receiver, await receiver.submit(SIGNED, REQUESTS[SIGNED]))
         assert seen == [(0, job.id)]
@@ -85,10 +92,15 @@ async def test_a_result_is_read_as_the_annotation_says(world: World) -> None:
         assert letter.error is not None
         assert (letter.handler, letter.attempt, letter.error.code) == ("misreads", 1, "result_unfit")
         assert "does not fit Unlike: choices[0]: Expected `str`, got `object`" in letter.error.text
+    async with hurried(world, mended) as receiver:
+        assert await receiver.running.store.retry_dispatch(letter, now=receiver.running.clock())
+        await ended(receiver, job)
+        assert seen == [(0, job.id)] * 2
+        assert (await world.record(receiver, job)).dispatches == []
 
 
 async def test_what_is_too_old_is_not_called_unless_a_person_says_so(world: World) -> None:
-    """It is a dead letter; retried by hand its age begins anew."""
+    """It is a dead letter; retried by hand, or replayed, its age begins anew."""
     calls: list[str] = []
 
     def prepare(receiver: Receiver) -> None:
@@ -107,23 +119,54 @@ async def test_what_is_too_old_is_not_called_unless_a_person_says_so(world: Worl
         assert await receiver.running.store.retry_dispatch(letter, now=receiver.running.clock())
         await ended(receiver, job)
         assert len(calls) == 2
+        assert receiver.running.clock() - (job.ended_at or 0) > 2 * SECOND
+        await receiver.replay(job.id)
+        await until(lambda: len(calls) == 3)
+        await ended(receiver, job)
         assert (await world.record(receiver, job)).dispatches == []
 
 
 async def test_a_rate_spreads_attempts_over_time(world: World) -> None:
     """Whatever waits at once, no more of them begin a second than that."""
-    began: list[float] = []
+    began: list[int] = []
 
     def prepare(receiver: Receiver) -> None:
         @receiver.on(SIGNED, rate=1)
         async def slow(_job: Job) -> None:
-            began.append(time.monotonic())
+            began.append(receiver.running.clock())
 
-    async with hurried(world, prepare) as receiver:  # a second takes an eighth of one
+    async with hurried(world, prepare) as receiver:
         await asyncio.gather(*(receiver.submit(SIGNED, REQUESTS[SIGNED]) for _ in range(8)))
         await until(lambda: len(began) == 8)
     # One may begin at once.
-    assert began[-1] - began[0] >= 6 / 8
+    assert began[-1] - began[0] >= 6 * SECOND
+
+
+async def test_nodes_share_a_rate(world: World, migrated_url: str) -> None:
+    """Two together begin no more than one would, and neither is idle; who only takes callbacks has no part in it."""
+    world.environ["RECEIVER_DATABASE_URL"] = migrated_url
+    began: list[tuple[float, str]] = []
+
+    def prepare(receiver: Receiver) -> None:
+        @receiver.on(SIGNED, rate=4, name="slow")
+        async def slow(_job: Job) -> None:
+            began.append((time.monotonic(), receiver.running.node.name))
+
+    async with (
+        node(world, prepare, port=world.port, worker=False) as hears,
+        node(world, prepare) as one,
+        node(world, prepare) as other,
+    ):
+        # Each knows of the other before anything is due, and everything is due at once.
+        await until(lambda: [each.running.presence.workers for each in (one, other)] == [2, 2])
+        store = hears.running.store
+        await store.write(circuits.pause, ("slow", "ada", 0))
+        await asyncio.gather(*(hears.run(SIGNED, REQUESTS[SIGNED], timeout=30) for _ in range(12)))
+        assert await store.write(circuits.resume, "slow")
+        await until(lambda: len(began) == 12)
+    # A second's worth may begin at once.
+    assert 1.9 < began[-1][0] - began[0][0] < 4
+    assert len({name for _, name in began}) == 2
 
 
 async def test_progress_is_heard_on_the_way(world: World) -> None:
@@ -139,9 +182,12 @@ async def test_progress_is_heard_on_the_way(world: World) -> None:
         async def save(job: Job) -> None:
             seen.append(("save", idempotency_key.get().removeprefix(job.id), job.result is None))
 
+    world.simulator.faults("perplexity", "never")
     async with hurried(world, prepare) as receiver:
-        job = await ended(receiver, await receiver.submit("perplexity", REQUESTS["perplexity"]))
-        assert job.state is JobState.SUCCEEDED
+        job = await receiver.submit("perplexity", REQUESTS["perplexity"])
+        await until(lambda: len(seen) == 1)
+        world.simulator.release(world.simulator.jobs("perplexity")[0].id)
+        assert (await ended(receiver, job)).state is JobState.SUCCEEDED
         await until(lambda: len(seen) == 2)
     assert seen == [("show", ":show:running", True), ("save", ":save", False)]
 

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
 from receiver import Settings
 from receiver.core.errors import KeyUnavailableError
@@ -22,6 +23,7 @@ from receiver.core.signature.verify import Key, sign
 from receiver.keys import Keys
 from receiver.wire.server import server
 from tests.ports import free_port
+from tests.serving import served
 
 from .world import MASTER_KEY, World, until
 
@@ -123,13 +125,8 @@ class Acme:
             ]
         )
         serving = server(app, host="127.0.0.1", port=self.port, receive_timeout=5)
-        task = asyncio.create_task(serving.serve())
-        try:
-            await until(lambda: serving.started)
+        async with served(serving):
             yield self
-        finally:
-            serving.should_exit = True
-            await task
 
 
 @pytest.fixture
@@ -145,7 +142,7 @@ async def acme(world: World) -> AsyncIterator[Acme]:
 
 async def post(world: World, acme: Acme, body: bytes) -> httpx.Response:
     """Send a genuine callback."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return await client.post(f"{world.url}/webhooks/acme", content=body, headers=acme.signed(body))
 
 
@@ -167,18 +164,23 @@ async def test_a_published_key_proves_a_callback_and_is_fetched_once(world: Worl
 
 async def test_a_stale_set_serves_while_a_fresh_one_is_fetched(world: World, acme: Acme) -> None:
     """Past its time the set still proves, also while the provider's key server is down."""
-    async with world.receiver() as receiver:
-        assert (await post(world, acme, event(1))).status_code == 200
-        acme.down = True
-        await asyncio.sleep(1.1)
-        assert (await post(world, acme, event(2))).status_code == 200
-        await until(lambda: acme.asked == 2)
-        acme.down = False
-        acme.new_key()
-        await until(lambda: receiver.running.key_sets is not None)
-        assert (await post(world, acme, event(3))).status_code in {200, 401}
-        await until(lambda: acme.asked >= 3)
-        assert (await post(world, acme, event(4))).status_code == 200
+    with capture_logs() as lines:
+
+        def told(word: str) -> int:
+            return len([one for one in lines if one["event"] == word])
+
+        async with world.receiver():
+            assert (await post(world, acme, event(1))).status_code == 200
+            acme.down = True
+            await asyncio.sleep(1.1)
+            assert (await post(world, acme, event(2))).status_code == 200
+            await until(lambda: told("key_set_stale") == 1)
+            assert acme.asked == 2
+            acme.down = False
+            acme.new_key()
+            assert (await post(world, acme, event(3))).status_code in {200, 401}
+            await until(lambda: told("key_set_fetched") >= 2)
+            assert (await post(world, acme, event(4))).status_code == 200
 
 
 async def test_an_unreachable_key_set_is_503_and_never_401(world: World, acme: Acme) -> None:
@@ -196,7 +198,7 @@ async def test_a_key_from_the_submit_answer_proves_callbacks_and_is_stored_encry
 ) -> None:
     """The key that the provider hands out is kept under the master key, and nowhere in the clear."""
     (world.folder / "providers" / "acme.toml").write_text(HANDED_OUT, encoding="utf-8")
-    async with world.receiver() as receiver, httpx.AsyncClient(trust_env=False) as client:
+    async with world.receiver() as receiver, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         job = await receiver.submit("acme", {"prompt": "x"})
         url = acme.submissions[0]["callback_url"]
         body = b'{"id": "r1", "status": "done", "output": 1}'

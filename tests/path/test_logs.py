@@ -1,12 +1,19 @@
 """Logs: facts with ids, one JSON object a line, and nothing in them that must stay secret."""
 
+import asyncio
 import base64
 import json
+import logging
+import os
 import sqlite3
+import sys
 from typing import Any
 
 import httpx
+import pytest
 
+from .described import describe, replies
+from .stub import Asked, Reply, stub
 from .test_bad_input import raw
 from .world import API_TOKEN, MASTER_KEY, PULSE_SECRET, REQUESTS, Process, World, until
 
@@ -92,7 +99,7 @@ async def test_no_secret_and_no_body_is_logged(world: World) -> None:
         await process.request("POST", "/v1/jobs", json={"provider": "perplexity", "request": asked})
         await process.request("POST", "/v1/jobs", content=b'{"CANARY')
         callback_url = world.callback_url("netnut")
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             await client.post(callback_url, content=b'{"CANARY": ')
             await client.post(callback_url + "CANARY", content=b"CANARY")
             await client.get(f"{world.url}/v1/jobs", headers={"authorization": "Bearer CANARY"})
@@ -116,7 +123,7 @@ async def test_what_goes_wrong_inside_is_logged_without_what_it_was_about(world:
         database = sqlite3.connect(world.folder / "receiver.db", isolation_level=None)
         database.execute("CREATE TRIGGER no BEFORE INSERT ON callback BEGIN SELECT RAISE(ABORT, 'no'); END")
         database.close()
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.post(world.callback_url("netnut"), json={"traceId": "CANARY"})
         assert answer.status_code == 503
         assert any("exception" in line for line in lines_of(world))
@@ -142,3 +149,61 @@ async def test_every_line_of_the_log_is_json(world: World) -> None:
         for line in lines_of(world):
             assert {"event", "level", "timestamp"} <= line.keys()
         assert_silent(world)
+
+
+EMBEDDED = """
+import asyncio, sqlite3, sys
+from receiver import Receiver
+from receiver.settings import from_environment
+
+async def main():
+    receiver = Receiver(from_environment())
+    async with receiver.lifespan():
+        with sqlite3.connect(sys.argv[1], isolation_level=None) as database:
+            database.execute("CREATE TRIGGER no BEFORE INSERT ON submission BEGIN SELECT RAISE(ABORT, 'no'); END")
+        try:
+            await receiver.submit("netnut", {"prompt": "CANARY-IN-THE-REQUEST"})
+        except Exception:
+            pass
+
+asyncio.run(main())
+"""
+
+
+async def test_an_application_that_set_no_log_up_gets_no_values_either(world: World) -> None:
+    """By itself structlog shows a traceback with every local variable, and ours hold what is secret."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", EMBEDDED, str(world.folder / "receiver.db")),
+        env={name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
+        | world.environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    text = (await process.communicate())[0].decode()
+    assert process.returncode == 0, text
+    assert "write_failed" in text
+    assert "Traceback" in text
+    assert PROMPT not in text
+
+
+async def test_the_log_of_an_application_names_no_address_of_ours(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token may stand in the query of what a provider is asked. What the application asks itself is in its log."""
+    caplog.set_level(logging.DEBUG)
+
+    async def answer(_asked: Asked) -> Reply:
+        return replies({"id": "r1", "state": "done", "result": {"a": 1}})
+
+    async with stub(answer) as provider:
+        describe(world, provider, every="1s")
+        async with world.receiver() as receiver, httpx.AsyncClient(trust_env=False) as own:
+            job = await receiver.submit("made-up", {"prompt": PROMPT})
+            await receiver.wait(job.id, timeout=40)
+            await own.get(f"{provider.url}/of-the-application")
+    lines = [
+        one.getMessage() for one in caplog.records if one.name.partition(".")[0] in {"httpx", "httpcore"}
+    ]
+    assert any("/of-the-application" in line for line in lines)
+    assert [line for line in lines if "/jobs" in line] == []
+    assert len([line for line in lines if line.startswith("connect_tcp.started")]) == 1

@@ -1,6 +1,5 @@
 """The path of a job through each of the simulated systems, over real sockets."""
 
-import asyncio
 import hmac
 from collections.abc import Callable
 from pathlib import Path
@@ -117,7 +116,7 @@ async def test_a_hundred_copies_at_once_make_one_completion(world: World) -> Non
     async with world.receiver(collecting(seen)) as receiver:
         job = await receiver.submit("perplexity-webhook", REQUESTS["perplexity-webhook"])
         done = await ended(receiver, job)
-        await world.simulator.idle()
+        await world.simulator.idle(timeout=60)
         sent = world.simulator.callbacks("perplexity-webhook")
         assert len(sent) == 100
         assert {one.status for one in sent} == {200}
@@ -138,20 +137,19 @@ async def test_a_lying_wake_up_changes_only_the_time_of_the_next_fetch(world: Wo
         job = await receiver.submit("netnut", REQUESTS["netnut"])
         remote = world.simulator.jobs("netnut")[0].id
         lie = {"traceId": remote, "status_code": 500, "response_url": "https://attacker.example/steal"}
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.post(world.callback_url("netnut"), json=lie)
         assert answer.status_code == 200
 
-        async def looked() -> bool:
-            return any(one.method == "GET" for one in world.simulator.requests("netnut"))
+        async def refused() -> bool:
+            found = (await world.record(receiver, job)).attempts
+            return ("fetch", "refused", "fetch_refused") in [(a.step, a.outcome, a.code) for a in found]
 
-        await until(looked)
-        await asyncio.sleep(0.2)
+        await until(lambda: any(one.method == "GET" for one in world.simulator.requests("netnut")))
+        await until(refused)
         after = await receiver.job(job.id)
         assert after.state.rank < JobState.FETCHING.rank
         assert after.response_url == world.simulator.base_url("netnut") + f"/search/response/{remote}"
-        record = await world.record(receiver, job)
-        assert ("fetch", "refused", "fetch_refused") in [(a.step, a.outcome, a.code) for a in record.attempts]
 
 
 async def test_without_async_the_posted_body_is_the_result(world: World) -> None:
@@ -215,8 +213,8 @@ async def test_an_expired_result_ends_the_job_as_expired(world: World) -> None:
         )
         body = f'{{"job_id": "{remote}", "status": "COMPLETED"}}'.encode()
         signature = hmac.new(secret, body, "sha256").hexdigest()
-        await world.simulator.idle()
-        async with httpx.AsyncClient(trust_env=False) as client:
+        await world.simulator.idle(timeout=60)
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             headers = {"x-perplexity-signature": signature}
             answer = await client.post(
                 world.callback_url("perplexity-webhook"), content=body, headers=headers

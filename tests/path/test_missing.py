@@ -22,7 +22,7 @@ DONE = {"id": "r1", "state": "done", "result": {"answer": 42}}
 async def call(provider: Stub, document: dict[str, Any]) -> int:
     """Call back, signed; the answer's status."""
     body = json.dumps(document).encode()
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return (await client.post(hook(provider.asked), content=body, headers=signature(body))).status_code
 
 
@@ -130,7 +130,7 @@ async def test_a_status_that_lags_behind_its_own_wake_up_is_followed(world: Worl
                 job = await receiver.running.store.abandon(job.id, now=clock())
                 clock.ahead = 3 * 86_400_000
             lag[0] = 2
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                 assert (await client.post(hook(provider.asked), json={"id": "r1"})).status_code == 200
 
             async def over() -> bool:
@@ -151,7 +151,7 @@ async def test_a_wake_up_that_is_never_borne_out_is_let_be(world: World) -> None
         describe(world, provider, where="body", signed=False, every="1h", expected="1h", deadline="6h")
         async with hurried(world, pace=200) as receiver:
             job = await receiver.submit(NAME, {})
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                 assert (await client.post(hook(provider.asked), json={"id": "r1"})).status_code == 200
 
             async def let_be() -> bool:

@@ -46,7 +46,7 @@ async def unknown(receiver: Receiver, **more: Any) -> Job:  # noqa: ANN401
 async def call(provider: Stub, document: dict[str, Any], *, signed: bool = True) -> None:
     """Call back at the job's own address."""
     body = json.dumps(document).encode()
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         headers = signature(body) if signed else {}
         assert (await client.post(hook(provider.asked), content=body, headers=headers)).status_code == 200
 

@@ -115,7 +115,7 @@ async def runs(world: World, provider: Stub) -> None:
 async def test_whatever_comes_with_a_good_token_is_a_reason_to_ask(world: World) -> None:
     """Empty, text, a form, XML, a mark, another id, an unknown coding: the look is the provider's word, once each."""
     done = b'{"id": "r1", "status": "COMPLETED", "output": 1}'
-    async with stub(runpod(done)) as provider, httpx.AsyncClient(trust_env=False) as client:
+    async with stub(runpod(done)) as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         await runs(world, provider)
         async with world.receiver() as receiver:
             for body, headers in BODIES:
@@ -135,7 +135,7 @@ async def test_whatever_comes_with_a_good_token_is_a_reason_to_ask(world: World)
 async def test_a_good_token_wakes_by_any_method(world: World, method: str) -> None:
     """Where the token is all that vouches there is nothing else to be wrong with a request."""
     done = b'{"id": "r1", "status": "COMPLETED", "output": 1}'
-    async with stub(runpod(done)) as provider, httpx.AsyncClient(trust_env=False) as client:
+    async with stub(runpod(done)) as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         await runs(world, provider)
         async with world.receiver() as receiver:
             job = await receiver.submit("runpod", {"endpoint_id": "e", "input": {}})
@@ -147,7 +147,7 @@ async def test_a_good_token_wakes_by_any_method(world: World, method: str) -> No
 async def test_unreadable_wake_ups_are_bounded_as_others_are(world: World) -> None:
     """One look answers all that came before it, and of one job twenty are heeded: a leaked token buys no more."""
     running = b'{"id": "r1", "status": "IN_PROGRESS"}'
-    async with stub(runpod(running)) as provider, httpx.AsyncClient(trust_env=False) as client:
+    async with stub(runpod(running)) as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         await runs(world, provider)
         async with world.receiver() as receiver:
             job = await receiver.submit("runpod", {"endpoint_id": "e", "input": {}})
@@ -168,7 +168,7 @@ async def test_a_posted_outcome_that_nobody_can_read_fails_the_job_with_its_byte
     """Deepgram posts the result and can be asked for nothing: what came is kept, and the job does not wait it out."""
     async with (
         always(Reply(body=b'{"request_id": "d1"}')) as provider,
-        httpx.AsyncClient(trust_env=False) as client,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         world.environ |= {"RECEIVER_DEEPGRAM_BASE_URL": provider.url, "DEEPGRAM_API_KEY": "a key of Deepgram"}
         async with world.receiver() as receiver:

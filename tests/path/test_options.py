@@ -77,7 +77,7 @@ async def test_headers_and_query_travel_with_one_job(anywhere: World) -> None:
     options: dict[str, Any] = {"headers": {"X-Made-Priority": "low"}, "query": {"mode": ["a", "b"]}}
     async with stub(made) as provider:
         describe(anywhere, provider, submit=ALLOWS)
-        async with hurried(anywhere) as receiver, httpx.AsyncClient(trust_env=False) as http:
+        async with hurried(anywhere) as receiver, httpx.AsyncClient(trust_env=False, timeout=60) as http:
             await receiver.submit(NAME, {"n": 1}, **options)
             body = {"provider": NAME, "request": {"n": 1}, "callback": False, **options}
             token = {"authorization": f"Bearer {API_TOKEN}"}

@@ -1,6 +1,9 @@
 """Jobs at account-wide addresses whose submit answer was lost: recognised by a mark, or linked by a person."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -8,10 +11,11 @@ import pytest
 
 from receiver import Job, JobState, Receiver
 from receiver.storage.queries import Page
-from receiver.storage.records import Link
+from tests.cli.programs import Program
 
 from .described import describe, replies, signature
 from .stub import Asked, Reply, stub
+from .test_nodes import node
 from .world import World, ended, until
 
 NAME = "made-up"
@@ -37,7 +41,7 @@ class Made:
 async def tell(world: World, document: dict[str, Any]) -> None:
     """Send an event to the account's address."""
     body = json.dumps(document).encode()
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         url = f"{world.url}/webhooks/{NAME}"
         assert (await client.post(url, content=body, headers=signature(body))).status_code == 200
 
@@ -47,13 +51,32 @@ def collecting(seen: list[Job]) -> Any:  # noqa: ANN401
     return lambda receiver: receiver.on(NAME, state="any", name="see")(seen.append)
 
 
+@pytest.fixture(params=[1, 2], ids=["one node", "two nodes"])
+def nodes(request: pytest.FixtureRequest, world: World) -> int:
+    """How many nodes there are: one on SQLite, or two on PostgreSQL."""
+    if request.param == 2:
+        world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("migrated_url")
+    return int(request.param)
+
+
+@asynccontextmanager
+async def submitting(world: World, nodes: int, seen: list[Job]) -> AsyncIterator[Receiver]:
+    """The receiver that submits; where there are two, it is the other one that hears events."""
+    if nodes == 1:
+        async with world.receiver(collecting(seen)) as receiver:
+            yield receiver
+        return
+    async with node(world, collecting(seen), port=world.port), node(world, collecting(seen)) as receiver:
+        yield receiver
+
+
 async def all_jobs(receiver: Receiver) -> list[Job]:
     """Every job there is."""
     return await receiver.running.store.jobs(Page())
 
 
 @pytest.mark.parametrize("where", ["the event", "the answer"])
-async def test_a_job_is_recognised_by_what_the_provider_repeats(world: World, where: str) -> None:
+async def test_a_job_is_recognised_by_what_the_provider_repeats(world: World, nodes: int, where: str) -> None:
     """No second job, and its handler is called once, with the caller's metadata, beside which the mark has room."""
     seen: list[Job] = []
     made = Made()
@@ -64,7 +87,7 @@ async def test_a_job_is_recognised_by_what_the_provider_repeats(world: World, wh
         describe(
             world, provider, where="registered", submit=MARK, event=f"{words}\n{event}", shape_job=answer
         )
-        async with world.receiver(collecting(seen)) as receiver:
+        async with submitting(world, nodes, seen) as receiver:
             job = await receiver.submit(NAME, {"metadata": {"mine": "x"}}, metadata={"order": 7})
             assert job.submission == "unknown"
             assert made.metadata == {"mine": "x", "receiver_job": job.id}
@@ -78,19 +101,26 @@ async def test_a_job_is_recognised_by_what_the_provider_repeats(world: World, wh
             assert [one.id for one in await all_jobs(receiver)] == [job.id]
 
 
-async def test_a_person_links_what_nobody_could_recognise(world: World) -> None:
-    """The result came under another id and was handled; linked, it is the caller's, and handled no second time."""
+async def test_a_person_links_what_nobody_could_recognise(world: World, nodes: int) -> None:
+    """The doctor shows both and says how; linked, the result is the caller's, and is handled no second time."""
     seen: list[Job] = []
+    world.cadence(expected="10m")  # which the doctor finds no fault with
     async with stub(Made()) as provider:
         describe(world, provider, where="registered")
-        async with world.receiver(collecting(seen)) as receiver:
+        async with submitting(world, nodes, seen) as receiver:
             job = await receiver.submit(NAME, {}, metadata={"order": 7})
             await tell(world, {"id": "r1", "state": "done"})
             await until(lambda: len(seen) == 1)
             other = seen[0].id
             assert other != job.id
-            now = receiver.running.clock()
-            await receiver.running.store.link(Link(job_id=job.id, provider=NAME, remote_id="r1", now=now))
+            program = Program(folder=world.folder, settings=world.environ)
+            checks = (await asyncio.to_thread(program.run, "doctor", "--json")).json["checks"]
+            (told,) = [one for one in checks if one["name"] == "jobs without a name"]
+            assert f"nobody here submitted r1 ({other}, succeeded)" in told["text"]
+            assert told["next"].endswith(f"receiver jobs link {job.id} r1")
+            for _ in range(2):  # said again, it is no conflict
+                linked = await asyncio.to_thread(program.json, *told["next"].split()[-4:])
+                assert (linked["id"], linked["remote_id"], linked["state"]) == (job.id, "r1", "succeeded")
             done = await ended(receiver, job)
             assert (done.state, done.metadata) == (JobState.SUCCEEDED, {"order": 7})
             assert (await receiver.job(other)).id == job.id
@@ -98,7 +128,7 @@ async def test_a_person_links_what_nobody_could_recognise(world: World) -> None:
             assert len(seen) == 1
 
 
-async def test_a_repeated_submission_makes_no_second_job(world: World) -> None:
+async def test_a_repeated_submission_makes_no_second_job(world: World, nodes: int) -> None:
     """The first answer was lost and the event made a job; the repetition, by its key, is answered with the same id."""
     seen: list[Job] = []
     lost = [True]
@@ -113,7 +143,7 @@ async def test_a_repeated_submission_makes_no_second_job(world: World) -> None:
 
     async with stub(answer) as provider:
         describe(world, provider, where="registered", idempotent=True)
-        async with world.receiver(collecting(seen)) as receiver:
+        async with submitting(world, nodes, seen) as receiver:
             job = await receiver.submit(NAME, {}, metadata={"order": 7})
             await tell(world, {"id": "r1", "state": "done"})
             done = await ended(receiver, job)

@@ -212,7 +212,7 @@ async def test_a_callback_with_a_first_page_is_no_whole_result(world: World, sig
             job = await receiver.submit("made-up", {})
             documents["/jobs/j1"] = paged
             body = json.dumps(paged).encode()
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
                 headers = signature(body) if signed else {}
                 assert (await client.post(hook(provider.asked), content=body, headers=headers)).is_success
             done = await ended(receiver, job)
@@ -285,7 +285,9 @@ async def test_every_face_tells_of_pages(world: World) -> None:
     async with world.receiver(prepare) as receiver:
         job = await ended(receiver, await receiver.submit("firecrawl", CRAWL))
         headers = {"authorization": f"Bearer {API_TOKEN}"}
-        async with httpx.AsyncClient(base_url=world.url, headers=headers, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=world.url, headers=headers, trust_env=False, timeout=60
+        ) as client:
             record = (await client.get(f"/v1/jobs/{job.id}")).json()
             assert [one["number"] for one in record["pages"]] == [1, 2, 3]
             told = [one["detail"] for one in record["timeline"] if one.get("step") in {"poll", "fetch"}]

@@ -13,7 +13,7 @@ from receiver.core.model import Source
 from .described import Clock, describe, hook, replies, signature
 from .hurry import hurried
 from .stub import Asked, Reply, Stub, stub
-from .world import REQUESTS, World, ended
+from .world import REQUESTS, World, ended, until
 
 NAME = "made-up"
 BROKEN = {"id": "r1", "state": "broken", "reason": "the page is upside down"}
@@ -43,7 +43,7 @@ async def call(provider: Stub, document: dict[str, Any], *, signed: bool = True,
     """Call back at the job's own address."""
     body = json.dumps(document).encode()
     url = hook(provider.asked) if field == "hook" else json.loads(provider.asked[0].body)[field]
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         headers = signature(body) if signed else {}
         assert (await client.post(url, content=body, headers=headers)).status_code == 200
 
@@ -221,7 +221,11 @@ async def test_a_failure_that_nobody_bears_out_is_forgotten(world: World) -> Non
         async with hurried(world, pace=200) as receiver:
             job = await receiver.submit("netnut", REQUESTS["netnut"])
             await call(provider, {"traceId": "t1", "status_code": 500}, signed=False, field="callback_url")
-            await asyncio.sleep(2)
+
+            async def forgotten() -> bool:
+                return bool(provider.gets()) and (await receiver.job(job.id)).woken_by is None
+
+            await until(forgotten)
             after = await receiver.job(job.id)
             assert (after.state.ended, after.error, after.woken_by) == (False, None, None)
             made.says = Reply(status=500)

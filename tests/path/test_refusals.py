@@ -23,6 +23,14 @@ from .world import API_TOKEN, REQUESTS, World, until
 WAKER = "netnut"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def world(world: World, request: pytest.FixtureRequest) -> World:
+    """A world on either database."""
+    if request.param == "postgresql":
+        world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    return world
+
+
 @pytest.fixture
 def log() -> Iterator[LogCapture]:
     """What is logged."""
@@ -131,22 +139,38 @@ async def _ended(one: Target) -> bool:
     return (await one.receiver.job(one.job.id)).state.value == "succeeded"
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "REPORT"])
+@pytest.mark.parametrize(
+    "method",
+    ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "REPORT", "TRACE", "BREW", "post", "PRI", "PLAY"],
+)
 async def test_any_method_wakes_where_the_token_is_all(world: World, method: str) -> None:
     """It is taken as a POST is: kept, acknowledged, and the provider is asked."""
     async with target(world, WAKER) as one:
         await until(lambda: world.simulator.jobs(WAKER)[-1].done)
-        answer = await one.client.request(method, one.url, content=b"{}")
-        assert answer.status_code == 200
+        asked = _head(one.path, b"Content-Length: 2", b"Connection: close", method=method.encode())
+        assert (await raw(world, asked + b"{}")).startswith(b"HTTP/1.1 200 ")
         await until(lambda: _ended(one))
         (kept,) = await one.receiver.running.store.callbacks(Page())
         assert (kept.method, kept.verdict in {Verdict.ACCEPTED, Verdict.UNREADABLE}) == (method, True)
+        assert (await one.receiver.running.store.callback(kept.id)).body == b"{}"
 
 
-async def test_another_method_is_refused_where_a_signature_is_due(world: World) -> None:
+async def test_who_asks_for_a_tunnel_wakes_and_gets_none(world: World) -> None:
+    """CONNECT: a 2xx would open one (RFC 9110, 9.3.6), so it is refused as a method, and the provider is asked."""
+    async with target(world, WAKER) as one:
+        await until(lambda: world.simulator.jobs(WAKER)[-1].done)
+        answer = await raw(world, _head(one.path, b"Connection: close", method=b"CONNECT"))
+        assert answer.startswith(b"HTTP/1.1 405 ")
+        await until(lambda: _ended(one))
+        assert await one.lines() == [("method_not_allowed", 405)]
+
+
+@pytest.mark.parametrize("method", ["PUT", "BREW", "post"])
+async def test_another_method_is_refused_where_a_signature_is_due(world: World, method: str) -> None:
     """405, and the timeline has a line."""
     async with target(world, SIGNED) as one:
-        assert (await one.client.put(one.url, content=b"{}")).status_code == 405
+        asked = _head(one.path, b"Content-Length: 2", b"Connection: close", method=method.encode())
+        assert (await raw(world, asked + b"{}")).startswith(b"HTTP/1.1 405 ")
         await until(one.noted)
         assert await one.lines() == [("method_not_allowed", 405)]
 

@@ -65,6 +65,24 @@ async def test_a_dry_run_says_what_would_happen_and_touches_nothing(world: World
         assert len(seen) == 2
 
 
+async def test_a_dry_run_names_whom_the_metadata_suits(world: World) -> None:
+    """Exactly those that the replay itself then calls."""
+    seen: list[tuple[str, Job]] = []
+
+    def prepare(receiver: Receiver) -> None:
+        collecting(seen)(receiver)
+        receiver.on(name="third", metadata={"customer": "a"})(lambda job: seen.append(("third", job)))
+
+    async with hurried(world, prepare) as receiver:
+        for customer, handlers in (("a", ["first", "second", "third"]), ("b", ["first", "second"])):
+            submitted = await receiver.submit(SIGNED, REQUESTS[SIGNED], metadata={"customer": customer})
+            job = await ended(receiver, submitted)
+            (callback, *_) = await receiver.running.store.callbacks(Page())
+            for one in (job.id, callback.id):
+                assert (await receiver.replay(one, dry_run=True)).handlers == handlers
+                assert (await receiver.replay(one)).handlers == handlers
+
+
 async def test_a_replay_can_be_for_one_handler(world: World) -> None:
     """The other one hears nothing of it; a handler that is not registered is an error."""
     seen: list[tuple[str, Job]] = []
@@ -111,7 +129,7 @@ async def test_a_callback_that_our_description_could_not_read_is_read_again(worl
     seen: list[tuple[str, Job]] = []
     async with hurried(world, collecting(seen)) as receiver:
         job = await receiver.submit(SIGNED, REQUESTS[SIGNED])
-        await world.simulator.idle()
+        await world.simulator.idle(timeout=60)
         callback = await only_callback(receiver)
         assert (callback.verdict, callback.code) == (Verdict.UNREADABLE, "status_missing")
         assert {one.status for one in world.simulator.callbacks(SIGNED)} == {200}
@@ -135,7 +153,7 @@ async def test_callbacks_rejected_for_our_own_wrong_secret_are_verified_again(wo
     world.simulator.pulse_webhook(f"{world.url}/webhooks/pulse", PULSE_SECRET, events=("job.completed",))
     async with hurried(world) as receiver:
         job = await receiver.submit("pulse", REQUESTS["pulse"])
-        await world.simulator.idle()
+        await world.simulator.idle(timeout=60)
         assert {one.status for one in world.simulator.callbacks("pulse")} == {401}
         rejected = await receiver.running.store.callbacks(Page(verdict="rejected"))
         assert {one.code for one in rejected} == {"signature_mismatch"}

@@ -24,7 +24,7 @@ async def test_what_our_wrong_secret_rejected_is_admitted_after_the_fix(world: W
         world.simulator.faults("pulse", "forged")
         forged = await receiver.submit("pulse", REQUESTS["pulse"])
         await until(lambda: len(world.simulator.callbacks("pulse")) >= 6)
-        await world.simulator.idle()
+        await world.simulator.idle(timeout=60)
         kept = await receiver.running.store.callbacks(Page(limit=500))
         assert {one.verdict for one in kept} == {Verdict.REJECTED}
     world.environ["PULSE_WEBHOOK_SECRET"] = PULSE_SECRET
@@ -43,6 +43,30 @@ async def test_what_our_wrong_secret_rejected_is_admitted_after_the_fix(world: W
         assert sorted(one.id for one in seen) == sorted([genuine.id, forged.id])
         again = await replay.reverify("pulse")
         assert again.admitted == []
+
+
+async def test_handlers_hear_once_of_a_job_whose_copies_were_all_rejected(world: World) -> None:
+    """Its sender tried many times, and polls ended it meanwhile: nothing is dispatched again, nor foreseen to be."""
+    seen: list[Job] = []
+
+    def prepare(receiver: Receiver) -> None:
+        receiver.on("pulse", name="collect")(seen.append)
+
+    world.environ["PULSE_WEBHOOK_SECRET"] = WRONG
+    world.cadence(expected="1s")
+    async with world.receiver(prepare) as receiver:
+        job = await receiver.submit("pulse", REQUESTS["pulse"])
+        await ended(receiver, job)
+        await world.simulator.idle(timeout=60)
+        assert [one.id for one in seen] == [job.id]
+    world.environ["PULSE_WEBHOOK_SECRET"] = PULSE_SECRET
+    async with world.receiver(prepare) as receiver:
+        foreseen = await receiver.running.replay.reverify("pulse", dry_run=True)
+        done = await receiver.running.replay.reverify("pulse")
+        assert len(done.admitted) == len(foreseen.admitted) > 1
+        assert [one.handlers for one in foreseen.admitted + done.admitted if one.handlers] == []
+        assert (await receiver.running.store.record(job.id)).dispatches == []
+    assert [one.id for one in seen] == [job.id]
 
 
 async def test_quarantine_says_why(world: World) -> None:

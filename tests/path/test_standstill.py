@@ -2,19 +2,23 @@
 
 import asyncio
 import signal
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
 from receiver import Job, Receiver, Settings
 from receiver.core.errors import ConfigurationError
 from receiver.exposition import exposition, families
+from receiver.worker import leases, worker
 
+from .described import describe, replies
+from .stub import Asked, Reply, stub
 from .test_nodes import node
-from .world import REQUESTS, World, until
+from .world import API_TOKEN, PATIENCE, REQUESTS, World, ended, until
 
 SIGNED = "perplexity-webhook"
 STEPS = """
@@ -47,7 +51,7 @@ async def test_a_handler_that_was_frozen_past_its_lease_does_not_go_on(
     world: World, migrated_url: str
 ) -> None:
     """Another node has taken it over: at its next step it is cancelled, before it does anything more."""
-    world.environ |= {"RECEIVER_DATABASE_URL": migrated_url, "RECEIVER_LEASE": "2"}
+    world.environ |= {"RECEIVER_DATABASE_URL": migrated_url, "RECEIVER_LEASE": "4"}
     seen: list[str] = []
 
     def prepare(receiver: Receiver) -> None:
@@ -106,7 +110,7 @@ async def test_a_handler_that_blocks_the_event_loop_runs_once(
         async def take_over(job: Job) -> None:
             seen.append(job.id)
 
-    world.environ["RECEIVER_LEASE"] = "1"
+    world.environ["RECEIVER_LEASE"] = "3"
     if database == "postgresql":
         world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("migrated_url")
     async with world.process(STEPS.format(work="time.sleep(5)")) as process:
@@ -136,8 +140,9 @@ async def test_a_plain_handler_that_hangs_is_told_of(world: World) -> None:
     def prepare(receiver: Receiver) -> None:
         @receiver.on(SIGNED, name="h", timeout=0.1)
         def hang(_job: Job) -> None:
-            time.sleep(6)
+            go_on.wait(PATIENCE)
 
+    go_on = threading.Event()
     with structlog.testing.capture_logs() as told:
         async with world.receiver(prepare) as receiver:
             job = await receiver.submit(SIGNED, REQUESTS[SIGNED])
@@ -154,6 +159,55 @@ async def test_a_plain_handler_that_hangs_is_told_of(world: World) -> None:
                 receiver.running.metrics, None, [], failed={}, refusing=False, counted_at=0, now=1
             )
             assert b'receiver_work_overdue{slot="handler h"} 1.0' in exposition(measured)
+            go_on.set()
+
+
+@pytest.mark.parametrize("step", ["submit", "poll", "fetch"])
+async def test_a_step_that_takes_long_is_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Not only handlers may hold a lease for too long: the log names step, job and provider, the metrics count it."""
+    monkeypatch.setattr(worker, "_LONGEST_STEP", 0.1)
+    monkeypatch.setattr(leases, "_GRACE", 0.1)
+    release = asyncio.Event()
+
+    async def answer(asked: Asked) -> Reply:
+        posts = len([one for one in provider.asked if one.method == "POST"])
+        at = "fetch" if asked.path == "/big/r1" else "poll" if asked.method == "GET" else "submit"
+        if at == step == "submit" and posts == 1:
+            return Reply(status=429, headers={"retry-after": "1"})
+        if at == step:
+            await release.wait()
+        if at == "fetch":
+            return Reply(body=b"1")
+        done = (
+            {"state": "done", "result_url": f"{provider.url}/big/r1"}
+            if at == "poll"
+            else {"state": "running"}
+        )
+        return replies({"id": "r1", **done})
+
+    with structlog.testing.capture_logs() as told:
+        async with stub(answer) as provider:
+            describe(world, provider, every="1s")
+            async with world.receiver() as receiver:
+                job = await receiver.submit("made-up", {})
+
+                def hangs() -> list[Any]:
+                    return [one for one in told if one["event"] == "step_hangs"]
+
+                await until(lambda: bool(hangs()))
+                found = hangs()[0]
+                name = "submit" if step == "submit" else "look"
+                assert (found["step"], found["job"], found["slot"]) == (name, job.id, "provider made-up")
+                async with httpx.AsyncClient(trust_env=False, timeout=60, base_url=world.url) as client:
+                    headers = {"authorization": f"Bearer {API_TOKEN}"}
+                    measured = (await client.get("/metrics", headers=headers)).text
+                assert 'receiver_work_overdue{slot="provider made-up"} 1.0' in measured
+                release.set()
+                assert (await ended(receiver, job)).state == "succeeded"
+                assert receiver.running.worker is not None
+                assert receiver.running.worker.running() == []
 
 
 async def test_a_completion_that_nobody_wants_is_counted_and_told_of(world: World) -> None:

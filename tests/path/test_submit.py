@@ -86,7 +86,7 @@ async def test_a_provider_that_cannot_be_reached_is_tried_again(world: World) ->
 async def test_a_server_error_without_idempotency_is_not_sent_again(world: World) -> None:
     """5xx of a provider that recognises no repetition: unknown, never resent, and settled by its callback."""
     world.simulator.faults("netnut", "submit_5xx")
-    async with hurried(world) as receiver, httpx.AsyncClient(trust_env=False) as client:
+    async with hurried(world) as receiver, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         job = await receiver.submit("netnut", {**REQUESTS["netnut"], "async": False})
         assert (job.state, job.submission) == (JobState.SUBMITTING, "unknown")
         assert await attempts(world, receiver, job) == [("unknown", "status_503")]
@@ -298,7 +298,7 @@ async def test_pulse_gets_its_other_operations_as_json(world: World) -> None:
 
 async def test_a_file_of_the_server_is_refused_through_the_api(world: World) -> None:
     """A remote caller cannot have the server read a file for it: 422, and nothing is recorded."""
-    async with hurried(world) as receiver, httpx.AsyncClient(trust_env=False) as client:
+    async with hurried(world) as receiver, httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.post(
             f"{world.url}/v1/jobs",
             json={"provider": "pulse", "request": {"file": "/etc/hostname"}},

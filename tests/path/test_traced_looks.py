@@ -115,3 +115,21 @@ async def test_a_file_that_is_fetched_hours_later_is_linked(
     (download,) = named(spans)["download made-up"]
     assert trace_of(download) != TRACE
     assert [trace.format_trace_id(link.context.trace_id) for link in download.links] == [TRACE]
+
+
+async def test_a_cancellation_and_a_fetch_have_spans(world: World, spans: InMemorySpanExporter) -> None:
+    """In the job's trace each; a fetch that a callback asks for, and the wish to end a job at its provider."""
+    world.environ["RECEIVER_OTEL"] = "1"
+    world.simulator.faults("pulse", "never")
+    async with hurried(world) as receiver:
+        job = await receiver.submit("pulse", REQUESTS["pulse"], traceparent=GIVEN)
+        await receiver.cancel(job.id)
+        await ended(receiver, job)
+        fetched = await receiver.submit("netnut", REQUESTS["netnut"], traceparent=GIVEN)
+        await ended(receiver, fetched)
+    found = named(spans)
+    (cancel,) = found["cancel pulse"]
+    (fetch,) = found["fetch netnut"]
+    assert (facts(cancel)["job"], facts(cancel)["step"], cancel.kind) == (job.id, "cancel", SpanKind.CLIENT)
+    assert (facts(fetch)["job"], facts(fetch)["state"]) == (fetched.id, "succeeded")
+    assert {trace_of(one) for one in (cancel, fetch)} == {TRACE}

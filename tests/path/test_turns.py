@@ -1,6 +1,5 @@
 """More open jobs than a provider may be asked about: each has its turn, and what was asked for waits for none."""
 
-import asyncio
 import json
 from typing import Final
 
@@ -57,11 +56,12 @@ async def test_jobs_that_run_for_ever_do_not_hold_up_those_that_are_done(
     """Whether deletion is far or near: the later half is done all along, and is found out; a wish to cancel is sent."""
     (world.folder / "providers" / "slow.toml").write_text(DESCRIPTION.format(deadline=deadline, keeps=keeps))
     asked: list[str] = []
-    cancelled: list[str] = []
+    #: How often the provider had been asked by then.
+    cancelled: list[int] = []
 
     async def slow(one: Asked) -> Reply:
         if one.path.endswith("/cancel"):
-            cancelled.append(one.path)
+            cancelled.append(len(provider.gets()))
             return Reply(body=b'{"id": "r1", "state": "stopped"}')
         if one.method == "POST":
             asked.append(f"r{len(asked)}")
@@ -74,9 +74,12 @@ async def test_jobs_that_run_for_ever_do_not_hold_up_those_that_are_done(
         world.environ["RECEIVER_SLOW_BASE_URL"] = provider.url
         async with world.receiver() as receiver:
             jobs = [await receiver.submit("slow", {}) for _ in range(_JOBS)]
-            await asyncio.sleep(2)
+            await until(lambda: len(provider.gets()) >= _JOBS // 2)
+            before = len(provider.gets())
             await receiver.running.cancel(jobs[1].id)
-            await until(lambda: bool(cancelled), patience=2)
+            await until(lambda: bool(cancelled))
+            # As many as it may be sent in two seconds.
+            assert cancelled[0] - before <= 20
 
             async def done() -> bool:
                 found = [(await receiver.job(one.id)).state for one in jobs[_JOBS // 2 :]]

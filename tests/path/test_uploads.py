@@ -1,6 +1,9 @@
 """Batches that are made of a file: its lines are uploaded, the job is started, and its output comes back as one job."""
 
+import base64
 import json
+import os
+import re
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 
 from receiver import Job
 from receiver.core.errors import RequestError
+from receiver.storage.queries import Page
 
 from .stub import Asked, Reply, Stub, stub
 from .world import World, until
@@ -168,3 +172,36 @@ async def test_what_cannot_be_a_file_is_refused_before_it_is_recorded(
         await batch(world, api, {"endpoint": "/v1/chat", **request_})
     assert (api.uploads, api.batches) == ([], [])
     await until(lambda: True)
+
+
+@pytest.mark.parametrize("how", ["lines", "file", "in the request", "held in memory", "of a form"])
+async def test_what_is_too_large_is_refused_before_anything_is_sent(
+    world: World, tmp_path: Path, how: str
+) -> None:
+    """By what the provider takes in one request, and by what is held in memory: no request, no job, and the field."""
+    api, file, terms = Api(), tmp_path / "in.jsonl", 'largest = "1KiB"\n'
+    large = b'{"custom_id": "1"}\n' * 100
+    request: dict[str, Any] = {"endpoint": "/v1/chat", "file": str(file)}
+    file.write_bytes(large)
+    match how:
+        case "lines":
+            request = {"endpoint": "/v1/chat", "requests": LINES * 20}
+        case "in the request":
+            request["file"] = {"name": "in.jsonl", "content": base64.b64encode(large).decode()}
+        case "held in memory" | "of a form":
+            terms = ""
+            os.truncate(file, 256 * 1024 * 1024 + 1)  # which takes no room on the disk
+    text = DESCRIPTION.replace("into = ", f"{terms}into = ")
+    if how == "of a form":
+        text = re.sub(r"(?s)\[submit\.upload\].*?(?=\[poll\])", "", text)
+        text = text.replace('answer = "batch"\n', 'answer = "batch"\ncontent = "multipart"\n', 1)
+    (world.folder / "providers" / "batches.toml").write_text(text, encoding="utf-8")
+    async with stub(api.answer) as provider:
+        world.environ["RECEIVER_BATCHES_BASE_URL"] = provider.url
+        async with world.receiver() as receiver:
+            with pytest.raises(RequestError, match="are the most that") as refused:
+                await receiver.submit("batches", request)
+            named = {"lines": "requests", "in the request": "file.content"}.get(how, "file")
+            assert (refused.value.code, refused.value.field) == ("upload_too_large", f"request.{named}")
+            assert provider.asked == []
+            assert await receiver.running.store.jobs(Page(limit=1)) == []

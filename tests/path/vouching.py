@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from receiver import Job
 from receiver.core.asking.assembly import at_path
 from receiver.core.description.provider import Provider
 from receiver.core.signature.keyform import ed25519_public
@@ -89,7 +88,7 @@ def amazons_certificate() -> bytes:
     return self_signed(key)
 
 
-def message_of_amazons(provider: Provider, told: bytes, *, job: Job, now: int) -> bytes:
+def message_of_amazons(provider: Provider, told: bytes, *, named: str, now: int) -> bytes:
     """The message that Amazon makes of what a service says; in it stands where the certificate is.
 
     Believed at the fake's address only because a setting has put the whole provider there (``RECEIVER_…_BASE_URL``):
@@ -98,7 +97,7 @@ def message_of_amazons(provider: Provider, told: bytes, *, job: Job, now: int) -
     return json.dumps(
         {
             "Type": "Notification",
-            "MessageId": job.id,
+            "MessageId": named,
             "TopicArn": TOPIC,
             "Message": told.decode(),
             "Timestamp": write_timestamp(now, "iso8601").decode(),
@@ -129,9 +128,9 @@ def form_of(submission: Asked) -> Any:  # noqa: ANN401  (JSON)
 
 
 async def call_back(
-    provider: Provider, written: Written, *, key: Key | None, url: str, job: Job, now: int
+    provider: Provider, written: Written, *, key: Key | None, url: str, named: str, now: int
 ) -> None:
-    """Send what *written* says as the provider does; it must be taken."""
+    """Send what *written* says as the provider does, in a message that is *named* so; it must be taken."""
     assert provider.callback is not None
     if written.query:
         url += "?" + urlencode(written.query)
@@ -140,10 +139,12 @@ async def call_back(
     if key is not None:
         scheme = scheme_of(provider.name)
         if scheme.plugin == "sns":
-            body = message_of_amazons(provider, body, job=job, now=now)
+            body = message_of_amazons(provider, body, named=named, now=now)
         body = signed_body(body, scheme=scheme, key=key)
-        headers += sign(body, scheme=scheme, key=key, now=now, url=url, delivery_id=job.id)
-    async with httpx.AsyncClient(trust_env=False) as client:
+        proof = sign(body, scheme=scheme, key=key, now=now, url=url, delivery_id=named)
+        ours = {name.lower() for name, _ in proof}
+        headers = [*(one for one in headers if one[0].lower() not in ours), *proof]
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         method = provider.callback.methods[0]
         answer = await client.request(method, url, content=body, headers=headers)
     assert answer.is_success, (provider.name, answer.status_code, answer.text)

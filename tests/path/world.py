@@ -16,8 +16,9 @@ from receiver import Job, Receiver, Settings
 from receiver.simulator import PROVIDERS, Simulator
 from receiver.storage.queries import Record
 from receiver.wire.server import server
-from tests import warm
+from tests import sqlite, warm
 from tests.ports import free_port
+from tests.serving import served
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "netnut": {"engine": "perplexity", "prompt": "What are the latest trends in the coffee industry?"},
@@ -60,7 +61,7 @@ class World:
         self.url = f"http://127.0.0.1:{self.port}"
         self.runs = folder / "runs"
         self.environ = {
-            "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
+            "RECEIVER_DATABASE_URL": sqlite.migrated(folder / "receiver.db"),
             "RECEIVER_SECRET_KEY": MASTER_KEY,
             "RECEIVER_API_TOKEN": API_TOKEN,
             "RECEIVER_PUBLIC_URL": self.url,
@@ -100,18 +101,11 @@ class World:
             receive_timeout=receiver.settings.receive_timeout,
             refused=receiver.asgi.malformed,
         )
-        task = asyncio.create_task(serving.serve())
         try:
-            await until(lambda: serving.started or task.done())
-            if task.done():
-                task.result()
-            yield receiver
-        finally:
-            serving.should_exit = True
-            try:
-                await task
-            except SystemExit as refusal:
-                raise AssertionError("the receiver did not start; the log says why") from refusal
+            async with served(serving):
+                yield receiver
+        except SystemExit as refusal:
+            raise AssertionError("the receiver did not start; the log says why") from refusal
 
     @asynccontextmanager
     async def process(self, handlers: str) -> AsyncIterator["Process"]:
@@ -153,7 +147,7 @@ class Process:
         with (self.world.folder / "serve.log").open("ab") as output:
             files = dict.fromkeys((1, 2), output.fileno())
             self.running = warm.Process(["serve"], environ=environ, folder=self.world.folder, files=files)
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
 
             async def ready() -> bool:
                 assert self.running is not None

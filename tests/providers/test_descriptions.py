@@ -53,7 +53,7 @@ def test_a_description_cites_its_sources(name: str) -> None:
     assert provider.sources
     for source in provider.sources:
         assert source.url.startswith("https://")
-        assert date.fromisoformat(source.read) <= date(2026, 11, 29)
+        assert date.fromisoformat(source.read) <= date(2026, 11, 30)
     assert provider.unverified
     for sentence in provider.unverified:
         assert sentence.endswith(".")

@@ -9,21 +9,38 @@ from msgspec.structs import replace
 from receiver.catalog import check_times
 from receiver.cli.providers import check_file
 from receiver.core.asking.wanted import keeps_for
+from receiver.core.description.keeping import expires_at, past_retention
 from receiver.core.description.provider import describe
 from receiver.core.job.cadence import first_look, next_look
-from receiver.core.model import DAY, MINUTE, Due, Step
+from receiver.core.model import DAY, HOUR, MINUTE, Due, JobState, Step
 
 from .making import NOW, PROVIDERS, job_of
 
-BOTH_WAYS = sorted(name for name, one in PROVIDERS.items() if one.callback and one.poll)
-KEPT = [name for name in BOTH_WAYS if PROVIDERS[name].retention is not None]
+#: All that are asked about their jobs.
+ASKED = sorted(name for name, one in PROVIDERS.items() if one.poll)
+#: The day on which retention was looked up again for all.
+LOOKED_UP = "2026-11-30"
+KEPT = [name for name in ASKED if PROVIDERS[name].retention is not None]
 #: What providers say, in milliseconds.
 DOCUMENTED = {
     "fal": 6 * MINUTE,
     "replicate": 60 * MINUTE,
     "openai": 30 * DAY,
     "speechmatics": 7 * DAY,
+    "aws-transcribe": 90 * DAY,
     "dataforseo": 30 * DAY,
+    "diffbot-bulk": 10 * DAY,
+    "google-documentai": 30 * DAY,
+    "gemini": 55 * DAY,
+    "gemini-dynamic": 55 * DAY,
+    "github-actions": 90 * DAY,
+    "google-speech": 5 * DAY,
+    "groq-batch": 30 * DAY,
+    "ideogram": DAY,
+    "kling": 30 * DAY,
+    "mathpix": 30 * DAY,
+    "openai-batch": 30 * DAY,
+    "revai": 30 * DAY,
 }
 ACME = {
     "name": "acme",
@@ -38,12 +55,27 @@ ACME = {
 }
 
 
-@pytest.mark.parametrize("name", BOTH_WAYS)
+@pytest.mark.parametrize("name", ASKED)
 def test_how_long_results_are_kept_is_said(name: str) -> None:
-    """A description knows, or says that its sources do not tell."""
+    """A description knows, or says what its sources tell instead, and which of them were read on the day it names."""
     provider = PROVIDERS[name]
-    said = any("kept" in one or "retrievable" in one for one in provider.unverified)
-    assert provider.retention is not None or said
+    said = any("kept" in one and LOOKED_UP in one for one in provider.unverified)
+    read = any(one.read == LOOKED_UP for one in provider.sources)
+    assert provider.retention is not None or (said and read)
+
+
+@pytest.mark.parametrize("name", [one for one in ASKED if PROVIDERS[one].retention is None])
+def test_what_nobody_knows_ends_nothing_and_is_looked_after_early(name: str) -> None:
+    """Two looks within little more than an hour, however late a callback is expected; and it is never past."""
+    provider, job = PROVIDERS[name], job_of(name)
+    first = first_look(provider, job, now=NOW)
+    due = Due(job_id=job.id, step=Step.LOOK, provider=name, run_at=first, attempt=1)
+    second = next_look(provider, job, due, now=first, jitter=0.99)
+    assert first - NOW <= HOUR
+    assert second - NOW <= HOUR + 10 * MINUTE
+    ended = replace(job, state=JobState.FETCHING, submitted_at=NOW, succeeded_at=NOW)
+    assert expires_at(ended) is None
+    assert not past_retention(ended, NOW + 1000 * DAY)
 
 
 @pytest.mark.parametrize(("name", "keeps"), DOCUMENTED.items())
@@ -57,6 +89,11 @@ def test_a_request_may_shorten_it() -> None:
     assert keeps_for(PROVIDERS["openai"], {"store": False}) == 10 * MINUTE
     assert keeps_for(PROVIDERS["openai"], {"store": True}) == 30 * DAY
     assert keeps_for(PROVIDERS["luma"], {}) is None
+    batches = PROVIDERS["openai-batch"]
+    assert keeps_for(batches, {"output_expires_after": {"anchor": "created_at", "seconds": 3600}}) == HOUR
+    assert keeps_for(batches, {"output_expires_after": {"seconds": 10**9}}) == 30 * DAY
+    assert keeps_for(batches, {"output_expires_after": {"seconds": "x"}}) == 30 * DAY
+    assert keeps_for(PROVIDERS["revai"], {"delete_after_seconds": 3600}) == HOUR
 
 
 @pytest.mark.parametrize("name", KEPT)

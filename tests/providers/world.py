@@ -1,6 +1,5 @@
 """A receiver on a real socket, and one small server that answers as the providers do."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +15,10 @@ from starlette.types import ASGIApp
 from receiver import Job, Receiver, Settings
 from receiver.storage.queries import Page
 from receiver.wire.server import server
-from tests.path.world import ended, until
+from tests import sqlite
+from tests.path.world import ended
 from tests.ports import free_port
+from tests.serving import served
 
 from .making import PROVIDERS
 
@@ -38,7 +39,7 @@ class World:
         self.port, self.provider_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         environ = {
-            "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
+            "RECEIVER_DATABASE_URL": sqlite.migrated(folder / "receiver.db"),
             "RECEIVER_SECRET_KEY": "a master key for tests that is long enough",
             "RECEIVER_PUBLIC_URL": self.url,
             **SECRETS,
@@ -89,15 +90,8 @@ class World:
 async def serving(app: ASGIApp, port: int) -> AsyncIterator[None]:
     """Serve *app* on loopback."""
     running = server(app, host="127.0.0.1", port=port, receive_timeout=5)
-    task = asyncio.create_task(running.serve())
-    try:
-        await until(lambda: running.started or task.done())
-        if task.done():
-            task.result()
+    async with served(running):
         yield
-    finally:
-        running.should_exit = True
-        await task
 
 
 @asynccontextmanager

@@ -34,14 +34,15 @@ def submitted(receiver: Beside) -> str:
 
 
 def consumed(receiver: Beside, program: str, **environ: str) -> None:
-    """What ends while the consumer runs, and while it does not, is handled by it, each once."""
-    with receiver.running(str(EXAMPLES / program), **environ):
+    """What ends while the consumer runs, and while it does not, is handled by it, each once; it ends when told to."""
+    with receiver.running(str(EXAMPLES / program), **environ) as first_run:
         receiver.until(lambda: "waiting" in receiver.log())
         first = submitted(receiver)
         receiver.until(lambda: first in receiver.log())
     second = submitted(receiver)
-    with receiver.running(str(EXAMPLES / program), **environ):
+    with receiver.running(str(EXAMPLES / program), **environ) as second_run:
         receiver.until(lambda: second in receiver.log())
+    assert (first_run.returncode, second_run.returncode) == (0, 0), receiver.log()[-4000:]
     handled = [line.split()[:2] for line in receiver.log().splitlines() if line.startswith("receiver.job.")]
     assert handled == [["receiver.job.succeeded.v1", first], ["receiver.job.succeeded.v1", second]]
 

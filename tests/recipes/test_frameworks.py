@@ -31,7 +31,7 @@ def test_a_synchronous_application_asks_and_is_told(framework: str, tmp_path: Pa
     sinks = f'[sinks.app]\nto = "{app}/completions"\nsecret = "env:APP_SECRET"\n'
     with beside(tmp_path, sinks=sinks) as receiver:
         command = ["-m", "waitress", f"--listen=127.0.0.1:{port}", f"{framework}_app:app"]
-        with receiver.running(*command), httpx.Client(base_url=app, trust_env=False) as browser:
+        with receiver.running(*command), httpx.Client(base_url=app, trust_env=False, timeout=60) as browser:
             receiver.until(lambda: browser.get("/reports/none").is_success)
             asked = browser.post("/ask", data={"topic": "tea"})
             assert asked.status_code == 202, receiver.log()

@@ -88,7 +88,7 @@ class Client:
     async def done(self, **extra: object) -> str:
         """Submit a job, let it end, and return its id."""
         job_id = await self.submitted(headers=None, **extra)
-        await self.sim.idle()
+        await self.sim.idle(timeout=60)
         return job_id
 
     @property
@@ -145,7 +145,7 @@ def callback_fields(name: str, url: str) -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Return once *condition* is true; fail after 5 seconds."""
-    async with asyncio.timeout(5):
+    """Return once *condition* is true; fail after 40 seconds."""
+    async with asyncio.timeout(40):
         while not await condition():  # noqa: ASYNC110  what is awaited happens elsewhere
             await asyncio.sleep(0.01)

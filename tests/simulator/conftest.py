@@ -41,7 +41,7 @@ async def sim(settings: SimulatorSettings) -> AsyncIterator[Simulator]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """Send requests as any program would."""
-    async with httpx.AsyncClient(trust_env=False, verify=trust()) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60, verify=trust()) as client:
         yield client
 
 

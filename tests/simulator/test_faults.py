@@ -14,7 +14,7 @@ import pytest
 
 from receiver.simulator import PROVIDERS, SimulatorSettings, fault
 
-from .clients import WHSEC, Arrived, Client, Sink, callback_fields
+from .clients import WHSEC, Arrived, Client, Sink, callback_fields, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ async def test_early(client: Clients, sim: Simulator, sink: Sink, name: str) -> 
     assert len(sink.arrived) == 1
     sink.answers = [503]
     await client(name).submitted(**callback_fields(name, sink.url))
-    await sim.idle()
+    await sim.idle(timeout=60)
     assert [callback.status for callback in sim.callbacks()] == [200, 503, 200]
 
 
@@ -127,7 +127,7 @@ async def test_forged_without_signatures(client: Clients, sink: Sink) -> None:
     client("netnut").sim.faults("netnut", "forged")
     body = {"engine": "gemini", "prompt": "?", "callback_url": sink.url}
     await client("netnut").request("POST", "/search", json=body)
-    await client("netnut").sim.idle()
+    await client("netnut").sim.idle(timeout=60)
     assert sink.arrived[1].json()["response"] == {"text": "forged"}
 
 
@@ -248,7 +248,7 @@ async def test_submit_drop(client: Clients, sim: Simulator, name: str) -> None:
     sim.faults(name, "submit_drop")
     with pytest.raises(httpx.TransportError):
         await client(name).submit()
-    await sim.idle()
+    await sim.idle(timeout=60)
     (job,) = sim.jobs(name)
     assert job.done
     assert sim.requests(name)[0].status is None
@@ -260,8 +260,11 @@ async def test_submit_slow(client: Clients, sim: Simulator) -> None:
     sim.faults("perplexity", fault("submit_slow", seconds=0.2))
     started = time.monotonic()
     submission = asyncio.create_task(client("perplexity").submit())
-    await asyncio.sleep(0.1)
-    assert len(sim.jobs()) == 1
+
+    async def billed() -> bool:
+        return len(sim.jobs()) == 1
+
+    await until(billed)
     assert (await submission).status_code == 200
     assert time.monotonic() - started >= 0.2
 

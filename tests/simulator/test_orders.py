@@ -34,7 +34,7 @@ async def test_orders_are_served_in_turn(client: Clients, sim: Simulator) -> Non
     ids = [await client("yandex").submitted() for _ in range(4)]
     sim.clear_faults()
     ids.append(await client("yandex").submitted())
-    await sim.idle()
+    await sim.idle(timeout=60)
     assert [sim.job(job_id).state for job_id in ids] == [
         "running",
         "running",

@@ -32,7 +32,7 @@ async def test_nothing_is_left_behind(sink: Sink) -> None:
     before = asyncio.all_tasks()
     sink.answers = [500] * 100
     settings = SimulatorSettings(run_seconds=0.0, callback_attempts=100, callback_backoff=10)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         async with Simulator(settings=settings) as sim:
             netnut, perplexity = (Client(sim=sim, http=http, name=n) for n in ("netnut", "perplexity"))
             await netnut.submitted(callback_url=sink.url)
@@ -64,7 +64,7 @@ async def test_mistakes_of_its_own_are_seen() -> None:
     sim = await Simulator().__aenter__()
     sim._tasks.spawn(mistake())
     with pytest.raises(ArithmeticError):
-        await sim.idle()
+        await sim.idle(timeout=60)
     sim._tasks.spawn(mistake())
     await asyncio.sleep(0)
     with pytest.raises(ArithmeticError):
@@ -140,7 +140,7 @@ async def test_control(sim: Simulator, http: httpx.AsyncClient, client: Clients,
     assert await control(sim, http, "POST", "/idle") == {"idle": True}
     finished = await control(sim, http, "POST", f"/jobs/{job_id}/finish")
     assert (finished["finished"], finished["state"]) == (True, "failed")
-    await sim.idle()
+    await sim.idle(timeout=60)
     again = await control(sim, http, "POST", f"/jobs/{job_id}/callback", faults=["forged"])
     assert [callback["status"] for callback in again["callbacks"]] == [200]
 

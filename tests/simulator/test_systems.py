@@ -98,7 +98,7 @@ async def test_netnut_sync(client: Clients) -> None:
 async def test_netnut_notifies(client: Clients, sink: Sink) -> None:
     """With both, the callback is an unsigned notification with the address of the result."""
     ack = (await client("netnut").submit(callback_url=sink.url)).json()
-    await client("netnut").sim.idle()
+    await client("netnut").sim.idle(timeout=60)
     (arrived,) = sink.arrived
     assert arrived.json() == {
         "traceId": ack["traceId"],
@@ -112,7 +112,7 @@ async def test_netnut_sends_the_result(client: Clients, sink: Sink) -> None:
     body = {"engine": "gemini", "prompt": "?", "callback_url": sink.url}
     ack = (await client("netnut").request("POST", "/search", json=body)).json()
     assert "response_url" not in ack
-    await client("netnut").sim.idle()
+    await client("netnut").sim.idle(timeout=60)
     assert sink.arrived[0].json()["traceID"] == ack["traceId"]
     assert sink.arrived[0].json()["response"]["text"]
 
@@ -124,7 +124,7 @@ async def test_pulse_async(client: Clients, sim: Simulator) -> None:
     assert ack.status_code == 202
     job_id = ack.json()["job_id"]
     assert ack.json() == {"job_id": job_id, "status": "pending"}
-    await sim.idle()
+    await sim.idle(timeout=60)
     assert (await client("pulse").status(job_id)).json()["status"] == "processing"
     sim.release(job_id)
     document = (await client("pulse").status(job_id)).json()
@@ -195,11 +195,11 @@ async def test_pulse_cancels(client: Clients, sim: Simulator, sink: Sink) -> Non
     assert answer.json()["job_id"] == job_id
     await client("pulse").request("DELETE", f"/job/{job_id}")
     assert (await client("pulse").status(job_id)).json()["status"] == "canceled"
-    await sim.idle()
+    await sim.idle(timeout=60)
     assert [arrived.json()["type"] for arrived in sink.arrived] == ["job.cancelled"]
     sim.clear_pulse_webhook()
     await client("pulse").request("DELETE", f"/job/{await client('pulse').submitted()}")
-    await sim.idle()
+    await sim.idle(timeout=60)
     assert len(sink.arrived) == 1
 
 
@@ -263,7 +263,7 @@ async def test_perplexity(client: Clients, sim: Simulator, name: str) -> None:
     ack = (await client(name).submit()).json()
     assert ack["status"] == {"perplexity": "CREATED"}.get(name, "QUEUED")
     assert ack["response"] is None
-    await sim.idle()
+    await sim.idle(timeout=60)
     assert (await client(name).status(ack["id"])).json()["status"] == "IN_PROGRESS"
     sim.release(ack["id"])
     job = (await client(name).request("GET", f"/v1/async/sonar/{ack['id']}")).json()
@@ -321,7 +321,7 @@ async def test_perplexity_webhook_cancels(client: Clients, sim: Simulator, sink:
     job = (await cancelling.request("DELETE", path)).json()
     assert job["status"] == "FAILED"
     assert job["failed_reason"]
-    await sim.idle()
+    await sim.idle(timeout=60)
     assert sink.arrived == []
     assert (await client("perplexity").request("DELETE", path)).status_code == 405
 

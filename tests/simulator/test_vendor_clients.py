@@ -72,7 +72,7 @@ async def test_perplexity_fails(chat: perplexity.AsyncPerplexity, sim: Simulator
     job = await chat.async_.chat.completions.create(
         request={"model": "sonar", "messages": [{"role": "user", "content": "?"}]}
     )
-    await sim.idle()
+    await sim.idle(timeout=60)
     job = await chat.async_.chat.completions.get(job.id)
     assert (job.status, job.error_message) == ("FAILED", "out of tokens")
     assert job.failed_at
@@ -140,7 +140,7 @@ async def test_pulse_large_result(extractor: pulse.AsyncPulse, sim: Simulator) -
     sim.faults("pulse", "large_result")
     ack = await extractor.extract(file_url="https://example.com/a.pdf", async_=True)
     assert ack.job_id
-    await sim.idle()
+    await sim.idle(timeout=60)
     job = await extractor.jobs.get_job(ack.job_id)
     assert job.result is not None
     assert job.result["is_url"] is True
@@ -178,7 +178,7 @@ async def test_runway_to_the_end(sim: Simulator, http: httpx.AsyncClient) -> Non
         made = await client.image_to_video.create(
             model="gen4_turbo", prompt_image="https://example.com/a.png", ratio="1280:720"
         )
-        await sim.idle()
+        await sim.idle(timeout=60)
         task = await client.tasks.retrieve(made.id)
         assert task.status == "SUCCEEDED"
         for url in task.output:
@@ -196,7 +196,7 @@ async def test_firecrawl_to_the_end(sim: Simulator) -> None:
 
     client = AsyncFirecrawl(api_key="key", api_url=sim.base_url("firecrawl"))
     started = await client.start_crawl("https://example.com", limit=10)
-    await sim.idle()
+    await sim.idle(timeout=60)
     crawl = await client.get_crawl_status(started.id)
     assert (crawl.status, crawl.next) == ("completed", None)
     assert [document.metadata.source_url for document in crawl.data if document.metadata] == [

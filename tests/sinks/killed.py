@@ -70,6 +70,27 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
 """
 
 
+#: Where a team makes its broker of taskiq. (Those in packages want another client of Redis than arq does.)
+TASKIQ = """
+from redis.asyncio import Redis
+from taskiq import AsyncBroker
+
+class Broker(AsyncBroker):
+    async def startup(self):
+        await super().startup()
+        self.redis = Redis(port={port})
+
+    async def kick(self, message):
+        await self.redis.lpush("jobs", message.message)
+
+    async def listen(self):
+        while True:
+            yield (await self.redis.brpop(["jobs"]))[1]
+
+broker = Broker()
+"""
+
+
 class Killed(ABC):
     """One other side."""
 
@@ -165,11 +186,15 @@ def _whole(line: bytes) -> dict[str, Any] | None:
 class Queued(Killed):
     """A task queue on Valkey: what waits there for its workers."""
 
-    def __init__(self, server: Server, kind: str) -> None:
+    def __init__(self, server: Server, kind: str, folder: Path) -> None:
         self.server, self._kind = server, kind
         self.dedupes = kind == "arq"
         queue = "" if kind == "arq" else "&queue=jobs"
         self.to = f"{kind}+redis://127.0.0.1:{server.port}/0?task=on_job{queue}"
+        if kind == "taskiq":
+            (folder / "team_broker.py").write_text(TASKIQ.format(port=server.port))
+            self.environ = {"PYTHONPATH": str(folder)}
+            self.to = "taskiq:team_broker:broker?task=on_job"
 
     async def names(self) -> list[str]:
         """The names of what arrived."""
@@ -189,6 +214,8 @@ class Queued(Killed):
                 return [json.loads(base64.b64decode(one["body"]))[0][0] for one in waiting]
             case "dramatiq":
                 return [json.loads(one)["args"][0] for one in await client.hvals("dramatiq:jobs.msgs")]
+            case "taskiq":
+                return [json.loads(one)["args"][0] for one in await client.lrange("jobs", 0, -1)]
         from arq.jobs import deserialize_job  # noqa: PLC0415
 
         keys = [one async for one in client.scan_iter("arq:job:*", count=1000)]
@@ -282,7 +309,7 @@ class Procrastinate(Killed):
 
 KINDS = (
     "nats", "redis", "rabbit", "http", "file", "command", "kafka", "sqs", "sns", "celery", "dramatiq", "arq",
-    "procrastinate",
+    "taskiq", "procrastinate",
 )  # fmt: skip
 
 
@@ -327,7 +354,7 @@ def _side(kind: str, folder: Path, server: Server) -> Killed:
             return Kafka(server, (folder / "brokers").read_text())
         case "sqs" | "sns":
             return Amazon(server, kind)
-    return Queued(server, kind)
+    return Queued(server, kind, folder)
 
 
 def _server(kind: str, folder: Path) -> Server:

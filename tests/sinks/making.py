@@ -21,16 +21,22 @@ PUBLIC = "https://hooks.example"
 
 
 def event(
-    content: bytes = b'{"answer": 42}', *, number: int = 0, replay_id: str = "", largest: int = LARGEST
+    content: bytes = b'{"answer": 42}',
+    *,
+    number: int = 0,
+    replay_id: str = "",
+    largest: int = LARGEST,
+    customer: str = "a.b/c",
+    content_type: str = "",
 ) -> Event:
     """A completion whose result is *content*; *number* makes another job of it."""
-    kind = "application/json" if content.startswith((b"{", b"[")) else "image/png"
+    kind = content_type or ("application/json" if content.startswith((b"{", b"[")) else "image/png")
     done = job(
         id=f"{JOB_ID[:-6]}{number:06x}",
         state=JobState.SUCCEEDED,
         ended_at=NOW,
         remote_id="r-1",
-        metadata={"customer": "a.b/c"},
+        metadata={"customer": customer},
         held=Held(size=len(content), sha256="00" * 32, content_type=kind),
         result=Result(content=content, content_type=kind, size=len(content), sha256="00" * 32),
     )
@@ -44,8 +50,9 @@ def opened(
     secret: str | None = None,
     clock: Callable[[], int] = lambda: NOW,
     database_url: str = "sqlite:///receiver.db",
+    timeout: float = 5.0,
 ) -> Sink:
     """The sink that sends to *to*."""
-    config = SinkConfig(name="test", to=to, origin="a test", secret=secret, timeout=5.0)
+    config = SinkConfig(name="test", to=to, origin="a test", secret=secret, timeout=timeout)
     settings = Settings(environ=environ or {}, database_url=database_url)
     return open_sink(config, settings, clock=clock)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 #: Nothing may take longer to listen, in seconds.
-PATIENCE = 60.0
+PATIENCE = 120.0
 #: Debian's wrapper beside it changes the user; this one does not.
 RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
@@ -82,11 +82,14 @@ class Server:
         os.killpg(self._process.pid, signal.SIGCONT)
 
 
-def nats(folder: Path) -> Server:
-    """A NATS server with JetStream, its streams in *folder*."""
+def nats(folder: Path, *, rules: str = "") -> Server:
+    """A NATS server with JetStream, its streams in *folder*; *rules* are more of its configuration."""
     port = free_port()
     program = str(Path(sys.executable).with_name("nats-server"))
     command = [program, "-js", "-a", "127.0.0.1", "-p", str(port), "-sd", str(folder)]
+    if rules:
+        (folder / "rules.conf").write_text(rules)
+        command += ["-c", str(folder / "rules.conf")]
     return Server(command, port=port, folder=folder)
 
 
@@ -100,15 +103,21 @@ def valkey(folder: Path) -> Server:
     return Server([str(get_binary_path()), *options, *durable], port=port, folder=folder)
 
 
+#: Bytes of one message that our RabbitMQ takes.
+RABBIT_TAKES = 256 * 1024
+
+
 @contextlib.contextmanager
 def rabbit(folder: Path) -> Iterator[Server]:
     """A RabbitMQ, with a name server of its own: the usual one would stay behind."""
     port, distribution, names = free_port(), free_port(), free_port()
     (folder / "plugins").write_text("[].")
+    (folder / "rabbitmq.conf").write_text(f"max_message_size = {RABBIT_TAKES}\n")
     environ = {
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_EPMD_PORT": str(names),
         "HOME": str(folder),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
         "RABBITMQ_DIST_PORT": str(distribution),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
         "RABBITMQ_LOG_BASE": str(folder / "logs"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from abc import ABC, abstractmethod
@@ -22,8 +23,6 @@ class Side(ABC):
 
     #: Whether it keeps only one of two events with one id.
     dedupes = False
-    #: Whether it keeps the whole event as one document.
-    structured = False
     server: Server | None = None
 
     def __init__(self, to: str) -> None:
@@ -34,18 +33,22 @@ class Side(ABC):
 
     @abstractmethod
     async def received(self) -> list[tuple[str, Any]]:
-        """What arrived: ids and parsed data."""
+        """What arrived: ids and data, parsed if it is JSON, else its content type and its bytes."""
 
 
 def _of_document(text: bytes | str) -> tuple[str, Any]:
     document = json.loads(text)
-    return document["id"], document.get("data", document.get("data_base64"))
+    if "data_base64" in document:
+        return document["id"], (document["datacontenttype"], base64.b64decode(document["data_base64"]))
+    return document["id"], document["data"]
+
+
+def _of_message(name: str, content_type: str | None, data: bytes) -> tuple[str, Any]:
+    return name, json.loads(data) if content_type == "application/json" else (content_type, data)
 
 
 class File(Side):
     """Lines of a file."""
-
-    structured = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"file://{folder}/jobs-{{provider}}.jsonl")
@@ -62,8 +65,6 @@ class File(Side):
 
 class Command(Side):
     """A program that keeps what it is given in files of their own, by number."""
-
-    structured = True
 
     def __init__(self, folder: Path) -> None:
         self._seen = folder / "seen"
@@ -117,7 +118,9 @@ class Http(Side):
 
     async def received(self) -> list[tuple[str, Any]]:
         """What arrived."""
-        return [(headers["ce-id"], json.loads(body)) for headers, body in self.requests]
+        return [
+            _of_message(headers["ce-id"], headers["content-type"], body) for headers, body in self.requests
+        ]
 
 
 class Nats(Side):
@@ -128,13 +131,14 @@ class Nats(Side):
     def __init__(self, server: Server, *, provider: str = "acme") -> None:
         super().__init__(f"nats://127.0.0.1:{server.port}/jobs.{{provider}}.{{state}}")
         self.server = server
+        self.at = f"nats://127.0.0.1:{server.port}"
         self._provider = provider
 
     async def prepare(self) -> None:
         """Make the stream, or the exchange and its queue."""
         import nats  # noqa: PLC0415
 
-        client = await nats.connect(f"nats://127.0.0.1:{self.server.port}")  # type: ignore[union-attr]
+        client = await nats.connect(self.at)
         await client.jetstream().add_stream(name="jobs", subjects=[f"jobs.{self._provider}.>"])
         await client.close()
 
@@ -142,12 +146,16 @@ class Nats(Side):
         """What arrived."""
         import nats  # noqa: PLC0415
 
-        client = await nats.connect(f"nats://127.0.0.1:{self.server.port}")  # type: ignore[union-attr]
+        client = await nats.connect(self.at)
         stream = client.jetstream()
         count = (await stream.stream_info("jobs")).state.messages
         found = [await stream.get_msg("jobs", number) for number in range(1, count + 1)]
         await client.close()
-        return [((one.headers or {})["ce-id"], json.loads(one.data or b"")) for one in found]
+        heads = [one.headers or {} for one in found]
+        return [
+            _of_message(head["ce-id"], head["content-type"], one.data or b"")
+            for head, one in zip(heads, found, strict=True)
+        ]
 
 
 class Redis(Side):
@@ -165,7 +173,10 @@ class Redis(Side):
         client = redis.asyncio.Redis(port=self.server.port)  # type: ignore[union-attr]
         entries = await client.xrange(self._stream)
         await client.aclose()
-        return [(fields[b"ce_id"].decode(), json.loads(fields[b"data"])) for _, fields in entries]
+        return [
+            _of_message(fields[b"ce_id"].decode(), fields[b"content-type"].decode(), fields[b"data"])
+            for _, fields in entries
+        ]
 
 
 class Rabbit(Side):
@@ -177,7 +188,8 @@ class Rabbit(Side):
         )
         self.server = server
 
-    async def _channel(self) -> tuple[AbstractConnection, AbstractChannel]:
+    async def connected(self) -> tuple[AbstractConnection, AbstractChannel]:
+        """A connection and a channel."""
         import aio_pika  # noqa: PLC0415
 
         connection = await aio_pika.connect(f"amqp://guest:guest@127.0.0.1:{self.server.port}/")  # type: ignore[union-attr]
@@ -185,7 +197,7 @@ class Rabbit(Side):
 
     async def prepare(self) -> None:
         """Make the stream, or the exchange and its queue."""
-        connection, channel = await self._channel()
+        connection, channel = await self.connected()
         await channel.queue_delete("jobs")
         exchange = await channel.declare_exchange("jobs", "topic", durable=True)
         queue = await channel.declare_queue("jobs", durable=True)
@@ -194,11 +206,11 @@ class Rabbit(Side):
 
     async def received(self) -> list[tuple[str, Any]]:
         """What arrived."""
-        connection, channel = await self._channel()
+        connection, channel = await self.connected()
         queue = await channel.declare_queue("jobs", durable=True)
         found = []
         while (message := await queue.get(fail=False)) is not None:
-            found.append((str(message.headers["ce-id"]), json.loads(message.body)))
+            found.append(_of_message(str(message.headers["ce-id"]), message.content_type, message.body))
         # Nothing is acknowledged, so that all of it is there for whoever looks again.
         await connection.close()
         await asyncio.sleep(0)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from aiobotocore.session import get_session
 from moto.server import ThreadedMotoServer
 
+from receiver.settings import Settings
+from receiver.sinks.configuration import load
+from receiver.sinks.opening import open_sink
 from receiver.sinks.sink import SinkAwayError, SinkFailedError, SinkRefusedError
+from tests.core.making import NOW
 from tests.ports import free_port
 from tests.sinks.making import event, opened
 
@@ -50,13 +55,19 @@ class Queue:
         return str(made["QueueUrl"])
 
     async def messages(self, url: str) -> list[dict[str, Any]]:
-        """The bodies of what is in it."""
+        """The bodies of what is in it, which is gone from there afterwards."""
         found: list[dict[str, Any]] = []
         async with self.client() as client:
             while more := (await client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)).get(
                 "Messages"
             ):
                 found += [json.loads(one["Body"]) for one in more]
+                # What is received and stays there makes moto slower with each that is asked for.
+                gone = [
+                    {"Id": str(number), "ReceiptHandle": one["ReceiptHandle"]}
+                    for number, one in enumerate(more)
+                ]
+                await client.delete_message_batch(QueueUrl=url, Entries=gone)
         return found
 
 
@@ -74,20 +85,59 @@ async def test_an_event_is_in_the_queue(amazon: str, name: str, kept: int) -> No
     assert found[0]["data"]["result"] == {"answer": 42}
 
 
-async def test_an_event_is_published_to_a_topic(amazon: str) -> None:
-    """An event at a topic reaches the queue that subscribed to it."""
+@pytest.mark.parametrize(("name", "kept"), [("jobs", 2), ("jobs.fifo", 1)])
+async def test_an_event_is_published_to_a_topic(amazon: str, name: str, kept: int) -> None:
+    """An event at a topic reaches the queue that subscribed to it; in order, and once, where both keep that."""
     queue = Queue(amazon)
-    url = await queue.make("jobs")
+    url = await queue.make(name)
     async with queue.client("sns") as client:
-        topic = (await client.create_topic(Name="jobs"))["TopicArn"]
-        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:jobs"
+        attributes = {"FifoTopic": "true"} if name.endswith(".fifo") else {}
+        topic = (await client.create_topic(Name=name, Attributes=attributes))["TopicArn"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
         await client.subscribe(
             TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"}
         )
-    sink = opened(f"sns://{REGION}/{ACCOUNT}/jobs?endpoint={amazon}")
-    assert (await sink.send(event())).startswith("message ")
+    sink = opened(f"sns://{REGION}/{ACCOUNT}/{name}?endpoint={amazon}")
+    for _ in range(2):
+        assert (await sink.send(event())).startswith("message ")
     await sink.close()
-    assert [one["id"] for one in await queue.messages(url)] == [event().id]
+    assert [one["id"] for one in await queue.messages(url)] == [event().id] * kept
+
+
+async def test_the_largest_result_that_travels_is_taken_by_a_topic(amazon: str) -> None:
+    """Also one that is no JSON, which is a third longer there; one byte more, and it is linked."""
+    async with Queue(amazon).client("sns") as client:
+        await client.create_topic(Name="large")
+    settings = Settings.load({"RECEIVER_SINK_A": f"sns://{REGION}/{ACCOUNT}/large?endpoint={amazon}"})
+    [config] = load(settings)
+    sink = open_sink(config, settings, clock=lambda: NOW)
+    full = event(b"\xff" * config.largest, largest=config.largest)
+    over = event(b"\xff" * (config.largest + 1), largest=config.largest)
+    assert ("dataref" in full.attributes, "dataref" in over.attributes) == (False, True)
+    for one in (full, over):
+        assert (await sink.send(one)).startswith("message ")
+    await sink.close()
+
+
+async def test_whoever_may_not_send_is_refused_at_once(amazon: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amazon denies it whatever is sent: no attempt is worth another, and its words are told."""
+    queue = Queue(amazon)
+    await queue.make("jobs")
+    async with queue.client("iam") as client:
+        await client.create_user(UserName="nobody")
+        key = (await client.create_access_key(UserName="nobody"))["AccessKey"]
+    async with httpx.AsyncClient(timeout=60) as http:
+        await http.post(f"{amazon}/moto-api/reset-auth", content=b"0")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        sink = opened(f"sqs://{REGION}/{ACCOUNT}/jobs?endpoint={amazon}")
+        try:
+            with pytest.raises(SinkRefusedError, match="is not authorized to perform"):
+                await sink.send(event())
+        finally:
+            await sink.close()
+            # What the server counts is the whole process's.
+            await http.post(f"{amazon}/moto-api/reset-auth", content=b"inf")
 
 
 async def test_a_queue_that_is_not_there_fails_in_amazons_words(amazon: str) -> None:

@@ -49,9 +49,9 @@ async def test_a_program_that_does_not_end_is_stopped_with_what_it_started(tmp_p
     """After the limit the program and its children are gone, and the attempt has failed."""
     began = time.monotonic()
     script = f"sleep 60 & echo $! > {tmp_path}/child; wait"
-    with pytest.raises(SinkFailedError, match=r"within 0\.5 seconds"):
-        await sink(tmp_path, script, timeout=0.5).send(event())
-    assert time.monotonic() - began < 5
+    with pytest.raises(SinkFailedError, match=r"within 3(\.0)? seconds"):
+        await sink(tmp_path, script, timeout=3.0).send(event())
+    assert time.monotonic() - began < 50
     assert not _lives(int((tmp_path / "child").read_text()))
 
 

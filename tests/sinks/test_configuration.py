@@ -43,6 +43,13 @@ def test_a_file_says_more(tmp_path: Path) -> None:
     assert (one.metadata, one.rate, one.max_age, one.circuit) == ({"customer": "a"}, 2.5, 60.0, 0)
 
 
+def test_what_travels_inside_an_event_is_what_its_kind_can_take(tmp_path: Path) -> None:
+    """SNS takes less than others do, unless somebody says how much."""
+    toml = '[sinks.b]\nto = "sns://r/a/t"\nlargest = 7\n[sinks.c]\nto = "sqs://r/a/q"\n'
+    found = load(settings(tmp_path, toml, RECEIVER_SINK_A="sns://r/a/t"))
+    assert [one.largest for one in found] == [128 * 1024, 7, 256 * 1024]
+
+
 def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
     """An address with a password may lie in a file, as every secret may."""
     (tmp_path / "to").write_text("redis://:canary@host/0?stream=jobs\n")
@@ -54,31 +61,68 @@ def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "environ", "told"),
     [
-        ("[sinks.a]\n", {}, "sinks.a: .*to"),
-        ('[sinks.a]\nto = "x:"\nnope = 1\n', {}, "sinks.a: .*nope"),
-        ("[sinks.a]\nto = 7\n", {}, "sinks.a: to: "),
-        ('[sinks.a]\nto = "file:///x"\nstate = "done"\n', {}, "sinks.a: state: .*succeeded"),
-        ('[sinks.a]\nto = "file:///x-{nope}"\n', {}, r"sinks.a: to: there is no field \{nope\}; .*provider"),
-        ('[sinks.a]\nto = "file:///x"\nsecret = "hunter2"\n', {}, "sinks.a: secret: it is a reference"),
-        ('[sinks.a]\nto = "file:///x"\nattempts = 0\n', {}, "sinks.a: limits"),
-        ('[sinks.a]\nto = "file:///x"\ncompletions = false\n', {}, "sinks.a: completions: .*alarms = true"),
+        ("[sinks.a]\n", {}, "sinks.a, line 1: to: the table does not say where to send"),
+        ('[sinks.a]\nto = "x:"\nnope = 1\n', {}, "sinks.a, line 3: nope: "),
+        ("[sinks.a]\nto = 7\n", {}, "sinks.a, line 2: to: "),
+        ('[sinks.a]\nto = "file:///x"\nstate = "done"\n', {}, "sinks.a, line 3: state: .*succeeded"),
+        (
+            '[sinks.a]\nto = "file:///x-{nope}"\n',
+            {},
+            r"sinks.a, line 2: to: there is no field \{nope\}; .*provider",
+        ),
+        (
+            '[sinks.a]\nto = "file:///x"\nsecret = "hunter2"\n',
+            {},
+            "sinks.a, line 3: secret: it is a reference",
+        ),
+        (
+            '["sinks".b]\nto = "file:///x"\n\n[ sinks."a" ]\n# no\nstate = "done"\nto = "x:"\n',
+            {},
+            "a, line 6: state: ",
+        ),
+        (
+            '[sinks.a]\nto = "file:///x"\nattempts = 0\n',
+            {},
+            "sinks.a, line 3: attempts: it is a positive number.",
+        ),
+        (
+            '[sinks.a]\nto = "file:///x"\ncompletions = false\n',
+            {},
+            "sinks.a, line 3: completions: .*alarms = true",
+        ),
         (
             '[sinks.a]\nto = "file:///x"\nordered_by = "customer"\n',
             {},
-            "sinks.a: ordered_by: Nobody can order",
+            "sinks.a, line 3: ordered_by: Nobody can order",
         ),
         (
             '[sinks.a]\nto = "file:///x"\non_dead = "stop"\n',
             {},
-            "sinks.a: ordered_by: on_dead is block or continue",
+            "sinks.a, line 1: ordered_by: on_dead is block or continue",
         ),
-        ('[sinks.a]\nto = "file:///x"\nrate = -1\n', {}, "sinks.a: rate: "),
-        ('[sinks.a]\nto = "file:///x"\nmetadata = 1\n', {}, "sinks.a: metadata: "),
-        ('[sinks.A_b]\nto = "file:///x"\n', {}, "sinks.A_b: name"),
-        ('[sinks.a]\nto = "amqp://u:hunter2@h/?routing_key=x"\n', {}, r"write \{env:NAME\}"),
+        ('[sinks.a]\nto = "file:///x"\nrate = -1\n', {}, "sinks.a, line 3: rate: "),
+        ('[sinks.a]\nto = "file:///x"\ntimeout = nan\n', {}, "sinks.a, line 3: timeout: "),
+        ('[sinks.a]\nto = "file:///x"\nfirst_wait = inf\n', {}, "sinks.a, line 3: first_wait: "),
+        ('[sinks.a]\nto = "file:///x"\nmax_age = nan\n', {}, "sinks.a, line 3: max_age: .*or 0 for none"),
+        ('[sinks.a]\nto = "file:///x-{provider"\n', {}, "sinks.a, line 2: to: a brace stands alone"),
+        ('[sinks.a]\nto = "file:///x-{{job}}"\n', {}, "sinks.a, line 2: to: a brace stands alone"),
+        ('[sinks.a]\nto = "nats://hunter2@h/x"\n', {}, "line 2: to: a password stands in the file"),
+        ('[sinks.a]\nto = "file:///x"\nmetadata = 1\n', {}, "sinks.a, line 3: metadata: "),
+        ('[sinks.A_b]\nto = "file:///x"\n', {}, "sinks.A_b, line 1: name"),
+        (
+            '[sinks.a]\nto = "amqp://u:hunter2@h/?routing_key=x"\n',
+            {},
+            r"line 2: to: a password .*write \{env:NAME\}",
+        ),
         ("[other]\n", {}, "other: the file holds tables"),
         ("[sinks.a", {}, "not readable as TOML"),
-        ('[sinks.a]\nto = "file:///x"\n', {"RECEIVER_SINK_A": "file:///y"}, "there is a sink 'a' already"),
+        ('[sinks.a]\nto = "x:"\n[sinks.a]\nto = "y:"\n', {}, "not readable as TOML: .*twice .*line 3"),
+        ('[sinks.a]\nto = "file:///x"\nlines = { to = 1 }\n', {}, "sinks.a, line 1: name: the table's own"),
+        (
+            '[sinks.a]\nto = "file:///x"\n',
+            {"RECEIVER_SINK_A": "file:///y"},
+            "RECEIVER_SINK_A: name: there is a sink 'a' already, in .*sinks.a",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(
@@ -89,6 +133,15 @@ def test_what_is_wrong_is_told_with_its_place(
         load(settings(tmp_path, toml, **environ))
     assert raised.value.code == "sink_invalid"
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "variable", ["RECEIVER_SINK_", "RECEIVER_SINK_jobs", "RECEIVER_SINK_A-B", "receiver_sink_jobs"]
+)
+def test_a_variable_that_is_no_sinks_is_not_passed_over(tmp_path: Path, variable: str) -> None:
+    """It is meant as one, and nothing would ever be sent there."""
+    with pytest.raises(ConfigurationError, match=f"{variable}: name: write the name of the sink in capitals"):
+        load(settings(tmp_path, **{variable: "stdout:"}))
 
 
 @pytest.mark.parametrize(
@@ -109,8 +162,18 @@ def test_what_is_wrong_is_told_with_its_place(
         ("command:/nowhere/at/all", "not there"),
         ("command:'", "no command"),
         ("https:///x", "names no host"),
+        ("https://a b/x", "a space in it"),
+        ("https://host:99999/x", "no address: Port out of range"),
+        ("kafka://host:port/x", "'host:port' is no server"),
+        ("redis://host/jobs?stream=a", "'jobs' is no database"),
+        ("celery+redis://host/jobs?task=a", "'jobs' is no database"),
+        ("celery://host/x?task=a", r"there is celery\+redis://"),
+        ("arq+amqp://host/x?task=a", r"there is arq\+redis://, arq\+rediss://"),
+        ("procrastinate+mysql://host/x?task=a", r"there is procrastinate\+postgresql://"),
+        ("http+x://host/x", "there is http without a plus sign"),
+        ("sqs://eu-west-1/1/queue?endpoint=here", "endpoint is an address"),
         ("taskiq:nowhere:broker?task=x", "cannot be loaded"),
-        ("dramatiq+sqs://x?task=y", "redis:// or amqp://"),
+        ("dramatiq+sqs://x?task=y", r"dramatiq\+redis://, .*dramatiq\+amqps://"),
         ("redis://:{env:NOT_SET_ANYWHERE}@host/0?stream=a", "NOT_SET_ANYWHERE is not set"),
     ],
 )
@@ -121,6 +184,27 @@ def test_an_address_that_does_not_fit_its_kind_is_refused_at_start(
     found = settings(tmp_path, RECEIVER_SINK_A=to)
     with pytest.raises(ConfigurationError, match=told):
         open_sink(load(found)[0], found, clock=lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("to", "shown"),
+    [
+        ("nats://a-token@host/x", "nats://***@host/x"),
+        ("nats://ada:secret@host/x", "nats://ada:***@host/x"),
+        ("https://host/x?token=secret&colour=red", "https://host/x?token=***&colour=red"),
+        ("amqp://host/?exchange=jobs&routing_key=x", "amqp://host/?exchange=jobs&routing_key=x"),
+        (
+            "https://{metadata.shop}.example:{metadata.port}/x",
+            "https://{metadata.shop}.example:{metadata.port}/x",
+        ),
+    ],
+)
+def test_an_address_is_shown_without_what_signs_in(tmp_path: Path, to: str, shown: str) -> None:
+    """With NATS a name without a password is a token, and in an address of somebody else's an option may be one."""
+    found = settings(tmp_path, RECEIVER_SINK_A=to)
+    [one] = load(found)
+    assert one.shown == shown
+    open_sink(one, found, clock=lambda: NOW)
 
 
 def test_a_client_that_is_not_installed_is_named_with_its_extra(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.nodes import Node
 from tests.path.world import API_TOKEN, MASTER_KEY, until
-from tests.sinks.test_kill import SECRET, SOME, Sender
+from tests.sinks.test_kill import SECRET, Sender, events
 from tests.sinks.test_notify_in_commit import listening
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ async def test_each_committed_completion_is_heard_once_though_we_are_killed(
     tmp_path: Path, migrated_url: str, kills: int
 ) -> None:
     """A listener hears of exactly those jobs that the record has as ended, of each a single time."""
+    many = events("notify")
     node = Node(
         tmp_path,
         {
@@ -48,20 +49,20 @@ async def test_each_committed_completion_is_heard_once_though_we_are_killed(
         try:
             await node.start()
             sender = Sender(node)
-            sending = asyncio.create_task(sender.send(range(SOME)))
+            sending = asyncio.create_task(sender.send(range(many)))
             for number in range(1, kills + 1):
-                some = number * SOME // (kills + 2)
+                some = number * many // (kills + 2)
                 await until(lambda some=some: len(sender.acknowledged) > some, patience=60)
                 node.kill()
                 node.launch()
             await sending
         finally:
             node.kill()
-        assert len(sender.acknowledged) == SOME
+        assert len(sender.acknowledged) == many
         ended = await rows(migrated_url, ENDED)
         heard = [one["subject"] for one in await ear.hear(len(ended))]
         assert await ear.silent()
     assert sorted(heard) == ended
-    assert len(ended) == SOME
+    assert len(ended) == many
     assert await rows(migrated_url, TOLD) == ended
     assert await rows(migrated_url, "SELECT job_id FROM dispatch") == []

@@ -25,7 +25,7 @@ async def test_two_nodes_share_a_sinks_work(world: World, migrated_url: str) -> 
             node(world, RECEIVER_SINK_JOBS=there[1].to),
         ):
             jobs = await asyncio.gather(*(hears.submit(SIGNED, REQUESTS[SIGNED]) for _ in range(20)))
-            await until(lambda: sum(len(side.requests) for side in there) >= 20, patience=20)
+            await until(lambda: sum(len(side.requests) for side in there) >= 20)
             await ended(hears, jobs[0])
         sent = [name for side in there for name, _ in await side.received()]
         assert sorted(sent) == sorted(job.id for job in jobs)

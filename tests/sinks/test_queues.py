@@ -144,5 +144,5 @@ async def test_a_broker_that_nobody_runs_is_away(kind: str) -> None:
     """Where no broker answers the sink says that it is away."""
     sink = opened(f"{kind}+redis://127.0.0.1:{free_port()}/0?task=on_job")
     with pytest.raises(SinkAwayError):
-        await asyncio.wait_for(sink.send(event()), 20)
+        await asyncio.wait_for(sink.send(event()), 40)
     await sink.close()

@@ -9,7 +9,7 @@ import pytest
 
 from receiver import Away, Receiver
 from receiver.circuits import Circuits
-from receiver.core.model import DAY, HOUR, Dispatch, Job
+from receiver.core.model import DAY, HOUR, SECOND, Dispatch, Job
 from receiver.files.folder import Folder
 from receiver.metrics import Metrics
 from receiver.settings import Settings
@@ -38,7 +38,7 @@ async def tried(
     """How a trial ends that raises *error*, of a completion that has waited and was attempted so often before."""
     receiver = Receiver(Settings(secret_key="a secret key of some length"))
 
-    @receiver.on(name="h", attempts=3)
+    @receiver.on(name="h", attempts=3, first_wait=5, longest_wait=60)
     async def fails(_job: Job) -> None:
         raise error
 
@@ -86,6 +86,16 @@ async def test_a_trial_is_the_last_once_a_day_and_all_attempts_have_passed(
     # The circuit hears of it either way, and stays open.
     assert ended.sign is not None
     assert ended.sign.word == "fails"
+
+
+@pytest.mark.parametrize("trial", range(1, 8))
+async def test_each_trial_that_fails_is_waited_after_longer(store: Store, trial: int) -> None:
+    """Twice as long each time, from the handler's first wait up to its longest; what is away is waited for alike."""
+    for error in (ValueError("no"), Away("gone")):
+        sign = (await tried(store, error, waited=0, attempt=1, trial=trial)).sign
+        assert sign is not None
+        full = min(2**trial * 5 * SECOND, 60 * SECOND)
+        assert full / 2 < sign.wait <= full
 
 
 async def test_outside_a_circuit_attempts_alone_decide(store: Store) -> None:

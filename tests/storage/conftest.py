@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 
 from receiver.storage.store import Store
+from tests import sqlite
 from tests.storage.making import Desk
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a database with nothing in it; where making the tables takes long they are there."""
+    """The address of a database with the receiver's tables and nothing in them."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/receiver.db"
+        return sqlite.migrated(tmp_path / "receiver.db")
     made: str = request.getfixturevalue("migrated_url")
     return made
 

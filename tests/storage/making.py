@@ -343,7 +343,9 @@ class Desk:
         (ours,) = await self.store.settle_dispatches([ended])
         return ours
 
-    async def readmission(self, callback_id: str, *, at: int, handler: str | None = None) -> Readmission:
+    async def readmission(
+        self, callback_id: str, *, at: int, handler: str | None = None, again: bool = True
+    ) -> Readmission:
         """A stored callback that is read again, its signature being good by now."""
         stored = await self.store.callback(callback_id)
         examined = arrival(
@@ -358,14 +360,17 @@ class Desk:
             terms=terms_for(PROVIDERS[stored.provider], key_id="k"),
             replay_id=new_id("rpl", at),
             handler=handler,
+            dispatch_again=again,
             now=at,
         )
 
     async def readmit(
-        self, callback_id: str, *, at: int, handler: str | None = None
+        self, callback_id: str, *, at: int, handler: str | None = None, again: bool = True
     ) -> tuple[Receipt, list[str]]:
         """Read a stored callback again and admit it."""
-        return await self.store.readmit(await self.readmission(callback_id, at=at, handler=handler))
+        return await self.store.readmit(
+            await self.readmission(callback_id, at=at, handler=handler, again=again)
+        )
 
     def rows(self, sql: str, **params: object) -> list[tuple[Any, ...]]:
         """What the tables hold."""

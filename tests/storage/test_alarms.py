@@ -120,6 +120,14 @@ async def test_a_sink_is_told_in_order_until_it_has_taken_it(store: Store) -> No
     assert await store.read(alarms.untold) == 2
 
 
+async def test_what_no_node_has_the_sink_for_goes_after_a_month(store: Store) -> None:
+    """The sink was taken out of the configuration: until then it may come back, and is told."""
+    await store.write(alarms.settle, looked(finding(), sinks=("gone", "ops")))
+    for later, untold in ((30 * DAY - 1, 2), (30 * DAY, 2), (30 * DAY + 1, 0)):
+        await store.write(alarms.settle, looked(finding(), now=NOW + later))
+        assert await store.read(alarms.untold) == untold
+
+
 async def test_the_jobs_say_whether_a_provider_is_silent(desk: Desk) -> None:
     """Those that were called back for, and those whose callback should have come; what nobody can know is left out."""
     for number in range(6):

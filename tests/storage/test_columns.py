@@ -197,6 +197,15 @@ def test_each_value_has_its_own_column(noun: Job | Callback, columns: str, writt
     assert len(plain) >= len(named) - 11, "the others are the parts of a result, an answer and a failure"
 
 
+@pytest.mark.parametrize(
+    "headers", [(), ((b"a", b""),), ((b"a", b"x\xff"), (b"b", b"1\n2")), ((b"", b"\n"),)]
+)
+def test_headers_are_kept_byte_for_byte(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    """Also where there are none, or one has a line break in it, which another server may let through."""
+    callback = replace(CALLBACK, headers=headers)
+    assert rows.callback_of(rows.callback_params(callback)).headers == headers
+
+
 def test_a_new_dispatch_is_read_as_one() -> None:
     """What is said of a new one is what the columns of its statement are called."""
     said = dict(

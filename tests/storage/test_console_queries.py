@@ -177,12 +177,16 @@ async def test_deeds_are_kept_as_long_as_their_job(desk: Desk) -> None:
 
 async def test_sessions_begin_end_and_a_ticket_is_redeemed_once(store: Store) -> None:
     """Only the digest is there; whatever is older than a day is forgotten when the next one begins."""
-    ticket = Session(digest="t", kind="ticket", who="ada", role="viewer", created_at=NOW, seen_at=NOW)
+    ticket = Session(
+        digest="t", kind="ticket", who="ada", role="viewer", proof="p", created_at=NOW, seen_at=NOW
+    )
     await store.write(sessions.open_, (ticket, NOW - DAY))
     assert await store.read(sessions.find, "t") is None
+    assert await store.read(sessions.lies, "t")
+    assert not await store.read(sessions.lies, "other")
     redeemed = await store.write(sessions.redeem, ("t", "s", NOW + 1, NOW - MINUTE))
     assert redeemed is not None
-    assert (redeemed.who, redeemed.role) == ("ada", "viewer")
+    assert (redeemed.who, redeemed.role, redeemed.proof) == ("ada", "viewer", "p")
     assert await store.write(sessions.redeem, ("t", "other", NOW + 1, NOW - MINUTE)) is None
     await store.write(sessions.touch, ("s", NOW + 5))
     found = await store.read(sessions.find, "s")

@@ -32,7 +32,7 @@ def test_a_session_is_ended(migrated_url: str) -> None:
         assert tx.run("SELECT 1") == [(1,)]
     with psycopg.connect(migrated_url, autocommit=True) as asking:
         # The server may take a moment to see that a session has ended.
-        for _ in range(200):
+        for _ in range(2000):
             if asking.execute(SESSIONS).fetchone() == (0,):
                 return
             asking.execute("SELECT pg_sleep(0.02)")

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 
-from receiver.core.model import HOUR, MINUTE, SECOND, Observation
+from receiver.core.job.cadence import COMPLETIONS, first_look
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Delivery, Observation
 from receiver.core.model import JobState as State
-from tests.core.making import NOW
-from tests.storage.making import DONE, FAILED, Desk
+from receiver.storage.lately import Lately
+from tests.core.making import NOW, job
+from tests.storage.making import DONE, FAILED, PROVIDERS, Desk
 
 
 async def done(
@@ -41,3 +43,20 @@ async def test_behind_many_open_jobs_earlier_ones_are_read(desk: Desk) -> None:
         *(desk.answer(one, seen=seen, at=at) for one, seen in zip(waiting, names, strict=True))
     )
     assert await desk.store.took("acme", "", before=at - HOUR, most=100) == [7000] * 3
+
+
+async def test_the_hundred_and_first_tells_nothing_any_more(desk: Desk) -> None:
+    """The last hundred are a hundred: with the one before them the first look would come minutes later."""
+    provider = PROVIDERS["acme"]
+    slow = 6
+    # The oldest of all was slow as well; among a hundred and one, the 95th percentile would be.
+    seconds = [200] * slow + [1] * (COMPLETIONS + 1 - slow)
+    for n, took in enumerate(seconds):
+        await done(desk, n, seconds=took)
+    now = NOW + DAY
+    lately = Lately(store=desk.store, clock=lambda: now)
+    one = job(provider=provider.name, delivery=Delivery.NOTIFICATION, created_at=now, deadline_at=now + HOUR)
+    found = await lately(provider, one)
+    assert sorted(found) == [SECOND] * 95 + [200 * SECOND] * 5
+    assert first_look(provider, one, now=now, took=found) == now + 30 * SECOND
+    assert first_look(provider, one, now=now, took=[*found, 200 * SECOND]) == now + 300 * SECOND

@@ -79,3 +79,13 @@ async def test_whoever_cannot_wait_is_told_what_was_counted_last(desk: Desk) -> 
     assert (at, before) == (NOW, first)
     after, at = await desk.store.counting.soon(now=NOW + 2, patience=5)
     assert (at, sum(one["count"] for one in after["jobs"])) == (NOW + 1, 2)
+
+
+async def test_what_is_counted_at_the_start_is_there_for_whoever_asks_first(desk: Desk) -> None:
+    """After a start nobody waits for the first count of a large record: it goes on by itself."""
+    await desk.submitted()
+    desk.store.counting.begin(now=NOW)
+    assert desk.store.counting._task is not None
+    await desk.store.counting._task
+    found, at = await desk.store.counting.soon(now=NOW + 1, patience=0)
+    assert (at, sum(one["count"] for one in found["jobs"])) == (NOW, 1)

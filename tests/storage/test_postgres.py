@@ -141,7 +141,7 @@ async def test_a_sign_of_life_waits_for_nobody(store: Store, url: str) -> None:
         other.execute("SELECT 1 FROM due WHERE job_id = %s FOR UPDATE", (held,))
         other.execute("SELECT 1 FROM dispatch WHERE handler = 'k' FOR UPDATE")
         other.execute("SELECT 1 FROM handler WHERE name = 'k' FOR UPDATE")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await desk.beat(*claimed, *works, at=NOW + 2 * MINUTE, handlers=["h", "k"])
             await store.release(leases(claimed[0], works[1]), lease_ms=LEASE, now=NOW)
     kept = NOW + 2 * MINUTE + LEASE
@@ -161,7 +161,7 @@ async def test_a_claim_passes_over_what_another_holds(store: Store, url: str) ->
     jobs = [await desk.submitted(remote_id=f"r{n}", created_at=NOW + n) for n in range(4)]
     with session(url) as other:
         other.execute("SELECT 1 FROM due WHERE job_id = ANY(%s) FOR UPDATE", ([one.id for one in jobs[:2]],))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             claimed = await desk.claim(at=NOW + 2 * MINUTE, limit=2)
     assert [one.job.id for one in claimed] == [one.id for one in jobs[2:]]
 
@@ -226,7 +226,7 @@ def test_a_frozen_node_loses_what_it_holds(url: str) -> None:
             with driver.write() as tx:
                 tx.guard(["name"])
                 assert tx.run("UPDATE till SET entries = entries + 100 RETURNING entries") == [(100,)]
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 30
             process.send_signal(18)
             assert process.communicate(timeout=30)[0] == "lost\nagain\n"
         finally:

@@ -48,6 +48,15 @@ async def test_quarantine_is_bounded_by_size(desk: Desk) -> None:
     assert desk.count("callback") >= 2
 
 
+async def test_one_that_is_large_pushes_out_no_more_than_it_takes(desk: Desk) -> None:
+    """Of some that fill quarantine nearly, the newest stay: a fifth does not empty it."""
+    for n in range(5):
+        sent = callback(ACME, b"x" * 30_000, at=NOW + n, rejected="x")
+        await desk.store.ingest(arrival(sent, quota=QUOTA))
+    kept = desk.rows("SELECT received_at FROM callback ORDER BY received_at")
+    assert [at for (at,) in kept] == [NOW + 2, NOW + 3, NOW + 4]
+
+
 async def test_quarantine_keeps_its_size_when_some_leave_it(desk: Desk) -> None:
     """What a replay admitted or a pruning deleted takes up no room that others need."""
     one = await desk.submitted()

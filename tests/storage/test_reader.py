@@ -6,6 +6,7 @@ import pytest
 
 from receiver.core.errors import NotFoundError, StoreUnavailableError
 from receiver.core.model import Callback
+from receiver.storage import feed
 from receiver.storage.store import Store
 from tests.storage.making import ACME, DONE, Desk, arrival, callback, transactions
 
@@ -60,3 +61,5 @@ async def test_a_closed_store_reads_nothing(url: str) -> None:
     await store.close()
     with pytest.raises(StoreUnavailableError):
         await store.job("job_" + "0" * 32)
+    with pytest.raises(StoreUnavailableError, match="is closed"):
+        await store.read(feed.last)

@@ -44,6 +44,23 @@ async def test_a_callback_read_again_is_not_counted_again(desk: Desk) -> None:
     assert desk.count("dispatch") == 2
 
 
+async def test_copies_that_were_rejected_dispatch_once(desk: Desk) -> None:
+    """A sender that was refused tries again: verified anew in bulk, its later copies are duplicates and no more."""
+    await desk.register("h")
+    one = await desk.submitted()
+    copies = [callback(ACME, DONE, job_id=one.id, rejected="signature_mismatch") for _ in range(3)]
+    for copy in copies:
+        await desk.store.ingest(arrival(copy))
+    found = [await desk.readmit(copy.id, at=NOW + HOUR, again=False) for copy in copies]
+    assert [made for _, made in found] == [["h"], [], []]
+    assert [receipt.verdict for receipt, _ in found] == [
+        Verdict.ACCEPTED,
+        Verdict.DUPLICATE,
+        Verdict.DUPLICATE,
+    ]
+    assert desk.count("dispatch") == 1
+
+
 async def test_an_unreadable_callback_is_read_again(desk: Desk) -> None:
     """Once it can be read it ends its job; one that still names none stays as it is."""
     await desk.register("h")

@@ -2,7 +2,8 @@
 
 from receiver.core.circuit import Sign
 from receiver.core.handler import HandlerSpec
-from receiver.core.model import Dispatch, Job
+from receiver.core.identity import new_id
+from receiver.core.model import MINUTE, Dispatch, Job
 from receiver.storage import circuits
 from receiver.storage.dispatches import DispatchSettled
 from receiver.storage.settlements import timeline
@@ -109,3 +110,50 @@ async def test_a_handler_that_was_paused_stays_so_under_its_new_name(desk: Desk)
     await desk.register(HandlerSpec(name="new", aliases=("h",)), only=False)
     (circuit,) = await desk.store.read(circuits.circuits)
     assert (circuit.handler, circuit.state, circuit.who) == ("new", "paused", "ann")
+
+
+async def whose(desk: Desk, *, at: int) -> list[str]:
+    """The handlers that a completion goes to, which another one has just begun to want."""
+    one = await desk.submitted(remote_id=new_id("r", at))
+    await desk.call(one, DONE)
+    return [row.handler for row in (await desk.store.record(one.id)).dispatches]
+
+
+async def test_a_node_that_begins_by_the_old_name_takes_nothing_back(desk: Desk) -> None:
+    """While a node goes by the new one: each completion goes to that alone."""
+    new = HandlerSpec(name="new", aliases=("h",))
+    await desk.register("h", only=False)
+    await desk.register(new, only=False, now=NOW + 1)
+    await desk.register("h", only=False, now=NOW + 2)
+    assert await whose(desk, at=NOW + 3) == ["new"]
+    await desk.store.reap(now=NOW + 4)
+    assert await whose(desk, at=NOW + 5) == ["new"]
+    await desk.register(new, only=False, now=NOW + 6)
+    assert await whose(desk, at=NOW + 7) == ["new"]
+
+
+async def test_a_new_version_that_is_taken_back_gives_the_name_back(desk: Desk) -> None:
+    """Once no node has given a sign of life by the new name for five minutes, and some by the old; what waited, too."""
+    await desk.register("h", only=False)
+    await desk.register(HandlerSpec(name="new", aliases=("h",)), only=False, now=NOW + 1)
+    await desk.register("h", only=False, now=NOW + 2)
+    assert await whose(desk, at=NOW + 3) == ["new"]
+    later = NOW + 1 + 5 * MINUTE + 1
+    await desk.beat(at=later, handlers=["h"])
+    await desk.store.reap(now=later)
+    assert await whose(desk, at=later) == ["h"]
+    assert len(await desk.work("h", at=later, limit=9)) == 2
+    assert await desk.work("new", at=later, limit=9) == []
+
+
+async def test_the_only_process_goes_by_the_names_that_it_has(desk: Desk) -> None:
+    """A new version that is taken back there is gone at once; and a later one with both names takes the new one."""
+    new = HandlerSpec(name="new", aliases=("h",))
+    for spec, name in (
+        (HandlerSpec(name="h"), "h"),
+        (new, "new"),
+        (HandlerSpec(name="h"), "h"),
+        (new, "new"),
+    ):
+        await desk.register(spec, now=NOW)
+        assert await whose(desk, at=NOW) == [name]

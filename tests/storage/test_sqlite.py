@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -70,16 +69,15 @@ print("locked", flush=True); sys.stdin.read()
 
 
 @pytest.mark.parametrize("code", [FLOCK, BEGIN], ids=["lock file", "transaction"])
-async def test_a_locked_database_says_so_within_two_seconds(store: Store, path: Path, code: str) -> None:
+async def test_a_locked_database_says_so(store: Store, path: Path, code: str) -> None:
     """Another process holds it: nothing is acknowledged, reads go on, and later all is well again."""
     one = (await store.submit(new_job()))[0]
     with child(code, path) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailableError):
-            await store.submit(new_job())
-        assert time.monotonic() - began < 2
+        async with asyncio.timeout(30):
+            with pytest.raises(StoreUnavailableError):
+                await store.submit(new_job())
         assert (await store.job(one.id)).id == one.id
     await store.submit(new_job())
     assert Desk(store).count("job") == 2

@@ -120,6 +120,29 @@ async def test_a_result_that_waits_is_fetched_under_the_older_name(desk: Desk) -
     assert desk.count("due") == 1
 
 
+@pytest.mark.parametrize("handled", ["before", "after"])
+async def test_two_results_of_one_job_are_one_completion(desk: Desk, handled: str) -> None:
+    """The job's own callback brings another result than the event did: the first stands, and is handled once."""
+    await desk.register(HandlerSpec(name="h", state="any"))
+    one = await orphan(desk)
+    await adopted(desk)
+    if handled == "before":
+        ((dispatch, _),) = await desk.work("h", at=NOW + MINUTE)
+        assert await desk.finish(dispatch, at=NOW + MINUTE)
+    own = {**DONE, "id": "r1", "result": {"b": 2}}
+    receipt = await desk.call(one, own, at=NOW + 2 * MINUTE)
+    assert (receipt.job_id, receipt.completed) == (one.id, False)
+    if handled == "after":
+        ((dispatch, job),) = await desk.work("h", at=NOW + 3 * MINUTE)
+        assert (job.id, job.metadata) == (one.id, {"order": 7})
+        assert await desk.finish(dispatch, at=NOW + 3 * MINUTE)
+    assert await desk.work("h", at=NOW + DAY) == []
+    record = await desk.store.record(one.id)
+    assert (record.job.state, record.job.callbacks) == (JobState.SUCCEEDED, 2)
+    assert await desk.store.result(record.job) == b'{"a": 1}'
+    assert desk.count("job") == desk.count("completion") + desk.count("unplaced") == 1
+
+
 async def test_what_comes_out_after_a_time_out_is_late(desk: Desk) -> None:
     """The caller's job had timed out, which handlers heard; the outcome that came under another id is told as late."""
     await desk.register(HandlerSpec(name="h", state="any"))
@@ -145,6 +168,8 @@ async def test_a_name_can_be_told_only_where_none_is_known(desk: Desk) -> None:
     known = await desk.store.job(refused.id)
     assert (known.remote_id, known.state) == ("r2", JobState.SUBMITTED)
     assert [due.run_at for due in (await desk.store.record(refused.id)).due] == [NOW + HOUR]
+    assert (await desk.store.link(link(refused, "r2"))).id == refused.id
+    assert [one.outcome for one in (await desk.store.record(refused.id)).attempts].count("linked") == 1
     with pytest.raises(NotFoundError):
         await desk.store.link(Link(job_id="job_" + "0" * 32, provider="wide", remote_id="r1", now=NOW))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver import Job, Receiver
+from receiver import Discard, Job, Receiver
 from receiver.testing import Clock, Provider
 
 CHAT = {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "Tea?"}]}
@@ -113,6 +113,59 @@ async def test_a_handler_that_fails_is_called_again(
     receiver_clock.advance(minutes=1)
     await receiver.idle()
     assert len(calls) == 2
+
+
+async def test_a_handler_that_keeps_an_order_is_waited_for(receiver: Receiver, provider: Provider) -> None:
+    """It has been called when the test goes on; what stands behind a dead letter waits, and keeps nobody waiting."""
+    seen: list[int] = []
+
+    @receiver.on("perplexity", ordered_by="metadata.customer", attempts=1)
+    async def keep(job: Job) -> None:
+        if job.metadata["n"] == 1:
+            raise ValueError("no")
+        seen.append(job.metadata["n"])
+
+    told: list[str] = []
+    for n, customer in enumerate("aaab"):
+        job = await receiver.submit("perplexity", CHAT, metadata={"customer": customer, "n": n})
+        told += [one.state for one in (await provider.complete(job, {"choices": []})).handled]
+    assert told == ["succeeded", "dead", "waiting", "succeeded"]
+    assert seen == [0, 3]
+
+
+async def test_how_each_handler_fared_is_told(
+    receiver: Receiver, provider: Provider, receiver_clock: Clock
+) -> None:
+    """Done, dropped, waiting, and dead: at once, or after its last attempt; each with its own words."""
+
+    @receiver.on("perplexity", name="done")
+    async def done(_job: Job) -> None: ...
+
+    @receiver.on("perplexity", name="drops")
+    async def drops(_job: Job) -> None:
+        raise Discard("nobody wants it")
+
+    @receiver.on("perplexity", name="fails", attempts=2)
+    async def fails(_job: Job) -> None:
+        raise ValueError("not now")
+
+    @receiver.on("perplexity", name="reads")
+    def reads(_numbers: list[int]) -> None: ...
+
+    job = await receiver.submit("perplexity", CHAT)
+    first = await provider.complete(job, {"choices": []})
+    assert [(one.handler, one.state, one.attempts) for one in first.handled] == [
+        ("done", "succeeded", 1),
+        ("drops", "discarded", 1),
+        ("fails", "waiting", 1),
+        ("reads", "dead", 1),
+    ]
+    assert first.handled[1].error == "discarded: nobody wants it"
+    assert "Expected `array`, got `object`" in str(first.handled[3].error)
+    receiver_clock.advance(minutes=1)
+    await receiver.idle()
+    later = {one.handler: one for one in (await provider.settle(job)).handled}
+    assert (later["fails"].state, later["fails"].attempts) == ("dead", 2)
 
 
 async def test_what_a_provider_cannot_do_is_said(receiver: Receiver, provider: Provider) -> None:

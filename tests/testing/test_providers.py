@@ -18,6 +18,7 @@ SIGNED = sorted(
 NEEDED = (
     *("customer", "zone", "model", "prompt", "actor", "endpoint_id", "dataset_id", "function_id", "input"),
     *("namespace", "owner", "processor", "product", "project", "queue", "recognizer", "repo", "workflow_id"),
+    *("deployment_name", "deployment_owner", "generation", "model_name", "model_owner", "version_id"),
 )
 REQUEST = dict.fromkeys(NEEDED, "x")
 #: A result that every one of them has a place for.
@@ -57,6 +58,31 @@ async def test_jobs_of_every_provider_are_played(name: str, receiver: Receiver, 
         assert failed.job.state == "failed"
         assert failed.job.error is not None
     assert len(got) == 1
+    assert provider.unanswered == []
+
+
+@pytest.mark.parametrize(
+    "name", [one for one in SUBMITTING if (submit := DESCRIBED[one].submit) is not None and submit.upload]
+)
+async def test_jobs_that_are_made_of_lines_are_played_too(
+    name: str, receiver: Receiver, provider: Provider
+) -> None:
+    """The lines arrive as a file before the job, which ends with the result, the failure or the end of the test's."""
+    lines = [{"custom_id": "1", "body": {"text": "déjà vu"}}, {"custom_id": "2"}]
+    asked = {**REQUEST, "requests": lines}
+    job = await receiver.submit(name, asked, operation=operation_of(name))
+    assert (job.submission, job.error) == ("sent", None)
+    (brought,) = [one for one in provider.asked if "déjà vu".encode() in one.content]
+    assert brought.content.count(b"custom_id") == len(lines)
+    done = await provider.complete(job, RESULT)
+    assert done.job.state == "succeeded"
+    assert done.job.result is not None
+    assert b"Hello" in done.job.result.content
+    second = await receiver.submit(name, asked, operation=operation_of(name))
+    failed = await provider.fail(second, "no luck")
+    assert (failed.job.state, failed.job.id) == ("failed", second.id)
+    over = await provider.never(await receiver.submit(name, asked, operation=operation_of(name)))
+    assert over.job.state == "timed_out"
     assert provider.unanswered == []
 
 

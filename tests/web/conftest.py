@@ -15,11 +15,16 @@ import pytest_asyncio
 from receiver import Job, Receiver, Settings
 from receiver.simulator import PROVIDERS, Simulator, SimulatorSettings
 from receiver.simulator.embedded import address, listen
+from receiver.wire.outlet import Outlet
 from receiver.wire.server import server
+from tests import sqlite
+from tests.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
+
+    from uvicorn import Server
 
     OpenSite = Callable[..., contextlib.AbstractAsyncContextManager["Site"]]
 
@@ -46,8 +51,17 @@ class Site:
     receiver: Receiver
     url: str
     http: httpx.AsyncClient
+    server: Server
     #: The jobs that the handler ``keep`` was given.
     handled: list[Job] = field(default_factory=list)
+    #: What the handler waits for, where a job's metadata has it wait.
+    holding: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hang_up(self) -> None:
+        """Break every connection to it."""
+        for connection in list(self.server.server_state.connections):
+            assert isinstance(connection, Outlet)
+            connection._transport.abort()
 
     async def get(self, path: str, **params: Any) -> httpx.Response:  # noqa: ANN401  httpx's own types
         """Ask for *path*."""
@@ -68,8 +82,8 @@ class Site:
         return await self.until(f"/v1/jobs/{job['id']}", lambda found: found["ended_at"])
 
     async def until(self, path: str, condition: Callable[[Any], object]) -> dict[str, Any]:
-        """Return the document at *path* once it meets *condition*; fail after 5 seconds."""
-        async with asyncio.timeout(5):
+        """Return the document at *path* once it meets *condition*; fail after 40 seconds."""
+        async with asyncio.timeout(40):
             while True:
                 answer = await self.get(path)
                 if answer.status_code == 200 and condition(answer.json()):
@@ -109,20 +123,15 @@ async def serve(sim: Simulator, folder: Path, environ: Mapping[str, str]) -> Asy
     async with httpx.AsyncClient(
         base_url=url,
         trust_env=False,
+        timeout=60,
         headers={"authorization": f"Bearer {TOKEN}"},
         # A loop that stands still between two tests does not see that the server closed a connection.
         limits=httpx.Limits(max_keepalive_connections=0),
     ) as http:
-        site = Site(sim=sim, receiver=receiver, url=url, http=http)
+        site = Site(sim=sim, receiver=receiver, url=url, http=http, server=serving)
         receiver.on(state="any", name="keep", attempts=1)(_keeper(site))
-        running = asyncio.create_task(serving.serve(sockets=[listener]))
-        try:
-            while not serving.started and not running.done():  # noqa: ASYNC110  (uvicorn tells nobody)
-                await asyncio.sleep(0.005)
+        async with served(serving, [listener]):
             yield site
-        finally:
-            serving.should_exit = True
-            await running
 
 
 def _simulator() -> Simulator:
@@ -154,8 +163,10 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site
 def _keeper(site: Site) -> Callable[[Job], Awaitable[None]]:
     async def keep(job: Job) -> None:
         site.handled.append(job)
+        if job.metadata.get("handler") == "waits":
+            await site.holding.wait()
         if job.metadata.get("handler") == "fails":
-            raise RuntimeError("on purpose")
+            raise RuntimeError(job.metadata.get("raises", "on purpose"))
 
     return keep
 
@@ -163,7 +174,7 @@ def _keeper(site: Site) -> Callable[[Job], Awaitable[None]]:
 def _environ(sim: Simulator, url: str, folder: Path) -> dict[str, str]:
     bases = {f"RECEIVER_{name.upper().replace('-', '_')}_BASE_URL": sim.base_url(name) for name in PROVIDERS}
     return bases | {
-        "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
+        "RECEIVER_DATABASE_URL": sqlite.migrated(folder / "receiver.db"),
         "RECEIVER_SECRET_KEY": MASTER,
         "RECEIVER_API_TOKEN": TOKEN,
         "RECEIVER_PUBLIC_URL": url,

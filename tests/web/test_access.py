@@ -55,7 +55,7 @@ ROUTES = {
 @pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
 async def test_nothing_is_told_without_the_token(shared: Site, method: str, path: str) -> None:
     """Every route answers 401 with the scheme to use, before it looks at anything else."""
-    async with httpx.AsyncClient(base_url=shared.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=shared.url, trust_env=False, timeout=60) as http:
         answer = await http.request(method, path)
     refused(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -69,14 +69,14 @@ async def test_nothing_is_told_without_the_token(shared: Site, method: str, path
 async def test_a_wrong_token_lets_nobody_in(shared: Site, authorization: str) -> None:
     """Only the whole token, in the right scheme, is the token."""
     headers = [(b"authorization", authorization.encode("latin-1"))]
-    async with httpx.AsyncClient(base_url=shared.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=shared.url, trust_env=False, timeout=60) as http:
         refused(await http.get("/v1/jobs", headers=headers), 401, "unauthorized")
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_other_header_is_for_verification_only(shared: Site) -> None:
     """Elsewhere X-Receiver-Authorization lets nobody in, and the scheme's letter case is of no account."""
-    async with httpx.AsyncClient(base_url=shared.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=shared.url, trust_env=False, timeout=60) as http:
         answer = await http.get("/v1/jobs", headers={"x-receiver-authorization": f"Bearer {TOKEN}"})
         refused(answer, 401, "unauthorized")
         answer = await http.get("/v1/jobs", headers={"authorization": f"bearer {TOKEN}"})
@@ -142,13 +142,13 @@ async def test_a_body_is_bounded(open_site: OpenSite) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
         writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n400\r\n{1024 * ' '}\r\n".encode())
-        told = await asyncio.wait_for(reader.read(), timeout=5)
+        told = await asyncio.wait_for(reader.read(), timeout=40)
         assert told.startswith(b"HTTP/1.1 413")
         assert b"body_too_large" in told
         writer.close()
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())
-        told = await asyncio.wait_for(reader.read(), timeout=5)
+        told = await asyncio.wait_for(reader.read(), timeout=40)
         assert told.startswith(b"HTTP/1.1 408")
         assert b"body_late" in told
         writer.close()
@@ -198,7 +198,7 @@ async def test_no_secret_leaves_by_an_answer_or_a_log(
         secrets.append(hkdf(job["id"], provider).hex())
         site.sim.release(job["remote_id"])
         jobs.append(await site.until(f"/v1/jobs/{job['id']}", lambda found: found["ended_at"]))
-    await site.sim.idle()
+    await site.sim.idle(timeout=60)
     secrets += [
         value.rpartition(",")[2]
         for callback in site.sim.callbacks()
@@ -206,7 +206,7 @@ async def test_no_secret_leaves_by_an_answer_or_a_log(
         if "signature" in name.lower()
     ]
     assert len(secrets) > 10
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         forged = {"webhook-id": "1", "webhook-timestamp": "1", "webhook-signature": "v1,canary"}
         await http.post(f"{site.url}/webhooks/pulse?token=canary", headers=forged, content=b"canary")
         await http.post(f"{site.url}/callbacks/netnut/canary", content=b"canary")

@@ -17,7 +17,7 @@ _FORGED = {"webhook-id": "m1", "webhook-timestamp": "1", "webhook-signature": "v
 
 
 async def _forge(site: Site, body: bytes = b'{"job_id": "x"}') -> str:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         answer = await http.post(f"{site.url}/webhooks/pulse", content=body, headers=_FORGED)
     assert answer.status_code == 401
     found = (await site.get("/v1/callbacks", verdict="rejected")).json()["callbacks"]
@@ -76,7 +76,7 @@ async def test_a_callback_is_shown_with_its_headers_masked(site: Site) -> None:
         ("X-Forwarded-Uri", f"/callbacks/netnut/{token}?a=1"),
         ("Referer", job["callback_url"]),
     ]
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         await http.post(f"{job['callback_url']}?plain=1&token=canary-5&sig=canary-6", headers=headers)
     listed = (await site.get("/v1/callbacks", job=job["id"])).json()["callbacks"][0]
     answer = await site.get(f"/v1/callbacks/{listed['id']}")

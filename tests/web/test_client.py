@@ -42,6 +42,14 @@ async def test_a_job_is_submitted_waited_for_and_its_result_taken(site: Site, cl
     assert "choices" in result.json()
 
 
+async def test_an_id_is_one_part_of_an_address_whatever_it_holds(client: AsyncClient) -> None:
+    """Who hands on an id that somebody wrote asks for no other thing than a job of that id."""
+    job = await client.submit("perplexity-webhook", CHAT)
+    for odd in (f"../jobs/{job.id}", f"x/../{job.id}", f"{job.id}/", f"{job.id}?wait=1", f"{job.id}#x"):
+        with pytest.raises(ApiError):
+            await client.job(odd)
+
+
 async def test_the_plain_client_says_the_same(site: Site) -> None:
     """Threads and scripts without asyncio have every call of the other."""
 
@@ -52,7 +60,7 @@ async def test_the_plain_client_says_the_same(site: Site) -> None:
             return job.state, plain.result(job.id).content_type, cursors
 
     running = asyncio.create_task(asyncio.to_thread(use))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not running.done():
             for job in (await site.get("/v1/jobs", state="submitted")).json()["jobs"]:
                 site.sim.release(job["remote_id"])

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.path.world import until
+
 if TYPE_CHECKING:
-    from .conftest import Site
+    from .conftest import OpenSite, Site
 
 
 async def events(site: Site, count: int, **headers: str) -> list[tuple[str, Any]]:
     """The first events of a stream: their ids and data."""
     found: list[tuple[str, Any]] = []
     asked = {"accept": "text/event-stream", **headers}
-    async with asyncio.timeout(10), site.http.stream("GET", "/v1/completions", headers=asked) as answer:
+    async with asyncio.timeout(40), site.http.stream("GET", "/v1/completions", headers=asked) as answer:
         assert answer.status_code == 200
         fields: dict[str, str] = {}
         async for line in answer.aiter_lines():
@@ -44,9 +47,9 @@ async def test_a_page_of_the_feed_says_where_to_go_on(site: Site) -> None:
 
 async def test_a_request_may_wait_for_the_next_completion(site: Site) -> None:
     """The answer comes with the completion, not with the end of the wait."""
-    waiting = asyncio.create_task(site.get("/v1/completions", wait=30))
+    waiting = asyncio.create_task(site.get("/v1/completions", wait=60))
     job = await site.ended("perplexity-webhook")
-    [one] = (await asyncio.wait_for(waiting, 10)).json()["completions"]
+    [one] = (await asyncio.wait_for(waiting, 40)).json()["completions"]
     assert one["job"]["id"] == job["id"]
 
 
@@ -65,9 +68,9 @@ async def test_a_stream_goes_on_where_it_was_lost(site: Site) -> None:
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
-        ({"after": "nonsense"}, 422, "cursor_invalid"),
-        ({"after": "-1"}, 422, "cursor_invalid"),
-        ({"after": "9" * 30}, 422, "cursor_invalid"),
+        ({"after": "nonsense"}, 410, "cursor_gone"),
+        ({"after": "-1"}, 410, "cursor_gone"),
+        ({"after": "9" * 30}, 410, "cursor_gone"),
         ({"after": "1000"}, 410, "cursor_gone"),
         ({"wait": "61"}, 422, "query_invalid"),
         ({"wait": "soon"}, 422, "query_invalid"),
@@ -82,6 +85,8 @@ async def test_what_cannot_be_read_is_refused_by_name(
     answer = await site.get("/v1/completions", **query)
     assert answer.json()["code"] == code
     assert answer.status_code == status
+    # Whoever has no cursor that works hears of one that does.
+    assert ("oldest" in answer.json()) is (status == 410)
     streamed = await site.http.get("/v1/completions", params=query, headers={"accept": "text/event-stream"})
     assert streamed.status_code == status
 
@@ -91,7 +96,24 @@ async def test_a_job_is_answered_when_it_has_ended(site: Site) -> None:
     job = await site.submit("perplexity-webhook")
     address = f"/v1/jobs/{job['id']}"
     assert (await site.get(address, wait="0.1")).json()["ended_at"] is None
-    waiting = asyncio.create_task(site.get(address, wait=30))
+    waiting = asyncio.create_task(site.get(address, wait=60))
     await asyncio.sleep(0.05)
     site.sim.release(job["remote_id"])
-    assert (await asyncio.wait_for(waiting, 10)).json()["state"] == "succeeded"
+    assert (await asyncio.wait_for(waiting, 40)).json()["state"] == "succeeded"
+
+
+async def test_nobody_is_kept_waiting_by_a_process_that_is_told_to_stop(open_site: OpenSite) -> None:
+    """Who waits for a job or for the feed is answered as it stands, and can ask whoever comes next."""
+    async with open_site() as site:
+        job = await site.submit("perplexity-webhook")
+        waiting = [
+            asyncio.create_task(site.get(f"/v1/jobs/{job['id']}", wait=60)),
+            asyncio.create_task(site.get("/v1/completions", wait=60)),
+        ]
+        await until(lambda: len(site.receiver.running.news._waiting) == 2)
+        began = time.monotonic()
+        site.receiver.begin_stop()
+        shown, page = await asyncio.gather(*waiting)
+        assert time.monotonic() - began < 20
+    assert (shown.status_code, shown.json()["state"]) == (200, "submitted")
+    assert (page.status_code, page.json()["completions"]) == (200, [])

@@ -276,7 +276,9 @@ async def test_an_answer_has_one_end() -> None:
         await asyncio.sleep(1)
         heard = b""
         while not heard.endswith(b"next\r\n0\r\n\r\n"):
-            heard = heard[-200_000:] + await reader.read(100_000)
+            piece = await reader.read(100_000)
+            assert piece, heard[-200:]
+            heard = heard[-200_000:] + piece
         _, _, following = heard.partition(b"3\r\nend\r\n0\r\n\r\n")
         assert following.startswith(b"HTTP/1.1 200 ")
         assert following.endswith(b"\r\n\r\n4\r\nnext\r\n0\r\n\r\n")

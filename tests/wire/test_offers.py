@@ -1,6 +1,7 @@
 """Requests that offer to speak something else: the offer is passed over, and the request is taken with its body."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +44,26 @@ def request(offer: bytes, framing: str, body: bytes) -> bytes:
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in (body[:half], body[half:]) if one)
     trailer = b"X-Trailer: y\r\n" if "trailer" in framing else b""
     return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailer + b"\r\n"
+
+
+def answers_to(requests: Sequence[bytes], cuts: Sequence[int]) -> list[bytes]:
+    """What a server that echoes answers to *requests* in a row, sent in pieces that end where *cuts* say."""
+
+    async def run() -> list[bytes]:
+        async with serving(echo) as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            sent, last = b"".join(requests), 0
+            for cut in [*sorted(cuts), len(sent)]:
+                writer.write(sent[last:cut])
+                await writer.drain()
+                await asyncio.sleep(0)
+                last = max(last, cut)
+            async with asyncio.timeout(60):
+                answers = [await heard(reader) for _ in requests]
+            writer.close()
+            return answers
+
+    return asyncio.run(run())
 
 
 async def heard(reader: asyncio.StreamReader) -> bytes:
@@ -109,20 +130,5 @@ def test_a_row_of_requests_is_read_the_same_wherever_it_is_cut(
     requests: list[tuple[bytes, str, bytes]], cuts: list[int]
 ) -> None:
     """With offers among them or not: each body is its own, and none becomes a request."""
-
-    async def run() -> list[bytes]:
-        async with serving(echo) as (_, port):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            sent, last = b"".join(request(*one) for one in requests), 0
-            for cut in [*sorted(cuts), len(sent)]:
-                writer.write(sent[last:cut])
-                await writer.drain()
-                await asyncio.sleep(0)
-                last = max(last, cut)
-            async with asyncio.timeout(10):
-                answers = [await heard(reader) for _ in requests]
-            writer.close()
-            return answers
-
     expected = [b"POST %d %b" % (offer.count(b"\n") + 2, body) for offer, _, body in requests]
-    assert asyncio.run(run()) == expected
+    assert answers_to([request(*one) for one in requests], cuts) == expected

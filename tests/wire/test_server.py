@@ -48,14 +48,14 @@ class Flowing:
 
 @asynccontextmanager
 async def connected(
-    *, receive_timeout: float = 5, app: ASGIApp | None = None
+    *, receive_timeout: float = 60, app: ASGIApp | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to a server that counts, or to *app*."""
     app = app or Starlette(routes=[Route("/", count, methods=["POST"])])
     async with serving(app, receive_timeout=receive_timeout) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 yield reader, writer
         finally:
             writer.close()
@@ -64,7 +64,7 @@ async def connected(
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, *, receive_timeout: float = 5) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+async def serving(app: ASGIApp, *, receive_timeout: float = 60) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """A server of *app*, and its port."""
     one = server.server(app, host="127.0.0.1", port=0, receive_timeout=receive_timeout)
     task = asyncio.create_task(one.serve())
@@ -136,7 +136,7 @@ async def test_the_end_of_one_request_leaves_the_next_its_time() -> None:
 
 async def test_a_head_that_began_with_the_last_request_has_its_time() -> None:
     """It counts from its first byte, and the answer to the request before it does not end it."""
-    async with connected(receive_timeout=1) as (reader, writer):
+    async with connected(receive_timeout=4) as (reader, writer):
         writer.write(_HEAD + b"Content-Length: 1\r\n\r\n1" + _HEAD)
         assert await answer(reader) == b"1 bytes"
         writer.write(b"Content-Length: 2\r\n\r\n22")
@@ -144,15 +144,16 @@ async def test_a_head_that_began_with_the_last_request_has_its_time() -> None:
         writer.write(_HEAD)
         began = asyncio.get_running_loop().time()
         assert await reader.read() == b""
-        assert 0.9 < asyncio.get_running_loop().time() - began < 2.5
+        assert asyncio.get_running_loop().time() - began > 3.9
 
 
 async def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an answer it may rest a while, and no longer; a request that takes longer is none of it."""
     monkeypatch.setattr(connection, "_KEEP_ALIVE", 0.1)
-    async with connected(receive_timeout=1) as (reader, writer):
+    async with connected() as (reader, writer):
+        # Together: whoever is slow may come too late with the second.
+        writer.write((_HEAD + b"Content-Length: 0\r\n\r\n") * 2)
         for _ in range(2):
-            writer.write(_HEAD + b"Content-Length: 0\r\n\r\n")
             assert await answer(reader) == b"0 bytes"
         assert await reader.read() == b""
 
@@ -181,7 +182,9 @@ async def test_whoever_does_not_read_is_not_sent_more() -> None:
         assert 0 < app.sent < _LONG // 2
         received = 0
         while received < _LONG:
-            received += len(await reader.read(1 << 20))
+            piece = await reader.read(1 << 20)
+            assert piece, f"hung up on after {received} bytes"
+            received += len(piece)
         assert app.sent == _LONG
 
 
@@ -223,7 +226,7 @@ async def _with_one_reset(delay: int) -> int:
         for reader, other in others:
             for _ in range(2):
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(1):
+                    async with asyncio.timeout(20):
                         heard += await answer(reader) == b"here"
                 other.write(_HEAD + b"Content-Length: 0\r\n\r\n")
         for other in (gone, *(other for _, other in others)):
@@ -303,6 +306,16 @@ async def test_a_sender_hears_why_it_is_not_understood(sent: bytes, reason: byte
         assert text == b"Invalid HTTP request: " + reason + b"."
 
 
+async def test_http_1_0_has_no_host() -> None:
+    """It came with 1.1 (RFC 9112, 3.2): a request of 1.0 is taken without, and two of them are refused as ever."""
+    async with connected() as (reader, writer):
+        writer.write(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
+        assert (await reader.read()).endswith(b"\r\n\r\n2 bytes")
+    async with connected() as (reader, writer):
+        writer.write(b"POST / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_a_body_that_nobody_reads_is_not_kept() -> None:
     """A connection that rests after an answer holds nothing of what it was sent, however small the pieces were."""
     many, size = 20, 30_000
@@ -313,8 +326,7 @@ async def test_a_body_that_nobody_reads_is_not_kept() -> None:
             for _ in range(many):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(_CHUNKED + b"2\r\nxx\r\n" * (size // 2) + b"0\r\n\r\n")
-                while b"no" not in await reader.read(1024):
-                    pass
+                await reader.readuntil(b"no")
                 writer.close()
             assert tracemalloc.get_traced_memory()[0] - before < many * size / 2
         finally:

@@ -65,7 +65,7 @@ def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], in
     async def recover() -> None:
         """Find no answers that were left behind."""
 
-    steps.submit = SimpleNamespace(recover=recover)
+    steps.recover = recover
     return Worker(
         store=store,
         catalog=Catalog(PROVIDERS),
@@ -79,6 +79,7 @@ def made(store: Store, *, steps: Any, handlers: Handlers, clock: Callable[[], in
         watch=StepWatch(clock=clock, steady=lambda: 0),
         doubts=lambda: 0,
         set_by=lambda: None,
+        workers=lambda: 1,
         allowances=Allowances(PROVIDERS.values(), clock=clock),
         circuits=Circuits(),
         downloading=None,
@@ -96,7 +97,7 @@ async def test_a_lease_goes_by_the_clock_as_it_is(tmp_path: Path, step: int, rea
     worker = made(store, steps=taken, handlers=Handlers(), clock=clock)
     worker.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await taken.some.wait()
             await asyncio.sleep(0.1)
     finally:
@@ -119,7 +120,7 @@ async def test_a_step_that_is_cancelled_by_its_own_doing_gives_its_lease_up(tmp_
     worker = made(store, steps=steps, handlers=Handlers(), clock=lambda: NOW)
     worker.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await cancelled.wait()
     finally:
         await worker.drain(patience=1)
@@ -185,7 +186,7 @@ async def dispatching(
     worker = made(store, steps=SimpleNamespace(dispatch=dispatch), handlers=handlers, clock=lambda: NOW)
     worker.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await begun.wait()
             yield worker, desk, end
     finally:

@@ -50,7 +50,13 @@
   document.addEventListener("change", (event) => {
     if (event.target.matches("select[data-apply], input[type=checkbox][data-apply]")) event.target.form.requestSubmit();
     if (event.target.matches("[data-all]")) {
-      for (const one of $$("input[name=id]", event.target.form)) one.checked = event.target.checked;
+      for (const one of $$("input[name=id], [data-all]", event.target.form)) one.checked = event.target.checked;
+      const beyond = $("[data-all][name=all]", event.target.form);
+      if (beyond && beyond !== event.target) beyond.checked = false;
+    }
+    // Who takes one away no longer means all, on this page or beyond it.
+    if (event.target.matches("input[name=id]") && !event.target.checked) {
+      for (const one of $$("[data-all][name=all]", event.target.form)) one.checked = false;
     }
     if (event.target.matches("[data-all], input[name=id]")) chosen(event.target.form);
   });
@@ -62,7 +68,8 @@
   });
   const chosen = (form) => {
     const count = $$("input[name=id]:checked", form).length, told = $("[data-chosen]", form);
-    if (told) told.textContent = count ? `${count} chosen` : "None chosen";
+    const beyond = $("[data-all][name=all]", form)?.checked;
+    if (told) told.textContent = beyond ? "All chosen" : count ? `${count} chosen` : "None chosen";
     for (const one of $$("[data-needs-choice]", form)) one.disabled = !count;
     const all = $("[data-all]", form), boxes = $$("input[name=id]", form).length;
     if (all) { all.checked = count > 0 && count === boxes; all.indeterminate = count > 0 && count < boxes; }
@@ -116,11 +123,25 @@
     let wait = Number(part.dataset.again);
     if (!document.hidden && !(part.contains(document.activeElement) && typing(document.activeElement))) {
       try {
-        const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
+        const answer = await fetch(location.href, { headers: { accept: "text/html", "x-receiver-again": "1" }, redirect: "manual" });
+        // Signed out meanwhile: what stands here is no longer kept up to date, and no longer for who looks at it.
+        // What is there no more says so itself.
+        if (answer.type === "opaqueredirect" || answer.status === 404) { location.reload(); return; }
+        unanswered(!answer.ok);
         if (answer.ok) swap(part, new DOMParser().parseFromString(await answer.text(), "text/html"));
-      } catch { wait *= 4; }
+      } catch { unanswered(true); wait *= 4; }
     }
     if (live()) setTimeout(refresh, wait);
+  };
+  const unanswered = (so) => {
+    let note = $("#unanswered");
+    if (!so) { note?.remove(); return; }
+    if (note) return;
+    note = document.createElement("p");
+    note.id = "unanswered"; note.className = "said warn"; note.setAttribute("role", "status");
+    const at = new Date(Date.now() + skew).toISOString().slice(11, 19);
+    note.textContent = `No answer since ${at} UTC: what stands here may be old. This page goes on by itself.`;
+    $("#main").prepend(note);
   };
   const swap = (part, page) => {
     const fresh = page.getElementById(part.id);
@@ -148,7 +169,7 @@
   if (feed && window.EventSource) {
     const state = $("#live-state"), pause = $("#live-pause"), root = document.body.dataset.root, most = 300;
     const arrows = { in: ["←", "came in"], out: ["→", "went out"], handlers: ["⇒", "handler"], here: ["·", "here"] };
-    const known = new Set($$("li", feed).map((one) => one.dataset.key));
+    let known = new Set($$("li", feed).map((one) => one.dataset.key)), from = feed.dataset.from;
     let waiting = [], paused = false;
     const make = (name, className, text) => {
       const one = document.createElement(name);
@@ -184,13 +205,29 @@
       if (!paused) pause.textContent = "Pause";
       show();
     });
-    // The browser connects again by itself, and says what it has seen last.
-    const source = new EventSource(`${root}/live/events?from=${feed.dataset.from}`);
-    source.addEventListener("open", () => { state.textContent = "Connected"; });
-    source.addEventListener("error", () => {
-      state.textContent = source.readyState === EventSource.CLOSED ? "Not connected: reload the page" : "Connection lost; connecting again…";
-    });
-    source.addEventListener("message", (message) => {
+    // The browser connects again by itself, and says what it has seen last; but not where it was refused once, as a
+    // proxy does while the receiver starts again.
+    let source;
+    const listen = () => {
+      source = new EventSource(`${root}/live/events?from=${from}`);
+      source.addEventListener("open", () => { state.textContent = "Connected"; });
+      source.addEventListener("lost", () => { state.textContent = "The database cannot be reached; asking again…"; });
+      source.addEventListener("back", () => { state.textContent = "Connected"; });
+      source.addEventListener("error", () => {
+        state.textContent = "Connection lost; connecting again…";
+        if (source.readyState === EventSource.CLOSED) setTimeout(again, 3000);
+      });
+      source.addEventListener("message", hear);
+    };
+    const again = async () => {
+      try {
+        const answer = await fetch(location.href, { method: "HEAD", headers: { "x-receiver-again": "1" }, redirect: "manual" });
+        if (answer.type === "opaqueredirect") { location.reload(); return; }
+      } catch { /* nobody answers yet */ }
+      listen();
+    };
+    const hear = (message) => {
+      from = message.lastEventId || from;
       const batch = JSON.parse(message.data);
       if (batch.more) waiting.push({ more: true });
       for (const event of batch.events) {
@@ -200,9 +237,12 @@
         if (feed.dataset.kind && feed.dataset.kind !== event.kind) continue;
         waiting.push(event);
       }
-      if (waiting.length > most) waiting = waiting.slice(-most);
+      if (waiting.length > most) waiting = [{ more: true }, ...waiting.slice(-most)];
+      if (known.size > 20 * most) known = new Set([...known].slice(-10 * most));
       show();
-    });
+    };
+    listen();
     window.addEventListener("pagehide", () => source.close());
+    window.addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
   }
 })();

@@ -1,8 +1,8 @@
 """Alarms: conditions that somebody must see to, each raised once and cleared once.
 
-A rule (``rules.py``) says what it finds. A finding raises its alarm only where it is firm; one that is not firm
-keeps an alarm that is raised, and raises none. So between the two lies a band in which nothing changes, and what goes
-up and down around a limit is told once. Besides, an alarm is cleared only after nothing was found for a minute.
+A rule (``rules.py``) says what it finds. A firm finding raises its alarm. A finding that is not firm raises none, but
+it keeps an alarm that is already raised. So a value that goes up and down around a limit raises one alarm, not many.
+An alarm is cleared only after nothing was found for a minute.
 """
 
 from collections.abc import Iterable, Sequence
@@ -102,7 +102,7 @@ class Alarm(Value, frozen=True, kw_only=True):
 
 
 class Changes(Value, frozen=True, kw_only=True):
-    """What comes of a round."""
+    """What one round of the rules changes about the alarms."""
 
     raised: tuple[Alarm, ...] = ()
     cleared: tuple[Alarm, ...] = ()
@@ -111,7 +111,7 @@ class Changes(Value, frozen=True, kw_only=True):
 
 
 def follow(standing: Sequence[Alarm], found: Iterable[Finding], *, now: int) -> Changes:
-    """Decide what becomes of the alarms that are raised, and which are raised now, by what was *found*."""
+    """Decide by what was *found* which alarms are raised now, which stay raised and which are cleared."""
     findings = {one.key: one for one in found}
     raised, cleared, changed = [], [], []
     for alarm in standing:

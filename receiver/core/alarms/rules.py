@@ -19,13 +19,13 @@ LOOKED_BACK: Final = 7 * DAY
 GRACE: Final = 30 * SECOND
 #: So many jobs in a row without their callback raise an alarm where every job before had one.
 _IN_A_ROW: Final = 3
-#: Where some jobs before had none either, so unlikely must a row of such jobs be.
+#: Where some earlier jobs had no callback either: how unlikely a row of such jobs must be before it raises.
 _UNLIKELY: Final = 0.001
-#: Of the callbacks of the last hour: the share, and the number, that raise; and the share that keeps.
+#: The share and the number of rejected callbacks in the last hour that raise an alarm, and the share that keeps it.
 _SHARE_RAISES: Final = 0.2
 _REJECTED_RAISES: Final = 5
 _SHARE_KEEPS: Final = 0.1
-#: A result that is deleted soon is late when nobody came for it so long, or asking has failed so often in a row.
+#: A result that is deleted soon is late when nobody asked for it for so long, or asking failed so often in a row.
 _UNFETCHED: Final = MINUTE
 _FAILURES: Final = 2
 #: So long after its deadline a job should have ended: its provider is asked for ten minutes more.
@@ -127,8 +127,8 @@ class OldKey(Value, frozen=True, kw_only=True):
 def callbacks_silent(calls: Calls, *, now: int) -> Iterator[Finding]:
     """No callback where the jobs' own history says that there should have been.
 
-    Counted are the newest jobs that had none, up to the first that had one. How many make a silence is what the jobs
-    before them say: three where each was called back for, more where some never were. Any genuine callback ends it.
+    The newest jobs without a callback are counted, up to the first that had one. The jobs before them say how many make
+    a silence: three where each had its callback, more where some had none. Any genuine callback ends it.
     """
     missed = next((place for place, one in enumerate(calls.awaited) if one.heard), len(calls.awaited))
     if not missed:

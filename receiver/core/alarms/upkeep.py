@@ -1,4 +1,4 @@
-"""The rules of alarms about ourselves: handlers, what waits, disks and nodes; as those in ``core/alarms/rules.py``."""
+"""The rules of alarms about ourselves: handlers, waiting work, disks and nodes; in the form of ``rules.py``."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -9,12 +9,12 @@ from receiver.core.circuit import Circuit
 from receiver.core.model import MINUTE, Value
 from receiver.core.spans import span
 
-#: The age of what waits that raises, and that keeps.
+#: How old waiting work must be to raise an alarm, and to keep one.
 _BACKLOG_RAISES: Final = 5 * MINUTE
 BACKLOG_KEEPS: Final = MINUTE
-#: By how much more than the floor must be free before the alarm goes.
+#: How many times the floor must be free before the alarm is cleared.
 _DISK_KEEPS: Final = 1.25
-#: A node is silent after so many leases without a sign of life.
+#: A node counts as silent after this many leases without a sign of life.
 _LEASES: Final = 3
 
 

@@ -91,7 +91,7 @@ def assemble(
     if provider.callback is not None:
         _refuse_reserved(provider.callback, request)
     asked = _asked(terms, request, polled=callback_url is None)
-    # All of them now: once the job is accepted it is too late to miss a field.
+    # All addresses are filled in now: once the job is accepted it is too late to find that a field is missing.
     url, *_ = [_fill(one, asked) for one in (template, terms.response_url, terms.cancel_url) if one]
     for name in _FIELD.findall(template):
         asked.pop(name, None)

@@ -82,7 +82,7 @@ class HttpResponse(Value, frozen=True, kw_only=True):
     held: Held | None = None
     #: Why the body is as it arrived, if it is packed by a content coding that could not be undone.
     coded: str | None = None
-    #: Whether it broke off behind its headers, so that nobody knows what it would have said.
+    #: Whether it broke off after its headers, so that nobody knows what it would have said.
     broken: bool = False
 
     def header(self, name: bytes) -> str | None:
@@ -198,7 +198,7 @@ def submit(
     try:
         seen = read_answer(provider, provider.submit.answer, response, largest)
     except UnreadableError as error:
-        # A 2xx means that the job is running and being paid for: it is not sent again.
+        # A 2xx means that the job is running and being paid for, so the submission is not sent again.
         return Unknown(code=error.code, answer=response)
     seen = with_addresses(provider.submit, seen, request)
     ended = seen.state is not None and seen.state.ended
@@ -324,7 +324,8 @@ def _asked_for(
                 return TryLater(code=f"status_{response.status}", wait=wait, answer=response)
             return seen, wait, response
         if pause is not None:
-            # It may have been a moment's trouble on the way; what comes three times is the document.
+            # It may have been a moment's trouble on the way; an answer that comes three times is what the provider
+            # means.
             asked = replace(asked, after=pause)
     return _unreadable(response, code), wait, response
 

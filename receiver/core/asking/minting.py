@@ -19,7 +19,7 @@ from receiver.core.signature.keyform import load_key
 _HOUR: Final = 3600
 #: How far a clock may be behind ours, in seconds.
 _BACK: Final = 5
-#: Of an answer that does not say how long its token is good for (RFC 6749, 5.1, only recommends it), in seconds.
+#: How long a token is good for, in seconds, where the answer does not say (RFC 6749, 5.1, only recommends it).
 _UNSAID: Final = 300
 _RS256: Final = Scheme(kind="jwt", header="Authorization", audience="-", key_encoding="pem")
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from receiver.core.asking.exchange import Gone, HttpRequest, HttpResponse, Pending, Seen, TryLater
 from receiver.core.body.jsontext import BLANK
 from receiver.core.body.members import place_of
-from receiver.core.charset import as_utf8
+from receiver.core.charset import in_utf8
 from receiver.core.description.parts import own_headers
 from receiver.core.description.placeholders import fill_all
 from receiver.core.description.provider import Provider
@@ -93,11 +93,7 @@ def taken_apart(content: bytes, content_type: str, shape: Shape) -> tuple[bytes,
     Raises:
         UnreadableError: it is no page of that shape.
     """
-    headers = ((b"content-type", content_type.encode("latin-1", "replace")),)
-    text, codec, _ = as_utf8(content, Message(headers=headers))
-    if codec is not None:
-        text = text.decode(codec, "replace").encode()
-    text = text.strip(BLANK)
+    text = in_utf8(content, content_type).strip(BLANK)
     places = (place_of(text, _keys(path)) for path in shape.lists)
     items = next((one for one in places if one is not None and text[one[0] : one[0] + 1] == b"["), None)
     whole = place_of(text, _keys(shape.result))

@@ -9,8 +9,8 @@
     answer = "file"
 
 The caller's request has the lines (``requests``, a list of objects, each of which becomes a line of a JSONL file), or
-names a file of his own (``file``). Its id goes where the submission wants it. Nothing is bought by an upload, so one
-whose answer is lost is made again.
+names a file of his own (``file``). The id of the uploaded file goes where the submission wants it. An upload costs
+nothing, so an upload whose answer is lost is repeated.
 
 Some APIs want more than one request: the place of the file first and then its bytes there (``then``), and a file to be
 checked by the provider before a job may use it (``ready``).
@@ -43,6 +43,8 @@ from receiver.core.retry import parse_retry_after
 
 #: The code of a submission that waits until its file may be used.
 NOT_READY: Final = "upload_not_ready"
+#: The most bytes that are uploaded: a file is held in memory while it is sent, and sent in one piece.
+LARGEST: Final = 256 * 1024 * 1024
 _OK: Final = range(200, 300)
 _TRY_LATER: Final = 429
 _SERVER_ERROR: Final = 500
@@ -103,6 +105,40 @@ def with_file(provider: Provider, request: Mapping[str, Any], file_id: str) -> d
     return body
 
 
+def file_of(provider: Provider, request: Mapping[str, Any], files: Mapping[str, FilePart]) -> FilePart:
+    """The file that is uploaded: the one of *files*, or one made of the lines of *request*.
+
+    Raises:
+        RequestError: the lines are no list of objects, or the file is larger than may be uploaded.
+    """
+    terms = terms_of(provider)
+    assert terms is not None  # noqa: S101  (the caller looked)
+    part, named = files.get(terms.file), terms.file
+    if part is None:
+        lines = [json.dumps(line, ensure_ascii=False) for line in _check_lines(request, terms.lines)]
+        part = FilePart(name=terms.filename, content="".join(f"{line}\n" for line in lines).encode())
+        named = terms.lines
+    check_size(part.name, len(part.content), field=f"request.{named}", largest=terms.largest)
+    return part
+
+
+def check_size(name: str, size: int, *, field: str, largest: int | None = None) -> None:
+    """Refuse a file that is larger than may be uploaded, by *largest* or by what is held in memory.
+
+    Raises:
+        RequestError: it is.
+    """
+    most = min(largest or LARGEST, LARGEST)
+    if size > most:
+        whose = "the provider takes in one request" if most < LARGEST else "is held in memory"
+        raise RequestError(
+            f"The file {name} has {size} bytes; {most} are the most that {whose}. Nothing was sent: divide it into "
+            "several jobs, or upload it yourself and submit its id or its address.",
+            code="upload_too_large",
+            field=field,
+        )
+
+
 def upload(
     provider: Provider,
     job: Job,
@@ -115,14 +151,11 @@ def upload(
     """Upload what *request* brings.
 
     Raises:
-        RequestError: its lines are no list of objects, or it lacks a field that an address needs.
+        RequestError: its lines are no list of objects or too many, or it lacks a field that an address needs.
     """
     terms = terms_of(provider)
     assert terms is not None  # noqa: S101  (the caller looked)
-    part = files.get(terms.file)
-    if part is None:
-        lines = [json.dumps(line, ensure_ascii=False) for line in _check_lines(request, terms.lines)]
-        part = FilePart(name=terms.filename, content="".join(f"{line}\n" for line in lines).encode())
+    part = file_of(provider, request, files)
     known = _facts(job, part, now=now)
     for asked in terms.requests:
         if "{response_url}" in asked.url and "response_url" not in known:
@@ -214,7 +247,7 @@ def _written(
 
 
 def _trouble(response: HttpResponse, fine: set[int], *, now: int) -> Refused | TryLater | None:
-    """What an answer means that is not the one that was hoped for."""
+    """What an answer means that does not say that the upload succeeded."""
     if response.status in _OK or response.status in fine:
         return None
     status = response.status

@@ -6,7 +6,7 @@ from typing import Any
 from receiver.core.asking.assembly import at_path
 from receiver.core.description.callbacks import CallbackTerms
 from receiver.core.description.provider import Provider
-from receiver.core.model import Delivery
+from receiver.core.model import SECOND, Delivery
 
 
 def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: bool) -> Delivery:
@@ -34,8 +34,11 @@ def keeps_for(provider: Provider, request: Mapping[str, Any]) -> int | None:
     """For how many milliseconds the provider keeps the result of *request*, as far as its description tells."""
     if provider.retention is None:
         return None
+    keeps = int(provider.retention.keeps)
     for kept in provider.retention.keeps_when:
         value = at_path(request, kept.path)
         if type(value) is type(kept.is_) and value == kept.is_:
-            return int(kept.keeps)
-    return int(provider.retention.keeps)
+            keeps = int(kept.keeps)
+            break
+    asked = at_path(request, provider.retention.keeps_at) if provider.retention.keeps_at else None
+    return min(keeps, asked * SECOND) if type(asked) is int and asked > 0 else keeps

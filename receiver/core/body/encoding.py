@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 #: Bytes that one step yields at most, so that nobody waits for a whole document to unfold.
 STEP: Final = 256 * 1024
 #: Deflate itself unfolds a byte into at most 1,032 (https://zlib.net/zlib_tech.html, "Maximum Compression Factor"), so
-#: no genuine gzip is refused for its ratio. Layers of it, br and zstd know no such end.
+#: no genuine gzip is refused for its ratio. Several layers of it, br and zstd have no such bound.
 _RATIO: Final = 1100
 #: Within so many bytes the ratio does not matter.
 _FREE: Final = 1024 * 1024

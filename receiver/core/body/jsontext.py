@@ -11,6 +11,8 @@ DEEPEST: Final = 64
 _LONGEST_INTEGER: Final = 308
 #: What may stand around a value (RFC 8259, 2).
 BLANK: Final = b" \t\n\r"
+#: And before a whole document, in some charset: the bytes of marks, and the zeros of wide characters.
+_BEFORE: Final = BLANK + b"\0\xef\xbb\xbf\xff\xfe"
 
 
 def parse_json(data: bytes) -> Any:  # noqa: ANN401
@@ -33,6 +35,11 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
     if len(data) - len(data.translate(None, b"[{")) > DEEPEST:
         _refuse_depth(value)
     return value
+
+
+def looks_like_json(body: bytes) -> bool:
+    """Whether *body*, in whatever charset, begins as an object or a list does."""
+    return body.lstrip(_BEFORE)[:1] in {b"{", b"["}
 
 
 def _object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

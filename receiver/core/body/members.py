@@ -89,14 +89,14 @@ class Json:
     def _at(self, keys: Sequence[str], *, strictly: bool) -> bytes | None:
         if not keys:
             return self._text
-        above = keys[:-1]
-        level = self._level(above) if above else self._top
+        deep = len(keys) > 1
+        level = self._level(keys[:-1]) if deep else self._top
         raw = None if level is None else level.at(keys[-1], strictly=strictly)
         if raw is None:
             return None
         # A key above may be there twice although the last of them leads on.
-        if strictly and above:
-            self._at(above, strictly=True)
+        if deep and strictly:
+            self._at(keys[:-1], strictly=True)
         found = bytes(raw)
         return None if found == b"null" else found
 
@@ -129,16 +129,16 @@ class _Level:
 
     def at(self, key: str, *, strictly: bool) -> _Bytes | None:
         members = self._members
-        if not isinstance(members, dict):
-            members = cast("Sequence[_Bytes]", members)
-            if (sought := search_of(key)) is not None:
-                return next((one for one in members if _is_at(bytes(one), *sought)), None)
-            return members[int(key)] if key.isdecimal() and int(key) < len(members) else None
-        found = members.get(key)
-        if found is not None and strictly and self._repeats(key):
-            # Two readers of such a document may disagree about what it says, so neither is believed.
-            raise UnreadableError("The JSON repeats a key that decides.", code="json_repeated_key")
-        return found
+        if isinstance(members, dict):
+            found = members.get(key)
+            if found is not None and strictly and self._repeats(key):
+                # Two readers of such a document may disagree about what it says, so neither is believed.
+                raise UnreadableError("The JSON repeats a key that decides.", code="json_repeated_key")
+            return found
+        members = cast("Sequence[_Bytes]", members)
+        if (sought := search_of(key)) is not None:
+            return next((one for one in members if _is_at(bytes(one), *sought)), None)
+        return members[int(key)] if key.isdecimal() and int(key) < len(members) else None
 
     def members(self) -> Iterator[tuple[str, bytes]]:
         members = self._members
@@ -157,7 +157,8 @@ class _Level:
         if self._repeated is None:
             raw = self._raw
             if self._escapes is None:
-                self._escapes = b"\\u00" in raw
+                # Not by ``in``, which takes the bytes for a number first.
+                self._escapes = raw.find(b"\\u00") >= 0
             # As a rule it is there once in all: then nobody needs to look at the names one by one.
             written = None if self._escapes else _written(key)
             if written is not None and raw.count(written) == 1:
@@ -296,7 +297,7 @@ def _value_end(text: bytes, at: int) -> int:
         if brackets[:1] in (b"[", b"{"):
             open_ones += brackets.translate(_CLOSING)
             continue
-        # Those that close are looked at as many at a time as stand side by side.
+        # Closing brackets that stand side by side are looked at together.
         closed = min(len(brackets), len(open_ones))
         if not brackets or open_ones[: -closed - 1 : -1] != brackets[:closed]:
             _refuse()

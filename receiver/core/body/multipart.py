@@ -1,4 +1,4 @@
-"""Forms, in either of their two spellings, as names and values in bytes.
+"""Forms, multipart or urlencoded, as names and values in bytes.
 
 ``multipart/form-data`` (RFC 7578) is taken apart by python-multipart, in memory; parts that are files are left aside.
 """

@@ -12,7 +12,7 @@ from receiver.core.model import HOUR, MINUTE, Delivery
 
 #: A host, of which a label may be a region of Amazon's: ``sns.{region}.amazonaws.com``.
 _HOST: Final = re.compile(r"[a-z0-9-]+(\.([a-z0-9-]+|\{region\}))*\.[a-z0-9-]+\.[a-z]{2,}")
-#: Any word would not do: ``sns.s3-eu-west-1.amazonaws.com`` may be anybody's bucket.
+#: It must look like a region: ``sns.s3-eu-west-1.amazonaws.com`` may be anybody's bucket.
 _REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 _WORDS: Final = ("{challenge}", "{hmac}")
 
@@ -114,6 +114,8 @@ class CallbackTerms(Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"allow_from: {error}") from error
         if self.where != "registered" and not self.path:
             raise ValueError(f"where = {self.where!r} needs path")
+        if self.where == "body" and "" in self.path.split("."):
+            raise ValueError(f"path {self.path!r}: there is nothing between two dots")
         if self.where == "registered" and self.secret_path is not None:
             raise ValueError("secret_path needs a place in the submission")
         if (self.encode == "base64-json") != bool(self.encoded_path):

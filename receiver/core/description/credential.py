@@ -19,6 +19,7 @@ from typing import Final, Literal, Self
 import msgspec
 from msgspec.structs import replace
 
+from receiver.core.description.http import check_headers
 from receiver.core.description.parts import Duration, Part, check_reference
 from receiver.core.origin import below
 
@@ -110,6 +111,7 @@ class Credential(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if [self.secret, self.basic, self.mint].count(None) != 2:  # noqa: PLR2004  (of three)
             raise ValueError("give one of secret, basic and mint")
+        check_headers({self.header: self.prefix})
         if self.basic is not None and len(self.basic) not in {1, 2}:
             raise ValueError("basic is a user name, or a user name and a password")
         if self.query is not None and self.secret is None:

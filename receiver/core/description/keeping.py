@@ -19,7 +19,7 @@ def expires_at(job: Job) -> int | None:
 
 
 def past_retention(job: Job, now: int) -> bool:
-    """Whether the documented retention is over; counted from a completion that nobody has seen, that is not known."""
+    """Whether the documented retention is over; false where it counts from a completion that nobody has seen."""
     limit = expires_at(job)
     return limit is not None and now > limit
 

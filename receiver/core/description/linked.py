@@ -1,30 +1,14 @@
 """The ``[[files]]`` of a provider description: where in its results links to files stand, and what is known of them."""
 
 import re
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
-from receiver.core.description.parts import Duration, Part
+from receiver.core.description.parts import Duration, Part, Size
 
-_SIZE: Final = re.compile(r"([1-9][0-9]*)(B|KiB|MiB|GiB|TiB)")
-_UNITS: Final = {unit: 1024**power for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB"))}
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 #: How deep ``**`` goes: no document of a provider is deeper on purpose.
 DEEPEST: Final = 32
-
-
-class Size(int):
-    """A number of bytes, written ``500KiB``, ``20MiB`` or ``2GiB`` in a description."""
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, text: object) -> Self:
-        """Read a size; raises ValueError where *text* is not one."""
-        found = _SIZE.fullmatch(text) if isinstance(text, str) else None
-        if found is None:
-            raise ValueError(f"{text!r} is not a size such as 500KiB, 20MiB or 2GiB")
-        return cls(int(found[1]) * _UNITS[found[2]])
 
 
 class Linked(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):

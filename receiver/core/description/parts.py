@@ -2,19 +2,24 @@
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
+from receiver.core.description.http import HEADER, check_headers, check_statuses
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState
 
 _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
 #: The name of a header, or the beginning of some.
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+\*?")
+_HEADERS = re.compile(HEADER.pattern + r"\*?")
 #: What is filled in where an upload is described.
 _FILLED = re.compile(r"\{([^{}' ]+)\}")
 _KNOWN = frozenset({"id", "+id", "response_url", "unique", "filename", "size", "sha256"})
 _UNUSUAL = range(300, 500)
+_SIZE = re.compile(r"([1-9][0-9]*)(B|KiB|MiB|GiB|TiB)")
+_BYTES = {unit: 1024**power for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB"))}
+_LONGEST = 3_650 * DAY
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
@@ -29,7 +34,24 @@ class Duration(int):
         found = _DURATION.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise ValueError(f"{text!r} is not a duration such as 10s, 5m, 2h or 3d")
-        return cls(int(found[1]) * _UNITS[found[2]])
+        span = int(found[1]) * _UNITS[found[2]]
+        if span > _LONGEST:
+            raise ValueError(f"{text!r} is longer than ten years")
+        return cls(span)
+
+
+class Size(int):
+    """A number of bytes, written ``500KiB``, ``20MiB`` or ``2GiB`` in a description."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Read a size; raises ValueError where *text* is not one."""
+        found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise ValueError(f"{text!r} is not a size such as 500KiB, 20MiB or 2GiB")
+        return cls(int(found[1]) * _BYTES[found[2]])
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,12 +65,22 @@ class Cited(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: The day it was read, ISO 8601.
     read: str
 
+    def __post_init__(self) -> None:
+        try:
+            date.fromisoformat(self.read)
+        except ValueError as error:
+            raise ValueError(f"read: {self.read!r} is no day such as 2026-11-20") from error
+
 
 class Idempotency(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the provider takes a key that keeps a repeated submission from being billed twice."""
 
     where: Literal["header", "body"]
     name: str
+
+    def __post_init__(self) -> None:
+        if self.where == "header":
+            check_headers({self.name: ""})
 
 
 class Operation(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,6 +155,8 @@ class Upload(Uploading, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: The field of the caller's request with the lines, and the one with the path of a file of the caller's own.
     lines: str = "requests"
     file: str = "file"
+    #: The most bytes that the provider takes in this way.
+    largest: Size | None = None
     #: The shape of the answer, and where the file's id goes in the submission.
     answer: str = "file"
     into: str
@@ -213,8 +247,9 @@ class Submit(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("submit.body needs query = '*': what is not in the address is the body anyway")
         if self.body and self.unwrap is not None:
             raise ValueError("submit.body and unwrap both say what the body is")
+        check_headers(self.headers)
         for name in self.job_headers:
-            if _HEADER.fullmatch(name) is None:
+            if _HEADERS.fullmatch(name) is None:
                 raise ValueError(
                     f"submit.job_headers: {name!r} is no name of a header, nor one that ends in '*'"
                 )
@@ -257,6 +292,15 @@ class Poll(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.body is not None and self.method != "POST":
             raise ValueError("poll.body needs method = 'POST'")
+        if not self.url:
+            raise ValueError("url: it names no address to ask at")
+        if self.every < SECOND:
+            raise ValueError("every: a provider is asked once a second at most")
+        if self.longest < self.every:
+            # As where only ``every`` is given, and is more than what ``longest`` is then.
+            msgspec.structs.force_setattr(self, "longest", self.every)
+        check_headers(self.headers)
+        check_statuses(failed=self.failed)
 
 
 class Fetch(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -273,6 +317,9 @@ class Fetch(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: The shape of what is at the result's address, where that has to be read: it says where the bytes are
     #: (``result_url``), or comes in pages (``items``).
     answer: str | None = None
+
+    def __post_init__(self) -> None:
+        check_statuses(failed=self.failed)
 
 
 class Cancel(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -299,6 +346,8 @@ class Retention(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keeps: Duration
     #: Requests whose results are kept for another time; the first that fits.
     keeps_when: tuple[Kept, ...] = ()
+    #: Where a request itself says for how many seconds at most its result is kept.
+    keeps_at: str | None = None
     counted_from: Literal["completion", "submission"] = "completion"
 
 

@@ -1,10 +1,29 @@
 """Placeholders in what a description says to ask: the names that a job has at its provider."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from receiver.core.model import Job
+
+_FIELD: Final = re.compile(r"\{([^{}]*)\}")
+
+
+def check_filled(key: str, template: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError unless all of an address that stands in braces is filled in by somebody.
+
+    Settings are, everywhere; of the rest, *known* says what, ``request:`` for any field of the caller's request.
+    """
+    for name in _FIELD.findall(template):
+        kind, colon, rest = name.partition(":")
+        if name not in known and not (rest and kind + colon in {"setting:", *known}):
+            there = ", ".join(
+                f"{{{one}NAME}}" if one.endswith(":") else f"{{{one}}}" for one in (*known, "setting:")
+            )
+            raise ValueError(f"{key}: nothing fills in {{{name}}}; there are {there}")
+    if re.search(r"[{}]", _FIELD.sub("", template)):
+        raise ValueError(f"{key}: a brace stands alone in {template!r}")
 
 
 def fill_all(value: Any, job: Job, candidate_id: str | None) -> Any:  # noqa: ANN401

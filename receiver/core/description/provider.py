@@ -14,7 +14,8 @@ import msgspec
 from receiver.core.address import Network, networks
 from receiver.core.description.callbacks import CallbackTerms, Challenge, KeySource, Variant
 from receiver.core.description.credential import Credential
-from receiver.core.description.linked import Linked, Size
+from receiver.core.description.http import check_headers
+from receiver.core.description.linked import Linked
 from receiver.core.description.parts import (
     Cancel,
     Cited,
@@ -27,10 +28,12 @@ from receiver.core.description.parts import (
     Poll,
     Retention,
     Sample,
+    Size,
     Submit,
     check_reference,
     is_reference,
 )
+from receiver.core.description.placeholders import check_filled
 from receiver.core.description.scheme import Scheme
 from receiver.core.description.sdk import Sdk
 from receiver.core.description.shape import About, Condition, Rule, Shape
@@ -75,6 +78,7 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_OPERATION = re.compile(r"[A-Za-z0-9_./-]{1,100}")
 
 
 class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -126,6 +130,14 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
                     )
                     raise ValueError(f"origins: {origin!r} is not https://host[:port]{reason}")
             self._check_addresses()
+        check_headers(self.headers)
+        if self.deadline <= 0 or (self.callback is not None and self.callback.expected <= 0):
+            raise ValueError("deadline and callback.expected are longer than nothing")
+        for operation in self.operations:
+            if _OPERATION.fullmatch(operation) is None:
+                raise ValueError(
+                    f"operations: {operation!r} is no word of letters, digits, '-', '_', '.' and '/'"
+                )
         self._check_shapes()
         self._check_callback()
 
@@ -143,12 +155,33 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         return urls + [url for shape in self.shapes.values() for url in shape.templates]
 
     @property
+    def _filled(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+        """Addresses by their keys, and what is filled in there beside settings."""
+        asked: tuple[str, ...] = ("request:",)
+        found: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+            (f"operations.{name}.url", (one.url or "",), asked) for name, one in self.operations.items()
+        ]
+        if self.submit is not None:
+            later = (self.submit.response_url or "", self.submit.cancel_url or "")
+            found.append(("submit.url", (self.submit.url,), asked))
+            found.append(("submit.response_url or cancel_url", later, ("id", *asked)))
+        if self.poll is not None:
+            found.append(("poll.url", self.poll.url, ("id", "response_url", "operation")))
+        if self.cancel is not None:
+            names = ("id", "cancel_url", "response_url", "operation")
+            found.append(("cancel.url", (self.cancel.url,), names))
+        return found
+
+    @property
     def token_urls(self) -> list[str]:
         """Where its credentials are minted."""
         minted = (one.mint.token_url for one in self.credentials if one.mint is not None)
         return [url for url in minted if url is not None]
 
     def _check_addresses(self) -> None:
+        for key, urls, known in self._filled:
+            for url in urls:
+                check_filled(key, url, known)
         for url in self.addresses:
             if not lies_in(url, self.origins):
                 raise ValueError(f"{url!r} is outside origins")
@@ -288,15 +321,20 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         """The settings that its addresses need, each with what it is where it is not set, if that is said."""
         return settings_in([*self.addresses, *self.token_urls])
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether settings say where it is, in part or in whole."""
+        return bool(self.settings) or any("*" in origin for origin in self.origins)
+
     def completed(self, values: Mapping[str, str]) -> "Provider":
         """The same API at the addresses that settings complete; those without a value are ``missing`` from then on.
 
         Raises:
             ValueError: one would lead elsewhere than the origins allow; the sentence names the setting.
         """
-        needed = self.settings
-        if not needed and not any("*" in origin for origin in self.origins):
+        if not self.unsettled:
             return self
+        needed = self.settings
         values = {name: default for name, default in needed.items() if default} | dict(values)
         if missing := tuple(name for name in needed if not values.get(name)):
             return msgspec.structs.replace(self, missing=missing)

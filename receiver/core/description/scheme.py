@@ -299,7 +299,7 @@ _DEFAULTS: Final = {
 
 
 def listed(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    """One or several, as several."""
+    """One text or several, as a tuple."""
     return (value,) if isinstance(value, str) else value
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, Final, Literal, Self
 
 import msgspec
@@ -14,7 +15,7 @@ SO_FAR: Final = "items_so_far"
 #: How a document is written: ``form-json`` is JSON in one field of a form, ``json-json`` in a text of a JSON document.
 Content = Literal["json", "json-string", "json-json", "form", "form-json", "query", "claims", "any"]
 
-#: What a job does that runs and goes on only once a person has done something.
+#: The meaning of a word for a job that goes on only once a person has done something.
 NEEDS_ACTION: Final = "needs_action"
 #: What a provider's word may mean, and the state that a job is in then.
 MEANINGS: Final[Mapping[str, JobState]] = {
@@ -64,7 +65,7 @@ class About(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     is_: tuple[str, ...] = msgspec.field(name="is", default=())
     #: Beginnings of further words that count.
     begins: tuple[str, ...] = ()
-    #: Of those, beginnings of words that do not: events of another object, whose id is no job's.
+    #: Beginnings of words that do not count although they match: events of another object, whose id is no job's.
     excludes: tuple[str, ...] = ()
     #: Whether a document without such a word counts.
     absent: bool = False
@@ -142,6 +143,17 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Path of the number of items on all pages.
     total: str | None = None
 
+    def _check_ranges(self) -> None:
+        """One number has one meaning: which of two ranges would hold is for nobody to guess."""
+        ranges = sorted(
+            (int(found[1]), int(found[2]), word)
+            for word in self.states
+            if (found := _RANGE.fullmatch(word)) is not None
+        )
+        for (_, end, one), (begin, _, other) in pairwise(ranges):
+            if begin <= end and self.states[one] != self.states[other]:
+                raise ValueError(f"states: the ranges {one!r} and {other!r} have numbers in common")
+
     def __post_init__(self) -> None:
         self._check_pages()
         for word, meaning in self.states.items():
@@ -152,6 +164,7 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
             found = _RANGE.fullmatch(word)
             if found is not None and int(found[1]) > int(found[2]):
                 raise ValueError(f"states: the range {word!r} ends before it begins")
+        self._check_ranges()
         if self.states and self.status is None:
             raise ValueError("states needs status")
         if MEANINGS.get(self.unknown) not in {JobState.RUNNING, JobState.FAILED}:

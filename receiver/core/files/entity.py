@@ -73,7 +73,7 @@ def _type(text: str | None) -> str:
 def _digests(status: int, header: Headers) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     if status == _OK:
-        # Of a part these two are about the part.
+        # In the answer with a part, these two headers are about the part.
         _add(found, "md5", header("content-md5"))
         for member in (header("digest") or "").split(","):
             _add_member(found, member)

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
+from receiver.core.body.encoding import looks_packed, unpacked
 from receiver.core.body.jsontext import BLANK, parse_json
 from receiver.core.body.members import members_of
+from receiver.core.charset import in_utf8
 from receiver.core.description.keeping import UNKNOWN_RETENTION, expires_at
 from receiver.core.description.linked import DEEPEST, Linked
 from receiver.core.description.provider import Provider, origin_of
@@ -17,6 +19,8 @@ from receiver.core.errors import UnreadableError
 from receiver.core.files.expiry import expiry
 from receiver.core.model import Job, Value
 
+#: Bytes that a result may unfold to whose own bytes say that it is packed.
+_LARGEST: Final = 64 * 1024 * 1024
 #: Characters of an address, of what is shown of it, and of a name.
 LONGEST_URL: Final = 8192
 _LONGEST_SOURCE: Final = 1000
@@ -96,6 +100,15 @@ def links(
                 expires_at=deletion(job, linked, url, now=now),
             )
     return list(found.values())[:most], len(found)
+
+
+def legible(content: bytes, content_type: str) -> bytes:
+    """A result, which is kept as it arrived, as JSON is read from it: in UTF-8, and unpacked where it shows that it is.
+
+    *content_type* is the one that it is kept with.
+    """
+    plain = unpacked(content, largest=_LARGEST) if looks_packed(content) else None
+    return in_utf8(content if plain is None else plain, content_type)
 
 
 def reads_result(provider: Provider) -> bool:

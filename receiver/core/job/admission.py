@@ -23,7 +23,7 @@ from receiver.core.reading.observation import lost_to_readers, read, unreadable_
 from receiver.core.signature.verify import Key, prepare
 
 _LONGEST_TYPE: Final = 200
-#: Of one job's callbacks that change nothing, this many are kept whole and the rest counted.
+#: So many callbacks of one job that change nothing are kept whole; the rest are counted.
 MOST_KEPT = 20
 
 
@@ -211,9 +211,9 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
     if refused:
         # An address in a callback, even a signed one, is not followed off the listed origins: the poll knows better.
         seen = replace(seen, response_url=None, cancel_url=None, result_url=None)
-    whole = Held(callback_id=callback_id, size=0, sha256="")
     if _wants_more(job, seen, examined):
-        move = ask_more(replace(job, answer_held=whole), seen, callback_id=callback_id)
+        told = replace(job, answer_held=_whole(callback_id))
+        move = ask_more(told, seen, callback_id=callback_id)
         return Admission(verdict=ACCEPTED, move=move, fetch_refused=refused)
     held, content, result = None, None, seen.result
     if result is not None and seen.state is not None and seen.state.ended and hears(job, seen):
@@ -227,9 +227,9 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         )
         content = None if inside else result.content
     move = observe(job, seen, source=BY_CALLBACK, now=now, held=held)
-    if (move.taken or move.result_url is not None) and (held is None or held.callback_id is None):
-        # Where the result lies in it, that tells.
-        move = replace(move, job=replace(move.job, answer_held=whole))
+    if (held is None or held.callback_id is None) and (move.taken or move.result_url is not None):
+        # ``Held`` tells where in it the result lies.
+        move = replace(move, job=replace(move.job, answer_held=_whole(callback_id)))
     if move.look_now:
         heeded = move.changed or job.callbacks < MOST_KEPT
         move = (
@@ -241,15 +241,20 @@ def _believe(job: Job, seen: Observation, examined: Examined, *, callback_id: st
         verdict=ACCEPTED if move.changed else DUPLICATE,
         code=move.note,
         move=move,
-        content=content if move.taken else None,
+        content=content if content is not None and move.taken else None,
         fetch_refused=refused,
     )
 
 
-def _wants_more(job: Job, seen: Observation, examined: Examined) -> bool:
-    """Whether an end is told without its reason, or without the result that there may be, to one who can ask for it.
+def _whole(callback_id: str) -> Held:
+    """All of a callback, as what a job's provider said last."""
+    return Held(callback_id=callback_id, size=0, sha256="")
 
-    And who has not been told before.
+
+def _wants_more(job: Job, seen: Observation, examined: Examined) -> bool:
+    """Whether an end is told without its reason, or without a possible result, and the provider can be asked for it.
+
+    False where the end was told before.
     """
     if (
         seen.state not in UNSUCCESSFUL

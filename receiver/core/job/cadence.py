@@ -6,15 +6,17 @@ from typing import Final
 from receiver.core.description.keeping import expires_at, late_look
 from receiver.core.description.provider import Provider
 from receiver.core.job.transition import FOLLOWED, followed_until
-from receiver.core.model import DAY, MINUTE, SECOND, Delivery, Due, Job, JobState
+from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Delivery, Due, Job, JobState
 from receiver.core.retry import Backoff
 
 #: Failing answers are asked again forever, up to the deadline; only the wait grows.
 FAILING = Backoff(first=2 * SECOND, longest=5 * MINUTE, attempts=1_000_000)
 _SOONEST: Final = 100
-#: How many of the last completions tell how long jobs take, and how early they let one be looked after.
+#: How many of the last completions say how long jobs take, and how early a job may be looked at because of them.
 COMPLETIONS: Final = 100
 _EARLIEST: Final = 30 * SECOND
+#: Where nothing says for how long a result is kept, a callback that does not come is looked after by then.
+_UNTOLD: Final = HOUR
 #: The last look before the deadline is planned so long ahead of it, or a tenth of the job's time if that is less.
 _AHEAD: Final = MINUTE
 #: While a result waits that is going to be deleted, half of the time that is left is waited, but at least so long.
@@ -24,8 +26,8 @@ _HURRIED: Final = 30 * SECOND
 def first_look(provider: Provider, job: Job, *, now: int, took: Sequence[int] = ()) -> int:
     """When to ask first: at the poll's cadence, or once an expected callback is overdue.
 
-    *took* is how long such jobs took lately, until their callbacks came: one that has not come when nearly all of
-    those had is looked after early.
+    *took* is how long such jobs took lately until their callbacks came. A job is asked about early once nearly all of
+    those had their callback and it has none.
     """
     if provider.poll is None:
         return job.deadline_at
@@ -40,8 +42,8 @@ def first_look(provider: Provider, job: Job, *, now: int, took: Sequence[int] = 
 def usual_lag(lags: Sequence[int], *, expected: int) -> int:
     """How long a callback may take before it is missed, by what the last ones took; *expected* where there are none.
 
-    Nearly all of them, and half as much again. What came hours late, because of an outage, does not make it longer than
-    expected, or than three times what is common.
+    The time within which nearly all of them came, and half as much again. Callbacks that came hours late, because of an
+    outage, do not make it longer than expected, or than three times what is common.
     """
     if not lags:
         return expected
@@ -57,8 +59,7 @@ def _percentile(values: Sequence[int], percent: int) -> int:
 def planned(job: Job, wait: int, *, now: int) -> int:
     """When a first look in *wait* milliseconds is: two of them are to fit before the deadline, and before deletion."""
     halves = [(job.deadline_at - job.created_at) // 2]
-    if job.keep_ms is not None:
-        halves.append(job.keep_ms // 2)
+    halves.append(_UNTOLD if job.keep_ms is None else job.keep_ms // 2)
     return min(now + min(wait, *halves), job.deadline_at)
 
 
@@ -94,8 +95,10 @@ def next_look(
 def _pause(provider: Provider, job: Job, due: Due, now: int, jitter: float) -> int:
     """How long to wait after an answer that was not the end."""
     since = max(followed_until(job) - FOLLOWED, (job.succeeded_at or 0) if not job.state.ended else 0)
-    # Somebody has said that the job is done: at first its provider is asked again soon, then less and less.
-    followed = max(now - since, SECOND) if now < since + FOLLOWED else None
+    # Somebody has said that the job is done: at first its provider is asked again soon, then less and less, and a last
+    # time when that is over.
+    left = since + FOLLOWED - now
+    followed = min(max(now - since, SECOND), left) if left > 0 else None
     if job.state.ended:
         late = late_look(job, now=now)
         regular = DAY if late is None else late - now

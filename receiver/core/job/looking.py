@@ -34,7 +34,7 @@ class Unanswered(Value, frozen=True, kw_only=True):
     wait: int | None = None
     #: Whether a single-use address surely was not used up by the attempt.
     unspent: bool = False
-    #: What the provider said all the same, where it answered; it may bear out a failure that a wake-up told of.
+    #: What the provider said, where it answered; this may confirm a failure that a wake-up told of.
     words: str | None = None
     #: All of it.
     given: Given | None = None
@@ -49,7 +49,7 @@ class Lost(Value, frozen=True, kw_only=True):
 
 
 class Interrupted(Value, frozen=True, kw_only=True):
-    """A GET of a single-use address was begun and never settled: it must not be asked a second time."""
+    """A GET of a single-use address was begun and never settled: the address must not be asked a second time."""
 
 
 #: What a look found.
@@ -134,7 +134,7 @@ def _with_last_word(move: Move, finding: Finding) -> Move:
 
 
 def has_succeeded(job: Job) -> bool:
-    """Whether its provider has said that it succeeded."""
+    """Whether the provider has said that the job succeeded."""
     return job.state is JobState.FETCHING or job.succeeded_at is not None
 
 

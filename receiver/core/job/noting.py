@@ -8,6 +8,8 @@ from receiver.core.model import Job, Observation
 
 def with_addresses(job: Job, seen: Observation) -> Job:
     """*job* with the addresses that it had not; the first ones stay."""
+    if seen.response_url is None and seen.cancel_url is None and job.remote_id is not None:
+        return job
     remote_id = job.remote_id or seen.remote_id
     response_url = job.response_url or seen.response_url
     cancel_url = job.cancel_url or seen.cancel_url

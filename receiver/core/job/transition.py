@@ -53,7 +53,7 @@ class Move(Value, frozen=True, kw_only=True):
     found: bool = False
     #: Whether to ask the provider now rather than at the next regular time.
     look_now: bool = False
-    #: Where the result waits, where the observation named an address.
+    #: The address at which the result waits, if the observation named one.
     result_url: str | None = None
     #: What the timeline notes about an observation without effect.
     note: str | None = None
@@ -115,7 +115,7 @@ def submission_unknown(job: Job) -> Move:
 
 
 def named(job: Job, *, now: int) -> Job:
-    """Its provider's id is known, whoever told it: so the provider took it, and it must not be sent again."""
+    """The provider's id of *job* is known, whoever told it: the provider took the job; it must not be sent again."""
     if job.state is not JobState.SUBMITTING:
         return job
     return replace(job, state=SUBMITTED, submitted_at=job.submitted_at or now)
@@ -131,8 +131,8 @@ def woken(job: Job, *, callback_id: str, most: int) -> Move:
         return Move(job=job, note="already_ended")
     if job.callbacks >= most:
         return Move(job=job, note="look_pending")
-    # The look that an earlier one asked for may be under way, and what it hears older than this; or it was made, the
-    # provider was not so far yet, and it is still followed. Either way this one is looked at now, or right after.
+    # The look for an earlier wake-up may be under way, and its answer older than this wake-up; or that look came before
+    # the provider had finished, and is being repeated. Either way a look for this one follows, now or right after.
     note = None if job.woken_by is None else "look_pending"
     return Move(job=replace(job, woken_by=callback_id), changed=True, look_now=True, note=note)
 
@@ -153,7 +153,7 @@ def hinted(job: Job) -> bool:
 def ask_more(job: Job, seen: Observation, *, callback_id: str) -> Move:
     """A signed callback says how *job* ended, but not why, or not with what: its provider is asked before it ends so.
 
-    From here on nothing but that is taken: the callback was the first to tell of an end.
+    From here on only the reason and the result are taken: the callback was the first to tell of an end.
     """
     error = seen.error or Failure(code="provider_reported")
     known = replace(with_attention(with_addresses(job, seen), seen), ends_as=seen.state, error=error)
@@ -273,7 +273,7 @@ def _unsuccessful_with_result(job: Job, seen: Observation, *, now: int) -> Move:
 
 
 def _clearer(seen: Failure | None, known: Failure | None) -> Failure | None:
-    """Of two accounts of one failure, the one that says why."""
+    """The one of two accounts of a failure that says why."""
     if known is None or known.code == HINTED:
         return seen
     return seen if seen is not None and seen.text else known
@@ -301,7 +301,7 @@ def _success(job: Job, seen: Observation, *, source: Source, now: int, held: Hel
         # A wake-up that told of a failure was wrong.
         job=replace(job, state=state, succeeded_at=job.succeeded_at or now, error=_error_of(job)),
         changed=news,
-        # Of a result that was taken for gone a callback tells that it is there: that is asked for.
+        # A callback says that a result is there which was taken for gone: the provider is asked for it.
         look_now=news or seen.result_url is not None or (source is BY_CALLBACK and job.state is EXPIRED),
         result_url=seen.result_url,
         note=None if news else "fetch_pending",

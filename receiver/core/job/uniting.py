@@ -91,5 +91,5 @@ def unite(one: Job, other: Job) -> United:
 
 
 def _age(job: Job) -> tuple[int, bool, str]:
-    # Of two that were made in one millisecond the one that was made of a callback is the younger.
+    # If two were made in one millisecond, the one that was made of a callback counts as the younger.
     return made_at(job.id), job.submission == ADOPTED, job.id

@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 
 from receiver.core.body.encoding import EncodingError, is_known, undone, unpacked
 from receiver.core.body.fields import Fields
+from receiver.core.body.jsontext import looks_like_json
 from receiver.core.body.members import Json
 from receiver.core.body.multipart import form_fields, is_multipart
-from receiver.core.charset import as_utf8, is_utf8
+from receiver.core.charset import as_utf8, charset_of, is_utf8
 from receiver.core.description.shape import Content, Shape, search_of, split_path
 from receiver.core.errors import UnreadableError
 from receiver.core.message import Message
@@ -43,7 +44,7 @@ class Document:
     ) -> None:
         """Take the body of *message*, its codings undone to at most *largest* bytes.
 
-        A label that does not fit is no reason not to read what can be read without it.
+        A Content-Encoding that does not fit the bytes is passed over where they can be read without it.
 
         Raises:
             UnreadableError: it is no document of that kind.
@@ -111,7 +112,8 @@ class Document:
 
     def _read(self, shape: Shape, claims: Mapping[str, Any] | None) -> Source:
         content = shape.content
-        if shape.content_types:
+        # The header is not signed: what is an object or a list by its own first bytes is read as no form.
+        if shape.content_types and not (content == "json" and looks_like_json(self.plain)):
             content = shape.content_of(self._message.header(b"content-type"))
         if content == "query":
             return Fields(self._message.query)
@@ -123,15 +125,17 @@ class Document:
         if content in {"form", "form-json"} and is_multipart(self._message.header(b"content-type")):
             return self._parts(content, field)
         text, codec, self._original = as_utf8(self.plain, self._message)
-        self._codec = codec
         if content in {"form", "form-json"}:
+            # A form is ASCII, whatever the characters are that it stands for.
+            self._codec = codec = codec or charset_of(self._message.header(b"content-type") or b"")
             form = Fields(text, codec)
             inner = form.cut((field,)) if content == "form-json" and field is not None else None
             if inner is None:
                 self.is_form = content == "form-json"
                 return form
             self.plain = inner
-            return Json(inner)
+            return Json(inner, codec)
+        self._codec = codec
         found = Json(text, codec)
         if content == "json-json" and field is not None:
             return self._nested(found, field)

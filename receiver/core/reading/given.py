@@ -23,7 +23,7 @@ class Given(Value, frozen=True, kw_only=True):
 def place(result: ResultAt, *, part: int, whole: Given | None) -> tuple[Held, bytes | None]:
     """Where a result is stored that came along, and what is stored of it beside the document that brought it.
 
-    One that stands in the document as it is is no second time stored.
+    A result that stands in the document as it is, is not stored a second time.
     """
     inside = whole is not None and result.offset is not None
     held = Held(

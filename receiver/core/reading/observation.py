@@ -221,7 +221,7 @@ class _Reading:
         values = {path: self.identifier((path.removeprefix("+"),)) for path in _PLACEHOLDER.findall(template)}
         if None in values.values():
             return None
-        # Of a name that is a path of its own ("projects/p/operations/1") no step may lead elsewhere.
+        # Where a name is a path of its own ("projects/p/operations/1"), no step of it may lead elsewhere.
         if any(path.startswith("+") and _leads_away(text or "") for path, text in values.items()):
             raise UnreadableError(
                 "A name in the document cannot be part of an address.", code="url_unreadable"

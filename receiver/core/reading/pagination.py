@@ -122,7 +122,7 @@ def _filled(template: str, values: dict[str, str], url: str) -> str:
         for name, text in parse_qsl(template[1:], keep_blank_values=True)
     ]
     if template.startswith("#"):
-        # It is not sent with the address: whoever asks at it puts it where it belongs.
+        # The fragment is not sent with the address: whoever asks there puts it where it belongs.
         return f"{url.partition('#')[0]}#{urlencode(set_anew)}"
     parts = urlsplit(url)
     names = {name for name, _ in set_anew}

@@ -53,7 +53,7 @@ class Content:
         asked = [step.sources for step in self._steps if step.sources] + [self.timestamp, self.delivery_id]
         #: Every source that a message is asked for.
         self.sources = {source for sources in asked for source in sources}
-        #: Of each value the first source: where a signer puts it.
+        #: The first source of each value: where a signer puts the value.
         self.preferred = list(dict.fromkeys(sources[0] for sources in asked if sources))
         #: The headers among them, in lower case.
         self.headers = frozenset(s.key for s in self.sources if s.place == "header")

@@ -205,7 +205,7 @@ def _unproved(message: Message, scheme: Scheme, error: RejectionError) -> Diagno
 
 
 def _mismatch(message: Message, scheme: Scheme) -> Diagnosis:
-    """What a signature is over that no key of ours made, as far as the message tells."""
+    """What was signed by a signature that no key of ours made, as far as the message tells."""
     mark = damage(message)
     if mark is not None:
         return Diagnosis(

@@ -17,6 +17,8 @@ _MOST_ITEMS: Final = 64
 _MOST_QUERY_FIELDS: Final = 100
 _LONGEST_ID: Final = 256
 _NONE: Final[frozenset[bytes]] = frozenset()
+#: As numbers: to look for bytes in bytes, Python first tries to take them for one, and drops the error that says no.
+_COMMA, _BLANK, _TAB = b", \t"
 
 
 class Extraction:
@@ -144,7 +146,7 @@ class ProofHeader:
         return candidates
 
     def _items(self, value: bytes) -> list[bytes]:
-        if b"," in value and (b" " in value or b"\t" in value):
+        if _COMMA in value and (_BLANK in value or _TAB in value):
             # Something on the way has taken the header apart at its commas, and written it anew. Two whole signatures
             # side by side are none, as ever: no item of a list is one then.
             value = b",".join(piece.strip(b" \t") for piece in value.split(b",", 2 * _MOST_ITEMS))

@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -151,6 +152,8 @@ def ecdsa_private(key: Key) -> "EllipticCurvePrivateKey":
     return private
 
 
+# A private RSA key is checked for 40 ms as it is read, and one key signs or verifies again and again.
+@lru_cache(maxsize=64)
 def _from_der(key: Key) -> object:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as forms
@@ -178,7 +181,7 @@ def _malformed(key_id: str, form: str, text: str = "") -> ConfigurationError:
 
 
 def _oddity(text: str, form: str) -> str:
-    """What about a key is not in its form, with nothing of the key in it."""
+    """A phrase that says what is wrong with the form of a key, with nothing of the key in it."""
     if text[:1] in _QUOTES or text[-1:] in _QUOTES:
         return "It has quotes around it: remove them."
     if text.endswith(("\\n", "\\r")):
@@ -325,7 +328,7 @@ def from_jwk(key_id: str | None, entry: object, scheme: Scheme) -> Key | None:
         raise TypeError("a JWK is a JSON object")
     if entry.get("use", "sig") != "sig" or entry.get("alg") not in _ALGORITHMS[scheme.kind]:
         return None
-    # A key for other operations is none to verify with (RFC 7517, 4.3).
+    # A key for other operations must not be used to verify (RFC 7517, 4.3).
     if "key_ops" in entry and not (isinstance(entry["key_ops"], list) and "verify" in entry["key_ops"]):
         return None
     try:

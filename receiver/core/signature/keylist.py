@@ -39,7 +39,7 @@ def load_keys(name: str, text: str, *, scheme: Scheme) -> KeyList:
         ConfigurationError: none can be used; the sentence says why, and names the comma if there is one.
     """
     if scheme.key_encoding in {"pem", "jwk"}:
-        # They have line breaks and commas of their own.
+        # Keys of these forms have line breaks and commas of their own.
         return KeyList(keys=(load_key(f"{name}#1", text, scheme=scheme),))
     if scheme.key_encoding == "whsec":
         text = _VERSION.sub("", text)

@@ -21,7 +21,7 @@ Prove = Callable[[Sequence[bytes], Sequence[bytes]], bool]
 _SIZES: Final = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
 #: Two numbers or points of 32 bytes: Ed25519, and P-256 where it is not written in ASN.1.
 _PAIR: Final = 64
-#: Of an RSA key of 8192 bits; no longer signature is worth decoding.
+#: The length for an RSA key of 8192 bits; no longer signature is worth decoding.
 _LONGEST: Final = 1024
 _PUBLIC: Final = frozenset({"ed25519", "ecdsa", "rsa"})
 

@@ -70,7 +70,7 @@ def callback_url(public_url: str, *, provider: str, token: str) -> str:
 def check(token: str, *, provider: str, keys: Iterable[MasterKey]) -> tuple[str, MasterKey] | None:
     """Return the job id that a genuine token names and the key it was made with; else ``None``.
 
-    Wrong, foreign and malformed tokens are told apart by nobody.
+    It does not say whether the token is wrong, foreign or malformed.
     """
     if len(token) != _TEXT_SIZE:
         return None
@@ -99,7 +99,7 @@ def is_probe(token: str, *, keys: Iterable[MasterKey], now: int) -> bool:
 
 
 def answer_to_probe(token: str) -> str:
-    """What a receiver answers to a probe, and nothing else that answers everybody alike does."""
+    """The answer of a receiver to a probe; no server that answers everybody alike gives it."""
     return hashlib.sha256(b"receiver probe\0" + token.encode()).hexdigest()
 
 

@@ -188,7 +188,7 @@ class _Either:
             try:
                 return self._public.verify(message, now=now)
             except SignatureMalformedError:
-                # It holds nothing of that kind: what is wrong with the other says more.
+                # The header holds nothing of that kind: the other error says more.
                 raise error from None
 
 

@@ -87,10 +87,10 @@ def commit(connection: Connection, unsent: Sequence[Statement] = ()) -> None:
             committing.execute("COMMIT")
         answer = committing.statusmessage
     except CONTENDED:
-        raise  # the server's word, and it has undone everything
+        raise  # the server said so, and has undone everything
     except UNAVAILABLE as error:
         if error.diag.severity_nonlocalized == "ERROR":
-            raise  # its word too: what is not an ERROR ends the session, and says nothing about the commit
+            raise  # said by the server too: anything but an ERROR ends the session, and says nothing about the commit
         reason = str(error).strip().partition("\n")[0]
         raise CommitUnknownError(
             f"The database cannot be used right now ({reason}); nothing was acknowledged."

@@ -7,6 +7,7 @@ again, so that a failover needs nothing but the next attempt.
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,12 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from receiver.core.errors import ConfigurationError
+from receiver.core.errors import (
+    CommitUnknownError,
+    ConfigurationError,
+    DoneUnknownError,
+    StoreUnavailableError,
+)
 from receiver.metrics import TableSize
 from receiver.storage.driver import Vacuumed
 from receiver.storage.postgres.connection import (
@@ -37,10 +43,14 @@ _LIMITS: Final = {
     "lock_timeout": 4_000,
     "statement_timeout": 30_000,
 }
-#: Of one that reads for as long as another database, or whoever takes our output, needs; for a lock it waits no
-#: longer than others.
+#: The bounds of a transaction that reads as long as a copy or an export needs; it waits no longer than others for a
+#: lock.
 _PATIENT: Final = {"idle_in_transaction_session_timeout": 0, "statement_timeout": 0}
 _OLDEST: Final = 13
+#: Whether a transaction was committed, by its number.
+_STATUS: Final = "SELECT pg_xact_status(CAST(%s AS xid8))"
+#: Seconds before each look for that.
+_LOOKS: Final = (0.0, 0.1, 0.3, 0.6, 1.0, 1.0, 2.0)
 
 
 class Postgres:
@@ -71,14 +81,19 @@ class Postgres:
             connection = self._begin(self._writer, _begin("ISOLATION LEVEL READ COMMITTED", limits))
             self._writer = None
             connection.patient = patient
+            tx = PostgresTransaction(connection, self._types)
             try:
-                tx = PostgresTransaction(connection, self._types)
                 yield tx
                 tx.commit()
+                self._writer = connection
+            except CommitUnknownError as unknown:
+                connection.close()
+                if tx.number is None:
+                    raise
+                self._look_up(tx.number, unknown)
             except BaseException as error:
                 self._writer = undone(connection, error)
                 raise
-            self._writer = connection
             if tx.notified:
                 self.notified = self.notified + tx.notified
 
@@ -111,14 +126,14 @@ class Postgres:
             }
 
     def mark(self) -> None:
-        """There is nothing beside it that would outlive it."""
+        """Do nothing: nothing beside the database would outlive it."""
 
     def marked(self) -> bool:
-        """Nothing tells."""
+        """False: nothing beside the database tells."""
         return False
 
     def serve(self) -> None:
-        """Any number of processes may."""
+        """Do nothing: any number of processes may serve the database."""
 
     def time(self) -> int:
         """The server's clock."""
@@ -126,7 +141,7 @@ class Postgres:
             found = tx.run("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")
         return int(found[0][0])
 
-    def listen(self, heard: Callable[[], None]) -> None:
+    def listen(self, heard: Callable[[], object]) -> None:
         """Call *heard* whenever another node has announced work, and whenever that may have been missed."""
         if self._listener is None:
             self._listener = Listener(self._connect, heard)
@@ -200,7 +215,7 @@ class Postgres:
     def _begin(self, connection: Connection | None, began: str) -> Connection:
         """Begin on *connection*, or on a new one where it is gone: so far nothing is lost with it."""
         if connection is not None:
-            # Patience was the last one's; to begin takes a moment.
+            # The connection still has the last transaction's patience; to begin takes a moment.
             connection.patient = False
             try:
                 connection.execute(began)
@@ -216,6 +231,34 @@ class Postgres:
             raise
         return connection
 
+    def _look_up(self, number: str, unknown: CommitUnknownError) -> None:
+        """Return if the transaction of this *number* was committed.
+
+        Raises:
+            StoreUnavailableError: it was not.
+            DoneUnknownError: the server cannot be asked.
+        """
+        for wait in _LOOKS:
+            time.sleep(wait)
+            try:
+                connection = self._connect()
+                try:
+                    found = connection.execute(_STATUS, (number,)).fetchone()
+                finally:
+                    connection.close()
+            except psycopg.errors.InvalidParameterValue:
+                found = ("aborted",)  # a server that came back does not even know the number
+            except UNAVAILABLE:
+                continue
+            match found:
+                case ("committed",):
+                    return
+                case ("aborted",):
+                    raise StoreUnavailableError(str(unknown)) from unknown
+                case _:
+                    continue  # the server has not noticed yet that we are gone
+        raise DoneUnknownError from unknown
+
     def _close_readers(self) -> None:
         while (connection := self._idle_reader()) is not None:
             connection.close()
@@ -230,7 +273,7 @@ class Postgres:
 @cache
 def _begin_text(mode: str, limits: tuple[tuple[str, int], ...]) -> str:
     settings = [f"SET LOCAL {name} = {value}" for name, value in limits]
-    # A server may be set up to confirm what is not on disk yet; what we acknowledge is.
+    # A server may be set up to confirm commits that are not on disk yet; what we acknowledge must be on disk.
     settings.append(
         "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
     )

@@ -44,6 +44,8 @@ class PostgresTransaction:
         self.notified: Counter[str] = Counter()
         #: Whether the server has room for what listeners have not taken yet; asked once.
         self._room: bool | None = None
+        #: Its number, by which the server tells later whether it was committed, if that matters.
+        self.number: str | None = None
 
     def run(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006  (never changed)
         """Run one statement; return its rows."""
@@ -116,6 +118,11 @@ class PostgresTransaction:
         if not self._announced:
             self._announced = True
             self._write(f"NOTIFY {CHANNEL}", {})
+
+    def be_sure(self) -> None:
+        """Have it looked up whether this was committed, should the answer to that be lost."""
+        if self.number is None:
+            self.number = str(self.run("SELECT CAST(pg_current_xact_id() AS text)")[0][0])
 
     def _write(self, sql: str, params: Params) -> None:
         """Write before the next question is asked; what none follows goes with COMMIT."""

@@ -75,7 +75,7 @@ class SQLite:
             committing = False
             try:
                 yield SQLiteTransaction(connection)
-                # What is committed to a file that is gone nobody will ever read.
+                # Nobody will ever read what is committed to a file that is gone.
                 self._files.check()
                 committing = True
                 connection.execute("COMMIT")
@@ -129,10 +129,10 @@ class SQLite:
         self._files.serve()
 
     def time(self) -> None:
-        """SQLite has the clock of whoever asks."""
+        """None: SQLite has no clock of its own."""
 
-    def listen(self, heard: Callable[[], None]) -> None:
-        """Nobody else announces anything."""
+    def listen(self, heard: Callable[[], object]) -> None:
+        """Do nothing: no other process announces anything."""
 
     def sizes(self) -> list[TableSize]:
         """The size of the file and of its log: what each table takes is not counted."""
@@ -177,8 +177,8 @@ class SQLite:
             try:
                 connection = self._writer = self._writer or self._connect()
                 ((before,),) = connection.execute("PRAGMA freelist_count")
-                # It gives back a page a step, and of a statement without columns Python takes a single one; of a
-                # script it takes all.
+                # The pragma gives back one page a step. Python takes a single step of a statement without columns, and
+                # all of a script.
                 connection.executescript(f"BEGIN IMMEDIATE; PRAGMA incremental_vacuum({pages}); COMMIT")
                 ((after,),) = connection.execute("PRAGMA freelist_count")
             except sqlite3.Error as error:
@@ -214,8 +214,8 @@ class SQLite:
         self._closed = True
         self._close_readers()
         self._moving.close()
-        # Whoever closes the file last moves the log anyway; of one that is long, or beside a process that serves, that
-        # would hold up others.
+        # The last process to close the file moves the log anyway. To move a long one, or one beside a process that
+        # serves, would hold up others.
         with suppress(sqlite3.Error, StoreUnavailableError), self._writing:
             if (
                 self._writer is not None
@@ -264,7 +264,7 @@ class SQLite:
             "cache_size": -2000 if readonly else -_CACHE,
         }
         if not readonly and not size(self._path):
-            # It can be said of an empty file only.
+            # This can be set only while the file is empty.
             pragmas["auto_vacuum"] = "INCREMENTAL"
         try:
             for name, value in pragmas.items():

@@ -36,9 +36,11 @@ class Files:
     def __init__(self, path: Path) -> None:
         self.path = path
         #: Which files are open: paths, device and inode. Several threads ask, so it is replaced and never changed.
-        self._open: tuple[tuple[Path, Identity], ...] = ()
-        self._with_it = (Path(f"{path}{LOG}"), Path(f"{path}{_SHARED}"))
-        self._lock_path = Path(f"{path}-lock")
+        self._open: tuple[tuple[str, Identity], ...] = ()
+        # As text: they are asked about with each commit, and a Path is turned into text each time.
+        self._name = str(path)
+        self._with_it = (f"{path}{LOG}", f"{path}{_SHARED}")
+        self._lock_name = f"{path}-lock"
         #: Whether there was something in it.
         self._filled = False
         self._lock_file: int | None = None
@@ -48,7 +50,7 @@ class Files:
     def make(self) -> None:
         """Make the file if there is none, for nobody but us: it holds requests, callbacks and results.
 
-        Its log gets the same mode. What is wrong with the path SQLite says.
+        Its log gets the same mode. SQLite says what is wrong with the path.
         """
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_EXCL, 0o600))
@@ -57,7 +59,7 @@ class Files:
 
     def opened(self) -> None:
         """Remember which file is open now, unless that is known already."""
-        self._remember(self.path)
+        self._remember(self._name)
 
     def began(self) -> None:
         """Remember which log is open, once something has been read or written."""
@@ -72,30 +74,30 @@ class Files:
         """Raise StoreUnavailableError where something else, or nothing, lies where what is open lay."""
         for path, identity in self._open:
             try:
-                found = path.stat()
+                found = os.stat(path)  # noqa: PTH116
             except OSError:
                 self._refuse(path, "is gone")
             if (found.st_dev, found.st_ino) != identity:
                 self._refuse(path, "is not the file that is open")
-            if path is self.path:
+            if path == self._name:
                 if self._filled and not found.st_size:
                     self._refuse(path, "is empty")
                 self._filled = found.st_size > 0
         self._told = ""
 
-    def _refuse(self, path: Path, what: str) -> NoReturn:
+    def _refuse(self, path: str, what: str) -> NoReturn:
         told = f"{path} {what}"
         if self._told != told:
             # Once, and not for each callback.
             self._told = told
-            log.error("database_gone", file=str(path), found=what)
+            log.error("database_gone", file=path, found=what)
         raise StoreUnavailableError(
             f"{told}: it was removed, emptied, replaced, or hidden by another mount. Nothing was acknowledged. "
             "Stop this process, put the database back, and start again.",
             code="database_gone",
         )
 
-    def _remember(self, *paths: Path) -> None:
+    def _remember(self, *paths: str) -> None:
         known = {path for path, _ in self._open}
         found = [(path, _identity(path)) for path in paths if path not in known]
         self._open += tuple((path, identity) for path, identity in found if identity is not None)
@@ -104,14 +106,16 @@ class Files:
 
     def mark(self) -> None:
         """Leave word that a database was made here."""
-        if size(self._lock_path) == 0:
+        if size(Path(self._lock_name)) == 0:
             # Where nothing can be written beside it, it is served without a mark.
             with suppress(OSError, StoreUnavailableError):
                 os.pwrite(self._lock(), _MARK, 0)
 
     def marked(self) -> bool:
         """Whether a database was made here once, or has left its log behind."""
-        return size(self._lock_path) > 0 or (not self.path.exists() and size(Path(f"{self.path}{LOG}")) > 0)
+        return size(Path(self._lock_name)) > 0 or (
+            not self.path.exists() and size(Path(f"{self.path}{LOG}")) > 0
+        )
 
     # -- locks ---------------------------------------------------------------------------------------------
 
@@ -143,8 +147,8 @@ class Files:
         except BlockingIOError as error:
             os.close(file)
             raise ConfigurationError(
-                f"Another receiver process already serves {self.path}. SQLite takes one; for several nodes "
-                "set RECEIVER_DATABASE_URL to PostgreSQL.",
+                f"Another receiver process already serves {self.path}. SQLite takes one: a program of "
+                "yours asks it by receiver.client, and for several nodes RECEIVER_DATABASE_URL is PostgreSQL.",
                 code="already_served",
             ) from error
         if self._serve_file is not None:
@@ -165,7 +169,7 @@ class Files:
 
     def _lock(self) -> int:
         """The lock file: the one that lies there, which is the one that others lock."""
-        if self._lock_file is not None and _identity(self._lock_path) != _of(self._lock_file):
+        if self._lock_file is not None and _identity(self._lock_name) != _of(self._lock_file):
             os.close(self._lock_file)
             self._lock_file = None
         if self._lock_file is None:
@@ -194,10 +198,10 @@ def size(path: Path) -> int:
         return 0
 
 
-def _identity(path: Path) -> Identity | None:
+def _identity(path: str) -> Identity | None:
     """Which file lies there, if one does."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
     return found.st_dev, found.st_ino

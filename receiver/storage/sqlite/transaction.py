@@ -62,9 +62,12 @@ class SQLiteTransaction:
         """A condition that *column* is one of *values*.
 
         They are one parameter: the statement is the same for any number of them, and to bind one for each took as long
-        as to find its row, because each name is looked for among all the others.
+        as to find its row, because each name is looked for among all the others. A single one is compared with as it
+        is: asked for as a list, it takes three times as long (18 and 6 microseconds).
         """
         name = f"{column}_among"
+        if len(values) == 1:
+            return f"{column} = :{name}", {name: values[0]}
         return f"{column} IN (SELECT value FROM json_each(:{name}))", {name: _encode(values).decode()}
 
     def guard(self, names: Sequence[str]) -> None:
@@ -76,6 +79,9 @@ class SQLiteTransaction:
 
     def announce(self) -> None:
         """Nothing to do: the one process that serves the file tells its worker itself."""
+
+    def be_sure(self) -> None:
+        """Nothing to do: no network is in between, and no connection that could break."""
 
 
 @cache

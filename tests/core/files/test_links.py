@@ -1,6 +1,7 @@
 """Links: which files a result links to, what they are called, and until when they are there; pure."""
 
 import base64
+import gzip
 import json
 import time
 from typing import Any
@@ -12,7 +13,7 @@ from receiver.core.description.provider import Provider, describe
 from receiver.core.errors import UnreadableError
 from receiver.core.files.entity import entity
 from receiver.core.files.expiry import expiry
-from receiver.core.files.links import links, written_out
+from receiver.core.files.links import legible, links, written_out
 from receiver.core.files.naming import safe_name
 from receiver.core.model import DAY, HOUR, Job
 
@@ -260,3 +261,34 @@ def test_names_of_many_files_take_no_longer_each(document: object, path: str, fi
     listed, total = links(content, named, job(), most=20_000, now=NOW)
     assert time.process_time() - begun < 5
     assert (total, listed[0].name, listed[-1].name) == (10_000, first, first[:-1] + "10000")
+
+
+@pytest.mark.parametrize(
+    ("charset", "kind"),
+    [
+        ("utf-8-sig", "application/json"),
+        ("utf-16", "application/json"),
+        ("utf-16-le", "application/json"),
+        ("utf-16-le", "application/json; charset=utf-8"),
+        ("utf-16-be", "application/json; charset=utf-16be"),
+        ("utf-32", "text/plain"),
+        ("utf-32-be", ""),
+        ("latin-1", "application/json; charset=iso-8859-1"),
+        ("cp1252", 'application/json; charset="windows-1252"'),
+        ("utf-8", "application/json; charset=iso-8859-1"),
+        ("utf-8", "application/json; charset=nonsense"),
+        ("shift_jis", "application/json; charset=Shift_JIS"),
+        ("gb18030", "application/json; charset=GB18030"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_result_in_another_charset_links_as_in_utf_8(charset: str, kind: str, *, packed: bool) -> None:
+    """With a mark or a declaration, a wrong one too, and in gzip that nothing told of."""
+    accent = "ア" if charset == "shift_jis" else "é"
+    text = json.dumps({"links": [f"{A}/{accent}", "data:,x"], accent: accent}, ensure_ascii=False).encode(
+        charset
+    )
+    read = legible(gzip.compress(text) if packed else text, kind)
+    found, _ = links(read, provider({"path": "links.*"}), job(), most=9, now=NOW)
+    assert [one.url for one in found] == [f"{A}/{accent}", "data:,"]
+    assert written_out(read, provider({"path": "links.*"}), 2) == (b"x", "text/plain")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from receiver.core.identity import new_id
 from receiver.core.job.cadence import first_look, next_look
+from receiver.core.job.transition import FOLLOWED
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Delivery, Due, Job, JobState, Step
 from tests.core.making import NOW, SYSTEMS, acme, job, packaged
 
@@ -56,12 +57,14 @@ def test_two_looks_fit_before_the_deadline_and_before_deletion() -> None:
     ],
 )
 def test_the_first_look_goes_by_what_jobs_took_lately(took: tuple[int, ...], wait: int) -> None:
-    """Half as much again as nearly all took, but 30 s at least, and no later than a callback is expected."""
+    """Half as much again as nearly all took, 30 s at least, as is expected at most; half of deadline and retention."""
     assert (
         first_look(packaged("netnut"), job(delivery=Delivery.NOTIFICATION), now=NOW, took=took) == NOW + wait
     )
     short = job(delivery=Delivery.NOTIFICATION, deadline_at=NOW + 40 * SECOND)
     assert first_look(packaged("netnut"), short, now=NOW, took=took) == NOW + 20 * SECOND
+    fleeting = job(delivery=Delivery.NOTIFICATION, keep_ms=40 * SECOND)
+    assert first_look(packaged("netnut"), fleeting, now=NOW, took=took) == NOW + 20 * SECOND
     polled = job(delivery=Delivery.NONE)
     assert first_look(packaged("netnut"), polled, now=NOW, took=took) == NOW + 10 * SECOND
 
@@ -72,6 +75,16 @@ def test_looks_come_further_apart() -> None:
     at = NOW + HOUR
     waits = [next_look(provider, one, due(one, attempt=n), now=at, jitter=0) - at for n in (1, 2, 3, 60)]
     assert waits == [5_000, 7_500, 11_250, 60_000]
+
+
+def test_a_longest_wait_is_at_least_the_first() -> None:
+    """Whoever only says that a provider is asked every ten minutes has it asked every ten minutes."""
+    url = ["https://api.acme.example/jobs/{id}"]
+    provider = acme(poll={"url": url, "every": "10m"})
+    one = job(state=JobState.RUNNING, deadline_at=NOW + DAY)
+    at = NOW + HOUR
+    waits = [next_look(provider, one, due(one, attempt=n), now=at, jitter=0) - at for n in (1, 2, 60)]
+    assert waits == [10 * MINUTE] * 3
 
 
 @given(
@@ -153,7 +166,7 @@ def test_a_waiting_result_is_not_bound_by_the_deadline() -> None:
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.FETCHING, JobState.TIMED_OUT])
 def test_what_somebody_said_is_done_is_asked_for_soon_again(state: JobState) -> None:
-    """After a wake-up or a success a status that lags is followed: after 1 s, then at twice the time that passed."""
+    """After a wake-up or a success a status that lags is followed: after 1 s, then at twice the time, for minutes."""
     changes: dict[str, Any] = (
         {"succeeded_at": NOW} if state is JobState.FETCHING else {"woken_by": new_id("cb", NOW)}
     )
@@ -161,11 +174,14 @@ def test_what_somebody_said_is_done_is_asked_for_soon_again(state: JobState) -> 
         changes |= {"ended_at": NOW - HOUR}
     one = job(state=state, keep_ms=None, **changes)
     asked, at = list[int](), NOW
-    while at < NOW + 4 * MINUTE:
+    while at < NOW + FOLLOWED:
         at = next_look(packaged("yandex"), one, due(one, attempt=60), now=at, jitter=0)
         asked.append((at - NOW) // SECOND)
     assert asked[:6] == [1, 2, 4, 8, 16, 32]
-    assert len(asked) <= 10
+    assert asked[-1] <= FOLLOWED // SECOND
+    assert len(asked) <= 12
+    following = next_look(packaged("yandex"), one, due(one, attempt=60), now=at, jitter=0)
+    assert following > at + MINUTE // 2
 
 
 def test_a_job_that_timed_out_is_looked_at_rarely() -> None:

@@ -132,6 +132,18 @@ def test_a_documented_retention_ends_a_result_that_was_asked_for(finding: Findin
     assert (move.job.state, move.job.error.code) == (JobState.EXPIRED, "result_unreachable")
 
 
+@pytest.mark.parametrize("every", [SECOND, MINUTE, DAY], ids=["often", "seldom", "after a long absence"])
+def test_a_provider_that_does_not_answer_when_retention_ends_is_asked_again(every: int) -> None:
+    """As at a deadline: for ten minutes, and at least three times however long that takes."""
+    one = job(state=JobState.FETCHING, succeeded_at=NOW, keep_ms=DAY)
+    assert looked(one, SILENCE, at=NOW + DAY - 1, failures=99).move is None
+    found, took, looks = looked_until_the_end(one, SILENCE, at=NOW + DAY, every=every)
+    assert found.move is not None
+    assert found.move.job.state is JobState.EXPIRED
+    assert LAST_WORD <= took <= max(LAST_WORD, 2 * every)
+    assert looks >= 3
+
+
 def test_past_retention_a_result_that_is_still_there_is_taken() -> None:
     """Providers may keep longer than they say."""
     one = job(state=JobState.FETCHING, succeeded_at=NOW, keep_ms=DAY)

@@ -236,6 +236,9 @@ def test_the_words_of_a_failure_may_be_odd() -> None:
         ("utf-8", {"content_type": "application/json; charset=latin1"}),
         ("utf-8", {"content_type": "application/json; charset=nonsense"}),
         ("utf-8", {"content_type": "application/json; charset=utf-16"}),
+        ("utf-8-sig", {"content_type": "application/json; charset=utf-16"}),
+        ("utf-16-be", {"content_type": "application/json; charset=utf-16le"}),
+        ("utf-16-le", {"content_type": "application/json; charset=gb18030"}),
         ("ascii", {"content_type": "application/json; charset=us-ascii"}),
     ],
     ids=ascii,
@@ -261,6 +264,52 @@ def test_marks_are_passed_over_and_charsets_honoured(body: bytes | str, headers:
     assert (found.remote_id, found.state) == (remote_id, JobState.SUCCEEDED)
     assert found.result is not None
     assert found.result.content == b'{"a":1}'
+
+
+@given(
+    words=st.lists(st.text('é\\"{}:,&=%\u3042\U0001f600ab', max_size=12), max_size=5),
+    forged=st.sampled_from(
+        ["&payload=%7B%22id%22:%22forged%22,%22status%22:%22error%22%7D&", "&id=forged&status=error&", ""]
+    ),
+    said=st.sampled_from(
+        [
+            "application/x-www-form-urlencoded",
+            "application/x-www-form-urlencoded; charset=gb18030",
+            "multipart/form-data; boundary=a",
+            *(
+                f"application/json; charset={name}"
+                for name in (
+                    "gbk",
+                    "gb18030",
+                    "shift_jis",
+                    "big5",
+                    "euc-kr",
+                    "latin-1",
+                    "utf-16",
+                    "utf-32",
+                    "utf-7",
+                )
+            ),
+        ]
+    ),
+    blank=st.sampled_from(["", " \n", "\ufeff"]),
+)
+def test_no_header_makes_a_genuine_document_say_anything_else(
+    words: list[str], forged: str, said: str, blank: str
+) -> None:
+    """Content-Type is not signed: whoever passes a genuine body on cannot choose what it is read as."""
+    shape = Shape(
+        id=("id",),
+        status="status",
+        states=SHAPE.states,
+        result=".",
+        content_types={"application/x-www-form-urlencoded": "form-json"},
+        field="payload",
+    )
+    document = {"id": "r1", "words": words, "forged": forged, "status": "done"}
+    body = (blank + json.dumps(document, ensure_ascii=False)).encode()
+    found = seen(body, shape, content_type=said)
+    assert (found.remote_id, found.state) == ("r1", JobState.SUCCEEDED)
 
 
 def test_the_whole_document_stays_as_it_was_sent() -> None:

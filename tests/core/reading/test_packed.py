@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 
+from receiver.core.charset import in_utf8
 from receiver.core.description.provider import Shape
 from receiver.core.model import JobState
 from tests.core.making import LARGEST
@@ -85,6 +86,30 @@ def test_forms_and_queries_are_read() -> None:
     assert seen(b"{}", beside, query=b"id=q", x_id="h").remote_id == "h"
     assert seen(b"{}", beside, query=b"id=q").remote_id == "q"
     assert seen(b"{}", beside, query=b"\xff").remote_id is None
+
+
+@pytest.mark.parametrize(
+    ("charset", "value"),
+    [
+        ("iso-8859-1", "%E9"),
+        ("windows-1252", "%E9"),
+        ("gb18030", "%A8%A6"),
+        ("iso-8859-1", "%C3%A9"),
+        ("x", "%C3%A9"),
+    ],
+)
+def test_a_form_is_read_in_the_charset_that_it_declares(charset: str, value: str) -> None:
+    """Its fields, and the JSON in one of them; what is UTF-8 is UTF-8, whatever is declared."""
+    kind = f"application/x-www-form-urlencoded; charset={charset}"
+    fields = Shape(content="form", id=("id",))
+    assert seen(f"id=r{value}".encode(), fields, content_type=kind).remote_id == "ré"
+    inside = Shape(content="form-json", field="payload", id=("id",), result="text")
+    found = seen(
+        f"payload=%7B%22id%22:%22r{value}%22,%22text%22:%22{value}%22%7D".encode(), inside, content_type=kind
+    )
+    assert found.remote_id == "ré"
+    assert found.result is not None
+    assert in_utf8(found.result.content, found.result.content_type) == '"é"'.encode()
 
 
 @pytest.mark.parametrize(
