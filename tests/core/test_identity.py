@@ -33,6 +33,15 @@ def test_ids_of_one_millisecond_differ() -> None:
     assert len({new_id(JOB, NOW) for _ in range(10_000)}) == 10_000
 
 
+@pytest.mark.parametrize("before", [1, 2_000, 2_047, 2_048, 4_095, 4_096])
+def test_ids_of_one_millisecond_are_in_the_order_in_which_they_were_made(before: int) -> None:
+    """However many were made before it: a second attempt stands after the first, also if both took no time."""
+    for _ in range(before):
+        new_id(JOB, NOW)
+    made = [new_id(JOB, NOW + 1) for _ in range(2_000)]
+    assert made == sorted(made)
+
+
 def test_bytes_and_back() -> None:
     """Sixteen bytes name the same job again."""
     made = new_id(JOB, NOW)
