@@ -28,6 +28,7 @@ from receiver.outbound.client import Outbound
 from receiver.steps.keeping import Keeping
 from receiver.steps.settling import Settling
 from receiver.storage import pages as storage
+from receiver.storage import spent
 from receiver.storage.claims import Claimed
 from receiver.storage.pages import StoredPage
 from receiver.storage.results import unfolded
@@ -87,12 +88,12 @@ class Collect:
         if single_use and have and url == have[0].url and have[-1].next_url is not None:
             # The first page's address was named again, and what it gave is here.
             url = have[-1].next_url
-            elsewhere = elsewhere and due.spent_url != url
+            elsewhere = elsewhere and not await self._store.read(spent.asked, job.id, url)
         # Another address than the one that it stopped at: the result is begun anew, from a fresh first page.
         follows = bool(have) and url == have[-1].next_url
         number = len(have) + 1 if follows else 1
         if number > self._most:
-            finding = Unanswered(code="too_many_pages", unspent=True)
+            finding = Unanswered(code="too_many_pages")
             return await self._settling(claimed, finding, started=started)
 
         async def get(_: Sink) -> Finding:

@@ -16,7 +16,7 @@ from receiver.core.reading.pagination import ResultPage
 from receiver.metrics import Metrics
 from receiver.outbound.answer import Sink
 from receiver.steps.settling import Settling, until_stored
-from receiver.storage import dues, pages
+from receiver.storage import dues, pages, spent
 from receiver.storage.claims import Claimed, LookClaim
 from receiver.storage.looks import ELSEWHERE
 from receiver.storage.spool import HeldResult, Spool
@@ -91,7 +91,7 @@ class Keeping:
             elsewhere: Whether the provider can be asked for another address.
             started: When the look began.
         """
-        if claimed.due.spent_url == url:
+        if await self._store.read(spent.asked, claimed.job.id, url):
             # A GET of this address was begun and never settled: it must not be asked a second time.
             return await self._settling(claimed, Interrupted() if elsewhere else Lost(), started=started)
         # If nobody knows whether this was committed, it is written again: otherwise the address could be on record as

@@ -18,6 +18,7 @@ from receiver.core.reading.observation import WORD_UNLISTED
 from receiver.metrics import Metrics
 from receiver.outbound.client import Outbound
 from receiver.steps.settling import Settling
+from receiver.storage import spent
 from receiver.storage.claims import Claimed
 from receiver.storage.store import Store
 
@@ -40,6 +41,7 @@ class Poll:
         metrics: Metrics,
         largest: int,
     ) -> None:
+        self._store = store
         self._catalog = catalog
         self._outbound = outbound
         self._clock = clock
@@ -71,19 +73,22 @@ class Poll:
                 whole = None if answer is None or said is None else exchange.given(answer)
                 return Unanswered(code=code, wait=wait, words=said, given=whole)
             case Seen():
-                return self._seen(provider, claimed, outcome)
+                return await self._seen(provider, claimed, outcome)
             case _:
                 return outcome
 
-    def _seen(self, provider: Provider, claimed: Claimed, outcome: Seen) -> Finding:
-        seen, due = outcome.seen, claimed.due
+    async def _seen(self, provider: Provider, claimed: Claimed, outcome: Seen) -> Finding:
+        seen, job_id = outcome.seen, claimed.job.id
         if seen.attention == WORD_UNLISTED:
             self._metrics.unlisted(provider.name, seen.state or "")
-            log.warning("status_unknown", job=claimed.job.id, provider=provider.name, word=seen.word)
-        if provider.fetch.single_use and seen.result_url is not None and seen.result_url == due.spent_url:
-            # That address was asked once already, and what it gave is not here.
+            log.warning("status_unknown", job=job_id, provider=provider.name, word=seen.word)
+        if (
+            provider.fetch.single_use
+            and seen.result_url is not None
+            and await self._store.read(spent.is_lost, job_id, seen.result_url)
+        ):
             return Lost()
         if seen.state is None or not seen.state.ended or seen.result is None:
             return outcome
-        held, content = place(seen.result, part=due.attempt, whole=outcome.given)
+        held, content = place(seen.result, part=claimed.due.attempt, whole=outcome.given)
         return replace(outcome, held=held, content=content)

@@ -13,7 +13,7 @@ from receiver.core.job.standing import presumed_gone
 from receiver.core.job.transition import Move
 from receiver.core.job.uniting import ADOPTED, same_work
 from receiver.core.model import Attempt, Due, Job, Observation, Source, Step, Value
-from receiver.storage import dues, pages
+from receiver.storage import dues, pages, spent
 from receiver.storage.admitting import learned, one_of_its_name
 from receiver.storage.driver import Transaction
 from receiver.storage.ledger import Ledger
@@ -125,7 +125,7 @@ def _paged(
 ) -> tuple[LookSettled, Finding]:
     """What a page says: where it goes on, if that was not asked already and must not be again."""
     told: Finding = replace(finding, seen=replace(finding.seen, result_url=taken.onward))
-    if not taken.new and not taken.complete and taken.onward == due.spent_url:
+    if not taken.new and not taken.complete and spent.asked(tx, due.job_id, taken.onward):
         told = lost(tx, due)
     return replace(item, finding=told), told
 
@@ -201,6 +201,8 @@ def _look_again(tx: Transaction, ledger: Ledger, due: Due, item: LookSettled, mo
     failed = isinstance(finding, Gone | Unanswered | Interrupted)
     stale = failed and item.renewable and due.result_url == item.due.result_url
     unspent = finding.unspent if isinstance(finding, Unanswered) else _not_there(item)
+    if unspent and due.spent_url is not None:
+        spent.unspend(tx, job.id, due.spent_url)
     deletion = expires_at(job)
     urgent_at = urgency.urgent_at(job, deletion)
     dues.reschedule(

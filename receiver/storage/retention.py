@@ -30,6 +30,7 @@ _TABLES: Final = {
     "due": "job_id",
     "page": "job_id",
     "result_chunk": "job_id",
+    "spent": "job_id",
     "submission": "job_id",
     "united": "into_id",
     "job": "id",

@@ -96,27 +96,6 @@ def settle_cancels(tx: Transaction, items: Sequence[CancelSettled]) -> list[Job]
     return [ledger.jobs[ledger.led(item.due.job_id)] for item in items]
 
 
-def spend(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
-    """Commit that the fetch of a single-use address begins; whether the row still was its owner's."""
-    tx.be_sure()
-    lock_jobs(tx, [due.job_id for due, _ in items])
-    answers = []
-    for due, url in items:
-        found = tx.run(
-            "UPDATE due SET spent_url = :url, spent_by = :owner WHERE job_id = :job_id AND step = :step "
-            "AND owner = :owner AND attempt = :attempt RETURNING job_id",
-            {
-                "url": url,
-                "job_id": due.job_id,
-                "step": due.step.value,
-                "owner": due.owner,
-                "attempt": due.attempt,
-            },
-        )
-        answers.append(bool(found))
-    return answers
-
-
 def uploaded(tx: Transaction, items: Sequence[tuple[Due, str]]) -> list[bool]:
     """Commit that the file is uploaded that a job is made of; whether its submission still was its owner's."""
     tx.be_sure()

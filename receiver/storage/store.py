@@ -27,6 +27,7 @@ from receiver.storage import (
     retention,
     schema,
     settlements,
+    spent,
 )
 from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, Leases, LookClaim
@@ -232,7 +233,7 @@ class Store:
 
     async def spend(self, due: Due, url: str) -> bool:
         """Commit that the fetch of a single-use address begins."""
-        return bool(await self._writer.call(settlements.spend, (due, url)))
+        return bool(await self._writer.call(spent.spend, (due, url)))
 
     async def write_chunks(self, job_id: str, *, part: int, first: int, content: bytes) -> None:
         """Write chunks of a result that is still arriving."""

@@ -15,6 +15,11 @@ _MOVE_DISPATCHES: Final = """
     WHERE job_id = :younger AND NOT EXISTS (
         SELECT 1 FROM dispatch AS other WHERE other.job_id = :older AND other.handler = dispatch.handler
             AND other.replay_id = CASE WHEN dispatch.replay_id = '' THEN :replay ELSE dispatch.replay_id END)"""
+#: Both may have asked the same address.
+_MOVE_SPENT: Final = (
+    "INSERT INTO spent (job_id, sha256) SELECT :older, sha256 FROM spent WHERE job_id = :younger "
+    "ON CONFLICT DO NOTHING"
+)
 
 
 #: The replay id of a result that is found after a late outcome that was *expired*.
@@ -60,7 +65,8 @@ def absorb(tx: Transaction, united: United, *, replay_id: str) -> None:
     # The feed tells of the one outcome that stands, under the job's one id.
     heir = replay_id if united.inherits else None
     feed.unite(tx, younger=absorbed.id, older=job.id, replay_id=heir)
-    for table in ("result_chunk", "page", "due", "file", "download"):
+    tx.run(_MOVE_SPENT, names)
+    for table in ("result_chunk", "page", "spent", "due", "file", "download"):
         tx.run(f"DELETE FROM {table} WHERE job_id = :younger", names)
     gone = tx.run("DELETE FROM dispatch WHERE job_id = :younger RETURNING handler, line", names)
     if behind := {(handler, line) for handler, line in gone if line is not None}:

@@ -69,7 +69,7 @@ FILLED = {
         "pruned",
         "quarantine",
     ),
-    *("result_chunk", "submission", "tally", "unplaced"),
+    *("result_chunk", "spent", "submission", "tally", "unplaced"),
 }
 
 
@@ -157,6 +157,7 @@ async def _filled(url: str) -> AsyncIterator[Desk]:
             number=1, url="https://a.example", content=b"[1]", content_type="a/b", items=1, next_url=None
         )
         pages.take(tx, one.id, page, now=NOW)
+        tx.insert("spent", "job_id, sha256", [(one.id, "0" * 64)])
         tally.add(tx, [("n1", NOW, [Tallied(kind="job", provider="acme", word="failed", count=1)])])
     await desk.work("save", at=NOW + SECOND, limit=2)
     yield desk

@@ -7,11 +7,13 @@ from msgspec.structs import replace
 
 from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.handler import HandlerSpec
-from receiver.core.job.looking import Interrupted, Unanswered
+from receiver.core.job.looking import Interrupted, Lost, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step
+from receiver.storage import spent
 from receiver.storage.claims import Claimed
 from receiver.storage.clocks import ClockStep
 from receiver.storage.results import CHUNK
+from receiver.storage.retention import Prune
 from receiver.storage.settlements import CancelSettled
 from tests.core.making import NOW
 from tests.storage.making import DONE, LEASE, Desk, held_in, leases, log_of
@@ -178,6 +180,35 @@ async def test_the_use_of_a_single_use_address_is_committed_first(desk: Desk) ->
     assert [d.spent_url for d in (await desk.store.record(one.id)).due] == [None]
 
 
+async def test_what_was_asked_once_stays_on_record_as_long_as_its_job(desk: Desk) -> None:
+    """The row that was due is gone with the end of the job; whoever looks again, by another row, is told."""
+    one = await desk.submitted()
+    url = "https://api.acme.example/once"
+    await desk.call(one, {"status": "done", "result_url": url})
+    (claimed,) = await desk.claim(at=NOW + 1)
+    assert not await desk.store.read(spent.asked, one.id, url)
+    assert await desk.store.spend(claimed.due, url)
+    await desk.settle(claimed, Lost(), at=NOW + 2)
+    assert (await desk.store.record(one.id)).due == []
+    assert await desk.store.read(spent.asked, one.id, url)
+    assert not await desk.store.read(spent.asked, one.id, f"{url}/other")
+    assert not await desk.store.read(spent.asked, (await desk.submitted(remote_id="r2")).id, url)
+    await desk.store.prune(Prune(before=NOW + 20 * DAY, now=NOW + 30 * DAY))
+    assert desk.count("spent") == 0
+
+
+async def test_what_was_asked_before_it_was_kept_by_its_job_is_known(desk: Desk) -> None:
+    """A node of the version before wrote it into the row that is due alone."""
+    one = await desk.submitted()
+    url = "https://api.acme.example/once"
+    await desk.call(one, {"status": "done", "result_url": url})
+    (claimed,) = await desk.claim(at=NOW + 1)
+    assert await desk.store.spend(claimed.due, url)
+    with desk.store.driver.write() as tx:
+        tx.run("DELETE FROM spent", {})
+    assert await desk.store.read(spent.asked, one.id, url)
+
+
 async def test_a_single_use_address_that_is_not_there_yet_is_not_used_up(desk: Desk) -> None:
     """A 404 gave nothing away, so the same address may be named, and asked, again."""
     one = await desk.submitted()
@@ -189,6 +220,7 @@ async def test_a_single_use_address_that_is_not_there_yet_is_not_used_up(desk: D
     record = await desk.store.record(one.id)
     assert record.job.state == "fetching"
     assert [d.spent_url for d in record.due] == [None]
+    assert not await desk.store.read(spent.asked, one.id, url)
 
 
 async def test_an_address_that_came_during_a_failing_fetch_is_tried_next(desk: Desk) -> None:

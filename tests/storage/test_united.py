@@ -9,6 +9,7 @@ from receiver.core.asking.exchange import Pending, Seen
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.handler import HandlerSpec
 from receiver.core.model import DAY, HOUR, MINUTE, Job, JobState, Observation, Source
+from receiver.storage import spent
 from receiver.storage.records import Link
 from receiver.storage.retention import Prune
 from receiver.storage.united import LATE
@@ -34,6 +35,19 @@ async def adopted(desk: Desk, document: Mapping[str, object] = DONE, *, at: int 
 def link(one: Job, remote_id: str = "r1", *, at: int = NOW + HOUR) -> Link:
     """What a person knows of a job."""
     return Link(job_id=one.id, provider=one.provider, remote_id=remote_id, now=at)
+
+
+async def test_what_was_asked_once_for_one_is_not_asked_for_the_other(desk: Desk) -> None:
+    """The job that was made of a callback asked a single-use address, and turns out to be the caller's."""
+    url = "https://api.wide.example/once"
+    one = await orphan(desk)
+    other = await adopted(desk, {"status": "done", "result_url": url})
+    (claimed,) = await desk.claim(at=NOW + HOUR, provider="wide")
+    assert claimed.job.id == other.id
+    assert await desk.store.spend(claimed.due, url)
+    assert (await desk.store.link(link(one))).id == one.id
+    assert await desk.store.read(spent.asked, one.id, url)
+    assert desk.count("spent") == 1
 
 
 async def test_handlers_that_were_called_are_not_called_again(desk: Desk) -> None:
