@@ -148,6 +148,7 @@ class Receiver:
                     "handler_absent",
                     handler=one.name,
                     waiting=one.waiting,
+                    more=one.more_waiting,
                     see=f"bring it back, or: receiver handlers forget {one.name}",
                 )
 

@@ -38,8 +38,8 @@ async def list_handlers(*, as_json: bool) -> None:
                 one.provider or "any",
                 one.state,
                 f"{output.span(max(now - one.seen_at, 0))} ago",
-                one.waiting,
-                one.dead,
+                output.number(one.waiting, more=one.more_waiting),
+                output.number(one.dead, more=one.more_dead),
                 _circuit(one, now),
             )
             for one in found
@@ -91,7 +91,8 @@ async def forget(*, name: str, as_json: bool) -> None:
     click.echo(output.clean(f"forgotten {forgotten.name}"))
     if forgotten.waiting or forgotten.dead:
         note(
-            f"{forgotten.waiting} of its dispatches wait, {forgotten.dead} are dead. They keep their jobs: what waits "
+            f"{output.number(forgotten.waiting, more=forgotten.more_waiting)} of its dispatches wait, "
+            f"{output.number(forgotten.dead, more=forgotten.more_dead)} are dead. They keep their jobs: what waits "
             "is dead after an hour, and 'receiver dead discard' drops what is dead."
         )
 

@@ -115,6 +115,11 @@ def address(url: str) -> str:
     return f"{scheme}://{user}{colon}{MASK if colon else ''}{at}{place}"
 
 
+def number(count: int, *, more: bool) -> str:
+    """A count, and a sign where there are *more* than were counted."""
+    return f"{count}{'+' if more else ''}"
+
+
 def last_line(text: str) -> str:
     """The last line of *text* that is not empty: of a traceback, what was raised."""
     return next(filter(None, reversed(text.splitlines())), "")

@@ -15,11 +15,10 @@ from receiver.core.errors import ConfigurationError
 from receiver.core.model import DAY
 from receiver.core.reading.observation import WORD_UNLISTED
 from receiver.running import Running
-from receiver.storage import alarms, attention, glance, serving
+from receiver.storage import alarms, attention, glance, serving, signs
 
 #: Jobs of so many milliseconds are looked through for such as have no name at their provider.
 _LATELY: Final = 7 * DAY
-_ENDED: Final = {"succeeded", "failed", "canceled", "expired", "timed_out"}
 #: Alarms about what a check here tells of as it is now, and the name of that check.
 _TOLD: Final = {
     alarm.DEAD_LETTERS: "dead letters",
@@ -61,40 +60,50 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
 
 async def _check_work(running: Running) -> AsyncIterator[Check]:
     """What is stuck, dead or rejected, as the record says now."""
-    counts = await running.store.counts(now=running.clock())
-    yield await _check_dead(running, counts["dispatches_dead"])
+    yield await _check_dead(running)
     for one in await running.store.registered():
         if one.circuit is not None and one.circuit.holds:
-            yield _check_circuit(running, one.name, one.circuit, one.waiting)
-    late = sum(one["overdue"] for one in counts["jobs"] if one["state"] not in _ENDED)
-    yield Check(
-        name="overdue jobs",
-        status=WARN if late else OK,
-        text=f"{late} open job{' is past its' if late == 1 else 's are past their'} deadline"
-        if late
-        else "none",
-        next="'receiver serve' ends them; if it runs, read its log." if late else "",
-    )
+            waiting = output.number(one.waiting, more=one.more_waiting)
+            yield _check_circuit(running, one.name, one.circuit, waiting)
+    yield await _check_overdue(running)
     for checks in (_check_jobs(running), _check_quarantine(running)):
         async for check in checks:
             yield check
 
 
-async def _check_dead(running: Running, dead: int) -> Check:
+async def _check_dead(running: Running) -> Check:
     """Dead letters, with the handlers and errors that most of them are of."""
-    if not dead:
+    found = await running.store.read(glance.letters)
+    if not found:
         return Check(name="dead letters", status=OK, text="none")
-    some = (await running.store.read(glance.letters))[:3]
-    most = ", ".join(f"{one.count} of {one.handler} ({one.code or 'no code'})" for one in some)
+    dead = output.number(sum(one.count for one in found), more=any(one.more for one in found))
+    most = ", ".join(
+        f"{output.number(one.count, more=one.more)} of {one.handler} ({one.code or 'no code'})"
+        for one in found[:3]
+    )
     return Check(
         name="dead letters",
         status=WARN,
-        text=f"{dead} dispatch{' has' if dead == 1 else 'es have'} no attempts left: {most}",
+        text=f"{dead} dispatch{' has' if dead == '1' else 'es have'} no attempts left: {most}",
         next="See 'receiver dead list'; after a fix 'receiver replay --failed' or 'receiver dead retry'.",
     )
 
 
-def _check_circuit(running: Running, name: str, circuit: Circuit, waiting: int) -> Check:
+async def _check_overdue(running: Running) -> Check:
+    """Open jobs past their deadline."""
+    found = await running.store.read(signs.overdue, now=running.clock(), grace=0)
+    if not found:
+        return Check(name="overdue jobs", status=OK, text="none")
+    late = output.number(sum(one.count for one in found), more=any(one.more for one in found))
+    return Check(
+        name="overdue jobs",
+        status=WARN,
+        text=f"{late} open job{' is past its' if late == '1' else 's are past their'} deadline",
+        next="'receiver serve' ends them; if it runs, read its log.",
+    )
+
+
+def _check_circuit(running: Running, name: str, circuit: Circuit, waiting: str) -> Check:
     """A handler that is left alone."""
     why = output.failure(circuit.error) if circuit.error is not None else f"by {circuit.who or 'hand'}"
     since = output.span(max(running.clock() - circuit.since, 0))
@@ -112,12 +121,12 @@ def _check_circuit(running: Running, name: str, circuit: Circuit, waiting: int) 
 
 
 async def _check_quarantine(running: Running) -> AsyncIterator[Check]:
-    for provider, code, count in await running.store.quarantine():
+    for one in await running.store.read(glance.rejections):
         yield Check(
-            name=f"quarantine {provider}",
+            name=f"quarantine {one.provider}",
             status=WARN,
-            text=f"{count} rejected: {code}",
-            next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {provider}",
+            text=f"{output.number(one.count, more=one.more)} rejected: {one.code}",
+            next=f"If our secret was wrong: correct it, then: receiver callbacks reverify --provider {one.provider}",
         )
 
 

@@ -19,7 +19,7 @@ from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import CALLBACK, is_id
 from receiver.core.model import Callback, Job, Value, Verdict
-from receiver.storage import arrived, audit
+from receiver.storage import arrived, audit, glance
 from receiver.storage.queries import Submission
 from receiver.views.masking import masked_header, masked_query
 
@@ -82,12 +82,11 @@ class CallbackPage(Page):
         """Say what would become of it."""
         callback = await self._named(ask)
         foreseen = await self._parts.replay(callback.id, dry_run=True)
-        alike = 0
+        alike = None
         if callback.verdict is Verdict.REJECTED:
-            counted = await self._store.quarantine()
-            alike = sum(
-                n for provider, code, n in counted if (provider, code) == (callback.provider, callback.code)
-            )
+            counted = await self._store.read(glance.rejections)
+            which = callback.provider, callback.code or ""
+            alike = next((one for one in counted if (one.provider, one.code) == which), None)
         return await ask.page(
             "callback-again.html",
             callback=callback,

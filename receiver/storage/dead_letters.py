@@ -8,7 +8,8 @@ from receiver.storage import rows
 from receiver.storage.distinct import distinct
 from receiver.storage.driver import Transaction
 
-_HANDLERS: Final = distinct("handler", "dispatch", "state = 'dead'")
+#: The handlers that have some.
+HANDLERS: Final = distinct("handler", "dispatch", "state = 'dead'")
 
 
 class Dead(Value, frozen=True, kw_only=True):
@@ -34,7 +35,7 @@ def find(tx: Transaction, dead: Dead) -> list[Dispatch]:
 
 def handlers(tx: Transaction) -> list[str]:
     """The handlers that have dead letters."""
-    return [row[0] for row in tx.run(_HANDLERS, {})]
+    return [row[0] for row in tx.run(HANDLERS, {})]
 
 
 def named(tx: Transaction, ids: Sequence[str]) -> list[Dispatch]:

@@ -1,5 +1,6 @@
 """The processes that serve the database, and the handlers that they have."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -10,7 +11,7 @@ from receiver.core.circuit import Circuit
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.handler import BLOCK, HandlerSpec, Notice
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Value
-from receiver.storage import lines
+from receiver.storage import dead_letters, lines
 from receiver.storage.circuits import circuits
 from receiver.storage.distinct import distinct
 from receiver.storage.driver import Transaction
@@ -37,6 +38,20 @@ _UNFINISHED: Final = ("state = 'ready'", f"state = '{lines.LINED}' AND line IS N
 _WAITED_FOR: Final = tuple(
     distinct("handler", "dispatch", which) for which in ("state = 'ready'", "line IS NOT NULL")
 )
+#: So many dispatches of a handler are counted, and so many of all handlers; of each at least so many.
+COUNTED: Final = 10_000
+_COUNTED_OF_ALL: Final = 10 * COUNTED
+_FEWEST: Final = 1_000
+_DEAD: Final = "state = 'dead'"
+# The order is that of the index: without it PostgreSQL may read all there is for a handler that has little.
+_COUNTED: Final = (
+    "SELECT count(*) FROM (SELECT 1 FROM dispatch WHERE handler = :handler AND %s LIMIT :beyond) AS counted"
+)
+_WAITING: Final = tuple(
+    _COUNTED % f"{which} ORDER BY {order}"
+    for which, order in zip(_UNFINISHED, ("run_at", "line"), strict=True)
+)
+_LETTERS: Final = _COUNTED % f"{_DEAD} ORDER BY handler, job_id"
 _BURY: Final = (
     "UPDATE dispatch SET state = 'dead', owner = NULL, error_code = 'handler_missing', error_text = :text "
     "WHERE handler = :handler AND run_at < :before AND %s RETURNING job_id"
@@ -69,10 +84,12 @@ class Registered(Value, frozen=True, kw_only=True):
     provider: str | None
     state: str
     seen_at: int
-    #: How many of its dispatches wait for it or are under way.
+    #: How many of its dispatches wait for it or are under way, and whether there are more than were counted.
     waiting: int
-    #: How many of its dispatches are dead.
+    more_waiting: bool = False
+    #: How many of its dispatches are dead, and whether there are more than were counted.
     dead: int
+    more_dead: bool = False
     #: What it wants of a job's metadata.
     metadata: dict[str, Any] = {}
     #: What its completions are ordered by.
@@ -298,15 +315,21 @@ def _read(metadata: str | None) -> dict[str, Any]:
 
 
 def registered(tx: Transaction) -> list[Registered]:
-    """The registered handlers, with what is not finished of each."""
-    # Each state has an index by handler; to read all that is not finished would take as long as there is much of it.
-    counted = "(SELECT count(*) FROM dispatch WHERE dispatch.handler = handler.name AND dispatch.state = "
+    """The registered handlers, with what is not finished of each, counted up to a bound."""
     found = tx.run(
-        "SELECT name, provider, state, metadata, ordered_by, seen_at, "
-        f"{counted} 'ready') + {counted} '{lines.LINED}' AND line IS NOT NULL), {counted} 'dead') "
-        "FROM handler WHERE renamed_to IS NULL ORDER BY name"
+        "SELECT name, provider, state, metadata, ordered_by, seen_at FROM handler "
+        "WHERE renamed_to IS NULL ORDER BY name"
     )
     known = {one.handler: one for one in circuits(tx)}
+    most = min(COUNTED, max(_COUNTED_OF_ALL // max(len(found), 1), _FEWEST))
+    waiting, dead = Counter[str](), Counter[str]()
+    # Only those that have something are counted: of the others the index knows at once.
+    for counted, handlers, statement in (
+        *((waiting, *each) for each in zip(_WAITED_FOR, _WAITING, strict=True)),
+        (dead, dead_letters.HANDLERS, _LETTERS),
+    ):
+        for (handler,) in tx.run(handlers):
+            counted[handler] += tx.run(statement, {"handler": handler, "beyond": most + 1})[0][0]
     return [
         Registered(
             name=name,
@@ -315,11 +338,13 @@ def registered(tx: Transaction) -> list[Registered]:
             metadata=_read(metadata),
             ordered_by=ordered_by,
             seen_at=seen_at,
-            waiting=waiting,
-            dead=dead,
+            waiting=min(waiting[name], most),
+            more_waiting=waiting[name] > most,
+            dead=min(dead[name], most),
+            more_dead=dead[name] > most,
             circuit=known.get(name),
         )
-        for name, provider, state, metadata, ordered_by, seen_at, waiting, dead in found
+        for name, provider, state, metadata, ordered_by, seen_at in found
     ]
 
 

@@ -215,15 +215,6 @@ def activity(tx: Transaction, since: int) -> list[tuple[str, Attempt]]:
     return [(row[0], rows.attempt_of(row[1:])) for row in found]
 
 
-def quarantine(tx: Transaction) -> list[tuple[str, str, int]]:
-    """How many rejected callbacks are kept, by provider and reason."""
-    found = tx.run(
-        "SELECT provider, coalesce(code, ''), count(*) FROM callback "
-        f"WHERE verdict = 'rejected' AND {rows.UNSETTLED} GROUP BY provider, code ORDER BY provider, code"
-    )
-    return [(row[0], row[1], row[2]) for row in found]
-
-
 def dispatches(tx: Transaction, page: Page) -> list[Dispatch]:
     """List dispatches that are not finished, by state (ready, dead), the newest job first."""
     where, params = _where(

@@ -239,10 +239,11 @@ def letters(tx: Transaction) -> list[Letters]:
     return made
 
 
-def overdue(tx: Transaction, *, now: int) -> list[Overdue]:
-    """Open jobs past their deadline: those that nobody asks about, and those whose provider gives no answer."""
+def overdue(tx: Transaction, *, now: int, grace: int = OVERDUE) -> list[Overdue]:
+    """Open jobs *grace* past their deadline: those that nobody asks about, and those whose provider gives no answer."""
     late: dict[str, tuple[str, int]] = {}
-    doubted = "doubt_since IS NOT NULL"
+    beyond = set[str]()
+    doubted = "doubt_since IS NOT NULL ORDER BY doubt_since"
     neglected = "provider = :provider AND lane = :lane AND run_at < :before AND owner IS NULL ORDER BY run_at"
     asked = [(doubted, dict[str, object]())] + [
         (neglected, {"provider": provider, "lane": lane})
@@ -251,23 +252,26 @@ def overdue(tx: Transaction, *, now: int) -> list[Overdue]:
         if lane
     ]
     for where, which in asked:
+        # Each job is looked up by itself: joined, PostgreSQL may read all jobs.
         found = tx.run(
-            "SELECT id, provider, deadline_at FROM job WHERE ended_at IS NULL AND state <> :fetching "
-            "AND deadline_at < :deadline AND id IN "
-            f"(SELECT job_id FROM (SELECT job_id FROM due WHERE {where} LIMIT :most) AS picked)",
+            "SELECT job_id, provider, (SELECT deadline_at FROM job WHERE id = job_id AND ended_at IS NULL "
+            "AND state <> :fetching AND deadline_at < :deadline) "
+            f"FROM (SELECT job_id, provider FROM due WHERE {where} LIMIT :most) AS picked",
             {
                 **which,
                 "fetching": JobState.FETCHING.value,
-                "before": now - 5 * MINUTE,
-                "deadline": now - OVERDUE,
+                "before": now - min(grace, 5 * MINUTE),
+                "deadline": now - grace,
                 "most": _MOST,
             },
         )
-        late |= {job_id: (provider, deadline) for job_id, provider, deadline in found}
+        late |= {job_id: (provider, deadline) for job_id, provider, deadline in found if deadline is not None}
+        beyond |= {provider for _, provider, _ in found} if len(found) == _MOST else set()
     return [
         Overdue(
             provider=provider,
             count=sum(one == provider for one, _ in late.values()),
+            more=provider in beyond,
             since=min(at for one, at in late.values() if one == provider),
         )
         for provider in sorted({one for one, _ in late.values()})

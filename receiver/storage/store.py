@@ -324,10 +324,6 @@ class Store:
         """What steps and handlers finished from *since* on, with the provider of each job."""
         return await self._reader.read(queries.activity, since)
 
-    async def quarantine(self) -> list[tuple[str, str, int]]:
-        """How many rejected callbacks are kept, by provider and reason."""
-        return await self._reader.read(queries.quarantine)
-
     async def handlers(self) -> list[dict[str, Any]]:
         """The registered handlers."""
         return await self._reader.read(queries.handlers)

@@ -35,9 +35,12 @@ class HandlerDocument(Document, frozen=True, kw_only=True):
     ordered_by: str | None
     #: The last sign of life of a process that has it.
     seen_at: Moment
-    #: How many of its dispatches are not finished, and how many are dead.
+    #: How many of its dispatches are not finished, up to a bound, and whether there are more than that.
     waiting: int
+    more_waiting: bool
+    #: How many are dead, up to a bound, and whether there are more than that.
     dead: int
+    more_dead: bool
     circuit: CircuitDocument
 
 
@@ -51,7 +54,9 @@ def handler_document(one: Registered) -> HandlerDocument:
         ordered_by=one.ordered_by,
         seen_at=timestamp(one.seen_at),
         waiting=one.waiting,
+        more_waiting=one.more_waiting,
         dead=one.dead,
+        more_dead=one.more_dead,
         circuit=_circuit_document(one.circuit),
     )
 

@@ -3,12 +3,9 @@
 What is read is counted: on PostgreSQL the rows, by the server itself, on SQLite the steps of its machine.
 """
 
-import sqlite3
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Any
 
-import psycopg
 import pytest
 from msgspec.structs import replace
 
@@ -22,27 +19,19 @@ from receiver.storage.downloads import DownloadClaim
 from receiver.storage.driver import Transaction
 from receiver.storage.files import DOWNLOAD
 from receiver.storage.lines import LINED
-from receiver.storage.store import Store
 from tests.core.making import NOW
 from tests.storage.making import LEASE, Desk
+from tests.storage.reads import Reads, Work, counted
 
-Work: TypeAlias = Callable[[Transaction], object]
 FEW, MANY = 6_000, 36_000
 #: Within so many times what it takes where few are due: an index of more rows is a step deeper.
 SAME = 1.5
 AT = NOW + 2 * HOUR
 STEPS = {ASKED: (Step.SUBMIT, Step.CANCEL), NEAR_DELETION: (Step.LOOK,), AWAITED: (Step.LOOK, Step.FILES)}
-READ = "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0) FROM pg_stat_xact_user_tables"
 
 
-@dataclass
-class Crowd:
-    """A store in which much is due, and how much is read of it."""
-
-    store: Store
-    url: str
-    #: Steps of SQLite's machine, by tens.
-    steps: list[int]
+class Crowd(Reads):
+    """A store in which much is due."""
 
     def fill(self, many: int) -> None:
         """Have *many* rows due of every kind, most of one provider, and as many dispatches, most of one handler."""
@@ -80,19 +69,7 @@ class Crowd:
             )
             tx.run("DELETE FROM download")
             tx.insert("download", DOWNLOAD.columns, [DOWNLOAD.row(_file(n)) for n in range(many)])
-        if not self.store.driver.exclusive:
-            with psycopg.connect(self.url, autocommit=True) as database:
-                database.execute("ANALYZE")
-
-    def reads(self, work: Work) -> int:
-        """How much *work* reads."""
-        with self.store.driver.write() as tx:
-            before = self._read(tx)
-            work(tx)
-            return self._read(tx) - before
-
-    def _read(self, tx: Transaction) -> int:
-        return self.steps[0] if self.store.driver.exclusive else int(tx.run(READ)[0][0])
+        self.learn()
 
 
 def _file(n: int) -> Download:
@@ -112,22 +89,10 @@ def _file(n: int) -> Download:
 @pytest.fixture
 async def crowd(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowd]:
     """A store with nothing in it yet."""
-    steps, connect = [0], sqlite3.connect
-
-    def count() -> int:
-        steps[0] += 1
-        return 0
-
-    def counted(*args: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401  (whatever it takes)
-        connection: sqlite3.Connection = connect(*args, **options)
-        connection.set_progress_handler(count, 10)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", counted)
-    store = await Store.open(url)
-    await Desk(store).register("busy", "ordered", now=AT)
-    yield Crowd(store=store, url=url, steps=steps)
-    await store.close()
+    reads = await counted(url, monkeypatch)
+    await Desk(reads.store).register("busy", "ordered", now=AT)
+    yield Crowd(store=reads.store, url=url, steps=reads.steps)
+    await reads.store.close()
 
 
 def due(provider: str, limit: int) -> Work:
@@ -174,7 +139,7 @@ async def test_what_is_read_does_not_grow_with_what_waits(crowd: Crowd) -> None:
     for many in (FEW, MANY):
         crowd.fill(many)
         for _ in range(2):  # at first what is near its deletion is set apart, and what is gone is buried
-            found = {what: crowd.reads(work) for what, work in WORK.items()}
+            found = {what: crowd.of(work) for what, work in WORK.items()}
         read.append(found)
     few, much = read
     assert {what: (few[what], many) for what, many in much.items() if many > SAME * max(few[what], 100)} == {}

@@ -99,6 +99,8 @@ class Overdue(Value, frozen=True, kw_only=True):
 
     provider: str
     count: int
+    #: Whether there may be more than were looked at.
+    more: bool = False
     since: int
 
 
@@ -233,8 +235,8 @@ def jobs_overdue(overdue: Overdue, *, now: int) -> Iterator[Finding]:
     yield Finding(
         name=alarm.JOBS_OVERDUE,
         provider=overdue.provider,
-        cause=f"{overdue.count} open {jobs} past the deadline at {overdue.provider}, the first for "
-        f"{span(now - overdue.since)}: nobody asks, or the provider gives no answer.",
+        cause=f"{overdue.count}{'+' if overdue.more else ''} open {jobs} past the deadline at {overdue.provider}, "
+        f"the first for {span(now - overdue.since)}: nobody asks, or the provider gives no answer.",
         advice="See with 'receiver doctor' that a node does what is due, and in the timeline of such a job what the "
         f"provider answers: receiver jobs list --provider {overdue.provider} --state open",
     )
