@@ -10,19 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from receiver.api.acting import actor
-from receiver.api.filters import cut, dispatch_readers, read_page
+from receiver.api.filters import dispatch_readers, read_page
 from receiver.api.resource import Operation, answer
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.identity import dispatch_key
 from receiver.core.model import Dispatch
 from receiver.steps.deed import deed
+from receiver.storage import unfinished
 from receiver.storage.store import Store
 from receiver.views.dispatch import DispatchDocument, dispatch_document
 from receiver.wire.web import PRIVATE
 
 
 class DispatchList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of dispatches, those of the newest job first."""
+    """A page of dispatches, those of the newest job first; it may be short and still have a ``cursor``."""
 
     dispatches: list[DispatchDocument]
     cursor: str | None
@@ -70,8 +71,9 @@ class Dispatches:
     async def list(self, request: Request) -> Response:
         """List dispatches."""
         page = read_page(request, self._readers)
-        found, cursor = cut(await self._store.dispatches(page), page, lambda dispatch: dispatch.id)
-        return answer(DispatchList(dispatches=[dispatch_document(one) for one in found], cursor=cursor))
+        found = await self._store.read(unfinished.find, replace(page, limit=page.limit - 1))
+        listed = [dispatch_document(one) for one in found.dispatches]
+        return answer(DispatchList(dispatches=listed, cursor=found.cursor))
 
     async def retry(self, request: Request) -> Response:
         """Try a dead letter again."""

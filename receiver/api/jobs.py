@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from receiver.api.acting import actor
-from receiver.api.filters import cut, job_readers, read_page, read_query, wait_reader
+from receiver.api.filters import job_readers, read_query, wait_reader
 from receiver.api.resource import Operation, answer, read_document
 from receiver.catalog import Catalog
 from receiver.core.errors import ConflictError, NotFoundError
@@ -21,7 +21,8 @@ from receiver.steps.order import Order
 from receiver.steps.replay import Replay, Replayed
 from receiver.steps.submit import Submit
 from receiver.steps.wait import LONGEST_REQUEST, Wait
-from receiver.storage import pages, results
+from receiver.storage import pages, results, search
+from receiver.storage.search import Wanted
 from receiver.storage.store import Store
 from receiver.views.job import JobDocument, job_document
 from receiver.views.timeline import RecordDocument, record_document
@@ -64,7 +65,7 @@ class ReplayOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class JobList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of jobs, the newest first."""
+    """A page of jobs, the newest first; one that is not full, or empty, has a ``cursor`` where there may be more."""
 
     jobs: list[JobDocument]
     cursor: str | None
@@ -200,9 +201,12 @@ class Jobs:
 
     async def list(self, request: Request) -> Response:
         """List jobs."""
-        page = read_page(request, self._readers)
-        found, cursor = cut(await self._store.jobs(page), page, lambda job: job.id)
-        return answer(JobList(jobs=[job_document(one, listed=True) for one in found], cursor=cursor))
+        asked = read_query(request, self._readers)
+        wanted = Wanted(**{{"cursor": "before"}.get(name, name): value for name, value in asked.items()})
+        found = await self._store.read(search.find, wanted)
+        return answer(
+            JobList(jobs=[job_document(one, listed=True) for one in found.jobs], cursor=found.cursor)
+        )
 
     async def show(self, request: Request) -> Response:
         """Show one job, at once or when it has ended."""

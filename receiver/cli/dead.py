@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 import click
 from msgspec.structs import replace
 
+from receiver.api.filters import MOST as MOST_LISTED
 from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, Group, note
 from receiver.core.errors import NotFoundError, RequestError
+from receiver.core.identity import dispatch_key
 from receiver.core.model import Dispatch
 from receiver.running import Running
 from receiver.storage.dead_letters import Dead, find
@@ -28,17 +30,24 @@ def dead() -> None:
 
 @dead.command("list")
 @_OF_HANDLER
+@options.paging(MOST_LISTED)
 @options.as_json
-async def list_dead(*, handler: str | None, as_json: bool) -> None:
+async def list_dead(*, handler: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
     """List dead letters, those of the newest jobs first."""
+    if cursor is not None and dispatch_key(cursor) is None:
+        raise click.BadParameter("it is what the last page ended with.", param_hint="--cursor")
     async with session.opened() as running:
-        found = [one async for one in dead_letters(running, handler)]
+        found = await running.store.read(find, Dead(handler=handler, before=cursor, limit=limit))
     if as_json:
-        output.show_json({"dispatches": [dispatch_document(one) for one in found], "cursor": None})
+        listed = [dispatch_document(one) for one in found.letters]
+        output.show_json({"dispatches": listed, "cursor": found.cursor})
         return
     output.show_table(
-        ("id", "attempts", "error"), [(one.id, one.attempt, output.failure(one.error)) for one in found]
+        ("id", "attempts", "error"),
+        [(one.id, one.attempt, output.failure(one.error)) for one in found.letters],
     )
+    if found.cursor is not None:
+        note(f"There are more: --cursor {found.cursor}")
 
 
 @dead.command()
@@ -78,11 +87,11 @@ async def dead_letters(running: Running, handler: str | None = None) -> AsyncIte
     wanted = Dead(handler=handler, limit=MOST)
     while True:
         found = await running.store.read(find, wanted)
-        for one in found[:MOST]:
+        for one in found.letters:
             yield one
-        if len(found) <= MOST:
+        if found.cursor is None:
             return
-        wanted = replace(wanted, before=found[MOST - 1].id)
+        wanted = replace(wanted, before=found.cursor)
 
 
 async def _chosen(

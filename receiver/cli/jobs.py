@@ -7,7 +7,7 @@ from typing import Final
 import click
 from msgspec.structs import replace
 
-from receiver.api.filters import MOST, cut
+from receiver.api.filters import MOST
 from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, TIMED_OUT, Group, note
@@ -16,10 +16,10 @@ from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
 from receiver.core.model import Job, JobState, Result, Step
 from receiver.running import Running
-from receiver.storage import pages, results
+from receiver.storage import pages, results, search
 from receiver.storage.claims import LookClaim
-from receiver.storage.queries import Page
 from receiver.storage.records import Link
+from receiver.storage.search import Wanted
 from receiver.views.job import job_document
 from receiver.views.timeline import record_document
 
@@ -59,8 +59,9 @@ async def list_jobs(
     async with session.opened() as running:
         before = None if cursor is None else await session.job_id(running, cursor)
         after = None if since is None else running.clock() - since
-        page = Page(provider=provider, state=state, since=after, before=before, limit=limit + 1)
-        found, following = cut(await running.store.jobs(page), page, lambda job: job.id)
+        wanted = Wanted(provider=provider, state=state, since=after, before=before, limit=limit)
+        page = await search.whole_page(running.store.read, wanted)
+    found, following = page.jobs, page.cursor
     if as_json:
         output.show_json({"jobs": [job_document(one, listed=True) for one in found], "cursor": following})
         return

@@ -38,13 +38,13 @@ class DeadPage(Page):
         asked = _read(ask.request.query_params)
         dead = Dead(**_values(asked))
         found = await self._store.read(dead_letters.find, dead)
-        shown = found[: dead.limit]
         return await ask.page(
             "dead.html",
             filters=asked,
             groups=await self._store.read(glance.letters),
-            letters=shown,
-            cursor=shown[-1].id if len(found) > dead.limit else None,
+            letters=found.letters,
+            cursor=found.cursor,
+            stopped=found.stopped,
         )
 
     async def chosen(self, ask: Ask) -> Response:
@@ -91,7 +91,7 @@ class DeadPage(Page):
             raise RequestError("A filter cannot be read, so nobody knows which dead letters are meant.")
         dead = replace(Dead(**_values(asked)), before=None, limit=MOST_AT_ONCE)
         found = await self._store.read(dead_letters.find, dead)
-        return found[:MOST_AT_ONCE], len(found) > MOST_AT_ONCE
+        return found.letters, found.cursor is not None
 
     async def _named(self, ask: Ask) -> list[Dispatch]:
         ids = [one for one in dict.fromkeys(ask.fields("id")) if is_id(one.partition(":")[0], JOB)]

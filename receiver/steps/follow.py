@@ -36,10 +36,11 @@ class Follow:
             await self._give_places()
             found = await self._store.read(feed.page, wanted)
             left = until - loop.time()
-            if found.completions or left <= 0 or self._news.ending:
+            if found.completions or self._news.ending or (left <= 0 and not found.stopped):
                 return found
             wanted = replace(wanted, after=found.place)
-            await self._news.wait(left)
+            if not found.stopped:
+                await self._news.wait(left)
 
     async def follow(self, wanted: Wanted) -> AsyncIterator[Completion]:
         """Every completion from a place on, until this process is about to end; raises as ``page`` does."""

@@ -5,6 +5,7 @@ from typing import Any, Final
 from receiver.core.identity import CALLBACK
 from receiver.core.model import Callback, Value, Verdict
 from receiver.storage import rows
+from receiver.storage.distinct import distinct
 from receiver.storage.driver import Row, Transaction
 
 #: How many rows one search looks at: each holds a body, so fewer of them are on a page than of jobs.
@@ -13,6 +14,7 @@ _AT_FIRST: Final = 20
 #: The callbacks of one verdict that an index finds.
 _BY_INDEX: Final = {Verdict.REJECTED.value, Verdict.UNREADABLE.value}
 _CODE: Final = "code = :code"
+_PROVIDERS: Final = distinct("provider", "callback", f"verdict = :verdict AND {rows.UNSETTLED}")
 #: SQLite's substr gives NULL for a part of an empty blob.
 COLUMNS: Final = rows.CALLBACK.replace(" body,", " coalesce(substr(body, 1, 0), body) AS body,")
 
@@ -55,12 +57,15 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
     else:
         window = bounds
     where = f"WHERE {' AND '.join(window)}" if window else ""
+    newest = f"SELECT id FROM callback {where} ORDER BY id DESC LIMIT :budget"
     # The deciding columns are read of all rows that are looked at, the others only of rows that are shown.
     looked_at = f"SELECT id, provider, verdict, code FROM callback {where} ORDER BY id DESC LIMIT :budget"
     if sought.verdict in _BY_INDEX:
-        # The index holds ids but no codes: what it finds too much of is sorted out before it is read.
-        newest = f"SELECT id FROM callback {where} ORDER BY id DESC LIMIT :budget"
-        looked_at = f"SELECT id, code FROM callback WHERE id IN ({newest})"
+        if sought.provider is None and sought.job is None:
+            newest = _newest(tx, where, params)
+        # The index holds ids but no codes. Each is looked up by itself: joined, PostgreSQL may read all callbacks.
+        code = "SELECT code FROM callback AS it WHERE it.id = newest.id"
+        looked_at = f"SELECT id, ({code}) AS code FROM ({newest}) AS newest"
     wanted = f"WHERE {' AND '.join(terms)}" if terms else ""
     ids = f"SELECT id FROM ({looked_at}) AS looked {wanted} ORDER BY id DESC LIMIT :limit"
     sql = f"SELECT {COLUMNS}, length(body) AS size FROM callback WHERE id IN ({ids}) ORDER BY id DESC"
@@ -72,7 +77,7 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
     page = [(rows.callback_of(row[:-1]), int(row[-1])) for row in found[: sought.limit]]
     if len(found) > sought.limit:
         return Arrived(callbacks=page, cursor=found[sought.limit - 1][0])
-    last, looked = _looked(tx, where, params)
+    last, looked = _looked(tx, newest, params)
     stopped = looked == _LOOKED_AT
     return Arrived(callbacks=page, cursor=last if stopped else None, stopped=stopped)
 
@@ -104,8 +109,20 @@ def beside(tx: Transaction, callback: Callback, *, most: int = 8) -> list[tuple[
     )
 
 
-def _looked(tx: Transaction, where: str, params: dict[str, Any]) -> tuple[str | None, int]:
-    sql = f"SELECT min(id), count(*) FROM (SELECT id FROM callback {where} ORDER BY id DESC LIMIT :budget) AS looked"
+def _newest(tx: Transaction, where: str, params: dict[str, Any]) -> str:
+    """The newest of a verdict: its index is by provider, so it is so many of each, and the newest of these."""
+    found = tx.run(_PROVIDERS, {"verdict": params["verdict"]})
+    params |= {f"provider_{place}": provider for place, (provider,) in enumerate(found)}
+    each = [
+        f"SELECT id FROM (SELECT id FROM callback {where} AND provider = :provider_{place} "
+        f"ORDER BY id DESC LIMIT :budget) AS of_{place}"
+        for place in range(len(found))
+    ] or [f"SELECT id FROM callback {where}"]
+    return f"SELECT id FROM ({' UNION ALL '.join(each)}) AS each_one ORDER BY id DESC LIMIT :budget"
+
+
+def _looked(tx: Transaction, newest: str, params: dict[str, Any]) -> tuple[str | None, int]:
+    sql = f"SELECT min(id), count(*) FROM ({newest}) AS looked"
     last, looked = tx.run(sql, params | {"budget": _LOOKED_AT})[0]
     return last, looked
 

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from receiver.core.identity import dispatch_key
 from receiver.core.model import Dispatch, Value
 from receiver.storage import rows
 from receiver.storage.distinct import distinct
-from receiver.storage.driver import Transaction
+from receiver.storage.driver import Row, Transaction
 
+#: How many are looked at for those of a code.
+_LOOKED_AT: Final = 10_000
+_ORDER: Final = "ORDER BY job_id DESC, handler, replay_id"
+_KEY: Final = "job_id, handler, replay_id"
 #: The handlers that have some.
 HANDLERS: Final = distinct("handler", "dispatch", "state = 'dead'")
 
@@ -22,15 +27,39 @@ class Dead(Value, frozen=True, kw_only=True):
     limit: int = 50
 
 
-def find(tx: Transaction, dead: Dead) -> list[Dispatch]:
-    """Find dead letters, one more than asked for if there are more."""
-    if dead.code is None or dead.handler is not None:
-        return _find(tx, dead, dead.handler)
-    # The index begins with the handler: of each so many, and of these the newest.
-    found = [one for handler in handlers(tx) for one in _find(tx, dead, handler)]
-    found.sort(key=lambda one: (one.handler, one.replay_id))
-    found.sort(key=lambda one: one.job_id, reverse=True)
-    return found[: dead.limit + 1]
+class Found(Value, frozen=True, kw_only=True):
+    """Dead letters, those of the newest job first."""
+
+    letters: list[Dispatch]
+    #: Where the next page begins; ``None`` where nothing is left to look at.
+    cursor: str | None = None
+    #: Whether the search ended because it had looked at enough, rather than because the page was full.
+    stopped: bool = False
+
+
+def find(tx: Transaction, dead: Dead) -> Found:
+    """Find dead letters; those of a code among the newest that come into question."""
+    where, params = _where(dead)
+    limited = {**params, "limit": dead.limit + 1}
+    if dead.code is None:
+        return _found(
+            tx.run(f"SELECT {rows.DISPATCH} FROM dispatch {where} {_ORDER} LIMIT :limit", limited), dead
+        )
+    looked = f"FROM dispatch {where} {_ORDER} LIMIT :looked"
+    params["looked"] = limited["looked"] = _LOOKED_AT
+    found = _found(
+        tx.run(
+            f"SELECT {rows.DISPATCH} FROM dispatch WHERE ({_KEY}) IN (SELECT {_KEY} FROM "
+            f"(SELECT {_KEY}, error_code {looked}) AS looked WHERE error_code = :code {_ORDER} LIMIT :limit) {_ORDER}",
+            {**limited, "code": dead.code},
+        ),
+        dead,
+    )
+    if found.cursor is not None:
+        return found
+    last = tx.run(f"SELECT {_KEY} {looked} OFFSET :before_last", {**params, "before_last": _LOOKED_AT - 1})
+    cursor = ":".join(filter(None, last[0])) if last else None
+    return Found(letters=found.letters, cursor=cursor, stopped=cursor is not None)
 
 
 def handlers(tx: Transaction) -> list[str]:
@@ -52,22 +81,20 @@ def named(tx: Transaction, ids: Sequence[str]) -> list[Dispatch]:
     return [rows.dispatch_of(row) for row in found]
 
 
-def _find(tx: Transaction, dead: Dead, handler: str | None) -> list[Dispatch]:
-    terms, params = ["state = 'dead'"], dict[str, Any](limit=dead.limit + 1)
-    if handler is not None:
+def _found(found: Sequence[Row], dead: Dead) -> Found:
+    letters = [rows.dispatch_of(row) for row in found[: dead.limit]]
+    return Found(letters=letters, cursor=letters[-1].id if len(found) > dead.limit else None)
+
+
+def _where(dead: Dead) -> tuple[str, dict[str, Any]]:
+    terms, params = ["state = 'dead'"], dict[str, Any]()
+    if dead.handler is not None:
         terms.append("handler = :handler")
-        params["handler"] = handler
-    if dead.code is not None:
-        terms.append("error_code = :code")
-        params["code"] = dead.code
+        params["handler"] = dead.handler
     if dead.before is not None:
         # Several share a job, so the cursor is the whole key; its first part alone is where the index is entered.
-        params |= dict(zip(("job", "after", "replay"), (*dead.before.split(":"), ""), strict=False))
+        key = dispatch_key(dead.before) or ("", "", "")
+        params |= dict(zip(("job", "after", "replay"), key, strict=True))
         terms.append("job_id <= :job")
         terms.append("(job_id < :job OR handler > :after OR (handler = :after AND replay_id > :replay))")
-    found = tx.run(
-        f"SELECT {rows.DISPATCH} FROM dispatch WHERE {' AND '.join(terms)} "
-        "ORDER BY job_id DESC, handler, replay_id LIMIT :limit",
-        params,
-    )
-    return [rows.dispatch_of(row) for row in found]
+    return f"WHERE {' AND '.join(terms)}", params

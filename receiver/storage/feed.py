@@ -25,9 +25,15 @@ _NAME: Final = "completions"
 _JOB: Final = ", ".join(f"job.{name.strip()}" for name in rows.JOB.split(","))
 _PAGE: Final = f"""
     SELECT completion.place, completion.replay_id, completion.state, submission.metadata, {_JOB}
-    FROM completion JOIN job ON job.id = completion.job_id
+    FROM {{table}} JOIN job ON job.id = completion.job_id
     LEFT JOIN submission ON submission.job_id = completion.job_id
-    WHERE completion.place > :after {{where}} ORDER BY completion.place LIMIT :limit"""
+    WHERE completion.place > :after ORDER BY completion.place LIMIT :limit"""
+#: Of a provider or in a state completions are looked for among so many: there is no index of these.
+_LOOKED_AT: Final = 10_000
+_WINDOW: Final = "(SELECT * FROM completion WHERE place > :after ORDER BY place LIMIT :looked) AS completion"
+#: Joined only to what is wanted of these.
+_SOME: Final = f"(SELECT * FROM {_WINDOW} WHERE 1 = 1 {{where}} ORDER BY place LIMIT :limit) AS completion"
+_LAST: Final = f"SELECT max(place), count(*) FROM {_WINDOW}"
 
 
 class CursorGoneError(ReceiverError):
@@ -71,6 +77,8 @@ class FeedPage(Value, frozen=True, kw_only=True):
 
     completions: list[Completion]
     place: int
+    #: Whether the page ended because enough was looked at: more may be there already.
+    stopped: bool = False
 
 
 def give_places(tx: Transaction, items: Sequence[int]) -> list[int]:
@@ -126,14 +134,22 @@ def page(tx: Transaction, wanted: Wanted) -> FeedPage:
         "state": wanted.state,
     }
     used = {name: value for name, value in params.items() if value is not None}
+    looked = {"looked": _LOOKED_AT} if where else {}
     found = [
         Completion(place=row[0], replay_id=row[1], state=JobState(row[2]), job=_job(row[4:], row[3]))
-        for row in tx.run(_PAGE.format(where=where), used)
+        for row in tx.run(
+            _PAGE.format(table=_SOME.format(where=where) if where else "completion"), used | looked
+        )
     ]
-    # A page that is not full has seen everything up to the last place.
     seen = found[-1].place if found else given
-    place = seen if len(found) == wanted.limit else max(given, seen)
-    return FeedPage(completions=found, place=place)
+    if len(found) == wanted.limit:
+        return FeedPage(completions=found, place=seen)
+    if where:
+        last, count = tx.run(_LAST, {"after": wanted.after} | looked)[0]
+        if count == _LOOKED_AT:
+            return FeedPage(completions=found, place=last, stopped=True)
+    # A page that is not full has seen everything up to the last place.
+    return FeedPage(completions=found, place=max(given, seen))
 
 
 def _job(row: Row, metadata: bytes | None) -> Job:

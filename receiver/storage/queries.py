@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.file import File
-from receiver.core.identity import dispatch_key, made_at
+from receiver.core.identity import CALLBACK, made_at
 from receiver.core.job.urgency import LANES
 from receiver.core.model import (
     Attempt,
@@ -16,7 +16,6 @@ from receiver.core.model import (
     Dispatch,
     Due,
     Job,
-    JobState,
     Value,
     Verdict,
 )
@@ -74,18 +73,6 @@ class Record(Value, frozen=True, kw_only=True):
     pages: list[StoredPage] = []
 
 
-def jobs(tx: Transaction, page: Page) -> list[Job]:
-    """List jobs, the newest first."""
-    if page.state in {"open", JobState.SUBMITTED}:
-        columns = {"provider": "due.provider"} | ({} if page.state == "open" else {"state": "job.state"})
-        where, params = _where(page, columns, "job", "due.job_id", "job.id")
-        sql = f"{_OPEN} {where} ORDER BY due.job_id DESC LIMIT :limit"
-    else:
-        where, params = _where(page, {"provider": "provider", "state": "state"}, "job")
-        sql = f"SELECT {rows.JOB} FROM job {where} ORDER BY id DESC LIMIT :limit"
-    return [rows.job_of(row) for row in tx.run(sql, params)]
-
-
 def callbacks(tx: Transaction, page: Page) -> list[Callback]:
     """List callbacks without their bodies, the newest first; with ``after`` the oldest first, for following."""
     if page.verdict not in {None, Verdict.ACCEPTED} and page.provider is None and page.job_id is None:
@@ -97,7 +84,7 @@ def callbacks(tx: Transaction, page: Page) -> list[Callback]:
         ]
         found.sort(key=lambda one: one.id, reverse=page.after is None)
         return found[: _limit(page)]
-    where, params = _where(page, {"provider": "provider", "verdict": "verdict"}, "cb")
+    where, params = _where(page)
     columns = rows.CALLBACK.replace(" body,", f" {_EMPTY} AS body,")
     direction = "ASC" if page.after is not None else "DESC"
     order = f"id {direction}"
@@ -215,23 +202,6 @@ def activity(tx: Transaction, since: int) -> list[tuple[str, Attempt]]:
     return [(row[0], rows.attempt_of(row[1:])) for row in found]
 
 
-def dispatches(tx: Transaction, page: Page) -> list[Dispatch]:
-    """List dispatches that are not finished, by state (ready, dead), the newest job first."""
-    where, params = _where(
-        replace(page, before=None), {"state": "state", "job_id": "job_id"}, "job", "job_id"
-    )
-    if page.before is not None:
-        # Several dispatches share a job, so the cursor is the whole key.
-        params |= dict(
-            zip(("job", "handler", "replay_id"), dispatch_key(page.before) or ("", "", ""), strict=True)
-        )
-        where += f" {'AND' if where else 'WHERE'} {_AFTER}"
-    sql = (
-        f"SELECT {rows.DISPATCH} FROM dispatch {where} ORDER BY job_id DESC, handler, replay_id LIMIT :limit"
-    )
-    return [rows.dispatch_of(row) for row in tx.run(sql, params)]
-
-
 def dispatch(tx: Transaction, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
     """One dispatch that is not finished."""
     found = tx.run(
@@ -339,52 +309,36 @@ _HAS_OPEN: Final = (
     "WHERE due.provider = name)"
 )
 _DUE_PROVIDERS: Final = f"{_PROVIDERS} SELECT name FROM named WHERE name IS NOT NULL AND ({_DUE_IN_A_LANE})"
-# Something is due for every open job: by that they are found among millions that have ended. A job for which two
-# things are due is listed once.
-_OPEN: Final = (
-    f"SELECT {', '.join(f'job.{name}' for name in rows.JOB.split(', '))} FROM due "
-    "JOIN job ON job.id = due.job_id AND job.ended_at IS NULL AND NOT EXISTS "
-    "(SELECT 1 FROM due AS other WHERE other.job_id = due.job_id AND other.step < due.step)"
-)
 #: The states whose jobs have an index (``job_state``).
 INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
 # SQLite's substr gives NULL for a part of an empty blob.
 _EMPTY: Final = "coalesce(substr(body, 1, 0), body)"
-_AFTER: Final = (
-    "(job_id < :job OR (job_id = :job AND "
-    "(handler > :handler OR (handler = :handler AND replay_id > :replay_id))))"
-)
 
 
 def _limit(page: Page) -> int:
     return min(max(page.limit, 1), MOST)
 
 
-def _where(page: Page, columns: dict[str, str], kind: str, *ids: str) -> tuple[str, dict[str, Any]]:
-    """The condition of *page*. *ids* hold the same id: PostgreSQL reads less where each of them is bounded."""
+def _where(page: Page) -> tuple[str, dict[str, Any]]:
+    """The condition for the callbacks of *page*."""
     params: dict[str, Any] = {"limit": _limit(page)}
     terms = []
-    for name, stored in columns.items():
+    for name in ("provider", "verdict"):
         value = getattr(page, name)
         if value is not None:
-            terms.append(f"{stored} = :{name}")
+            terms.append(f"{name} = :{name}")
             params[name] = value
-    if kind == "cb" and page.job_id is not None:
+    if page.job_id is not None:
         terms.append(rows.CALLBACKS_OF)
         params["job_id"] = page.job_id
-    if kind == "job" and not ids and page.state not in {None, "succeeded"}:
-        # Said twice, here and below: SQLite uses a partial index only where its condition stands in the statement.
-        terms.append(INDEXED)
-    if kind == "cb" and page.verdict not in {None, Verdict.ACCEPTED}:
+    if page.verdict not in {None, Verdict.ACCEPTED}:
         terms.append(rows.UNSETTLED)
     if page.since is not None:
         # An id begins with the milliseconds of its making, so a time is a place in the order of ids.
-        terms += [f"{column} >= :since" for column in ids or ("id",)]
-        params["since"] = f"{kind}_{page.since:012x}"
-    if page.before is not None:
-        terms += [f"{column} < :before" for column in ids or ("id",)]
-        params["before"] = page.before
-    if page.after is not None:
-        terms += [f"{column} > :after" for column in ids or ("id",)]
-        params["after"] = page.after
+        terms.append("id >= :since")
+        params["since"] = f"{CALLBACK}_{page.since:012x}"
+    for name, sign in (("before", "<"), ("after", ">")):
+        if (place := getattr(page, name)) is not None:
+            terms.append(f"id {sign} :{name}")
+            params[name] = place
     return ("WHERE " + " AND ".join(terms) if terms else ""), params

@@ -4,16 +4,19 @@ What an index answers is asked of the index. The rest is looked for among the ne
 at a time; whoever asks is told how far was looked, and can have the search go on from there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from receiver.core.identity import CALLBACK, JOB
 from receiver.core.model import Job, JobState, Value
 from receiver.storage.claims import load_jobs
 from receiver.storage.distinct import distinct
 from receiver.storage.driver import Transaction
+from receiver.storage.lines import LINED
+from receiver.storage.queries import Page
 
 #: How many rows one search looks at; fewer where each costs more than to read it.
 _READ: Final = 20_000
@@ -30,7 +33,9 @@ _INDEXED: Final = "state NOT IN ('submitted', 'succeeded')"
 #: Every provider there is a job of.
 PROVIDERS: Final = distinct("provider", "job")
 #: Outcomes that unfinished dispatches are known by; the others are known by attempts.
-_UNFINISHED: Final = {"dead": "state = 'dead'", "waiting": "state <> 'dead'"}
+_UNFINISHED: Final = {"dead", "waiting"}
+#: What waits for a handler, each as there is an index of it.
+_WAITS: Final = (("state = 'ready'",), (f"state = '{LINED}'", "line IS NOT NULL"))
 _BY_DUE: Final = {"open", JobState.SUBMITTED.value}
 
 
@@ -52,6 +57,13 @@ class Wanted(Value, frozen=True, kw_only=True):
     limit: int = 50
 
 
+class _Window(Value, frozen=True, kw_only=True):
+    """The statement for the newest jobs that are looked at, and the conditions that those have to meet."""
+
+    newest: str
+    terms: tuple[str, ...]
+
+
 class Found(Value, frozen=True, kw_only=True):
     """Jobs, the newest first."""
 
@@ -67,14 +79,31 @@ def find(tx: Transaction, wanted: Wanted) -> Found:
     if wanted.text is not None:
         return _by_text(tx, wanted, wanted.text.strip())
     params = _params(wanted)
-    window = _window(wanted, few=_has_few(tx, wanted, params))
-    found = [row[0] for row in tx.run(_scan(wanted, window), params | {"limit": wanted.limit + 1})]
+    window = _window(wanted, *_entrance(tx, wanted, params))
+    found = [row[0] for row in tx.run(_scan(window), params | {"limit": wanted.limit + 1})]
     jobs = _load(tx, found[: wanted.limit])
     if len(found) > wanted.limit:
         return Found(jobs=jobs, cursor=found[wanted.limit - 1])
-    last, looked = tx.run(f"SELECT min(id), count(*) FROM ({window}) AS looked", params)[0]
+    last, looked = tx.run(f"SELECT min(id), count(*) FROM ({window.newest}) AS looked", params)[0]
     stopped = looked == params["budget"]
     return Found(jobs=jobs, cursor=last if stopped else None, stopped=stopped)
+
+
+def of_page(page: Page) -> Wanted:
+    """The same as a search."""
+    names = ("provider", "state", "since", "before", "limit")
+    return Wanted(**{name: getattr(page, name) for name in names})
+
+
+async def whole_page(read: Callable[..., Awaitable[Found]], wanted: Wanted) -> Found:
+    """As many jobs as are wanted, each search read by itself: the next one goes on where the one before stopped."""
+    jobs: list[Job] = []
+    while True:
+        some = await read(find, wanted)
+        jobs += some.jobs
+        if some.cursor is None or len(some.jobs) == wanted.limit:
+            return Found(jobs=jobs, cursor=some.cursor)
+        wanted = replace(wanted, before=some.cursor, limit=wanted.limit - len(some.jobs))
 
 
 def count(tx: Transaction, wanted: Wanted) -> tuple[int, bool]:
@@ -84,10 +113,10 @@ def count(tx: Transaction, wanted: Wanted) -> tuple[int, bool]:
         return len(found.jobs), found.cursor is None
     params = _params(wanted)
     params["budget"] = min(params["budget"], COUNTED + 1)
-    window = _window(wanted, few=_has_few(tx, wanted, params))
-    sql = f"SELECT count(*) FROM ({_scan(wanted, window)}) AS counted"
+    window = _window(wanted, *_entrance(tx, wanted, params))
+    sql = f"SELECT count(*) FROM ({_scan(window)}) AS counted"
     number = tx.run(sql, params | {"limit": COUNTED + 1})[0][0]
-    looked = tx.run(f"SELECT count(*) FROM ({window}) AS looked", params)[0][0]
+    looked = tx.run(f"SELECT count(*) FROM ({window.newest}) AS looked", params)[0][0]
     return min(number, COUNTED), number <= COUNTED and looked < params["budget"]
 
 
@@ -112,59 +141,85 @@ def _params(wanted: Wanted) -> dict[str, Any]:
     return params
 
 
-def _has_few(tx: Transaction, wanted: Wanted, params: dict[str, Any]) -> bool:
-    """Whether so little is due at the provider that all of it can be looked at, rather than the newest of all."""
-    if wanted.provider is None or wanted.state not in _BY_DUE or wanted.outcome in _UNFINISHED:
-        return False
-    sql = "SELECT count(*) FROM (SELECT 1 FROM due WHERE provider = :provider LIMIT :budget) AS waiting"
-    budget: int = params["budget"]
-    count: int = tx.run(sql, {"provider": wanted.provider, "budget": budget})[0][0]
-    return count < budget
+def _entrance(tx: Transaction, wanted: Wanted, params: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The table that is looked through, and what an index of it knows; all else is asked of each row by itself.
 
-
-def _scan(wanted: Wanted, window: str) -> str:
-    """The statement for those jobs of the window that are wanted."""
-    terms = list(_conditions(wanted))
-    where = f"WHERE {' AND '.join(terms)}" if terms else ""
-    return f"SELECT id FROM ({window}) AS looked {where} ORDER BY id DESC LIMIT :limit"
-
-
-def _window(wanted: Wanted, *, few: bool) -> str:
-    """The newest jobs that an index finds; what no index knows is looked for among them."""
-    table, column, terms = "job", "id", list[str]()
+    Where an index has so few that all of them can be looked at, they are; else it is the newest of all.
+    """
     if wanted.outcome in _UNFINISHED:
-        table, column = "dispatch", "job_id"
-        terms = [_UNFINISHED[wanted.outcome], *(["handler = :handler"] if wanted.handler else [])]
-    elif wanted.state in _BY_DUE:
-        table, column = "due", "job_id"
-        terms = ["provider = :provider"] if few else []
-    else:
-        terms += ["provider = :provider"] if wanted.provider else []
-        terms += ["state = :state"] if wanted.state else []
-        terms += [_INDEXED] if wanted.state not in {None, "succeeded"} else []
+        of = ("handler = :handler",) if wanted.handler else ()
+        if wanted.outcome == "dead":
+            return "dispatch", ("state = 'dead'", *of)
+        few = sum(_up_to_budget(tx, "dispatch", (*which, *of), params) for which in _WAITS) < params["budget"]
+        return ("waiting", of) if few else ("dispatch", ())
+    provider = ("provider = :provider",) if wanted.provider else ()
+    if wanted.state in _BY_DUE:
+        few = bool(provider) and _up_to_budget(tx, "due", provider, params) < params["budget"]
+        return "due", provider if few else ()
+    if wanted.state in {None, JobState.SUCCEEDED}:
+        return "job", provider
+    state = (_INDEXED, "state = :state")
+    if provider and _up_to_budget(tx, "job", state, params) == params["budget"]:
+        few = _up_to_budget(tx, "job", provider, params) < params["budget"]
+        return "job", provider if few else state
+    return "job", state
+
+
+def _up_to_budget(tx: Transaction, table: str, terms: Sequence[str], params: dict[str, Any]) -> int:
+    """How many rows an index has, as far as they are looked at."""
+    where = f"WHERE {' AND '.join(terms)}" if terms else ""
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {table} {where} LIMIT :budget) AS counted"
+    names = {name: params[name] for name in ("provider", "state", "handler") if f":{name}" in where}
+    found: int = tx.run(sql, names | {"budget": params["budget"]})[0][0]
+    return found
+
+
+def _scan(window: _Window) -> str:
+    """The statement for those jobs of the window that are wanted."""
+    where = f"WHERE {' AND '.join(window.terms)}" if window.terms else ""
+    return f"SELECT id FROM ({window.newest}) AS looked {where} ORDER BY id DESC LIMIT :limit"
+
+
+def _window(wanted: Wanted, table: str, known: tuple[str, ...]) -> _Window:
+    """The newest jobs by what an index knows, and what is asked of each of them."""
+    column = "id" if table == "job" else "job_id"
     bounds = {"since": ">=", "until": "<", "before": "<"}
+    terms = list(known)
     terms += [
         f"{column} {sign} :{name}" for name, sign in bounds.items() if getattr(wanted, name) is not None
     ]
     where = f"WHERE {' AND '.join(terms)}" if terms else ""
+    asked = tuple(_conditions(wanted, table, known))
     if table == "job":
-        return f"SELECT id, settled_by FROM job {where} ORDER BY id DESC LIMIT :budget"
-    return f"SELECT DISTINCT {column} AS id FROM {table} {where} ORDER BY {column} DESC LIMIT :budget"
+        # What no condition asks for is not read: an index alone then answers.
+        read = [name for name in ("provider", "state", "settled_by") if any(name in one for one in asked)]
+        newest = f"SELECT {', '.join(('id', *read))} FROM job {where} ORDER BY id DESC LIMIT :budget"
+    elif table == "waiting":
+        each = " UNION ALL ".join(
+            f"SELECT job_id FROM dispatch WHERE {' AND '.join((*which, *terms))}" for which in _WAITS
+        )
+        newest = f"SELECT DISTINCT job_id AS id FROM ({each}) AS each_one ORDER BY job_id DESC LIMIT :budget"
+    else:
+        newest = f"SELECT DISTINCT job_id AS id FROM {table} {where} ORDER BY job_id DESC LIMIT :budget"
+    return _Window(newest=newest, terms=asked)
 
 
-def _conditions(wanted: Wanted) -> Iterator[str]:
+def _conditions(wanted: Wanted, table: str, known: tuple[str, ...]) -> Iterator[str]:
     """What has to hold besides, of each job of the window by itself: joined, PostgreSQL would read all jobs."""
-    if wanted.outcome in _UNFINISHED or wanted.state in _BY_DUE:
-        terms = ["job.provider = :provider"] if wanted.provider else []
-        if wanted.state == "open":
-            terms.append("job.ended_at IS NULL")
-        elif wanted.state is not None:
-            terms.append("job.state = :state")
-        terms += ["job.settled_by = :settled_by"] if wanted.settled_by else []
-        if terms:
-            yield f"(SELECT 1 FROM job WHERE job.id = looked.id AND {' AND '.join(terms)}) = 1"
-    elif wanted.settled_by is not None:
-        yield "settled_by = :settled_by"
+    terms = ["provider = :provider"] if wanted.provider else []
+    if wanted.state == "open":
+        terms.append("ended_at IS NULL")
+    elif wanted.state is not None:
+        terms.append("state = :state")
+    terms += ["settled_by = :settled_by"] if wanted.settled_by else []
+    if table == "job":
+        yield from (one for one in terms if one not in known)
+    elif terms:
+        which = " AND ".join(f"job.{one}" for one in terms)
+        yield f"(SELECT 1 FROM job WHERE job.id = looked.id AND {which}) = 1"
+    if table == "dispatch" and not known:
+        of = " AND handler = :handler" if wanted.handler else ""
+        yield f"(SELECT 1 FROM dispatch WHERE job_id = looked.id AND state <> 'dead'{of} LIMIT 1) = 1"
     if wanted.outcome in _UNFINISHED or (wanted.outcome is None and wanted.handler is None):
         return
     terms = ["attempt.job_id = looked.id", "attempt.step = 'dispatch'"]

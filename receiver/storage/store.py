@@ -26,8 +26,10 @@ from receiver.storage import (
     results,
     retention,
     schema,
+    search,
     settlements,
     spent,
+    unfinished,
 )
 from receiver.storage.arrivals import Arrival, Receipt
 from receiver.storage.claims import Beat, Claim, Claimed, Leases, LookClaim
@@ -290,7 +292,7 @@ class Store:
 
     async def jobs(self, page: Page) -> list[Job]:
         """List jobs, the newest first."""
-        return await self._reader.read(queries.jobs, page)
+        return (await search.whole_page(self.read, search.of_page(page))).jobs
 
     async def job(self, job_id: str) -> Job:
         """One job with its metadata."""
@@ -313,8 +315,8 @@ class Store:
         return await self._reader.row(queries.callbacks_by_id, callback_id)
 
     async def dispatches(self, page: Page) -> list[Dispatch]:
-        """List unfinished dispatches."""
-        return await self._reader.read(queries.dispatches, page)
+        """The unfinished dispatches of a page, as far as one search looks."""
+        return (await self._reader.read(unfinished.find, page)).dispatches
 
     async def dispatch(self, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
         """One unfinished dispatch."""

@@ -91,9 +91,11 @@ async def test_dead_letters_of_one_error_are_found_whoever_raised_it(store: Stor
         wanted.append(await bury(store, "one" if number % 2 else "two", "KeyError", at=NOW + number))
         await bury(store, "one", "ValueError", at=NOW + number)
     seen, dead = list[str](), Dead(code="KeyError", limit=2)
-    while found := await store.read(dead_letters.find, dead):
-        seen += [one.job_id for one in found[:2]]
-        dead = replace(dead, before=found[:2][-1].id)
+    for _ in range(3):
+        found = await store.read(dead_letters.find, dead)
+        seen += [one.job_id for one in found.letters]
+        dead = replace(dead, before=found.cursor)
+    assert found.cursor is None
     assert seen == wanted[::-1]
     assert await store.read(dead_letters.handlers) == ["one", "two"]
 

@@ -136,7 +136,7 @@ async def test_a_glance_counts_what_needs_a_person(desk: Desk) -> None:
     busy = await desk.store.read(glance.under_way, NOW + HOUR, MINUTE)
     assert [handlers for handlers, _ in busy.values()] == [1]
     assert await desk.store.read(glance.letters) == []
-    assert await desk.store.read(dead_letters.find, Dead()) == []
+    assert await desk.store.read(dead_letters.find, Dead()) == dead_letters.Found(letters=[])
     assert await desk.store.read(glance.rejections) == []
     assert await desk.store.read(glance.losing, NOW) == []
     found = await desk.store.read(latest.latest, NOW, 10)
