@@ -2,7 +2,7 @@
 
 import asyncio
 import difflib
-import ipaddress
+import socket
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from receiver.console.callbacks import CallbacksPage
 from receiver.console.causes import Causes
 from receiver.console.page import Page
 from receiver.console.parts import Parts
+from receiver.core.address import networks, within
 from receiver.core.description.provider import Provider
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import CALLBACK, is_id
@@ -30,6 +31,22 @@ _BEFORE: Final = 3
 _VIEWS: Final = ("pretty", "raw", "hex")
 #: Headers that differ with every request, whoever sends it.
 _USUAL: Final = {"date", "x-request-id", "traceparent", "content-length", "host", "user-agent", "accept"}
+
+#: Where clouds keep the credentials of a machine: link-local addresses, and those of Amazon by IPv6, Azure and Alibaba.
+#: And what names no machine.
+_CLOSED: Final = networks(
+    (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::254",
+        "168.63.129.16",
+        "100.100.100.200",
+        "0.0.0.0/8",
+        "::",
+        "224.0.0.0/4",
+        "ff00::/8",
+    )
+)
 
 
 class Attempt(Value, frozen=True, kw_only=True):
@@ -113,7 +130,7 @@ class CallbackPage(Page):
     async def send(self, ask: Ask) -> Response:
         """Send it, byte for byte, and show what is answered."""
         callback, url = await self._named(ask), ask.field("url").strip()
-        _check_address(url)
+        await _check_address(url)
         async with ask.deed("send", subject=callback.id, job_id=callback.job_id, url=url) as detail:
             sent = await self._parts.replay.resend(callback.id, url=url)
             detail["status"] = sent.status
@@ -259,14 +276,13 @@ def _compared(callback: Callback, other: Callback) -> str:
     return "; ".join(parts)
 
 
-def _check_address(url: str) -> None:
+async def _check_address(url: str) -> None:
     """Raise RequestError unless *url* is one that an operator may have this machine send something to."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
-        host, parts = "", urlsplit("")
+        host, port, parts = "", None, urlsplit("")
     if (
         parts.scheme not in {"http", "https"}
         or not host
@@ -275,9 +291,13 @@ def _check_address(url: str) -> None:
     ):
         raise RequestError("The address is http://… or https://… without a user name.", field="url")
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return
-    if address.is_link_local or address.is_unspecified or address.is_multicast:
-        # Where clouds keep the credentials of a machine.
-        raise RequestError("Nothing is sent to a link-local address.", code="fetch_refused", field="url")
+        # Names too, and what only a resolver takes for an address: 2852039166 is one.
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return  # whoever sends says so
+    if any(within(str(address[0]).partition("%")[0], _CLOSED) for *_, address in found):
+        raise RequestError(
+            "Nothing is sent to where clouds keep the credentials of a machine.",
+            code="fetch_refused",
+            field="url",
+        )

@@ -31,6 +31,8 @@ _LONGEST_TEXT: Final = 8000
 _LONGEST_NAME: Final = 200
 #: How long a completion is tried at least while the circuit of its handler is open.
 TRIED_FOR: Final = DAY
+#: Outcomes that tell of an error, also where the handler is called again.
+_WRONG: Final = frozenset({"failed", "timed_out"})
 
 
 class RunDispatch:
@@ -157,7 +159,8 @@ class RunDispatch:
                     **facts,
                 )
             else:
-                lines.info(f"dispatch_{outcome}", code=attempt.code, **facts)
+                tell = lines.warning if outcome in _WRONG else lines.info
+                tell(f"dispatch_{outcome}", code=attempt.code, **facts)
 
     def _lost(self, dispatch: Dispatch, started: int, *, handler: Handler) -> DispatchSettled:
         """What is recorded of an attempt that another node runs meanwhile: that node says how it ends."""

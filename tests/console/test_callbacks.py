@@ -210,6 +210,10 @@ async def test_it_is_sent_to_an_address_and_the_answer_shown(site: Site, operato
     assert '<b class="bad">401</b>' in sent.text
     for url in (
         "http://169.254.169.254/latest",
+        "http://2852039166/latest",
+        "http://0xa9fea9fe/latest",
+        "http://[::ffff:169.254.169.254]/latest",
+        "http://[fd00:ec2::254]/latest",
         "file:///etc/passwd",
         "javascript:alert(1)",
         "http://u:p@x/",

@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from receiver import Discard, Job, JobState, Receiver, Retry, idempotency_key
 from receiver.core.model import Attempt, Dispatch
 from receiver.storage.queries import Page
@@ -101,6 +103,29 @@ async def test_retry_waits_as_long_as_it_says_and_uses_up_attempts(world: World)
         assert [one.outcome for one in await runs(world, receiver, job)] == ["retry_requested"] * 2
         assert times[1] - times[0] >= 0.5
         assert [one.handler for one in await dead(receiver)] == ["later"]
+
+
+async def test_an_error_of_a_handler_is_a_warning_though_it_is_called_again(world: World) -> None:
+    """Whoever reads warnings only hears of an error and of a timeout at once; a wait that was asked for is no news."""
+    ways = iter((ValueError("broken"), None, Retry(after=0.01)))
+
+    def prepare(receiver: Receiver) -> None:
+        @receiver.on(SIGNED, name="h", attempts=5, first_wait=0.01, timeout=0.1)
+        async def fails(_job: Job) -> None:
+            if (raised := next(ways, StopIteration)) is None:
+                await asyncio.sleep(PATIENCE)
+            if isinstance(raised, Exception):
+                raise raised
+
+    with capture_logs() as lines:
+        async with hurried(world, prepare) as receiver:
+            await finished(receiver)
+    assert [(one["event"], one["log_level"]) for one in lines if one["event"].startswith("dispatch_")] == [
+        ("dispatch_failed", "warning"),
+        ("dispatch_timed_out", "warning"),
+        ("dispatch_retry_requested", "info"),
+        ("dispatch_succeeded", "info"),
+    ]
 
 
 async def test_discard_is_final(world: World) -> None:
