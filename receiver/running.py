@@ -40,6 +40,7 @@ from receiver.steps.proving import Proving
 from receiver.steps.refuse import Refuse
 from receiver.steps.renewing import Renewing
 from receiver.steps.replay import Replay
+from receiver.steps.settling import Looks, Settling
 from receiver.steps.wait import Wait
 from receiver.storage import spool
 from receiver.storage.arrivals import Quota
@@ -65,9 +66,6 @@ log = structlog.get_logger(__name__)
 #: answered to one may be all that is known of a job that is paid for. And seconds that other steps and handlers get.
 PATIENCE: Final = 8.0
 _PATIENCE_WITH_WORK: Final = 6.0
-
-
-log = structlog.get_logger(__name__)
 
 
 class Running:
@@ -159,12 +157,13 @@ class Running:
             allowances=self.allowances,
             circuits=self.circuits,
         )
-        keeping = Keeping(**told, **claiming, spool=spool.results(settings.spool_folder))
+        looks = Looks(**asking, largest=settings.max_result, settling=Settling(**told))
+        keeping = Keeping(looks, **claiming, spool=spool.results(settings.spool_folder))
         self.steps = kinds.steps(
             keeping=keeping,
             submit=self.submit,
-            poll=Poll(**asking, largest=settings.max_result),
-            fetch=Fetch(**asking, largest=settings.max_result, keeping=keeping),
+            poll=Poll(looks),
+            fetch=Fetch(looks, keeping=keeping),
             gather=Gather(
                 store=store,
                 catalog=self.catalog,
@@ -174,9 +173,7 @@ class Running:
                 largest=settings.max_file,
                 notify=self._files_found,
             ),
-            collect=kinds.collect(
-                **asking, largest=settings.max_result, most=settings.max_pages, keeping=keeping
-            ),
+            collect=kinds.collect(looks, most=settings.max_pages, keeping=keeping),
             cancel=self.cancel,
             dispatch=kinds.dispatch(
                 store=store,

@@ -2,11 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from receiver.catalog import Catalog
 from receiver.core.asking import exchange, pages
 from receiver.core.asking.exchange import Gone, Pending, Seen, TryLater
 from receiver.core.description.keeping import past_retention
@@ -22,60 +21,41 @@ from receiver.core.job.looking import Finding, Unanswered
 from receiver.core.job.transition import Move
 from receiver.core.model import Held, JobState, Observation
 from receiver.core.reading.pagination import is_given_again
-from receiver.metrics import Metrics
 from receiver.outbound.answer import Sink, Storing
-from receiver.outbound.client import Outbound
 from receiver.steps.keeping import Keeping
-from receiver.steps.settling import Settling
+from receiver.steps.settling import Looks
 from receiver.storage import pages as storage
 from receiver.storage import spent
 from receiver.storage.claims import Claimed
 from receiver.storage.pages import StoredPage
 from receiver.storage.results import unfolded
-from receiver.storage.store import Store
 
 
 class Collect:
     """Gets the pages of results."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalog: Catalog,
-        outbound: Outbound,
-        clock: Callable[[], int],
-        metrics: Metrics,
-        largest: int,
-        most: int,
-        keeping: Keeping,
-    ) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._outbound = outbound
-        self._clock = clock
-        self._largest = largest
+    def __init__(self, looks: Looks, *, most: int, keeping: Keeping) -> None:
+        self._looks = looks
         self._most = most
         self._keeping = keeping
-        self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     def concerns(self, claimed: Claimed) -> bool:
         """Whether what *claimed* is to fetch comes in pages."""
         return claimed.due.result_url is not None and (
-            self._catalog.named(claimed.job.provider).paged is not None
+            self._looks.catalog.named(claimed.job.provider).paged is not None
         )
 
     async def __call__(self, claimed: Claimed) -> Move | None:
         """Get one page, or make the result once all are here. Settle that, and return the move that it made, if any."""
-        started = self._clock()
-        provider = self._catalog.named(claimed.job.provider)
+        started = self._looks.clock()
+        provider = self._looks.catalog.named(claimed.job.provider)
         shape = provider.paged
         assert shape is not None  # noqa: S101  (the worker looked)
-        have = await self._store.read(storage.stored, claimed.job.id)
+        have = await self._looks.store.read(storage.stored, claimed.job.id)
         if have and have[-1].next_url is None:
             finding = await self._joined(claimed, shape, have)
             told = {"pages": len(have), "items": sum(one.items for one in have)}
-            return await self._settling(claimed, finding, started=started, detail=told)
+            return await self._looks.settling(claimed, finding, started=started, detail=told)
         return await self._next(provider, shape, claimed, have, started)
 
     async def _next(
@@ -88,24 +68,24 @@ class Collect:
         if single_use and have and url == have[0].url and have[-1].next_url is not None:
             # The first page's address was named again, and what it gave is here.
             url = have[-1].next_url
-            elsewhere = elsewhere and not await self._store.read(spent.asked, job.id, url)
+            elsewhere = elsewhere and not await self._looks.store.read(spent.asked, job.id, url)
         # Another address than the one that it stopped at: the result is begun anew, from a fresh first page.
         follows = bool(have) and url == have[-1].next_url
         number = len(have) + 1 if follows else 1
         if number > self._most:
             finding = Unanswered(code="too_many_pages")
-            return await self._settling(claimed, finding, started=started)
+            return await self._looks.settling(claimed, finding, started=started)
 
         async def get(_: Sink) -> Finding:
             finding = await self._get(provider, shape, claimed, url, have if follows else (), started)
-            if isinstance(finding, Gone) and follows and not past_retention(job, self._clock()):
+            if isinstance(finding, Gone) and follows and not past_retention(job, self._looks.clock()):
                 # The result is there, as its first page is: this page is asked for as long as it may be.
                 return Unanswered(code=f"status_{finding.status}", unspent=True)
             return finding
 
         if single_use:
             return await self._keeping.once(claimed, url, get, elsewhere=elsewhere, started=started)
-        return await self._settling(claimed, await get(self._keeping.sink(job.id)), started=started)
+        return await self._looks.settling(claimed, await get(self._keeping.sink(job.id)), started=started)
 
     async def _get(
         self,
@@ -123,11 +103,11 @@ class Collect:
             number=len(before) + 1,
             before=sum(one.items for one in before),
             job=claimed.job,
-            largest=self._largest,
+            largest=self._looks.largest,
             now=started,
         )
         try:
-            outcome = await self._outbound.converse(provider, conversation)
+            outcome = await self._looks.outbound.converse(provider, conversation)
         except (FetchRefusedError, NeverConnectedError, ConfigurationError) as error:
             # The request was not sent, or was answered with a redirect: no page was handed out.
             return Unanswered(code=error.code, unspent=True)
@@ -152,7 +132,7 @@ class Collect:
                 return replace(outcome, page=replace(page, items=0, next_url=None))
             if page.next_url in {url, *(one.url for one in before)}:
                 return Unanswered(code="page_repeated")
-            if sum(one.size for one in before) + len(page.content) > self._largest:
+            if sum(one.size for one in before) + len(page.content) > self._looks.largest:
                 return Unanswered(code="result_too_large")
             return outcome
         if result is None:
@@ -172,7 +152,7 @@ class Collect:
         storing = Storing(self._keeping.sink(job_id), unfolded(claimed.due.attempt))
         after, between = b"", b""
         for one in have:
-            content = await self._store.read(storage.read, job_id, one.number)
+            content = await self._looks.store.read(storage.read, job_id, one.number)
             # Megabytes of JSON are not gone through on the event loop.
             begin, items, end = await asyncio.to_thread(pages.taken_apart, content, one.content_type, shape)
             if one.number == 1:

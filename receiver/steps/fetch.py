@@ -1,10 +1,7 @@
 """Fetch: get a result from an address of its own, into the store as it arrives."""
 
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
-from receiver.catalog import Catalog
 from receiver.core.asking import exchange, fetching
 from receiver.core.asking.exchange import Fetched, Gone, Seen, TryLater
 from receiver.core.description.provider import Provider
@@ -17,44 +14,26 @@ from receiver.core.errors import (
 from receiver.core.job.looking import Finding, Unanswered
 from receiver.core.job.transition import Move
 from receiver.core.model import JobState, Observation
-from receiver.metrics import Metrics
 from receiver.outbound.answer import Sink
-from receiver.outbound.client import Outbound
 from receiver.steps.keeping import Keeping
-from receiver.steps.settling import Settling
+from receiver.steps.settling import Looks
 from receiver.storage.claims import Claimed
-from receiver.storage.store import Store
 
 
 class Fetch:
     """Fetches results that have an address of their own."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalog: Catalog,
-        outbound: Outbound,
-        clock: Callable[[], int],
-        metrics: Metrics,
-        largest: int,
-        keeping: Keeping,
-    ) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._outbound = outbound
-        self._clock = clock
-        self._largest = largest
+    def __init__(self, looks: Looks, *, keeping: Keeping) -> None:
+        self._looks = looks
         self._keeping = keeping
-        self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
 
     async def __call__(self, claimed: Claimed) -> Move | None:
         """Fetch once and settle what came of it; the move it made, if any."""
         job, due = claimed.job, claimed.due
-        provider = self._catalog.named(job.provider)
+        provider = self._looks.catalog.named(job.provider)
         url = due.result_url
         assert url is not None  # noqa: S101  (the worker looked)
-        started = self._clock()
+        started = self._looks.clock()
 
         async def get(sink: Sink) -> Finding:
             return await self._get(provider, claimed, url, sink, started)
@@ -62,13 +41,15 @@ class Fetch:
         if provider.fetch.single_use:
             elsewhere = exchange.can_look(provider, job, replace(due, result_url=None))
             return await self._keeping.once(claimed, url, get, elsewhere=elsewhere, started=started)
-        return await self._settling(claimed, await get(self._keeping.sink(job.id)), started=started)
+        return await self._looks.settling(claimed, await get(self._keeping.sink(job.id)), started=started)
 
     async def _get(self, provider: Provider, claimed: Claimed, url: str, sink: Sink, started: int) -> Finding:
         try:
-            outcome = await self._outbound.converse(
+            outcome = await self._looks.outbound.converse(
                 provider,
-                fetching.result(provider, url, part=claimed.due.attempt, largest=self._largest, now=started),
+                fetching.result(
+                    provider, url, part=claimed.due.attempt, largest=self._looks.largest, now=started
+                ),
                 sink=sink,
                 part=claimed.due.attempt,
             )

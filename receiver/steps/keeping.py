@@ -6,21 +6,18 @@ from typing import Final
 
 import structlog
 
-from receiver.catalog import Catalog
 from receiver.core.asking.exchange import Seen
 from receiver.core.errors import NotFoundError, StoreUnavailableError
 from receiver.core.job.looking import Finding, Interrupted, Lost, Unanswered
 from receiver.core.job.transition import Move
 from receiver.core.model import JobState
 from receiver.core.reading.pagination import ResultPage
-from receiver.metrics import Metrics
 from receiver.outbound.answer import Sink
-from receiver.steps.settling import Settling, until_stored
+from receiver.steps.settling import Looks, until_stored
 from receiver.storage import dues, pages, spent
 from receiver.storage.claims import Claimed, LookClaim
 from receiver.storage.looks import ELSEWHERE
 from receiver.storage.spool import HeldResult, Spool
-from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -31,21 +28,11 @@ _LATE: Final = {JobState.TIMED_OUT, JobState.EXPIRED}
 class Keeping:
     """Holds what is given once: in memory, and in the spool as soon as the database does not take it."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalog: Catalog,
-        clock: Callable[[], int],
-        metrics: Metrics,
-        spool: Spool[HeldResult],
-        owner: str,
-        lease_ms: int,
-    ) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, looks: Looks, *, spool: Spool[HeldResult], owner: str, lease_ms: int) -> None:
+        self._store = looks.store
+        self._clock = looks.clock
+        self._settling = looks.settling
         self._spool = spool
-        self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
         self._owner = owner
         self._lease_ms = lease_ms
 

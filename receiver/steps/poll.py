@@ -1,12 +1,10 @@
 """Poll: ask the provider how a job stands; also where a job's time runs out."""
 
-from collections.abc import Callable
 from typing import Final
 
 import structlog
 from msgspec.structs import replace
 
-from receiver.catalog import Catalog
 from receiver.core.asking import exchange
 from receiver.core.asking.exchange import Seen, TryLater
 from receiver.core.description.provider import Provider
@@ -15,12 +13,9 @@ from receiver.core.job.looking import Finding, Lost, Nowhere, Unanswered
 from receiver.core.job.transition import Move
 from receiver.core.reading.given import place
 from receiver.core.reading.observation import WORD_UNLISTED
-from receiver.metrics import Metrics
-from receiver.outbound.client import Outbound
-from receiver.steps.settling import Settling
+from receiver.steps.settling import Looks
 from receiver.storage import spent
 from receiver.storage.claims import Claimed
-from receiver.storage.store import Store
 
 #: Statuses that say something about our credentials or about how often we ask, and nothing about a job.
 _OF_US: Final = frozenset({401, 403, 407, 408, 429, 503})
@@ -31,30 +26,15 @@ log = structlog.get_logger(__name__)
 class Poll:
     """Asks providers how their jobs stand."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalog: Catalog,
-        outbound: Outbound,
-        clock: Callable[[], int],
-        metrics: Metrics,
-        largest: int,
-    ) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._outbound = outbound
-        self._clock = clock
-        self._largest = largest
-        self._metrics = metrics
-        self._settling = Settling(store=store, catalog=catalog, clock=clock, metrics=metrics)
+    def __init__(self, looks: Looks) -> None:
+        self._looks = looks
 
     async def __call__(self, claimed: Claimed) -> Move | None:
         """Ask once and settle what came of it; the move it made, if any."""
-        started = self._clock()
-        provider = self._catalog.named(claimed.job.provider)
+        started = self._looks.clock()
+        provider = self._looks.catalog.named(claimed.job.provider)
         finding = await self._ask(provider, claimed, started)
-        return await self._settling(claimed, finding, started=started)
+        return await self._looks.settling(claimed, finding, started=started)
 
     async def _ask(self, provider: Provider, claimed: Claimed, started: int) -> Finding:
         job, due = claimed.job, claimed.due
@@ -62,9 +42,9 @@ class Poll:
             return Nowhere()
         try:
             conversation = exchange.status(
-                provider, job, candidate_id=due.candidate_id, largest=self._largest, now=started
+                provider, job, candidate_id=due.candidate_id, largest=self._looks.largest, now=started
             )
-            outcome = await self._outbound.converse(provider, conversation)
+            outcome = await self._looks.outbound.converse(provider, conversation)
         except (ProviderError, ConfigurationError) as error:
             return Unanswered(code=error.code)
         match outcome:
@@ -80,12 +60,12 @@ class Poll:
     async def _seen(self, provider: Provider, claimed: Claimed, outcome: Seen) -> Finding:
         seen, job_id = outcome.seen, claimed.job.id
         if seen.attention == WORD_UNLISTED:
-            self._metrics.unlisted(provider.name, seen.state or "")
+            self._looks.metrics.unlisted(provider.name, seen.state or "")
             log.warning("status_unknown", job=job_id, provider=provider.name, word=seen.word)
         if (
             provider.fetch.single_use
             and seen.result_url is not None
-            and await self._store.read(spent.is_lost, job_id, seen.result_url)
+            and await self._looks.store.read(spent.is_lost, job_id, seen.result_url)
         ):
             return Lost()
         if seen.state is None or not seen.state.ended or seen.result is None:

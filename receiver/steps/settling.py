@@ -16,7 +16,9 @@ from receiver.core.errors import CommitUnknownError, FetchRefusedError, StoreUna
 from receiver.core.job.cadence import next_look
 from receiver.core.job.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, fails
 from receiver.core.job.transition import Move
+from receiver.core.model import Value
 from receiver.metrics import Metrics
+from receiver.outbound.client import Outbound
 from receiver.storage.claims import Claimed
 from receiver.storage.looks import LookSettled, lost
 from receiver.storage.settlements import timeline
@@ -126,6 +128,19 @@ class Settling:
             state=move.job.state if move is not None else None,
         )
         return move
+
+
+class Looks(Value, frozen=True, kw_only=True):
+    """What every look works with."""
+
+    store: Store
+    catalog: Catalog
+    outbound: Outbound
+    clock: Callable[[], int]
+    metrics: Metrics
+    #: Bytes of a result, at most.
+    largest: int
+    settling: Settling
 
 
 def _page(finding: Finding) -> dict[str, int]:
