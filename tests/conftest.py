@@ -14,7 +14,7 @@ from structlog.typing import Processor
 
 from .certificates import share_trust
 from .chaos.report import pytest_terminal_summary
-from .memory import MEMORY, has_room
+from .memory import MEMORY, OwnFolder, has_room
 from .order import pytest_collection_modifyitems
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
 
@@ -36,8 +36,9 @@ settings.load_profile("without a clock")
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The databases of the tests are real files, and each commit waits for the disk; in memory that is no time.
-if "TMPDIR" not in os.environ and has_room():
-    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+OWN = OwnFolder(MEMORY) if "TMPDIR" not in os.environ and has_room() else None
+if OWN is not None:
+    os.environ["TMPDIR"] = tempfile.tempdir = str(OWN.path)
 share_trust()
 PLAIN_LOG: list[Processor] = [
     structlog.processors.add_log_level,
@@ -57,6 +58,12 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Leave what failed tests wrote, until the next run begins, and nothing of a run that passed."""
+    if OWN is not None and exitstatus == pytest.ExitCode.OK:
+        OWN.delete_at_exit()
 
 
 @pytest.fixture(autouse=True)
