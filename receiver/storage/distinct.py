@@ -1,9 +1,13 @@
 """The different values of a column, found by one step in its index for each, without reading all rows."""
 
 
-def distinct(column: str, table: str, where: str = "") -> str:
-    """The statement for the values of *column* in *table*, of rows for which *where* holds, in their order."""
-    first = f"WHERE {where}" if where else ""
+def distinct(column: str, table: str, where: str = "", *, after: str = "") -> str:
+    """The statement for the values of *column* in *table*, of rows for which *where* holds, in their order.
+
+    Where the parameter *after* is named it begins with the first value after that.
+    """
+    begin = " AND ".join(filter(None, (where, after and f"{column} > :{after}")))
+    first = f"WHERE {begin}" if begin else ""
     more = f"{where} AND " if where else ""
     return (
         "WITH RECURSIVE each_one AS ("

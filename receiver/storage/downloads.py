@@ -5,7 +5,7 @@ A claim moves ``run_at`` to the end of its lease, which whoever fetches extends 
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -21,22 +21,26 @@ from receiver.storage.files import DOWNLOAD, KEY, tell
 from receiver.storage.ledger import Ledger
 
 _WAITING: Final = "SELECT 1 FROM download WHERE run_at <= :now LIMIT 1"
-#: Where fewer than this are due all of them are looked at, by their time; else those that are deleted first, in order.
+#: So many are looked at by the time from which on they are due. Where fewer are due these are all.
 _FEW: Final = 1000
 _DUE: Final = (
     "SELECT job_id, number, origin, expires_at FROM download "
     "WHERE run_at <= :now ORDER BY run_at LIMIT :limit"
 )
-#: From fewer origins than this each is asked for its next files; from more, all are read in one order.
-_FEW_ORIGINS: Final = 200
-_ORIGINS: Final = f"{distinct('origin', 'download')} LIMIT :limit"
+#: So many are looked at of those that are deleted first, and of so many origins so many of those.
+_FIRST: Final = 2000
+_AT_ONCE: Final = 200
+_OF_ONE: Final = 100
+_SOME: Final = (
+    "SELECT job_id, number, origin, expires_at FROM (SELECT job_id, number, origin, expires_at, run_at FROM download "
+    "%s ORDER BY expires_at LIMIT :looked) AS soonest WHERE run_at <= :now ORDER BY expires_at LIMIT :limit"
+)
+_DELETED_FIRST: Final = _SOME % ""
+_OF_ORIGIN: Final = _SOME % "WHERE origin = :origin"
+_ORIGINS: Final = f"{distinct('origin', 'download', after='after')} LIMIT :limit"
 _TAKEN: Final = (
     f"SELECT {DOWNLOAD.columns} FROM download WHERE job_id = :job_id AND number = :number AND run_at <= :now "
     "{for_update} {skip_locked}"
-)
-_NEXT: Final = (
-    f"SELECT {DOWNLOAD.columns} FROM download WHERE run_at <= :now AND %s "
-    "ORDER BY expires_at LIMIT :limit {for_update} {skip_locked}"
 )
 _FENCED: Final = (
     f"SELECT {DOWNLOAD.columns} FROM download WHERE job_id = :job_id AND number = :number AND owner = :owner "
@@ -61,6 +65,8 @@ class DownloadClaim(Value, frozen=True, kw_only=True):
     busy: Mapping[str, int]
     #: Origins that nothing is fetched from now.
     closed: Container[str]
+    #: The origins that come after this one are asked by themselves; see ``turn``.
+    after: str = ""
     lease_ms: int
     now: int
 
@@ -121,16 +127,37 @@ def claim(tx: Transaction, items: Sequence[DownloadClaim]) -> list[list[Fetching
     return answers
 
 
+def turn(tx: Transaction, after: str) -> str:
+    """Where the origins end that a claim looks at which begins after *after*; empty where those were the last."""
+    found = _origins(tx, after)
+    return found[-1] if len(found) == _AT_ONCE else ""
+
+
 def _choose(tx: Transaction, item: DownloadClaim) -> list[Download]:
-    """The next ones, as far as their origins have room; an origin that has none is passed over whole."""
+    """The next ones, as far as their origins have room.
+
+    However many wait, and at however many origins, as many are looked at: those that have been due for longest, those
+    that are deleted first, and those of some origins, whose turn it is (*after*). So an origin that is left alone, with
+    all that waits for it, holds up nobody for long.
+    """
     due = tx.run(_DUE, {"now": item.now, "limit": _FEW})
     if len(due) < _FEW:
-        return _of_few(tx, item, due)
-    origins = [row[0] for row in tx.run(_ORIGINS, {"limit": _FEW_ORIGINS})]
-    return _of_origins(tx, item, origins) if len(origins) < _FEW_ORIGINS else _of_many(tx, item)
+        return _take(tx, item, due)
+    some = {"now": item.now, "looked": _FIRST, "limit": _FIRST}
+    found = {row[:2]: row for row in (*due, *tx.run(_DELETED_FIRST, some))}
+    for origin in _origins(tx, item.after):
+        room = min(item.each - item.busy.get(origin, 0), item.limit)
+        if room > 0 and origin not in item.closed:
+            params = {"now": item.now, "looked": _OF_ONE, "limit": room, "origin": origin}
+            found |= {row[:2]: row for row in tx.run(_OF_ORIGIN, params)}
+    return _take(tx, item, [*found.values()])
 
 
-def _of_few(tx: Transaction, item: DownloadClaim, due: Sequence[Row]) -> list[Download]:
+def _origins(tx: Transaction, after: str) -> list[str]:
+    return [row[0] for row in tx.run(_ORIGINS, {"after": after, "limit": _AT_ONCE})]
+
+
+def _take(tx: Transaction, item: DownloadClaim, due: Sequence[Row]) -> list[Download]:
     chosen: list[Download] = []
     taken = Counter(item.busy)
     for job_id, number, origin, _ in sorted(due, key=lambda row: (row[3], row[0], row[1])):
@@ -142,42 +169,6 @@ def _of_few(tx: Transaction, item: DownloadClaim, due: Sequence[Row]) -> list[Do
         for row in tx.run(_TAKEN, {"job_id": job_id, "number": number, "now": item.now}):
             taken[origin] += 1
             chosen.append(DOWNLOAD.noun(row))
-    return chosen
-
-
-def _of_origins(tx: Transaction, item: DownloadClaim, origins: Sequence[str]) -> list[Download]:
-    found: list[Download] = []
-    for origin in origins:
-        room = min(item.each - item.busy.get(origin, 0), item.limit)
-        if room > 0 and origin not in item.closed:
-            params = {"now": item.now, "limit": room, "origin": origin}
-            found += map(DOWNLOAD.noun, tx.run(_NEXT % "origin = :origin", params))
-    return sorted(found, key=lambda one: one.expires_at)[: item.limit]
-
-
-def _of_many(tx: Transaction, item: DownloadClaim) -> list[Download]:
-    chosen: list[Download] = []
-    taken = Counter(item.busy)
-    full = {origin for origin, many in taken.items() if many >= item.each}
-    while len(chosen) < item.limit:
-        shut = sorted(full)
-        names = {f"origin_{place}": origin for place, origin in enumerate(shut)}
-        where = f"origin NOT IN ({', '.join(f':{name}' for name in names)})" if names else "1 = 1"
-        params: dict[str, Any] = {"now": item.now, "limit": item.limit} | names
-        known = {(one.job_id, one.number) for one in chosen}
-        rows = tx.run(_NEXT % where, params)
-        filled = False
-        for one in map(DOWNLOAD.noun, rows):
-            if (one.job_id, one.number) in known or len(chosen) == item.limit:
-                continue
-            if taken[one.origin] >= item.each or one.origin in item.closed:
-                filled = filled or one.origin not in full
-                full.add(one.origin)
-                continue
-            taken[one.origin] += 1
-            chosen.append(one)
-        if not filled:
-            break
     return chosen
 
 

@@ -58,6 +58,8 @@ class Downloading:
         #: Why nothing is fetched, if nothing is: a code, and a sentence.
         self.paused: str | None = None
         self.trouble: str | None = None
+        #: The last origin whose turn it was.
+        self._after = ""
 
     @property
     def running(self) -> int:
@@ -79,12 +81,16 @@ class Downloading:
                 each=EACH,
                 busy=dict(self._busy),
                 closed=self._step.closed(),
+                after=self._after,
                 lease_ms=self._lease_ms,
                 now=self._clock(),
             ),
         )
         for one in claimed:
             self._begin(one)
+        if len(claimed) < free:
+            # Of very many origins some are looked at, the next time the next ones.
+            self._after = await self._store.read(downloads.turn, self._after)
         return len(claimed) == free
 
     async def sweep(self) -> None:
