@@ -1,6 +1,7 @@
 """Which files are claimed, however many are due and from however many origins."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
@@ -92,7 +93,7 @@ async def test_what_is_read_does_not_grow_with_the_origins(url: str, monkeypatch
         put(desk, [*shut, "https://open.example"], job_id="job_1")
         reads.learn()
         claim = replace(CLAIM, closed=frozenset(shut))
-        read.append(reads.of(lambda tx, claim=claim: downloads.claim(tx, [claim])))
+        read.append(reads.of(partial(downloads.claim, items=[claim])))
     await reads.store.close()
     assert read[1] < 1.5 * read[0]
 
