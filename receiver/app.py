@@ -23,6 +23,7 @@ from receiver.steps.replay import Replayed
 from receiver.storage.feed import Wanted
 from receiver.storage.glance import soonest
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 from receiver.views.completion import CompletionDocument, completion_document
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Receiver:
         if store.driver.exclusive:
             return read_clock
         clock = DatabaseClock()
-        await asyncio.to_thread(clock.adjust, store.driver.time)
+        await off_loop(clock.adjust, store.driver.time)
         return clock
 
     @contextlib.contextmanager

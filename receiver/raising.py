@@ -1,17 +1,20 @@
 """What a handler raises to say what is to become of its completion."""
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from receiver.core.errors import ReceiverError
-from receiver.core.model import SECOND
+from receiver.core.model import DAY, SECOND
+
+#: No other try is asked for later than that, in milliseconds: it would be one that nobody lives to see.
+LONGEST_RETRY: Final = 366 * DAY
 
 
 class Retry(ReceiverError):  # noqa: N818  (a handler raises it to say what to do, not what went wrong)
     """Raised by a handler that wants to be called again later; it uses up an attempt.
 
     Args:
-        after: Seconds (or a timedelta) to wait; the handler's backoff decides if it is left out.
+        after: Seconds (or a timedelta) to wait, a year at most; the handler's backoff decides if it is left out.
     """
 
     code = "retry_requested"
@@ -23,7 +26,7 @@ class Retry(ReceiverError):  # noqa: N818  (a handler raises it to say what to d
     ) -> None:
         super().__init__(message)
         seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        self.after_ms = None if seconds is None else max(int(seconds * SECOND), 0)
+        self.after_ms = None if seconds is None else int(min(max(seconds * SECOND, 0), LONGEST_RETRY))
 
 
 class Discard(ReceiverError):  # noqa: N818  (as above)

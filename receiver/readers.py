@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
+from receiver.threads import off_loop
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -25,7 +27,7 @@ class Readers:
         """What *function* makes of a document of *size* bytes, in a thread."""
         if size < _HUGE:
             async with self._all:
-                return await asyncio.to_thread(function, *args, **options)
+                return await off_loop(function, *args, **options)
         # A huge document waits for the other huge ones first, so that smaller ones are not kept waiting with it.
         async with self._huge, self._all:
-            return await asyncio.to_thread(function, *args, **options)
+            return await off_loop(function, *args, **options)

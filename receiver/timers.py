@@ -63,8 +63,8 @@ class Deadlines:
         """Stop watching *one*."""
         self._watched.discard(one)
 
-    async def keep(self, function: Callable[[T], Any], given: T, timeout: float) -> None:  # noqa: ASYNC109
-        """Call *function* with *given* and await its result for at most *timeout* seconds.
+    async def keep(self, function: Callable[[T], Any], given: T, timeout: float) -> object:  # noqa: ASYNC109
+        """Call *function* with *given* and await its result, which is returned, for at most *timeout* seconds.
 
         Raises:
             LateError: it was cancelled, because its time was up.
@@ -76,7 +76,7 @@ class Deadlines:
         cancelled = task.cancelling()
         self.watch(span, loop)
         try:
-            await function(given)
+            return await function(given)
         except (asyncio.CancelledError, TimeoutError) as error:
             if not span.late or (
                 isinstance(error, asyncio.CancelledError) and task.cancelling() > cancelled + 1

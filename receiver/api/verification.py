@@ -1,6 +1,5 @@
 """``/v1/verify``: verification as a service, for callbacks that arrive elsewhere; nothing is recorded."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from receiver.core.signature.verify import Key, Message
 from receiver.keys import Keys
 from receiver.settings import Settings
 from receiver.steps.proving import Proving, Way
+from receiver.threads import off_loop
 from receiver.views.document import Moment, timestamp
 from receiver.wire.web import Bodies
 
@@ -136,7 +136,7 @@ class Verification:
     ) -> Response:
         others = self._keys.others(self._catalog, but=provider.name)
         # Some hundred MACs over the whole body: not on the event loop.
-        found = await asyncio.to_thread(
+        found = await off_loop(
             diagnose, message, scheme=scheme, keys=keys, now=now, error=error, other_keys=others
         )
         log.info("verification_refused", provider=provider.name, code=error.code, cause=found.code)

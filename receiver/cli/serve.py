@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from types import FrameType
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import click
 import structlog
 import uvicorn
 
-from receiver import logs
+from receiver import forks, logs
 from receiver.app import Receiver
 from receiver.asgi import Application
 from receiver.cli import streams
@@ -106,7 +106,7 @@ def _run(
     receiver: Receiver, app: Application, host: str, port: int, *, worker: bool = True, callbacks: bool = True
 ) -> None:
     """Serve *app* until the process is told to stop."""
-    with contextlib.closing(_listen(host, port)) as listener:
+    with _listening(host, port) as listener:
         http = server(
             app,
             host=host,
@@ -123,7 +123,7 @@ def _see_through(runner: asyncio.Runner, serving: Coroutine[Any, Any, None]) -> 
     """Run *serving* to its end.
 
     A task that a handler began may ask the process to exit. The event loop stops for that, but it is the outcome of
-    that one task, which the handler hears of: whatever else runs goes on.
+    that one task, which the handler hears of: whatever else runs goes on. So it does where a handler stops the loop.
     """
     loop = runner.get_loop()
     task = loop.create_task(serving)
@@ -135,6 +135,10 @@ def _see_through(runner: asyncio.Runner, serving: Coroutine[Any, Any, None]) -> 
             if of_ours:
                 raise
             log.exception("exit_refused", kind=type(raised).__name__)
+        except RuntimeError:
+            if task.done() or loop.is_closed():
+                raise
+            log.exception("exit_refused", kind="stop")
         except asyncio.CancelledError as error:
             raise ServingCanceledError from error
         else:
@@ -218,6 +222,17 @@ def _configured() -> Receiver:
     for one in unknown_settings(settings.environ):
         log.warning("setting_unknown", name=one.name, nearest=one.nearest)
     return load_receiver(settings)
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Where callbacks come, for no process that a handler forks off."""
+    with contextlib.closing(_listen(host, port)) as listener:
+        number = forks.keep(listener.fileno())
+        try:
+            yield listener
+        finally:
+            forks.let_go(number)
 
 
 def _listen(host: str, port: int) -> socket.socket:

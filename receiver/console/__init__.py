@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.console.access import check_settings
 from receiver.console.parts import Parts
+from receiver.threads import off_loop
 
 if TYPE_CHECKING:
     from receiver.console.face import Face
@@ -32,7 +33,7 @@ class Console:
         async with self._loading:
             if self._face is None:
                 # Loading the templates' engine takes a tenth of a second, in which callbacks would wait.
-                self._face = await asyncio.to_thread(_load, self._parts)
+                self._face = await off_loop(_load, self._parts)
             return self._face
 
 

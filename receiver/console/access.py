@@ -20,6 +20,7 @@ from receiver.settings import Settings
 from receiver.storage import sessions
 from receiver.storage.sessions import Session
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 COOKIE: Final = "receiver_console"
 #: How long a session lasts without being used, and at all.
@@ -192,7 +193,7 @@ class Access:
         # A name that nobody has takes as long as one that somebody has.
         for login in meant or self.logins[:1]:
             async with self._hashing:
-                right = await asyncio.to_thread(matches, given, login.hash)
+                right = await off_loop(matches, given, login.hash)
             if right and login in meant:
                 return login.name or _called(name, "console"), login.role, _proof_of(login)
         return None

@@ -1,6 +1,5 @@
 """One request to the console: who sent it, what it holds, and the ways to answer."""
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -18,6 +17,7 @@ from receiver.console import shown
 from receiver.console.access import Visitor
 from receiver.console.parts import Parts
 from receiver.steps.deed import Actor, deed
+from receiver.threads import off_loop
 from receiver.wire.web import PRIVATE
 
 #: Nothing from elsewhere, nothing inline, in nobody's frame.
@@ -152,7 +152,7 @@ async def page(
     }
     made = shown.environment().get_template(template)
     # A long list takes some milliseconds, in which callbacks would wait.
-    text = await asyncio.to_thread(made.render, base | context)
+    text = await off_loop(made.render, base | context)
     return Response(text, status_code=status, media_type="text/html", headers=HEADERS | dict(headers or {}))
 
 

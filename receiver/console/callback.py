@@ -1,6 +1,5 @@
 """Callback: what arrived, how it was checked and why it was rejected, and what can be done with it."""
 
-import asyncio
 import difflib
 import socket
 from typing import Final
@@ -22,6 +21,7 @@ from receiver.core.identity import CALLBACK, is_id
 from receiver.core.model import Callback, Job, Value, Verdict
 from receiver.storage import arrived, audit, glance
 from receiver.storage.queries import Submission
+from receiver.threads import off_loop
 from receiver.views.masking import masked_header, masked_query
 
 #: Lines of a difference, lines of the bodies that are compared, and lines that are alike before a difference.
@@ -134,7 +134,7 @@ class CallbackPage(Page):
         async with ask.deed("send", subject=callback.id, job_id=callback.job_id, url=url) as detail:
             sent = await self._parts.replay.resend(callback.id, url=url)
             detail["status"] = sent.status
-        answer = await asyncio.to_thread(shown.pretty, sent.body)
+        answer = await off_loop(shown.pretty, sent.body)
         return await ask.page("send.html", callback=callback, sent=sent, url=url, answer=answer)
 
     async def _page(self, ask: Ask, callback: Callback, *, revealed: bool) -> Response:
@@ -143,7 +143,7 @@ class CallbackPage(Page):
         view = view if view in _VIEWS else "pretty"
         asked = self._callbacks.read(ask)
         headers = _headers(callback, provider, revealed=revealed)
-        body = await asyncio.to_thread(_body, callback, view)
+        body = await off_loop(_body, callback, view)
         attempts = await self._attempts(callback)
         return await ask.page(
             "callback.html",
@@ -208,7 +208,7 @@ class CallbackPage(Page):
         other = await self._store.callback(before.id)
         if other.body == callback.body:
             return ""
-        return await asyncio.to_thread(_differing, other.body, callback.body)
+        return await off_loop(_differing, other.body, callback.body)
 
     async def _named(self, ask: Ask) -> Callback:
         named = ask.named["id"]

@@ -1,6 +1,5 @@
 """Job: one job's whole story, its result, and what can be done to it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from receiver.core.job.standing import gathering
 from receiver.core.model import Held, Job, Result, Value
 from receiver.storage import audit, downloads, pages, records, results
 from receiver.storage.queries import Record
+from receiver.threads import off_loop
 
 #: No result has so many pages.
 _LONGEST_NUMBER: Final = 10
@@ -96,13 +96,13 @@ class JobPage(Page):
             downloads={one.number: one for one in await self._store.read(downloads.of_job, job.id)}
             if record.files
             else {},
-            timeline=await asyncio.to_thread(story.timeline, record, deeds, provider, now=ask.now),
+            timeline=await off_loop(story.timeline, record, deeds, provider, now=ask.now),
             arrows=story.ARROWS,
             result=result,
             media=None if job.held is None else MEDIA.get(_media_type(job.held)),
             shown_as=shown_as,
             handlers=_handlers(record),
-            copies=None if submission is None else await asyncio.to_thread(exports.of_job, job, submission),
+            copies=None if submission is None else await off_loop(exports.of_job, job, submission),
             deleted_at=_deleted_at(job),
             settled=job.state.ended and not any(one.state != "dead" for one in record.dispatches),
         )
@@ -232,7 +232,7 @@ class JobPage(Page):
     async def _beginning(self, job: Job, held: Held) -> shown.Pretty:
         """The beginning of a result for reading."""
         first = await self._store.read(results.read_slice, job.id, held, number=0)
-        pretty = await asyncio.to_thread(shown.pretty, first, held.content_type)
+        pretty = await off_loop(shown.pretty, first, held.content_type)
         return replace(pretty, cut=pretty.cut or held.size > len(first))
 
 

@@ -53,9 +53,11 @@ class Folder:
     at_once = 20
 
     def __init__(self, root: Path, *, floor: int) -> None:
+        # A handler may change the folder of the process.
+        root = root.absolute()
         self._root = root
         self._floor = floor
-        self.where = f"file://{root.absolute()}"
+        self.where = f"file://{root}"
         # Threads of its own: a slow disk keeps nobody else waiting.
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="receiver-files")
 
@@ -126,7 +128,7 @@ class Folder:
 
     def free(self) -> int:
         """Bytes that are free; from a thread."""
-        there = next(one for one in (self._root.absolute(), *self._root.absolute().parents) if one.exists())
+        there = next(one for one in (self._root, *self._root.parents) if one.exists())
         return shutil.disk_usage(there).free
 
     def look(self, more: int = 0) -> None:

@@ -1,6 +1,5 @@
 """The body of an answer: within bounds, without its content codings, stored as it arrives if it is a result."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
@@ -12,6 +11,7 @@ from receiver.core.errors import ProviderError, UnreadableError
 from receiver.core.message import Message
 from receiver.core.model import Held
 from receiver.storage.results import CHUNK, cut, unfolded
+from receiver.threads import off_loop
 
 #: Takes a stored result's next bytes: (part, number of the first chunk, content).
 Sink = Callable[[int, int, bytes], Awaitable[None]]
@@ -64,7 +64,7 @@ async def whole(
     if codings_of(headers):
         try:
             # A few bytes may unfold into megabytes: not on the event loop.
-            body = await asyncio.to_thread(undone, body, headers, largest=largest)
+            body = await off_loop(undone, body, headers, largest=largest)
         except EncodingError as error:
             coded = error.code if error.packed else None
             return HttpResponse(status=status, headers=tuple(headers), body=body, coded=coded)

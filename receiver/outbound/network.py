@@ -22,6 +22,7 @@ from receiver.core.address import is_public, within
 from receiver.core.errors import FetchRefusedError, NeverConnectedError
 from receiver.outbound.egress import Egress, Place, Proxy, tunnel
 from receiver.settings import is_loopback
+from receiver.threads import resolving
 
 #: Bytes that are read at once.
 _READ: Final = 64 * 1024
@@ -213,9 +214,8 @@ async def _resolved(
     timeout: float | None,  # noqa: ASYNC109  (as above)
 ) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     """The addresses of *host*, at least one; raises OSError, of which a TimeoutError is one."""
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await resolving(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
 
 

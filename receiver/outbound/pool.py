@@ -1,6 +1,5 @@
 """Connections: one pool for each way out, to vetted addresses only, made when the first request leaves by it."""
 
-import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from receiver.core.description.provider import Provider
 from receiver.core.errors import FetchRefusedError, NeverConnectedError, NoAnswerError
 from receiver.outbound.egress import DIRECT, Egress, egress_of, place_of
 from receiver.settings import Settings
+from receiver.threads import off_loop
 
 if TYPE_CHECKING:
     import httpx
@@ -62,7 +62,7 @@ class Pools:
         """Load what speaks HTTP, before the first request."""
         if not self._loaded:
             # In a thread: it takes a tenth of a second, in which callbacks would wait.
-            await asyncio.to_thread(_load)
+            await off_loop(_load)
             self._loaded = True
 
     def client(self, provider: Provider) -> "httpx.AsyncClient":

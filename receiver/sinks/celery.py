@@ -1,6 +1,5 @@
 """Celery: a task by its name, through Celery's own producer; with a broker that confirms, its confirm is waited for."""
 
-import asyncio
 import ssl
 from typing import Any
 
@@ -11,6 +10,7 @@ from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.event import Event
 from receiver.sinks.sink import SinkAwayError, SinkFailedError, why
 from receiver.sinks.tasks import AWAY, Task, argument
+from receiver.threads import publishing
 
 
 class CelerySink:
@@ -38,7 +38,7 @@ class CelerySink:
             return f"task {sent.id} in {self._task.queue}"
 
         try:
-            return await asyncio.to_thread(publish)
+            return await publishing(publish)
         except (OperationalError, *AWAY) as error:
             raise SinkAwayError(f"The broker is out of reach: {why(error)}.") from error
         except KombuError as error:
@@ -46,7 +46,7 @@ class CelerySink:
 
     async def close(self) -> None:
         """Close the connections."""
-        await asyncio.to_thread(self._app.close)
+        await publishing(self._app.close)
 
 
 def _tls(task: Task) -> dict[str, Any] | None:

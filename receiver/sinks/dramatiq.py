@@ -1,6 +1,5 @@
 """Dramatiq: an actor by its name, through a broker of Dramatiq's own."""
 
-import asyncio
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.event import Event
 from receiver.sinks.sink import SinkAwayError
 from receiver.sinks.tasks import Task, argument, told
+from receiver.threads import publishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ class DramatiqSink:
             return f"message {message.message_id} in {self._task.queue}"
 
         try:
-            return await asyncio.to_thread(enqueue)
+            return await publishing(enqueue)
         except BrokerError as error:
             raise SinkAwayError(f"The broker is out of reach: {type(error).__name__}.") from error
         except Exception as error:
@@ -68,4 +68,4 @@ class DramatiqSink:
     async def close(self) -> None:
         """Close the connections."""
         if self._broker is not None:
-            await asyncio.to_thread(self._broker.close)
+            await publishing(self._broker.close)

@@ -4,7 +4,6 @@
 files are rotated. ``stdout:`` writes to standard output, and whoever collects it keeps it.
 """
 
-import asyncio
 import os
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Final
 from receiver.sinks.configuration import SinkConfig, filled
 from receiver.sinks.event import Event
 from receiver.sinks.sink import SinkAwayError, SinkFailedError
+from receiver.threads import publishing
 
 #: Readable by its owner's group, like a log.
 _MODE: Final = 0o640
@@ -36,8 +36,8 @@ class LinesSink:
         """Append *event* and sync it; raises as ``Sink.send`` says."""
         line = event.structured() + b"\n"
         if not self._path:
-            return await asyncio.to_thread(self._print, line)
-        return await asyncio.to_thread(self._append, Path(filled(self._path, event.fields)), line)
+            return await publishing(self._print, line)
+        return await publishing(self._append, Path(filled(self._path, event.fields)), line)
 
     async def close(self) -> None:
         """Nothing stays open between events."""

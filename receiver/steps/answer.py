@@ -24,6 +24,7 @@ from receiver.storage.lately import Lately
 from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -170,17 +171,17 @@ class Answers:
     async def recover(self) -> set[str]:
         """Store the answers of processes that have ended, or go on trying; return the jobs of those that are stored."""
         stored = set()
-        for settled in await asyncio.to_thread(self._spool.take):
+        for settled in await off_loop(self._spool.take):
             log.warning("answer_found", job=settled.due.job_id)
             try:
                 await self._store.settle_submit(settled)
             except NotFoundError as error:
                 log.error("answer_refused", job=settled.due.job_id, reason=str(error))
-                await asyncio.to_thread(self._spool.refuse, settled.due.job_id)
+                await off_loop(self._spool.refuse, settled.due.job_id)
             except StoreUnavailableError:
                 self._hold(settled)
             else:
-                await asyncio.to_thread(self._spool.drop, settled.due.job_id)
+                await off_loop(self._spool.drop, settled.due.job_id)
                 stored.add(settled.due.job_id)
         return stored
 
@@ -213,7 +214,7 @@ class Answers:
 
     async def _store_sometime(self, settled: SubmitSettled) -> Job:
         job_id = settled.due.job_id
-        await asyncio.to_thread(self._spool.put, settled)
+        await off_loop(self._spool.put, settled)
         for wait in chain(_STORE_WAITS, repeat(_STORE_WAITS[-1])):
             await asyncio.sleep(wait)
             try:
@@ -223,9 +224,9 @@ class Answers:
                 continue
             except Exception:
                 log.exception("answer_refused", job=job_id)
-                await asyncio.to_thread(self._spool.refuse, job_id)
+                await off_loop(self._spool.refuse, job_id)
                 raise
-            await asyncio.to_thread(self._spool.drop, job_id)
+            await off_loop(self._spool.drop, job_id)
             log.warning("answer_stored", job=job_id, remote_id=after.remote_id)
             return after
         raise AssertionError("it goes on for ever")

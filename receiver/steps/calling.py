@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,7 @@ async def in_thread(function: Callable[[Job], object], job: Job, timeout: float)
     def run() -> None:
         failure: BaseException | None = None
         try:
-            _refuse_unrun(context.run(function, job))
+            refuse_unrun(context.run(function, job), plain=True)
         except BaseException as error:  # noqa: BLE001  (SystemExit in a handler must not pass for success)
             failure = error
         try:
@@ -89,15 +89,22 @@ async def in_thread(function: Callable[[Job], object], job: Job, timeout: float)
         raise failure
 
 
-def _refuse_unrun(returned: object) -> None:
-    """Raise TypeError where nothing of the function has run, or not all of it."""
-    if inspect.iscoroutine(returned):
-        returned.close()
-        raise TypeError("The handler is a plain function that returned a coroutine; write it as async def.")
+def refuse_unrun(returned: object, *, plain: bool) -> None:
+    """Raise TypeError where nothing of the function has run, or not all of it: its work is what it *returned*."""
+    if returned is None:
+        return
     if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
         raise TypeError(
             "The handler is a generator, which does nothing unless it is iterated; leave yield out."
         )
+    if not isinstance(returned, Awaitable) or (isinstance(returned, asyncio.Future) and returned.done()):
+        return
+    if isinstance(returned, Coroutine):
+        returned.close()
+    what = "a coroutine" if isinstance(returned, Coroutine) else f"an awaitable {type(returned).__name__}"
+    if plain:
+        raise TypeError(f"The handler is a plain function that returned {what}; write it as async def.")
+    raise TypeError(f"The handler returned {what}, which nobody awaits; write await before it.")
 
 
 def _resolve(ended: "asyncio.Future[BaseException | None]", failure: BaseException | None) -> None:

@@ -1,6 +1,5 @@
 """Collect: get the pages of a result, one a look, each stored before the next; then make one document of them."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 
@@ -29,6 +28,7 @@ from receiver.storage import spent
 from receiver.storage.claims import Claimed
 from receiver.storage.pages import StoredPage
 from receiver.storage.results import unfolded
+from receiver.threads import off_loop
 
 
 class Collect:
@@ -154,7 +154,7 @@ class Collect:
         for one in have:
             content = await self._looks.store.read(storage.read, job_id, one.number)
             # Megabytes of JSON are not gone through on the event loop.
-            begin, items, end = await asyncio.to_thread(pages.taken_apart, content, one.content_type, shape)
+            begin, items, end = await off_loop(pages.taken_apart, content, one.content_type, shape)
             if one.number == 1:
                 await storing.add(begin)
                 after = end

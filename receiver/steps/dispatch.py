@@ -1,6 +1,7 @@
 """Dispatch: run a handler on a completion, once at a time, and record what came of it."""
 
 import asyncio
+import os
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +18,7 @@ from receiver.core.retry import RetryAt, after_failure
 from receiver.handlers import Handler, idempotency_key
 from receiver.metrics import Metrics
 from receiver.raising import Away, Dead, Discard, Retry
-from receiver.steps.calling import Guarded, in_thread
+from receiver.steps.calling import Guarded, in_thread, refuse_unrun
 from receiver.steps.lending import Lending
 from receiver.storage.claims import INTERRUPTED
 from receiver.storage.dispatches import AWAY, DispatchSettled
@@ -33,6 +34,10 @@ _LONGEST_NAME: Final = 200
 TRIED_FOR: Final = DAY
 #: Outcomes that tell of an error, also where the handler is called again.
 _WRONG: Final = frozenset({"failed", "timed_out"})
+
+
+class UnreadableOutcomeError(Exception):
+    """What a handler raised is of a class of its own that cannot even be read."""
 
 
 class RunDispatch:
@@ -57,6 +62,7 @@ class RunDispatch:
         self._metrics = metrics
         self._deadlines = Deadlines()
         self._lending = lending
+        self._process = os.getpid()
 
     async def run(
         self, dispatch: Dispatch, job: Job, *, handler: Handler, doubts: int, stopping: Callable[[], bool]
@@ -119,17 +125,26 @@ class RunDispatch:
             if handler.plain:
                 await in_thread(handler.function, job, handler.timeout)
             else:
-                await self._deadlines.keep(guard.wrap(handler.function), job, handler.timeout)
+                returned = await self._deadlines.keep(guard.wrap(handler.function), job, handler.timeout)
+                refuse_unrun(returned, plain=False)
+            self._end_twin()
         except BaseException as raised:
+            self._end_twin()
             task = _current_task()
             if task is None:
                 raise  # the event loop is gone, and this coroutine with it
             if guard.lost:
                 return self._lost(dispatch, started, handler=handler)
-            if stopping() and task.cancelling() and not isinstance(raised, Retry | Discard | Dead | Away):
+            if stopping() and task.cancelling() and not _is_said(raised):
                 # What comes of being cut short says nothing about the handler.
                 raise asyncio.CancelledError from raised
-            return self._failed(dispatch, raised, started, handler=handler)
+            try:
+                return self._failed(dispatch, raised, started, handler=handler)
+            except BaseException as error:  # noqa: BLE001  (it is the handler's own class)
+                unread = UnreadableOutcomeError(
+                    f"It raised a {_kind(raised)}, which cannot be read: {_kind(error)}."
+                )
+                return self._failed(dispatch, unread, started, handler=handler)
         sign = self._circuits.sign(dispatch, handler, "succeeded")
         return self._ended(dispatch, "succeeded", started, sign=sign)
 
@@ -161,6 +176,11 @@ class RunDispatch:
             else:
                 tell = lines.warning if outcome in _WRONG else lines.info
                 tell(f"dispatch_{outcome}", code=attempt.code, **facts)
+
+    def _end_twin(self) -> None:
+        """End a process that a handler forked off, and let go on: it would be this receiver a second time."""
+        if os.getpid() != self._process:
+            os._exit(1)
 
     def _lost(self, dispatch: Dispatch, started: int, *, handler: Handler) -> DispatchSettled:
         """What is recorded of an attempt that another node runs meanwhile: that node says how it ends."""
@@ -218,7 +238,7 @@ class RunDispatch:
                     raised.after_ms,
                 )
             case _:
-                outcome, error = "failed", _failure(type(raised).__name__, _trace(raised))
+                outcome, error = "failed", _failure(_kind(raised), _trace(raised))
         now, failures = self._clock(), dispatch.failures + 1
         if dispatch.trial and not _is_last_trial(dispatch, handler, now=now):
             failures = min(failures, handler.backoff.attempts - 1)
@@ -333,7 +353,7 @@ def _words(raised: BaseException) -> str:
     try:
         return str(raised)
     except BaseException as error:  # noqa: BLE001  (it is the handler's own class)
-        return f"It cannot be written: {type(error).__name__}."
+        return f"It cannot be written: {_kind(error)}."
 
 
 def _trace(raised: BaseException) -> str:
@@ -341,7 +361,17 @@ def _trace(raised: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(raised))
     except BaseException as error:  # noqa: BLE001  (a chain of a handler's own classes)
-        return f"{type(raised).__name__}, whose traceback cannot be written: {type(error).__name__}."
+        return f"{_kind(raised)}, whose traceback cannot be written: {_kind(error)}."
+
+
+def _kind(raised: BaseException) -> str:
+    """The name of its class, which the class has no say in."""
+    return str(type.__dict__["__name__"].__get__(type(raised)))
+
+
+def _is_said(raised: BaseException) -> bool:
+    """Whether a handler said by it what is to become of its completion; an exception's own class has no say in that."""
+    return any(one in {Retry, Discard, Dead, Away} for one in type(raised).__mro__)
 
 
 def _current_task() -> "asyncio.Task[Any] | None":

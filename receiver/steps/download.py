@@ -31,6 +31,7 @@ from receiver.storage import downloads, files
 from receiver.storage.downloads import DownloadSettled, Fetching, Progress
 from receiver.storage.settlements import timeline
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -187,7 +188,7 @@ class _Attempt:
         content = await self._step.store.result(self._job)
         held = self._job.held
         kind = "" if held is None else held.content_type
-        plain, content_type = await asyncio.to_thread(
+        plain, content_type = await off_loop(
             lambda: written_out(legible(content, kind), self._provider, self._download.number)
         )
         if len(plain) > largest:

@@ -21,6 +21,7 @@ from receiver.storage.claims import Claimed
 from receiver.storage.files import Gathered
 from receiver.storage.settlements import timeline
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +71,7 @@ class Gather:
             content = await self._result(job) if reads_result(provider) else Result()
             answer = await self._answer(job) if names_in_answer(provider) else Result()
             try:
-                found, total = await asyncio.to_thread(_links, content, answer, provider, job, now=started)
+                found, total = await off_loop(_links, content, answer, provider, job, now=started)
             except UnreadableError as error:
                 # The result links to nothing that could be found; it is a result all the same.
                 code = error.code

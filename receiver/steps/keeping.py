@@ -1,6 +1,5 @@
 """Keeping what a provider gives once, a result or a page of one, until the store takes it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -18,6 +17,7 @@ from receiver.storage import dues, pages, spent
 from receiver.storage.claims import Claimed, LookClaim
 from receiver.storage.looks import ELSEWHERE
 from receiver.storage.spool import HeldResult, Spool
+from receiver.threads import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -46,18 +46,18 @@ class Keeping:
 
     async def concerns(self, claimed: Claimed) -> bool:
         """Whether what *claimed* would ask for has come already, and is not stored."""
-        return claimed.due.spent_url is not None and await asyncio.to_thread(self._spool.has, claimed.job.id)
+        return claimed.due.spent_url is not None and await off_loop(self._spool.has, claimed.job.id)
 
     async def __call__(self, claimed: Claimed) -> Move | None:
         """Store what has come; the move it made, if any."""
         job_id, started = claimed.job.id, self._clock()
-        found = await asyncio.to_thread(self._spool.take_one, job_id)
+        found = await off_loop(self._spool.take_one, job_id)
         if found is None:
             # Another process has it in hand, or this one at its other end.
             return await self._settling(claimed, Unanswered(code=ELSEWHERE), started=started)
         if await self._fits(found.finding.page, job_id):
             return await self._store_sometime(claimed, found, started)
-        await asyncio.to_thread(self._spool.drop, job_id)
+        await off_loop(self._spool.drop, job_id)
         return await self._settling(claimed, Interrupted(), started=started)
 
     async def once(
@@ -86,7 +86,7 @@ class Keeping:
         if not await until_stored(lambda: self._store.spend(claimed.due, url), doubted=True):
             return None
         came = False
-        await asyncio.to_thread(self._spool.ask, claimed.job.id)
+        await off_loop(self._spool.ask, claimed.job.id)
         try:
             move = await self._ask(claimed, get, started)
             came = True
@@ -96,17 +96,17 @@ class Keeping:
 
     async def recover(self) -> None:
         """Store what was given once: to processes that are no more, or to this one, when another was at the job."""
-        for result in await asyncio.to_thread(self._spool.take):
+        for result in await off_loop(self._spool.take):
             job_id, now = result.due.job_id, self._clock()
             log.warning("result_found", job=job_id)
             try:
                 await self._recover(result, now=now)
             except NotFoundError as error:
                 log.error("answer_refused", job=job_id, reason=str(error))
-                await asyncio.to_thread(self._spool.refuse, job_id)
+                await off_loop(self._spool.refuse, job_id)
             finally:
                 self._spool.leave(job_id)
-        for job_id in await asyncio.to_thread(self._spool.deserted):
+        for job_id in await off_loop(self._spool.deserted):
             if not self._spool.has(job_id):
                 # The process died while it asked: nobody will bring what it was given.
                 await self._store.write(dues.disown, job_id)
@@ -139,7 +139,7 @@ class Keeping:
                 log.warning("result_held", job=claimed.job.id, reason=str(error))
         result = HeldResult(due=claimed.due, finding=finding, pieces=tuple(waiting))
         waiting.clear()
-        if await asyncio.to_thread(self._spool.put, result):
+        if await off_loop(self._spool.put, result):
             self._spool.asked(claimed.job.id, came=True)
         return await self._store_sometime(claimed, result, started)
 
@@ -152,7 +152,7 @@ class Keeping:
     async def _recover(self, result: HeldResult, *, now: int) -> None:
         job = await self._store.job(result.due.job_id)
         if job.state.ended and job.state not in _LATE:
-            await asyncio.to_thread(self._spool.drop, job.id)
+            await off_loop(self._spool.drop, job.id)
             return
         wish = LookClaim(job_id=job.id, owner=self._owner, lease_ms=self._lease_ms, now=now)
         claimed = await self._store.claim_look(wish)
@@ -161,7 +161,7 @@ class Keeping:
         if await self._fits(result.finding.page, job.id):
             await self._hand_over(claimed, result, now)
         else:
-            await asyncio.to_thread(self._spool.drop, job.id)
+            await off_loop(self._spool.drop, job.id)
 
     async def _fits(self, page: ResultPage | None, job_id: str) -> bool:
         """Whether *page* is the one that comes next: meanwhile another may have begun the result anew."""
@@ -177,5 +177,5 @@ class Keeping:
         move = await self._settling(claimed, result.finding, started=started)
         # Another may have given the job up meanwhile; then there is a later turn for it.
         if move is not None or (await self._store.job(claimed.job.id)).held is not None:
-            await asyncio.to_thread(self._spool.drop, claimed.job.id)
+            await off_loop(self._spool.drop, claimed.job.id)
         return move

@@ -3,7 +3,6 @@
 They may be configured, derived for one job, published by the provider, or handed out with the submit answer.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -32,6 +31,7 @@ from receiver.outbound.certificates import Certificates
 from receiver.outbound.keysets import KeySets
 from receiver.readers import LARGE, Readers
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 T = TypeVar("T")
 
@@ -178,7 +178,7 @@ class Proving:
             return Diagnosis(code=error.code, sentence=str(error))
         except RejectionError as error:
             # Some hundred MACs over the whole body: not on the event loop.
-            return await asyncio.to_thread(
+            return await off_loop(
                 diagnose,
                 message,
                 scheme=provider.verify,
@@ -205,9 +205,7 @@ class Proving:
             keys = await self.keys_for(way, message, now=callback.received_at)
         except (KeyUnavailableError, RejectionError) as error:
             missing = [Checked(mark="bad", sentence=str(error))]
-        found = await asyncio.to_thread(
-            walk, message, scheme=provider.verify, keys=keys, now=callback.received_at
-        )
+        found = await off_loop(walk, message, scheme=provider.verify, keys=keys, now=callback.received_at)
         return missing + found
 
     async def keys_for(self, way: Way, message: Message, *, now: int) -> Sequence[Key]:

@@ -15,6 +15,7 @@ from receiver.outbound.client import Outbound
 from receiver.storage import downloads, files
 from receiver.storage.downloads import Renewal
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 _OK = 200
 
@@ -49,9 +50,7 @@ class Renewing:
             if content is None:
                 return False
             try:
-                found, _ = await asyncio.to_thread(
-                    links, content, provider, job, most=self._most, now=self._clock()
-                )
+                found, _ = await off_loop(links, content, provider, job, most=self._most, now=self._clock())
             except UnreadableError:
                 found = []
             listed = await self._store.read(files.of_job, job.id)

@@ -47,6 +47,7 @@ from receiver.storage.records import NewJob
 from receiver.storage.settlements import SubmitSettled, uploaded
 from receiver.storage.spool import Spool
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +130,7 @@ class Submit:
         self._keys.credentials(provider)
         asked, files = Asked(request=order.request, extras=order.extras), dict[str, FilePart]()
         if takes_files(provider, new.job.operation):
-            files = await asyncio.to_thread(open_files, provider, order.request, allowed=order.local_files)
+            files = await off_loop(open_files, provider, order.request, allowed=order.local_files)
         # The caller may go away; what was begun is carried out, and its answer recorded.
         return await asyncio.shield(self._begin(self._carry_out(provider, new, asked, files)))
 
@@ -283,7 +284,7 @@ class Submit:
         files: dict[str, FilePart] = {}
         try:
             if takes_files(provider, job.operation) and there is None:
-                files = await asyncio.to_thread(open_files, provider, request, allowed=True)
+                files = await off_loop(open_files, provider, request, allowed=True)
         except RequestError as error:
             refused = Refused(error=Failure(code=error.code, text=str(error)))
             return await self._answers.settle(provider, job, due, refused, started)

@@ -11,7 +11,8 @@ def open_driver(url: str) -> Driver:
     """Choose the database for *url*: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://…``."""
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return SQLite(Path(rest[1:]))
+        # Absolute from now on: a handler may change the folder of the process.
+        return SQLite(Path(rest[1:]).absolute())
     if scheme in {"postgresql", "postgres"}:
         try:
             # Only where it is used: SQLite needs neither the package nor the time that it takes to import.

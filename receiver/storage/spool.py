@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import structlog
 
+from receiver import forks
 from receiver.core.asking.exchange import Seen
 from receiver.core.model import Due, Value
 from receiver.storage.settlements import SubmitSettled
@@ -48,7 +49,8 @@ class Spool(Generic[T]):
     """
 
     def __init__(self, folder: Path, kind: type[T], *, suffix: str) -> None:
-        self._folder = folder
+        # A handler may change the folder of the process.
+        self._folder = folder.absolute()
         self._suffix = suffix
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
         self._lock = threading.Lock()
@@ -66,7 +68,7 @@ class Spool(Generic[T]):
                 os.close(file)
                 return
             with self._lock:
-                self._asking[job_id] = file
+                self._asking[job_id] = forks.keep(file)
 
     def asked(self, job_id: str, *, came: bool) -> None:
         """Take the mark away: what came of it is stored or held; else it stays, and nobody asks any more."""
@@ -76,7 +78,7 @@ class Spool(Generic[T]):
             return
         if came:
             self.forget(job_id)
-        os.close(file)
+        forks.close(file)
 
     def forget(self, job_id: str) -> None:
         """Take the mark of a process away that is gone."""
@@ -161,7 +163,7 @@ class Spool(Generic[T]):
             held, self._held = [*self._held.values(), *self._asking.values()], {}
             self._asking = {}
         for file in held:
-            os.close(file)
+            forks.close(file)
 
     def _take(self, path: Path) -> T | None:
         try:
@@ -189,15 +191,15 @@ class Spool(Generic[T]):
     def _hold(self, job_id: str, file: int) -> None:
         with self._lock:
             before = self._held.pop(job_id, None)
-            self._held[job_id] = file
+            self._held[job_id] = forks.keep(file)
         if before is not None:
-            os.close(before)
+            forks.close(before)
 
     def _let_go(self, job_id: str) -> None:
         with self._lock:
             file = self._held.pop(job_id, None)
         if file is not None:
-            os.close(file)
+            forks.close(file)
 
     def _sync_folder(self) -> None:
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,6 +1,5 @@
 """The one Store: every write joins the next group commit, every read has a connection of its own."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
@@ -48,6 +47,7 @@ from receiver.storage.refusals import Refusal
 from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, SubmitSettled
 from receiver.storage.writer import Writer
+from receiver.threads import off_loop
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -93,7 +93,7 @@ class Store:
             (schema.migrate if migrate else schema.check)(driver)
 
         try:
-            await asyncio.to_thread(prepare)
+            await off_loop(prepare)
         except BaseException:
             driver.close()
             raise
@@ -102,9 +102,9 @@ class Store:
     async def close(self) -> None:
         """Commit what waits and give the database back."""
         await self.counting.close()
-        await asyncio.to_thread(self._writer.close)
-        await asyncio.to_thread(self._reader.close)
-        await asyncio.to_thread(self.driver.close)
+        await off_loop(self._writer.close)
+        await off_loop(self._reader.close)
+        await off_loop(self.driver.close)
 
     # -- in general ----------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from receiver.storage import alarms, attention, circuits, signs
 from receiver.storage.alarms import Looked, Notice, Round
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -146,9 +147,7 @@ class Alarming:
 
     async def _look_here(self, now: int) -> None:
         """Look for what only this node can see."""
-        found = [
-            finding for disk in await asyncio.to_thread(self._disks) for finding in upkeep.disk_low(disk)
-        ]
+        found = [finding for disk in await off_loop(self._disks) for finding in upkeep.disk_low(disk)]
         # The fullest disk stands for all of a node.
         some = tuple(found[:1])
         standing = [one for one in await self._store.read(alarms.raised) if one.name in OF_ONE_NODE]

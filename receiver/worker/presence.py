@@ -24,6 +24,7 @@ from receiver.storage.clocks import Reading
 from receiver.storage.nodes import Node
 from receiver.storage.store import Store
 from receiver.storage.vigil import Vigil
+from receiver.threads import off_loop
 from receiver.worker.standstill import Standstill
 
 log = structlog.get_logger(__name__)
@@ -87,14 +88,14 @@ class Presence:
     async def join(self) -> None:
         """Become one of the nodes."""
         only = self._store.driver.exclusive
-        await asyncio.to_thread(self._meet_clock)
+        await off_loop(self._meet_clock)
         now, asked = self._clock(), self._steady()
         if only:
             # No other process serves this database, so whoever held a lease is gone.
             await self._store.release_all(now=now)
         await self._store.join(self._node, only=only, now=now)
         self._sure_until = asked + self._lease_ms
-        await asyncio.to_thread(self._look_around)
+        await off_loop(self._look_around)
         self._ending.clear()
         watch = Standstill(loop=asyncio.get_running_loop(), steady=self._steady, stood=self._stood)
         self._beating = threading.Thread(
@@ -108,7 +109,7 @@ class Presence:
             return
         self._ending.set()
         # The thread must not open again what is closed next; if the database keeps it waiting, it is left behind.
-        await asyncio.to_thread(self._beating.join, _LAST_BEAT)
+        await off_loop(self._beating.join, _LAST_BEAT)
         self._beating = None
         self._sure_until = None
         try:

@@ -1,12 +1,14 @@
 """How a handler may end: whatever it raises is a failed attempt with its traceback, and its slot is free again."""
 
 import asyncio
+from collections.abc import Generator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from receiver import Job, Receiver, Retry
-from receiver.core.model import Attempt, Dispatch
+from receiver.core.model import DAY, Attempt, Dispatch
 from receiver.storage.queries import Page
 
 from .hurry import hurried
@@ -90,6 +92,66 @@ def asks_without_words(_job: Job) -> None:
     raise UnwritableRetry
 
 
+class Later:
+    """Can be awaited, as what clients of brokers return."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Do nothing, once somebody awaits it."""
+        yield from asyncio.sleep(0).__await__()
+
+
+def leaves_it_to_others(_job: Job) -> Any:  # noqa: ANN401  (that is the mistake)
+    """Return what would have to be awaited."""
+    return Later()
+
+
+async def forgets_to_await(_job: Job) -> Any:  # noqa: ANN401  (the same)
+    """Return a coroutine of which nothing has run."""
+    return asyncio.sleep(0)
+
+
+class HalfMadeRetry(Retry):
+    """Has none of what its base class makes."""
+
+    def __init__(self) -> None:
+        pass
+
+
+async def asks_half(_job: Job) -> None:
+    """Ask for another try by an exception that was made by half."""
+    raise HalfMadeRetry
+
+
+class NobodyError(Exception):
+    """Does not say of which class it is."""
+
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401  (it is none)
+        """Nothing that anybody could look at."""
+        raise ValueError(name)
+
+
+async def is_nobody(_job: Job) -> None:
+    """Raise what cannot even be asked what it is."""
+    raise NobodyError
+
+
+def _nothing(_class: object) -> str:
+    raise ValueError
+
+
+#: Makes classes that do not tell their names.
+Unnamed = type("Unnamed", (type,), {"__name__": property(_nothing)})
+
+
+class NamelessError(Exception, metaclass=Unnamed):  # type: ignore[metaclass]  # made as it runs
+    """Has no name that it tells."""
+
+
+def has_no_name(_job: Job) -> None:
+    """Raise what does not tell its name."""
+    raise NamelessError
+
+
 async def says_much(_job: Job) -> None:
     """Raise what is too long to be kept."""
     raise ValueError("much " * 1_000_000)
@@ -157,6 +219,11 @@ async def test_what_a_handler_raises_is_kept_and_ends_as_a_dead_letter(world: Wo
         (cannot_be_written, "UnwritableError"),
         (says_much, "ValueError"),
         (asks_without_words, ("x\N{REPLACEMENT CHARACTER}" * 200)[:200]),
+        (leaves_it_to_others, "TypeError"),
+        (forgets_to_await, "TypeError"),
+        (asks_half, "UnreadableOutcomeError"),
+        (is_nobody, "UnreadableOutcomeError"),
+        (has_no_name, "NamelessError"),
     ],
 )
 async def test_an_odd_end_is_an_attempt_like_another(world: World, function: Any, code: str) -> None:  # noqa: ANN401
@@ -177,6 +244,27 @@ async def test_an_odd_end_is_an_attempt_like_another(world: World, function: Any
         worker = receiver.running.worker
         assert worker is not None
         await until(lambda: worker.leases().dispatches == ())
+
+
+@pytest.mark.parametrize("after", [1e300, float("inf"), timedelta.max, 1e10])
+async def test_another_try_is_asked_for_within_a_year(world: World, after: float | timedelta) -> None:
+    """However late it is asked for: a time that no database takes would never be settled, and be tried for ever."""
+
+    def prepare(receiver: Receiver) -> None:
+        @receiver.on(SIGNED, name="h")
+        def ask(_job: Job) -> None:
+            raise Retry(after=after)
+
+    async with world.receiver(prepare) as receiver:
+        job = await receiver.submit(SIGNED, REQUESTS[SIGNED])
+
+        async def asked() -> bool:
+            return [one.outcome for one in await runs(world, receiver, job)] == ["retry_requested"]
+
+        await until(asked)
+        (waiting,) = (await world.record(receiver, job)).dispatches
+        assert (waiting.state, waiting.failures) == ("ready", 1)
+        assert 365 * DAY < waiting.run_at - waiting.created_at < 367 * DAY
 
 
 async def test_a_handler_that_cancels_every_task_stops_nothing_of_ours(world: World) -> None:

@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from receiver import forks
 from receiver.core.errors import ConfigurationError, StoreUnavailableError
 
 log = structlog.get_logger(__name__)
@@ -145,14 +146,14 @@ class Files:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(file)
+            forks.close(file)
             raise ConfigurationError(
                 f"Another receiver process already serves {self.path}. SQLite takes one: a program of "
                 "yours asks it by receiver.client, and for several nodes RECEIVER_DATABASE_URL is PostgreSQL.",
                 code="already_served",
             ) from error
         if self._serve_file is not None:
-            os.close(self._serve_file)
+            forks.close(self._serve_file)
         self._serve_file = file
 
     @property
@@ -164,13 +165,13 @@ class Files:
         """Give the locks back."""
         for file in (self._lock_file, self._serve_file):
             if file is not None:
-                os.close(file)
+                forks.close(file)
         self._lock_file = self._serve_file = None
 
     def _lock(self) -> int:
         """The lock file: the one that lies there, which is the one that others lock."""
         if self._lock_file is not None and _identity(self._lock_name) != _of(self._lock_file):
-            os.close(self._lock_file)
+            forks.close(self._lock_file)
             self._lock_file = None
         if self._lock_file is None:
             # Nothing is made where the database is hidden by another mount.
@@ -183,7 +184,7 @@ class Files:
         try:
             if not self._open:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(f"{self.path}-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return forks.keep(os.open(f"{self.path}-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreUnavailableError(
                 f"The database cannot be used right now ({error.filename}: {error.strerror}); nothing was acknowledged."
