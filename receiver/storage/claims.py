@@ -15,7 +15,7 @@ from receiver.storage import clocks, rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.metadata import read_given
 from receiver.storage.nodes import Node, alive
-from receiver.storage.united import led
+from receiver.storage.united import Key, dispatches_led, led
 
 # Each of these reads by its index no more than its limit, however much is due.
 _LANE: Final = (
@@ -151,6 +151,11 @@ def claim_looks(tx: Transaction, items: Sequence[LookClaim]) -> list[Claimed | N
 
     ``None`` where someone is at it, or where there is nothing to look at.
     """
+    into = led(tx, {item.job_id for item in items})
+    if into:
+        items = [
+            replace(item, job_id=into[item.job_id][0]) if item.job_id in into else item for item in items
+        ]
     lock_jobs(tx, [item.job_id for item in items])
     answers: list[Claimed | None] = []
     for item in items:
@@ -211,8 +216,10 @@ def renew(tx: Transaction, items: Sequence[tuple[Dispatch, int]]) -> list[bool]:
 
     Unlike a sign of life it waits for whoever is just claiming the row, so that no two can both believe to have it.
     """
-    answers = []
-    for one, until in sorted(items, key=lambda item: (item[0].job_id, item[0].handler, item[0].replay_id)):
+    into = dispatches_led(tx, [_key(one) for one, _ in items])
+    answers: dict[int, bool] = {}
+    now_called = ((_renamed(one, into), until, place) for place, (one, until) in enumerate(items))
+    for one, until, place in sorted(now_called, key=lambda item: _key(item[0])):
         found = tx.run(
             "UPDATE dispatch SET run_at = :until WHERE job_id = :job_id AND handler = :handler "
             "AND replay_id = :replay_id AND owner = :owner AND attempt = :attempt RETURNING job_id",
@@ -225,8 +232,8 @@ def renew(tx: Transaction, items: Sequence[tuple[Dispatch, int]]) -> list[bool]:
                 "attempt": one.attempt,
             },
         )
-        answers.append(bool(found))
-    return answers
+        answers[place] = bool(found)
+    return [answers[place] for place in range(len(items))]
 
 
 def release(tx: Transaction, items: Sequence[tuple[Leases, int, int]]) -> list[None]:
@@ -288,16 +295,19 @@ def release_all(tx: Transaction, items: Sequence[int]) -> list[None]:
 
 def _led(tx: Transaction, leases: Leases) -> Leases:
     """The leases with the names that their dispatches have now: their jobs may have become others meanwhile."""
-    into = led(tx, {one.job_id for one in leases.dispatches})
+    into = dispatches_led(tx, [_key(one) for one in leases.dispatches])
     if not into:
         return leases
-    named = [
-        replace(one, job_id=into[one.job_id][0], replay_id=one.replay_id or into[one.job_id][1])
-        if one.job_id in into
-        else one
-        for one in leases.dispatches
-    ]
-    return replace(leases, dispatches=tuple(named))
+    return replace(leases, dispatches=tuple(_renamed(one, into) for one in leases.dispatches))
+
+
+def _key(one: Dispatch) -> Key:
+    return one.job_id, one.handler, one.replay_id
+
+
+def _renamed(one: Dispatch, into: Mapping[Key, Key]) -> Dispatch:
+    job_id, _, replay_id = into.get(_key(one), _key(one))
+    return replace(one, job_id=job_id, replay_id=replay_id)
 
 
 def _extend(tx: Transaction, leases: Leases, *, run_at: int) -> tuple[list[Row], list[Row]]:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from receiver.core.errors import NotFoundError
 from receiver.core.identity import dispatch_key
 from receiver.core.model import Dispatch, Value
 from receiver.storage import rows
 from receiver.storage.distinct import distinct
 from receiver.storage.driver import Row, Transaction
+from receiver.storage.united import Key, dispatches_led
 
 #: How many are looked at for those of a code.
 _LOOKED_AT: Final = 10_000
@@ -69,16 +71,31 @@ def handlers(tx: Transaction) -> list[str]:
 
 def named(tx: Transaction, ids: Sequence[str]) -> list[Dispatch]:
     """The dead ones among some dispatches, which are named by their ids."""
-    found = []
+    keys = []
     for one in ids:
         job_id, _, rest = one.partition(":")
         handler, _, replay_id = rest.partition(":")
-        found += tx.run(
-            f"SELECT {rows.DISPATCH} FROM dispatch WHERE job_id = :job_id AND handler = :handler "
-            "AND replay_id = :replay_id AND state = 'dead'",
-            {"job_id": job_id, "handler": handler, "replay_id": replay_id},
-        )
-    return [rows.dispatch_of(row) for row in found]
+        keys.append((job_id, handler, replay_id))
+    into = dispatches_led(tx, keys)
+    found = [rows.dispatch_of(row) for key in keys for row in _row(tx, into.get(key, key))]
+    return [one for one in found if one.state == "dead"]
+
+
+def dispatch(tx: Transaction, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
+    """One dispatch that is not finished."""
+    key = (job_id, handler, replay_id)
+    found = _row(tx, dispatches_led(tx, [key]).get(key, key))
+    if not found:
+        raise NotFoundError(f"{job_id} has no unfinished dispatch of that name.", code="dispatch_not_found")
+    return rows.dispatch_of(found[0])
+
+
+def _row(tx: Transaction, key: Key) -> list[Row]:
+    return tx.run(
+        f"SELECT {rows.DISPATCH} FROM dispatch "
+        "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id",
+        dict(zip(("job_id", "handler", "replay_id"), key, strict=True)),
+    )
 
 
 def _found(found: Sequence[Row], dead: Dead) -> Found:

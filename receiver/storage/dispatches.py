@@ -14,7 +14,7 @@ from receiver.storage.claims import INTERRUPTED, LEASE
 from receiver.storage.driver import Row, Transaction, split
 from receiver.storage.ledger import Ledger
 from receiver.storage.results import with_answer
-from receiver.storage.united import led
+from receiver.storage.united import dispatches_led, known_before
 
 _WANTED: Final = (
     "job_id, handler, replay_id, attempt, created_at, owner, error_code, error_text, failures, interruptions, "
@@ -144,7 +144,10 @@ def _claim(tx: Transaction, item: DispatchClaim, renamed: Mapping[str, str]) -> 
         job_id, handler, replay_id, attempt, created_at, before, code, text, failures, interruptions = row[
             :10
         ]
-        held = before == owner and (job_id, handler, replay_id) in item.held
+        key = (job_id, handler, replay_id)
+        held = before == owner and (
+            key in item.held or any(one in item.held for one in known_before(tx, key))
+        )
         # Where its process is gone, or frozen, nothing of it is run before that has been recorded.
         lapsed = before is not None and before != owner
         number = attempt if held or lapsed else attempt + 1
@@ -264,15 +267,10 @@ def _moved(
 ) -> dict[tuple[str, str, str], tuple[str, str, str]]:
     """The keys of dispatches whose job became another one while they ran, with those that they have now."""
     keys = {(one.job_id, one.handler, one.replay_id) for one in settled} - stored.keys()
-    into = led(tx, {key[0] for key in keys})
-    if not into:
-        return {}
-    stored |= _locked(tx, [job_id for job_id, _ in into.values()])
-    return {
-        (job_id, handler, replay_id): (into[job_id][0], handler, replay_id or into[job_id][1])
-        for job_id, handler, replay_id in keys
-        if job_id in into
-    }
+    into = dispatches_led(tx, keys) if keys else {}
+    if into:
+        stored |= _locked(tx, [key[0] for key in into.values()])
+    return into
 
 
 def _locked(tx: Transaction, ids: Sequence[str]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
@@ -295,6 +293,8 @@ def retry(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list[b
     """
     tx.be_sure()
     lines.guard(tx, [item[1] for item in items])
+    if into := dispatches_led(tx, [item[:3] for item in items]):
+        items = [(*into.get(item[:3], item[:3]), item[3]) for item in items]
     _locked(tx, [item[0] for item in items])
     answers = []
     for job_id, handler, replay_id, now in items:
@@ -314,6 +314,8 @@ def discard(tx: Transaction, items: Sequence[tuple[str, str, str, int]]) -> list
     """Drop dead dispatches for good: (job id, handler, replay id, now); the timeline keeps a line."""
     tx.be_sure()
     lines.guard(tx, [item[1] for item in items])
+    if into := dispatches_led(tx, [item[:3] for item in items]):
+        items = [(*into.get(item[:3], item[:3]), item[3]) for item in items]
     _locked(tx, [item[0] for item in items])
     ledger = Ledger(tx)
     answers = []

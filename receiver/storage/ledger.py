@@ -250,6 +250,11 @@ class Ledger:
                 return
         self._dispatches.append(row)
 
+    def _lines_of(self, job: Job) -> dict[str, str | None]:
+        """The line in which dispatches of *job* stand, by each handler that orders its completions."""
+        self.handlers()
+        return {name: spec.line(job, self._metadata_of(job.id)) for name, spec in self._ordering.items()}
+
     def wanted(self, job: Job) -> list[str]:
         """The handlers that want the completion of *job*."""
         anyway, depending = self._asked(job)
@@ -365,7 +370,7 @@ class Ledger:
         if self._attempts:
             tx.insert("attempt", rows.ATTEMPT, [rows.attempt_params(one) for one in self._attempts])
         for united, replay_id in self._united:
-            absorb(tx, united, replay_id=replay_id)
+            absorb(tx, united, replay_id=replay_id, ordered=self._lines_of(united.job))
         if self._looks or self._gathers or self._dispatches or self._lined:
             tx.announce()
 

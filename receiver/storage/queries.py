@@ -202,18 +202,6 @@ def activity(tx: Transaction, since: int) -> list[tuple[str, Attempt]]:
     return [(row[0], rows.attempt_of(row[1:])) for row in found]
 
 
-def dispatch(tx: Transaction, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
-    """One dispatch that is not finished."""
-    found = tx.run(
-        f"SELECT {rows.DISPATCH} FROM dispatch "
-        "WHERE job_id = :job_id AND handler = :handler AND replay_id = :replay_id",
-        {"job_id": job_id, "handler": handler, "replay_id": replay_id},
-    )
-    if not found:
-        raise NotFoundError(f"{job_id} has no unfinished dispatch of that name.", code="dispatch_not_found")
-    return rows.dispatch_of(found[0])
-
-
 def handlers(tx: Transaction) -> list[dict[str, Any]]:
     """The registered handlers."""
     found = tx.run(

@@ -130,7 +130,7 @@ def abandon(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
         if move.changed:
             if gathering(job):
                 downloads.give_up(tx, job.id)
-            ledger.note(job_id, step="deadline", outcome="abandoned", code="abandoned", now=now)
+            ledger.note(job.id, step="deadline", outcome="abandoned", code="abandoned", now=now)
             ledger.carry_out(move, now=now)
     ledger.flush()
     return [ledger.jobs[ledger.led(job_id)] for job_id, _ in items]
@@ -150,11 +150,11 @@ def resubmit(tx: Transaction, items: Sequence[tuple[str, int]]) -> list[Job]:
             )
         ledger.put(replace(job, submission="sending"))
         # The file may be gone at the provider by now.
-        tx.run("UPDATE submission SET uploaded = NULL WHERE job_id = :job_id", {"job_id": job_id})
-        due = Due(job_id=job_id, step=Step.SUBMIT, provider=job.provider, run_at=now, lane=ASKED)
+        tx.run("UPDATE submission SET uploaded = NULL WHERE job_id = :job_id", {"job_id": job.id})
+        due = Due(job_id=job.id, step=Step.SUBMIT, provider=job.provider, run_at=now, lane=ASKED)
         tx.insert("due", rows.DUE, [rows.due_params(due)], conflict="ON CONFLICT DO NOTHING")
         tx.announce()
-        ledger.note(job_id, step="submit", outcome="resubmitted", code="by_hand", now=now)
+        ledger.note(job.id, step="submit", outcome="resubmitted", code="by_hand", now=now)
     ledger.flush()
     return [ledger.jobs[ledger.led(job_id)] for job_id, _ in items]
 
@@ -242,7 +242,7 @@ def replay(tx: Transaction, items: Sequence[tuple[str, str | None, str, int]]) -
                 f"{job_id} is {job.state.value}; only an ended job can be replayed.", code="job_not_ended"
             )
         made = ledger.dispatch(job, now=now, replay_id=replay_id, handler=handler)
-        ledger.note(job_id, step="replay", outcome="made", code=replay_id, now=now, handlers=made)
+        ledger.note(job.id, step="replay", outcome="made", code=replay_id, now=now, handlers=made)
         answers.append(made)
     ledger.flush()
     return answers

@@ -13,6 +13,7 @@ from receiver.storage import (
     arrivals,
     claims,
     clocks,
+    dead_letters,
     dispatches,
     durations,
     looks,
@@ -320,7 +321,7 @@ class Store:
 
     async def dispatch(self, job_id: str, *, handler: str, replay_id: str) -> Dispatch:
         """One unfinished dispatch."""
-        return await self._reader.read(queries.dispatch, job_id, handler=handler, replay_id=replay_id)
+        return await self._reader.read(dead_letters.dispatch, job_id, handler=handler, replay_id=replay_id)
 
     async def activity(self, *, since: int) -> list[tuple[str, Attempt]]:
         """What steps and handlers finished from *since* on, with the provider of each job."""
