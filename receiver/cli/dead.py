@@ -13,7 +13,7 @@ from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import dispatch_key
 from receiver.core.model import Dispatch
 from receiver.running import Running
-from receiver.storage.dead_letters import Dead, find
+from receiver.storage.dead_letters import Dead, beginning, find
 from receiver.storage.queries import MOST
 from receiver.views.dispatch import dispatch_document
 
@@ -99,14 +99,14 @@ async def _chosen(
 ) -> list[Dispatch]:
     if [everything, handler is not None, bool(ids)].count(True) != 1:
         raise click.UsageError("Name dead letters, or give --handler NAME or --all.")
-    found = [one async for one in dead_letters(running, handler)]
-    return [_named(found, prefix) for prefix in ids] if ids else found
+    if ids:
+        return [await _named(running, prefix) for prefix in ids]
+    return [one async for one in dead_letters(running, handler)]
 
 
-def _named(found: list[Dispatch], prefix: str) -> Dispatch:
+async def _named(running: Running, prefix: str) -> Dispatch:
     start = prefix if prefix.startswith("job_") else f"job_{prefix}"
-    # An id is itself a prefix of the ids of its replays.
-    matching = [one for one in found if one.id == start] or [one for one in found if one.id.startswith(start)]
+    matching = await running.store.read(beginning, start)
     if not matching:
         raise NotFoundError(
             f"There is no dead letter whose id begins with {prefix!r}.", code="dispatch_not_found"

@@ -1,6 +1,7 @@
 """Finding dead letters, the newest job's first."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 from receiver.core.errors import NotFoundError
@@ -79,6 +80,21 @@ def named(tx: Transaction, ids: Sequence[str]) -> list[Dispatch]:
     into = dispatches_led(tx, keys)
     found = [rows.dispatch_of(row) for key in keys for row in _row(tx, into.get(key, key))]
     return [one for one in found if one.state == "dead"]
+
+
+def beginning(tx: Transaction, prefix: str, limit: int = 2) -> list[Dispatch]:
+    """The dead letters whose ids begin with *prefix*, or the one whose id it is."""
+    if whole := named(tx, [prefix]):
+        return whole  # an id is itself a prefix of the ids of its replays
+    job_id, _, _ = prefix.partition(":")
+    found = tx.run(
+        f"SELECT {rows.DISPATCH} FROM dispatch WHERE state = 'dead' AND job_id >= :start AND job_id < :end "
+        "ORDER BY job_id LIMIT :limit",
+        # One job has few; of several jobs two are enough to know that it is not one.
+        {"start": job_id, "end": f"{job_id}\x7f", "limit": _LOOKED_AT},
+    )
+    letters = (rows.dispatch_of(row) for row in found)
+    return list(islice((one for one in letters if one.id.startswith(prefix)), limit))
 
 
 def dispatch(tx: Transaction, job_id: str, *, handler: str, replay_id: str) -> Dispatch:

@@ -76,14 +76,7 @@ class Record(Value, frozen=True, kw_only=True):
 def callbacks(tx: Transaction, page: Page) -> list[Callback]:
     """List callbacks without their bodies, the newest first; with ``after`` the oldest first, for following."""
     if page.verdict not in {None, Verdict.ACCEPTED} and page.provider is None and page.job_id is None:
-        # The index of verdicts is by provider: of each so many, and of these the newest.
-        found = [
-            one
-            for provider in _providers_with(tx, page.verdict)
-            for one in callbacks(tx, replace(page, provider=provider))
-        ]
-        found.sort(key=lambda one: one.id, reverse=page.after is None)
-        return found[: _limit(page)]
+        return _of_all_providers(tx, page)
     where, params = _where(page)
     columns = rows.CALLBACK.replace(" body,", f" {_EMPTY} AS body,")
     direction = "ASC" if page.after is not None else "DESC"
@@ -91,15 +84,35 @@ def callbacks(tx: Transaction, page: Page) -> list[Callback]:
     if page.provider is not None and page.job_id is None and page.verdict in {None, Verdict.ACCEPTED}:
         # An id begins with the time at which its callback was received, and by that the index is.
         order = f"received_at {direction}, {order}"
-        for name, sign in (("before", "<="), ("after", ">=")):
+        times = {} if page.since is None else {"since": page.since}
+        for name in ("before", "after"):
             bound = getattr(page, name)
             with suppress(
                 TypeError, AttributeError, ValueError
             ):  # none, or no id of ours: by itself it bounds, too
-                params[f"{name}_at"] = made_at(bound)
-                where += f" AND received_at {sign} :{name}_at"
+                times[name] = made_at(bound)
+        for name, at in times.items():
+            params[f"{name}_at"] = at
+            where += f" AND received_at {'<=' if name == 'before' else '>='} :{name}_at"
     found_rows = tx.run(f"SELECT {columns} FROM callback {where} ORDER BY {order} LIMIT :limit", params)
     return [rows.callback_of(row) for row in found_rows]
+
+
+def _of_all_providers(tx: Transaction, page: Page) -> list[Callback]:
+    """Callbacks of a verdict whose index is by provider: of each the ids of so many, and of these the newest."""
+    backwards = page.after is None
+    ids: list[str] = []
+    for provider in _providers_with(tx, page.verdict):
+        where, params = _where(replace(page, provider=provider))
+        sql = f"SELECT id FROM callback {where} ORDER BY id {'DESC' if backwards else 'ASC'} LIMIT :limit"
+        ids += [row[0] for row in tx.run(sql, params)]
+    first = sorted(ids, reverse=backwards)[: _limit(page)]
+    if not first:
+        return []
+    where, params = tx.among("id", sorted(first))
+    columns = rows.CALLBACK.replace(" body,", f" {_EMPTY} AS body,")
+    found = {row[0]: row for row in tx.run(f"SELECT {columns} FROM callback WHERE {where}", params)}
+    return [rows.callback_of(found[one]) for one in first]
 
 
 def _providers_with(tx: Transaction, verdict: str | None) -> Iterator[str]:
