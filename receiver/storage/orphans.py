@@ -8,6 +8,8 @@ from receiver.storage.driver import Transaction
 from receiver.storage.queries import INDEXED
 
 _MOST_ORPHANS: Final = 10
+#: So many jobs after one without a name are looked at for those that are nobody's: its event came soon.
+_LOOKED_AT: Final = 5_000
 
 
 class Orphan(Value, frozen=True, kw_only=True):
@@ -34,10 +36,15 @@ def orphans(tx: Transaction, since: int) -> list[Orphan]:
 
 
 def _adopted(tx: Transaction, job: Job) -> list[Job]:
+    near = (
+        "SELECT id, submission FROM job WHERE provider = :provider AND id > :after AND id < :until "
+        "ORDER BY id LIMIT :looked"
+    )
+    ids = f"SELECT id FROM ({near}) AS looked WHERE submission = 'none' ORDER BY id LIMIT :limit"
     found = tx.run(
-        f"SELECT {rows.JOB} FROM job WHERE provider = :provider AND id > :after AND id < :until "
-        "AND submission = 'none' ORDER BY id LIMIT :limit",
+        f"SELECT {rows.JOB} FROM job WHERE id IN ({ids}) ORDER BY id",
         {
+            "looked": _LOOKED_AT,
             "provider": job.provider,
             "after": job.id,
             "until": f"job_{max(job.deadline_at, job.created_at):012x}",

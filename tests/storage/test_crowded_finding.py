@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from receiver import storage
 from receiver.core.identity import CALLBACK, JOB, new_id
 from receiver.core.model import Callback, Dispatch, Failure, JobState, Verdict
 from receiver.storage import dead_letters, queries, rows
@@ -24,6 +25,7 @@ LATE = NOW + 1_000_000
 @pytest.fixture
 async def reads(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reads]:
     """A store whose reads are counted."""
+    monkeypatch.setattr(storage.orphans, "_LOOKED_AT", 100)
     found = await counted(url, monkeypatch)
     yield found
     await found.store.close()
@@ -39,7 +41,7 @@ def fill(reads: Reads, many: int) -> str:
         for n in range(many)
     ]
     jobs += [
-        job(id=new_id(JOB, NOW + many + n), provider="wide", remote_id=f"a{n}", submission="none", state=DONE)
+        job(id=new_id(JOB, NOW + n), provider="wide", remote_id=f"a{n}", submission="none", state=DONE)
         for n in range(3)
     ]
     callbacks = [
