@@ -21,7 +21,7 @@ from receiver.core.identity import CALLBACK, is_id
 from receiver.core.model import Callback, Job, Value, Verdict
 from receiver.storage import arrived, audit, glance
 from receiver.storage.queries import Submission
-from receiver.threads import off_loop
+from receiver.threads import off_loop, resolving
 from receiver.views.masking import masked_header, masked_query
 
 #: Lines of a difference, lines of the bodies that are compared, and lines that are alike before a difference.
@@ -292,7 +292,7 @@ async def _check_address(url: str) -> None:
         raise RequestError("The address is http://… or https://… without a user name.", field="url")
     try:
         # Names too, and what only a resolver takes for an address: 2852039166 is one.
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await resolving(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return  # whoever sends says so
     if any(within(str(address[0]).partition("%")[0], _CLOSED) for *_, address in found):
