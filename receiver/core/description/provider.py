@@ -14,6 +14,7 @@ import msgspec
 from receiver.core.address import Network, networks
 from receiver.core.description.callbacks import CallbackTerms, Challenge, KeySource, Variant
 from receiver.core.description.credential import Credential
+from receiver.core.description.emptiness import first_empty
 from receiver.core.description.http import check_headers
 from receiver.core.description.linked import Linked
 from receiver.core.description.parts import (
@@ -374,4 +375,7 @@ def describe(document: dict[str, Any]) -> Provider:
             return Size.parse(value)
         raise TypeError(f"no rule to read {kind.__name__}")
 
-    return msgspec.convert(document, Provider, dec_hook=convert)
+    provider = msgspec.convert(document, Provider, dec_hook=convert)
+    if (place := first_empty(document)) is not None:
+        raise msgspec.ValidationError(f"it is empty; fill it in or leave it out - at `$.{place}`")
+    return provider

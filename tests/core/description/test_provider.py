@@ -120,6 +120,17 @@ def written(folder: Path, name: str, text: str) -> Path:
         ('secret = "env:PULSE_API_KEY"', 'secret = "env:X"\nprefix = "a\\n"', "credentials[0]", "be printed"),
         ("[fetch]", '[operations."a b"]\n[fetch]', "operations", "no word of letters"),
         ('pending = "submitted"', '"1..5" = "failed", "3..9" = "running"', "shapes.answer", "in common"),
+        ('result_url = "result.url"', 'result_url = ""', "shapes.answer.result_url", "it is empty"),
+        ('id = ["job_id"]', "id = []", "shapes.answer.id", "it is empty"),
+        ('id = ["job_id"]', 'id = ["job_id", " "]', "shapes.answer.id[1]", "it is empty"),
+        ('title = "Pulse document extraction"', 'title = ""', "title", "it is empty"),
+        (
+            'url = "https://docs.runpulse.com/api-reference/async-processing"',
+            'url = ""',
+            "sources[0].url",
+            "it is empty",
+        ),
+        ("[fetch]", "[fetch]\nfailed = []", "fetch.failed", "it is empty"),
         ("[fetch]", "[fetch", "not readable as TOML", ""),
         ('title = "', 'title = "\xff', "not readable as TOML", ""),
     ],
@@ -138,6 +149,14 @@ def test_a_wrong_description_is_refused_with_file_key_and_reason(
     assert reason in str(refused.value)
 
 
+def test_what_is_the_providers_own_may_be_empty(tmp_path: Path) -> None:
+    """A field that is sent, a value that is compared, a sample, a text that stands before another."""
+    text = GOOD.replace("set = { async = true }", 'set = { async = true, tags = [], note = "" }')
+    text = text.replace('{ path = "result.is_url", is = true }', '{ path = "result.is_url", not = "" }')
+    text = text.replace('prefix = "v1,"', 'prefix = ""')
+    assert load_file(written(tmp_path, "pulse", text)).submit.set["tags"] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -149,6 +168,7 @@ def test_a_wrong_description_is_refused_with_file_key_and_reason(
         ({**SIGNED, "key": {"source": "per-job"}}, "belong together"),
         ({**SIGNED, "callback": {"where": "body", "path": "a", "secret_path": "b"}}, "belong together"),
         ({"shapes": {}}, "used but not described"),
+        ({"sources": []}, "it is empty; fill it in or leave it out - at `$.sources`"),
         ({"poll": {"url": ["{response_url}", "https://evil.example/{response_url}"]}}, "outside origins"),
     ],
 )
