@@ -1,5 +1,16 @@
-"""``python -m receiver``: the command line."""
+"""The command line: ``receiver``, or ``python -m receiver``."""
 
-from receiver.cli import main
+from receiver import interruption
 
-main(prog_name="receiver")
+
+def main() -> None:
+    """Run the command line."""
+    # First of all: what comes next is imported for a tenth of a second.
+    interruption.ends_at_once()
+    from receiver.cli import main as run  # noqa: PLC0415
+
+    run(prog_name="receiver")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,7 @@ class Served(Protocol):
 
 
 class NotStartedError(ReceiverError):
-    """It was never started: ``FastAPI(lifespan=receiver.lifespan)``, or ``async with receiver.lifespan()``."""
+    """The receiver is not started: give its application lifespan=receiver.lifespan, or enter receiver.lifespan()."""
 
     code = "receiver_not_started"
     status = 503

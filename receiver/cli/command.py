@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from receiver import interruption
 from receiver.cli import streams
 from receiver.core.errors import (
     ConfigurationError,
@@ -77,6 +78,7 @@ class LazyGroup(click.Group):
             return None
         with _lightly():
             module = importlib.import_module(f"receiver.cli.{self._lazy[cmd_name][0]}")
+        interruption.is_for_the_command()
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -88,6 +88,8 @@ async def test_a_receiver_that_was_never_started_says_so(world: World) -> None:
             assert answer.status_code == 503
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.json()["code"] == "receiver_not_started"
+            said = "The receiver is not started: give its application lifespan=receiver.lifespan"
+            assert answer.json()["detail"].startswith(said)
             assert "lifespan=receiver.lifespan" in answer.json()["detail"]
 
 

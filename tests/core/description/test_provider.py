@@ -154,7 +154,9 @@ def test_what_is_the_providers_own_may_be_empty(tmp_path: Path) -> None:
     text = GOOD.replace("set = { async = true }", 'set = { async = true, tags = [], note = "" }')
     text = text.replace('{ path = "result.is_url", is = true }', '{ path = "result.is_url", not = "" }')
     text = text.replace('prefix = "v1,"', 'prefix = ""')
-    assert load_file(written(tmp_path, "pulse", text)).submit.set["tags"] == []
+    submit = load_file(written(tmp_path, "pulse", text)).submit
+    assert submit is not None
+    assert submit.set["tags"] == []
 
 
 @pytest.mark.parametrize(
