@@ -15,7 +15,7 @@ from structlog.typing import Processor
 from .certificates import share_trust
 from .chaos.report import pytest_terminal_summary
 from .memory import MEMORY, OwnFolder, has_room
-from .order import pytest_collection_modifyitems
+from .parallel import pytest_addoption, pytest_runtestloop
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
 
 __all__ = [
@@ -23,7 +23,8 @@ __all__ = [
     "postgres_server",
     "postgres_template",
     "postgres_url",
-    "pytest_collection_modifyitems",
+    "pytest_addoption",
+    "pytest_runtestloop",
     "pytest_terminal_summary",
 ]
 
