@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from receiver.settings import Settings
+
 from .artefacts import DEPLOY, Compose, Service, compose
 
 NAME = "compose.postgres.yaml"
@@ -41,10 +43,10 @@ def test_the_nodes_are_alike(file: Compose) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 def test_a_node_is_as_the_single_receiver(file: Compose, node: str) -> None:
-    """A node differs from the receiver of compose.yaml in where its database is, and in holding nothing."""
+    """A node differs from the receiver of compose.yaml in where its database is, and in what its volume is for."""
     single, own = dict(compose()["services"]["receiver"]), dict(file["services"][node])
     apart = {key for key in single.keys() | own.keys() if single.get(key) != own.get(key)}
-    placed = {"depends_on", "environment", "hostname", "networks", "secrets", "tmpfs", "volumes"}
+    placed = {"depends_on", "environment", "hostname", "networks", "secrets", "volumes"}
     assert apart - {"ports"} == placed
     settings = dict(compose()["services"]["receiver"]["environment"])
     assert settings.pop("RECEIVER_DATABASE_URL").startswith("sqlite:")
@@ -52,11 +54,13 @@ def test_a_node_is_as_the_single_receiver(file: Compose, node: str) -> None:
     assert file["services"][node]["environment"] == settings
 
 
-def test_a_node_keeps_nothing(file: Compose) -> None:
-    """What the image would keep in a volume lies in memory: all that must last is in PostgreSQL."""
+def test_what_postgres_cannot_take_yet_outlives_a_node(file: Compose) -> None:
+    """The nodes share a volume, where the image works and so has its spool: whichever serves next empties that."""
+    spool = Settings(database_url="postgresql://postgres/receiver").spool_folder
+    assert not spool.is_absolute()
+    assert "\nWORKDIR /var/lib/receiver\n" in (DEPLOY / "Dockerfile").read_text()
     for node in NODES:
-        assert "volumes" not in file["services"][node]
-        assert any(one.startswith("/var/lib/receiver:") for one in file["services"][node]["tmpfs"])
+        assert file["services"][node]["volumes"] == ["receiver_spool:/var/lib/receiver"]
 
 
 def test_the_database_is_reached_by_the_nodes_alone(file: Compose, postgres: Service) -> None:

@@ -63,6 +63,16 @@ def test_a_pod_is_bounded(template: Tree) -> None:
     assert all("sizeLimit" in one["emptyDir"] for one in template["spec"]["volumes"] if "emptyDir" in one)
 
 
+def test_what_postgres_cannot_take_yet_outlives_a_container(template: Tree) -> None:
+    """A pod that serves has a folder of its own where the image works, in which the spool lies; a Job serves nobody."""
+    folders = {one["name"] for one in template["spec"]["volumes"] if "emptyDir" in one}
+    mounted = {
+        one["name"] for one in container(template)["volumeMounts"] if one["mountPath"] == "/var/lib/receiver"
+    }
+    assert mounted == ({"spool"} if "spool" in folders else set())
+    assert ("spool" in folders) == ("readinessProbe" in container(template))
+
+
 def test_a_secret_is_a_file_that_is_there(template: Tree) -> None:
     """Each setting that names a file names one that the pod's secret holds, and the README's command makes it."""
     (volume,) = [one["secret"] for one in template["spec"]["volumes"] if "secret" in one]
