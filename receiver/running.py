@@ -37,6 +37,7 @@ from receiver.steps.keeping import Keeping
 from receiver.steps.lending import Lending
 from receiver.steps.poll import Poll
 from receiver.steps.proving import Proving
+from receiver.steps.recording import Recording
 from receiver.steps.refuse import Refuse
 from receiver.steps.renewing import Renewing
 from receiver.steps.replay import Replay
@@ -132,6 +133,7 @@ class Running:
             **claiming,
             largest=settings.max_result,
             keys=self.keys,
+            recording=Recording(store=store, spool=spool.orders(settings.spool_folder), clock=clock),
             spool=spool.answers(settings.spool_folder),
             public_url=settings.public_url,
         )

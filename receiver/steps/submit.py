@@ -22,11 +22,9 @@ from receiver.core.asking.exchange import (
 from receiver.core.asking.upload import Ready, Uploaded, needs_upload, readiness, terms_of, upload, with_file
 from receiver.core.description.provider import Provider
 from receiver.core.errors import (
-    CommitUnknownError,
     ConfigurationError,
     FetchRefusedError,
     NeverConnectedError,
-    NothingSentError,
     OutcomeUnknownError,
     ProviderError,
     RequestError,
@@ -42,6 +40,7 @@ from receiver.outbound.client import Outbound
 from receiver.outbound.uploads import open_files
 from receiver.steps.answer import UNSURE, Answers
 from receiver.steps.order import Order, Submitted, record_of, takes_files
+from receiver.steps.recording import Recording
 from receiver.storage.claims import Claimed
 from receiver.storage.records import NewJob
 from receiver.storage.settlements import SubmitSettled, uploaded
@@ -53,8 +52,6 @@ log = structlog.get_logger(__name__)
 
 #: Longer than any request lasts (outbound gives up before), so that the lease outlives the sending.
 _LONGEST_SUBMISSION: Final = 90_000
-#: Seconds between looks whether a job was recorded whose commit was not answered.
-_LOOKS: Final = (0.1, 0.2, 0.5, 1.0, 1.0, 2.0, 2.0)
 T = TypeVar("T")
 
 
@@ -79,6 +76,7 @@ class Submit:
         outbound: Outbound,
         clock: Callable[[], int],
         metrics: Metrics,
+        recording: Recording,
         spool: Spool[SubmitSettled],
         owner: str,
         public_url: str | None,
@@ -90,6 +88,7 @@ class Submit:
         self._keys = keys
         self._outbound = outbound
         self._clock = clock
+        self._recording = recording
         self._sending: set[asyncio.Task[Any]] = set()
         self._answers = Answers(store=store, spool=spool, keys=keys, clock=clock, metrics=metrics)
         # A name of its own: nothing keeps this lease alive, so a submission whose answer could not be
@@ -154,41 +153,19 @@ class Submit:
         asked: Asked,
         files: Mapping[str, FilePart],
     ) -> Submitted:
-        job, created = await self._record(provider, new, asked, files)
+        recorded = await self._recording(new)
+        if recorded is None:
+            self._begin(self._carry_out_later(provider, new, asked, files))
+            raise OutcomeUnknownError(
+                f"The database went away while the job {new.job.id} was recorded. It is sent as soon as the database "
+                "is back. Do not send the job again; ask for it by its id later.",
+                job_id=new.job.id,
+            )
+        job, created = recorded
         if not created:
             return Submitted(job=job, new=False, callback_url=None)
         sent = await self._send_first(provider, job, asked, files)
         return Submitted(job=sent, new=True, callback_url=self._callback_url(provider, job))
-
-    async def _record(
-        self,
-        provider: Provider,
-        new: NewJob,
-        asked: Asked,
-        files: Mapping[str, FilePart],
-    ) -> tuple[Job, bool]:
-        """Record a job; whether it is new."""
-        try:
-            return await self._store.submit(new)
-        except CommitUnknownError as error:
-            log.warning("commit_unknown", job=new.job.id, reason=str(error))
-        except StoreUnavailableError as error:
-            raise NothingSentError(
-                f"The job could not be recorded, so nothing was sent: try again. {error}"
-            ) from error
-        # The job may be recorded, and would then be sent one day. So it is recorded again until that is known.
-        again = msgspec.structs.replace(new, again=True)
-        for wait in _LOOKS:
-            try:
-                return await self._store.submit(again)
-            except StoreUnavailableError:
-                await asyncio.sleep(wait)
-        self._begin(self._carry_out_later(provider, again, asked, files))
-        raise OutcomeUnknownError(
-            f"The database went away while the job {new.job.id} was recorded. It is sent as soon as the database is "
-            "back. Do not send the job again; ask for it by its id later.",
-            job_id=new.job.id,
-        )
 
     async def _carry_out_later(
         self,
@@ -197,15 +174,9 @@ class Submit:
         asked: Asked,
         files: Mapping[str, FilePart],
     ) -> None:
-        while self._clock() < new.job.deadline_at:
-            try:
-                job, created = await self._store.submit(new)
-            except StoreUnavailableError:
-                await asyncio.sleep(_LOOKS[-1])
-                continue
-            if created:
-                await self._send_first(provider, job, asked, files)
-            return
+        recorded = await self._recording.later(new)
+        if recorded is not None and recorded[1]:
+            await self._send_first(provider, recorded[0], asked, files)
 
     async def _send_first(
         self, provider: Provider, job: Job, asked: Asked, files: Mapping[str, FilePart]
@@ -222,7 +193,8 @@ class Submit:
         return await self._send(provider, job, due, asked, files)
 
     async def recover(self) -> None:
-        """Store the answers of processes that have ended."""
+        """Store the orders, and the answers, that processes held which are gone."""
+        await self._recording.recover()
         await self._answers.recover()
 
     async def finish(self, *, patience: float) -> None:
@@ -233,11 +205,12 @@ class Submit:
         await self._answers.finish(patience=max(until - asyncio.get_running_loop().time(), 0.0))
 
     async def close(self) -> None:
-        """Give up what is not finished: what was answered is in the spool."""
+        """Give up what is not finished: what was ordered or answered, and is not recorded, is in the spool."""
         for task in list(self._sending):
             task.cancel()
         if self._sending:
             await asyncio.wait(self._sending)
+        self._recording.close()
         await self._answers.close()
 
     async def resume(self, claimed: Claimed) -> Job:

@@ -35,7 +35,8 @@ class NewJob(Value, frozen=True, kw_only=True):
     #: What the submission carries beside the request, as JSON.
     options: bytes | None = None
     idempotency_key: str | None
-    owner: str
+    #: Who sends it now; ``None`` where nobody does, so that whoever comes first may.
+    owner: str | None
     lease_ms: int
     #: Whether it may have been recorded already, by a commit whose answer was lost.
     again: bool = False
@@ -319,12 +320,13 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
 
 
 def _sending(item: NewJob) -> Due:
+    leased = item.owner is not None
     return Due(
         job_id=item.job.id,
         step=Step.SUBMIT,
         provider=item.job.provider,
-        run_at=item.job.created_at + item.lease_ms,
-        attempt=1,
+        run_at=item.job.created_at + (item.lease_ms if leased else 0),
+        attempt=int(leased),
         owner=item.owner,
         lane=ASKED,
     )

@@ -1,8 +1,8 @@
-"""The spool: answers of providers that the database cannot take yet, each in a file of its own.
+"""The spool: what the database cannot take yet, each in a file of its own: answers of providers, and orders.
 
-What a provider answered to a submission may be all that is known of a job that is paid for, and a result that it gives
-once is nowhere else. While the database is locked, full or gone they are kept here, so that they also survive the end
-of the process; whoever starts next stores them.
+What a provider answered to a submission may be all that is known of a job that is paid for, a result that it gives once
+is nowhere else, and of an order its caller was told that it is sent later. While the database is locked, full or gone
+they are kept here, so that they also survive the end of the process; whoever starts next stores them.
 """
 
 import fcntl
@@ -18,6 +18,7 @@ import structlog
 from receiver import forks
 from receiver.core.asking.exchange import Seen
 from receiver.core.model import Due, Value
+from receiver.storage.records import NewJob
 from receiver.storage.settlements import SubmitSettled
 
 log = structlog.get_logger(__name__)
@@ -39,7 +40,14 @@ class HeldResult(Value, frozen=True, kw_only=True):
     pieces: tuple[tuple[int, int, bytes], ...]
 
 
-T = TypeVar("T", bound=SubmitSettled | HeldResult)
+class HeldOrder(Value, frozen=True, kw_only=True):
+    """A job of which nobody knows whether it is recorded; it was not sent."""
+
+    due: Due
+    new: NewJob
+
+
+T = TypeVar("T", bound=SubmitSettled | HeldResult | HeldOrder)
 
 
 class Spool(Generic[T]):
@@ -212,6 +220,11 @@ class Spool(Generic[T]):
 def answers(folder: Path) -> Spool[SubmitSettled]:
     """The answers to submissions in *folder*."""
     return Spool(folder, SubmitSettled, suffix=".answer")
+
+
+def orders(folder: Path) -> Spool[HeldOrder]:
+    """The jobs in *folder* of which nobody knows whether they are recorded."""
+    return Spool(folder, HeldOrder, suffix=".order")
 
 
 def results(folder: Path) -> Spool[HeldResult]:

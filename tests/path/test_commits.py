@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from receiver import Dead, Job, JobState, Receiver
+from receiver import Dead, Job, JobState, Receiver, running
 from receiver.client import ApiError, AsyncClient, Client
 from receiver.core.errors import StoreUnavailableError
-from receiver.steps import submit
+from receiver.steps import recording
 from receiver.storage.postgres import driver
 from receiver.storage.records import Link
 from tests.cli.programs import Program
@@ -325,7 +325,7 @@ async def test_a_caller_is_told_not_to_try_again_by_itself(
     world: World, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be recorded and nobody can look: the caller hears the job's id, and the job is sent later, once."""
-    monkeypatch.setattr(submit, "_LOOKS", (0.1, 0.1))
+    monkeypatch.setattr(recording, "_LOOKS", (0.1, 0.1))
     async with scene(world, migrated_url) as at, AsyncClient(world.url, token=API_TOKEN) as client:
         at.cut("INSERT INTO submission", reaches=True, stays=True)
         with pytest.raises(ApiError) as told:
@@ -339,3 +339,34 @@ async def test_a_caller_is_told_not_to_try_again_by_itself(
 
         await until(sent)
         assert len(at.posts) == 1
+
+
+@pytest.mark.parametrize("reaches", [True, False])
+async def test_an_order_outlives_the_process_that_was_told_to_send_it_later(
+    world: World, migrated_url: str, monkeypatch: pytest.MonkeyPatch, *, reaches: bool
+) -> None:
+    """The process stops before the database is back: what was not recorded is sent by the next one, once."""
+    monkeypatch.setattr(recording, "_LOOKS", (0.1,))
+    monkeypatch.setattr(running, "PATIENCE", 0.1)
+    async with scene(world, migrated_url) as at:
+        at.cut("INSERT INTO submission", reaches=reaches, stays=True)
+        told = await at.ask("POST", "/v1/jobs", json={"provider": "made-up", "request": {"a": 1}})
+        assert (told.status_code, told.json()["code"]) == (500, "outcome_unknown")
+        await at.receiver.stop()
+        held = world.folder / "held"
+        assert [one.name for one in held.iterdir()] == [f"{told.json()['id']}.order"]
+        at.wire.away = False
+        await at.receiver.start()
+        assert list(held.iterdir()) == []
+        job_id = told.json()["id"]
+        if reaches:
+            # It is recorded as being sent by a process that is gone; nobody knows that it sent nothing.
+            assert (await at.receiver.job(job_id)).state is JobState.SUBMITTING
+            return
+
+        async def sent() -> bool:
+            return (await at.receiver.job(job_id)).remote_id == "r1"
+
+        await until(sent)
+        assert [json.loads(one.body)["a"] for one in at.posts] == [1]
+        assert len((await at.ask("GET", "/v1/jobs")).json()["jobs"]) == 1

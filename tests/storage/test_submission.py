@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.model import DAY, HOUR, MINUTE, Failure, JobState, Observation, Source, Step
@@ -120,6 +121,18 @@ async def test_a_lapsed_submission_says_so(desk: Desk) -> None:
     assert (claimed.job.id, claimed.lapsed) == (one.id, True)
     (again,) = await desk.claim(at=NOW + 1 + LEASE, owner="third")
     assert again.lapsed
+
+
+async def test_an_order_that_was_held_is_whoever_comes_first_s(desk: Desk) -> None:
+    """Nobody has sent it, so nobody may have been heard; one that is recorded already is left as it is."""
+    held = replace(new_job(), owner=None, again=True)
+    assert (await desk.store.submit(held))[1]
+    assert not (await desk.store.submit(held))[1]
+    (claimed,) = await desk.claim(at=NOW)
+    assert (claimed.job.id, claimed.due.attempt, claimed.lapsed) == (held.job.id, 1, False)
+    one = await desk.submit()
+    assert not (await desk.store.submit(replace(new_job(id=one.id), owner=None, again=True)))[1]
+    assert await desk.claim(at=NOW) == []
 
 
 async def test_a_start_takes_no_submission_from_a_command(desk: Desk) -> None:
