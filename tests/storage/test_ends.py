@@ -4,7 +4,7 @@ import pytest
 
 from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.handler import HandlerSpec
-from receiver.core.job.looking import Lost, Unanswered
+from receiver.core.job.looking import Finding, Lost, Unanswered
 from receiver.core.model import DAY, HOUR, MINUTE, JobState, Observation, Source, Step
 from receiver.storage.claims import LookClaim
 from receiver.storage.united import LATE
@@ -44,12 +44,15 @@ async def test_a_404_ends_only_what_had_succeeded(desk: Desk) -> None:
     assert [a.outcome for a in (await desk.store.record(one.id)).attempts].count("looked") == 3
 
 
-async def test_without_another_address_to_ask_for_the_one_that_failed_is_kept(desk: Desk) -> None:
+@pytest.mark.parametrize("found", [Gone(status=404), Unanswered(code="status_503")])
+async def test_without_another_address_to_ask_for_the_one_that_failed_is_kept(
+    desk: Desk, found: Finding
+) -> None:
     """A provider that is not polled named it in its callback, and names no other."""
     one = await desk.submitted()
     await desk.call(one, {"status": "done", "result_url": "https://api.acme.example/r"})
     (claimed,) = await desk.claim(at=NOW + 1)
-    await desk.settle(claimed, Gone(status=404), at=NOW + 1, renewable=False)
+    await desk.settle(claimed, found, at=NOW + 1, renewable=False)
     (again,) = await desk.claim(at=NOW + HOUR)
     assert again.due.result_url == claimed.due.result_url == "https://api.acme.example/r"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,19 @@ async def test_an_older_schema_is_named_to_whoever_may_not_migrate(store: Store,
     with pytest.raises(ConfigurationError, match=newest) as refused:
         await Store.open(url, migrate=False)
     assert refused.value.code == "schema_older"
+
+
+async def test_a_second_process_is_refused_before_it_migrates(tmp_path: Path) -> None:
+    """A newer version that is started beside the one that serves an SQLite file leaves its schema alone."""
+    url, newest = f"sqlite:///{tmp_path}/receiver.db", schema.known()[-1]
+    serving = await Store.open(url, serve=True)
+    with serving.driver.write() as tx:
+        tx.run("DELETE FROM migration WHERE name = :name", {"name": newest})
+    with pytest.raises(ConfigurationError) as refused:
+        await Store.open(url, serve=True)
+    assert refused.value.code == "already_served"
+    assert schema.pending(serving.driver) == [newest]
+    await serving.close()
 
 
 @pytest.mark.parametrize("migrate", [True, False])
