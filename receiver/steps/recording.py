@@ -13,6 +13,7 @@ from receiver.core.model import Due, Job, Step
 from receiver.storage.records import NewJob
 from receiver.storage.spool import HeldOrder, Spool
 from receiver.storage.store import Store
+from receiver.threads import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class Recording:
             run_at=new.job.created_at,
             lane=ASKED,
         )
-        await asyncio.to_thread(self._spool.put, HeldOrder(due=due, new=new))
+        await off_loop(self._spool.put, HeldOrder(due=due, new=new))
         return None
 
     async def later(self, new: NewJob) -> tuple[Job, bool] | None:
@@ -68,24 +69,24 @@ class Recording:
                 recorded = await self._store.submit(again)
             except StoreUnavailableError:
                 await asyncio.sleep(_LOOKS[-1])
-        await asyncio.to_thread(self._spool.drop, job_id)
+        await off_loop(self._spool.drop, job_id)
         return recorded
 
     async def recover(self) -> None:
         """Record what processes held that are gone: nobody has sent it, so whoever comes first may."""
-        for held in await asyncio.to_thread(self._spool.take):
+        for held in await off_loop(self._spool.take):
             job_id = held.new.job.id
             log.warning("order_found", job=job_id)
             try:
                 await self._store.submit(replace(held.new, again=True, owner=None))
             except ConflictError as error:
                 log.error("order_refused", job=job_id, reason=str(error))
-                await asyncio.to_thread(self._spool.refuse, job_id)
+                await off_loop(self._spool.refuse, job_id)
             except StoreUnavailableError as error:
                 log.warning("order_held", job=job_id, reason=str(error))
                 self._spool.leave(job_id)
             else:
-                await asyncio.to_thread(self._spool.drop, job_id)
+                await off_loop(self._spool.drop, job_id)
 
     def close(self) -> None:
         """Hold nothing any more: what is in the spool is for whoever starts next."""
