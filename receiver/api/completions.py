@@ -11,12 +11,15 @@ from starlette.responses import Response
 from receiver.api.filters import completion_readers, read_query
 from receiver.api.resource import Operation, answer
 from receiver.catalog import Catalog
+from receiver.core.errors import ReceiverError
 from receiver.steps.follow import Follow
 from receiver.steps.wait import LONGEST_REQUEST
 from receiver.storage.feed import Completion, Wanted
 from receiver.views.completion import CompletionDocument, completion_document
 from receiver.wire.web import PRIVATE
 
+#: How many streams and requests that wait one process holds open: each keeps a connection and its place in memory.
+MOST_HELD: Final = 200
 #: Seconds after which a stream looks again, whatever news there is.
 _PAUSE: Final = 60.0
 #: The cursor that everything comes after.
@@ -33,11 +36,20 @@ class CompletionList(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str
 
 
+class FeedFullError(ReceiverError):
+    """Too many read the feed at this moment, in streams or by requests that wait; come back a little later."""
+
+    code = "feed_full"
+    status = 503
+
+
 class Completions:
     """The operations on the feed."""
 
     def __init__(self, *, follow: Follow, catalog: Catalog) -> None:
         self._follow = follow
+        #: How many streams and requests that wait are held open.
+        self._held = 0
         self._readers = completion_readers(catalog, longest=LONGEST_REQUEST)
 
     @property
@@ -72,13 +84,29 @@ class Completions:
 
             # What is wrong with the cursor is told before the stream begins.
             await self._follow.page(replace(wanted, limit=1))
-            return Stream(self._events(wanted), headers=PRIVATE)
-        found = await self._follow.page(wanted, patience=asked.get("wait", 0.0))
+            self._hold()
+            return Stream(self._events(wanted), headers=PRIVATE, ended=self._let_go)
+        if patience := asked.get("wait"):
+            self._hold()
+            try:
+                found = await self._follow.page(wanted, patience=patience)
+            finally:
+                self._let_go()
+        else:
+            found = await self._follow.page(wanted)
         return answer(
             CompletionList(
                 completions=[completion_document(one) for one in found.completions], cursor=str(found.place)
             )
         )
+
+    def _hold(self) -> None:
+        if self._held >= MOST_HELD:
+            raise FeedFullError
+        self._held += 1
+
+    def _let_go(self) -> None:
+        self._held -= 1
 
     async def _events(self, wanted: Wanted) -> AsyncIterator[bytes]:
         yield _HELLO

@@ -8,7 +8,7 @@ found among those of the process, by the addresses at its two ends.
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import anyio
@@ -35,15 +35,28 @@ class Stream(EventSourceResponse):
     """Tells *events*, each as bytes or as the fields of an event, until they end or nobody reads them any more."""
 
     def __init__(
-        self, events: AsyncIterator[Any], *, headers: Mapping[str, str], patience: float | None = None
+        self,
+        events: AsyncIterator[Any],
+        *,
+        headers: Mapping[str, str],
+        patience: float | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(events, headers=headers, ping=_PING)
         # Whether the connection outlives the answer is the server's to say; it would say both.
         del self.headers["connection"]
         self._patience = PATIENCE if patience is None else patience
+        #: Told once it is over, also where nothing of it was ever told.
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell them."""
+        try:
+            await self._tell(scope, receive, send)
+        finally:
+            self._ended()
+
+    async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
 
         async def send_in_time(message: Message) -> None:
             for piece in _pieces(message):

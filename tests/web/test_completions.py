@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from receiver.api import completions
 from tests.path.world import until
 
 if TYPE_CHECKING:
@@ -51,6 +52,32 @@ async def test_a_request_may_wait_for_the_next_completion(site: Site) -> None:
     job = await site.ended("perplexity-webhook")
     [one] = (await asyncio.wait_for(waiting, 40)).json()["completions"]
     assert one["job"]["id"] == job["id"]
+
+
+async def test_the_feed_is_held_open_by_so_many_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is told so, with when to come back; a page is answered all the same, and whoever leaves makes room."""
+    monkeypatch.setattr(completions, "MOST_HELD", 1)
+    stream = {"accept": "text/event-stream"}
+
+    async def opens() -> bool:
+        async with site.http.stream("GET", "/v1/completions", headers=stream) as another:
+            return another.status_code == 200
+
+    async def waits() -> bool:
+        return (await site.http.get("/v1/completions", params={"wait": 0.01})).status_code == 200
+
+    async with asyncio.timeout(40):
+        async with site.http.stream("GET", "/v1/completions", headers=stream) as one:
+            assert one.status_code == 200
+            for asked in ({"headers": stream}, {"params": {"wait": 60}}):
+                refused = await site.http.get("/v1/completions", **asked)
+                assert (refused.status_code, refused.json()["code"]) == (503, "feed_full")
+                assert refused.headers["retry-after"] == "5"
+            assert (await site.get("/v1/completions")).status_code == 200
+        await until(opens)
+        # A wait that is over lets go, too.
+        for _ in range(2):
+            await until(waits)
 
 
 async def test_a_stream_goes_on_where_it_was_lost(site: Site) -> None:
