@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _ASKED: Final = 90 * SECOND
 #: Time moves in steps, and a request takes its time.
 _SLACK: Final = 15 * SECOND
+#: By so much time moves on where something is due and waits for its turn, so that each turn may come later by that.
+_STEP: Final = SECOND
 #: So many jobs tell how long such jobs take; they are looked up once a minute.
 _ENOUGH: Final = 4
 _LEARNT: Final = MINUTE
@@ -63,7 +65,7 @@ class Waits:
         if one.api.name == "hanging":
             return
         many = sum(other.api is one.api for other in self._providers.remotes.values())
-        turn = int(many / one.api.rate * SECOND)
+        turn = int(many * (SECOND / one.api.rate + _STEP))
         last = max((at for at, _ in one.looks), default=one.made_at)
         # While a provider wants to be left alone nobody's turn comes.
         alone = self._providers.traffic.alone(one.api.name, last)
