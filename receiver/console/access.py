@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 from starlette.requests import Request
 
-from receiver.console.attempts import Attempts
+from receiver.console.attempts import Attempts, Locked, Together
 from receiver.console.passwords import OPERATOR, VIEWER, Login, matches, read_logins
 from receiver.core.address import within
 from receiver.core.errors import ConfigurationError
@@ -68,6 +68,7 @@ class Access:
         self._proofs = {_proof("token", settings.api_token)} if settings.api_token else set[str]()
         self._proofs |= {_proof_of(login) for login in self.logins}
         self._attempts = Attempts(clock)
+        self._together = Together(clock)
         self._hashing = asyncio.Semaphore(2)
 
     @property
@@ -107,14 +108,21 @@ class Access:
         """Exchange a password or the API token for what the browser is to hold; ``None`` for a wrong one.
 
         Raises:
-            Locked: too many wrong ones came from *address*.
+            Locked: too many wrong ones came from *address*, or from everywhere together.
         """
         slower = self._attempts.begin(address)
+        try:
+            self._together.begin(address)
+        except Locked:
+            # Nothing was compared, so it was no try.
+            self._attempts.right(address)
+            raise
         found = await self._recognised(name, secret[: _LONGEST_SECRET + 1])
         if found is None:
             await asyncio.sleep(slower)
             return None
         self._attempts.right(address)
+        self._together.right(address)
         held, _ = await self._begin(*found)
         return held
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from receiver.console import attempts as tries
 from receiver.console.access import check_settings
-from receiver.console.attempts import MOST_ADDRESSES, TRIES, Attempts, Locked, network
+from receiver.console.attempts import MOST_ADDRESSES, TOGETHER, TRIES, Attempts, Locked, Together, network
 from receiver.console.passwords import hash_password, matches
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import HOUR, MINUTE, SECOND
@@ -121,6 +122,53 @@ def test_attempts_are_forgotten_in_time_and_bounded() -> None:
     attempts.right("192.0.2.2")
     assert "192.0.2.2" not in attempts._failed
     assert network("2001:db8::1") == network("2001:db8::2") != network("2001:db8:0:1::1")
+
+
+def test_tries_from_everywhere_are_bounded_together() -> None:
+    """Past the bound one is let through every 18 seconds, and an address that was signed in from always."""
+    now = 1_000 * HOUR
+    together = Together(lambda: now)
+    together.begin("192.0.2.1")
+    together.right("192.0.2.1")
+    for place in range(TOGETHER):
+        together.begin(str(place))
+    with pytest.raises(Locked) as locked:
+        together.begin("198.51.100.7")
+    assert locked.value.wait == 18
+    for _ in range(2 * TOGETHER):
+        together.begin("192.0.2.1")
+    for _ in range(3):
+        now += 18 * SECOND
+        together.begin("198.51.100.7")
+        with pytest.raises(Locked):
+            together.begin("203.0.113.9")
+    now += HOUR
+    for place in range(TOGETHER):
+        together.begin(str(place))
+    with pytest.raises(Locked):
+        together.begin("203.0.113.9")
+    for place in range(2_000):
+        together.right(str(place))
+    assert len(together._known) == 1_000
+
+
+async def test_a_flood_of_tries_shuts_nobody_out_who_is_in(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has a session goes on, a ticket signs in, and so does the owner from where the sign-in was right before."""
+    monkeypatch.setattr(tries, "TOGETHER", 3)
+    async with open_site(RECEIVER_TRUSTED_PROXIES="127.0.0.1") as site, visitor(site) as client:
+        person = Person(http=client)
+
+        async def tried(secret: str, address: str) -> int:
+            person.http.headers["x-forwarded-for"] = address
+            return (await person.sign_in(secret)).status_code
+
+        assert await tried(TOKEN, "192.0.2.1") == 303
+        assert [await tried("wrong", f"198.51.100.{n}") for n in range(3)] == [401] * 3
+        assert await tried(TOKEN, "203.0.113.9") == 429
+        assert "Jobs" in await person.see("/jobs")
+        assert await tried(TOKEN, "192.0.2.1") == 303
 
 
 async def test_passwords_sign_in_with_their_roles(open_site: OpenSite) -> None:
