@@ -112,8 +112,9 @@ class Settings:
     spool: str | None = _setting(
         "RECEIVER_SPOOL",
         None,
-        "The folder in which answers of providers are held while the database cannot take them. If it is left out: "
-        "`receiver.db-spool` beside an SQLite file of that name, `receiver-spool` in the current folder otherwise.",
+        "The folder in which orders and answers of providers are held while the database cannot take them. If it is "
+        "left out: `receiver.db-spool` beside an SQLite file of that name, `receiver-spool` in the current folder "
+        "otherwise.",
     )
     lease: int = _setting(
         "RECEIVER_LEASE",

@@ -61,7 +61,10 @@ class Recording:
         return None
 
     async def later(self, new: NewJob) -> tuple[Job, bool] | None:
-        """Record a job that is held, once that can be; ``None`` where its deadline comes before."""
+        """Record a job that is held, once that can be.
+
+        ``None`` where its deadline came before, or where another process is to send it.
+        """
         again, job_id = replace(new, again=True), new.job.id
         recorded = None
         while recorded is None and self._clock() < new.job.deadline_at:
@@ -69,8 +72,9 @@ class Recording:
                 recorded = await self._store.submit(again)
             except StoreUnavailableError:
                 await asyncio.sleep(_LOOKS[-1])
-        await off_loop(self._spool.drop, job_id)
-        return recorded
+        # What is in the spool was not sent, and whoever finds it there sends it: so it is surely gone before.
+        gone = await off_loop(self._spool.drop, job_id, surely=True)
+        return recorded if gone else None
 
     async def recover(self) -> None:
         """Record what processes held that are gone: nobody has sent it, so whoever comes first may."""
@@ -78,7 +82,7 @@ class Recording:
             job_id = held.new.job.id
             log.warning("order_found", job=job_id)
             try:
-                await self._store.submit(replace(held.new, again=True, owner=None))
+                await self._store.submit(replace(held.new, again=True, free=True))
             except ConflictError as error:
                 log.error("order_refused", job=job_id, reason=str(error))
                 await off_loop(self._spool.refuse, job_id)

@@ -35,11 +35,12 @@ class NewJob(Value, frozen=True, kw_only=True):
     #: What the submission carries beside the request, as JSON.
     options: bytes | None = None
     idempotency_key: str | None
-    #: Who sends it now; ``None`` where nobody does, so that whoever comes first may.
-    owner: str | None
+    owner: str
     lease_ms: int
     #: Whether it may have been recorded already, by a commit whose answer was lost.
     again: bool = False
+    #: Whether nobody has sent it, nor will: who held it until it is recorded is gone, so whoever comes first may.
+    free: bool = False
 
 
 class Readmission(Value, frozen=True, kw_only=True):
@@ -67,7 +68,10 @@ def submit(tx: Transaction, items: Sequence[NewJob]) -> list[tuple[Job, bool] | 
     submissions: dict[str | None, NewJob] = {}
     for item in items:
         if item.again and (known := load_jobs(tx, [item.job.id], metadata=True).get(item.job.id)) is not None:
-            answers.append((known, bool(tx.run(_UNTOUCHED, {"job_id": item.job.id, "me": item.owner}))))
+            untouched = bool(tx.run(_UNTOUCHED, {"job_id": item.job.id, "me": item.owner}))
+            if untouched and item.free:
+                tx.update("due", "owner, attempt, run_at", [_free(item)], key=rows.DUE_KEY)
+            answers.append((known, untouched))
             continue
         first = submissions.get(item.idempotency_key) if item.idempotency_key is not None else None
         found = [(first.job.id, first.request_sha256)] if first else _by_key(tx, item.idempotency_key)
@@ -320,16 +324,22 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
 
 
 def _sending(item: NewJob) -> Due:
-    leased = item.owner is not None
+    leased = not item.free
     return Due(
         job_id=item.job.id,
         step=Step.SUBMIT,
         provider=item.job.provider,
         run_at=item.job.created_at + (item.lease_ms if leased else 0),
         attempt=int(leased),
-        owner=item.owner,
+        owner=item.owner if leased else None,
         lane=ASKED,
     )
+
+
+def _free(item: NewJob) -> tuple[Any, ...]:
+    """What its submission's row is set to, and its key."""
+    due = _sending(item)
+    return due.owner, due.attempt, due.run_at, due.job_id, due.step.value
 
 
 def _by_key(tx: Transaction, key: str | None) -> list[tuple[Any, ...]]:

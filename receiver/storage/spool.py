@@ -130,11 +130,20 @@ class Spool(Generic[T]):
         self._hold(job_id, file)
         return True
 
-    def drop(self, job_id: str) -> None:
-        """Forget an answer: it is stored."""
-        with suppress(OSError):
-            (self._folder / f"{job_id}{self._suffix}").unlink(missing_ok=True)
-        self._let_go(job_id)
+    def drop(self, job_id: str, *, surely: bool = False) -> bool:
+        """Forget an answer: it is stored; whether it is gone. With *surely* it does not come back after a power cut."""
+        try:
+            (self._folder / f"{job_id}{self._suffix}").unlink()
+            if surely:
+                self._sync_folder()
+        except FileNotFoundError:
+            pass  # it could not be written, or another has put it aside
+        except OSError as error:
+            log.error("answer_not_dropped", job=job_id, folder=str(self._folder), reason=error.strerror)
+            return False
+        finally:
+            self._let_go(job_id)
+        return True
 
     def refuse(self, job_id: str) -> None:
         """Put an answer aside that can never be stored; a person may look at it."""

@@ -124,14 +124,17 @@ async def test_a_lapsed_submission_says_so(desk: Desk) -> None:
 
 
 async def test_an_order_that_was_held_is_whoever_comes_first_s(desk: Desk) -> None:
-    """Nobody has sent it, so nobody may have been heard; one that is recorded already is left as it is."""
-    held = replace(new_job(), owner=None, again=True)
-    assert (await desk.store.submit(held))[1]
-    assert not (await desk.store.submit(held))[1]
-    (claimed,) = await desk.claim(at=NOW)
-    assert (claimed.job.id, claimed.due.attempt, claimed.lapsed) == (held.job.id, 1, False)
-    one = await desk.submit()
-    assert not (await desk.store.submit(replace(new_job(id=one.id), owner=None, again=True)))[1]
+    """Nobody has sent it, so nobody may have been heard, whether or not it was recorded before; it is free once."""
+    absent = replace(new_job(), again=True, free=True)
+    present = replace(absent, job=await desk.submit(created_at=NOW))
+    for held in (absent, present):
+        assert (await desk.store.submit(held))[1]
+    for held in (absent, present):
+        assert not (await desk.store.submit(held))[1]
+    found = {(one.job.id, one.due.attempt, one.lapsed) for one in await desk.claim(at=NOW, owner="other")}
+    assert found == {(one.job.id, 1, False) for one in (absent, present)}
+    for held in (absent, present):
+        assert not (await desk.store.submit(held))[1]
     assert await desk.claim(at=NOW) == []
 
 
