@@ -59,6 +59,8 @@ class Access:
         self._clock = clock
         self._token = settings.api_token.encode()
         self.logins = list(read_logins(settings.console_password))
+        #: The most entries that one name has: so many are hashed for any.
+        self._most = max((len(self._meant(one.name)) for one in self.logins), default=0)
         self._header = settings.console_user_header.lower()
         self._proxies = settings.console_proxies
         check_settings(settings)
@@ -190,6 +192,10 @@ class Access:
             return None
         return given[0].strip()[:200]
 
+    def _meant(self, name: str) -> list[Login]:
+        """The entries whose password may be given with *name*."""
+        return [one for one in self.logins if one.name in {"", name}]
+
     async def _recognised(self, name: str, secret: str) -> tuple[str, str, str] | None:
         """Whose secret it is: the name, the role and what was proved with."""
         given = secret.encode("utf-8", "surrogatepass")
@@ -197,9 +203,10 @@ class Access:
             return None
         if self._token and hmac.compare_digest(given, self._token):
             return _called(name, "API token"), OPERATOR, _proof("token", self._token.decode())
-        meant = [one for one in self.logins if one.name in {"", name.strip()}]
+        meant = self._meant(name.strip())
         # A name that nobody has takes as long as one that somebody has.
-        for login in meant or self.logins[:1]:
+        others = self.logins[:1] * (self._most - len(meant))
+        for login in [*meant, *others]:
             async with self._hashing:
                 right = await off_loop(matches, given, login.hash)
             if right and login in meant:
