@@ -14,10 +14,17 @@ from .rounds import rounds
 from .traffic import Order, mixed, traffic
 
 
+async def nap(naps: list[None]) -> None:
+    """Count tenths of a second as this machine has them: one that stands still for a while counts none meanwhile."""
+    while True:
+        await asyncio.sleep(0.1)
+        naps.append(None)
+
+
 async def test_a_node_that_is_told_to_stop_under_load(
     tmp_path: Path, database: Database, request: pytest.FixtureRequest
 ) -> None:
-    """SIGTERM: it exits with 0 within 10 s and gives its leases back, and no sender hears half an answer.
+    """SIGTERM: it exits with 0 within 100 naps of 0.1 s and gives its leases back; no sender hears half an answer.
 
     A connection is answered in full, or closed or refused before any byte of an answer; an answer of 2xx is kept.
     """
@@ -37,10 +44,13 @@ async def test_a_node_that_is_told_to_stop_under_load(
             node = nodes.nodes[number % len(nodes.nodes)]
             name, began = node.name, time.monotonic()
             await asyncio.sleep(0.4)
-            status, seconds = await node.terminate()
+            naps = list[None]()
+            napping = asyncio.create_task(nap(naps))
+            status, _ = await node.terminate()
+            napping.cancel()
             nodes.kills += 1
             assert status == 0
-            assert seconds < 10
+            assert len(naps) < 100
             assert await nodes.held_by(name) == []
             if not alone:
                 assert any([(await one.ask("GET", "/readyz")).status == 200 for one in nodes.nodes])

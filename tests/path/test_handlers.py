@@ -1,11 +1,12 @@
 """Handlers that fit a team, in a whole receiver: filters, readings of results, ages, rates, progress and new names."""
 
 import asyncio
-import time
+from collections import Counter
 
 import msgspec
 
 from receiver import Job, JobState, Receiver, idempotency_key
+from receiver.clock import read_clock
 from receiver.core.model import SECOND, Attempt
 from receiver.storage import circuits
 from receiver.storage.queries import Page
@@ -143,30 +144,52 @@ async def test_a_rate_spreads_attempts_over_time(world: World) -> None:
 
 
 async def test_nodes_share_a_rate(world: World, migrated_url: str) -> None:
-    """Two together begin no more than one would, and neither is idle; who only takes callbacks has no part in it."""
+    """Two together begin as many as one would, each half of them; who only takes callbacks has no part in it."""
     world.environ["RECEIVER_DATABASE_URL"] = migrated_url
-    began: list[tuple[float, str]] = []
+    began: list[str] = []
+    now = read_clock()
 
     def prepare(receiver: Receiver) -> None:
+        # One clock for all, which stands still but where it is set: what a span of it lets begin can be counted.
+        receiver._clock = lambda: now
+
         @receiver.on(SIGNED, rate=4, name="slow")
         async def slow(_job: Job) -> None:
-            began.append((time.monotonic(), receiver.running.node.name))
+            began.append(receiver.running.node.name)
 
     async with (
         node(world, prepare, port=world.port, worker=False) as hears,
         node(world, prepare) as one,
         node(world, prepare) as other,
     ):
+
+        async def go_on() -> None:
+            nonlocal now
+            while True:
+                await asyncio.sleep(0.01)
+                now += 50
+
+        def looked() -> int:
+            for each in (one, other):
+                each.running.notify()
+            return len(began)
+
         # Each knows of the other before anything is due, and everything is due at once.
         await until(lambda: [each.running.presence.workers for each in (one, other)] == [2, 2])
         store = hears.running.store
         await store.write(circuits.pause, ("slow", "ada", 0))
+        going = asyncio.create_task(go_on())
         await asyncio.gather(*(hears.run(SIGNED, REQUESTS[SIGNED], timeout=30) for _ in range(12)))
+        going.cancel()
         assert await store.write(circuits.resume, "slow")
-        await until(lambda: len(began) == 12)
-    # A second's worth may begin at once.
-    assert 1.9 < began[-1][0] - began[0][0] < 4
-    assert len({name for _, name in began}) == 2
+        # A second's worth begins at once, and then in each half of a second half as many.
+        for many in (4, 6, 8, 10, 12):
+            await until(lambda many=many: looked() >= many)
+            for _ in range(5):
+                await asyncio.sleep(0.02)
+                assert looked() == many
+            now += SECOND // 2
+    assert sorted(Counter(began).values()) == [6, 6]
 
 
 async def test_progress_is_heard_on_the_way(world: World) -> None:

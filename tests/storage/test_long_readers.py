@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -53,6 +54,11 @@ def log_size(path: Path) -> int:
     return Path(f"{path}-wal").stat().st_size
 
 
+def moving() -> bool:
+    """Whether a log is being moved at this moment."""
+    return any(one.name == "receiver-checkpoint" for one in threading.enumerate())
+
+
 async def test_a_long_log_is_moved_while_callbacks_are_taken(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,15 +70,16 @@ async def test_a_long_log_is_moved_while_callbacks_are_taken(
         await keep(store, MIB, many=100)
         assert log_size(path) > 100 * MIB
         reader.execute("COMMIT")
-        slowest = 0.0
+        beside = 0
         until = time.monotonic() + 60
         while log_size(path) > 40 * MIB and time.monotonic() < until:
-            began = time.monotonic()
+            before = moving()
             await keep(store, 1000)
-            slowest = max(slowest, time.monotonic() - began)
-            await asyncio.sleep(0.01)
+            beside += before and moving()
+            await asyncio.sleep(0)
     assert log_size(path) <= 40 * MIB
-    assert slowest < 1.5
+    # Whole commits, from beginning to end, while it was being moved: some 150, and few where they have to wait for it.
+    assert beside > 30
     told = [one for one in logs if one["event"] == "database_log_long"]
     assert len(told) == 1
     assert told[0]["bytes"] > 16 * MIB
@@ -89,21 +96,16 @@ async def test_a_log_that_is_moved_beside_writers_loses_nothing(
     monkeypatch.setattr(driver, "_LONG_LOG", MIB)
     monkeypatch.setattr(driver, "_LARGEST_LOG", MIB)
     monkeypatch.setattr("receiver.storage.sqlite.moving._PAUSE", 0.0)
-    until = time.monotonic() + 5
-    kept = 0
 
     async def send() -> None:
-        nonlocal kept
-        while time.monotonic() < until:
+        for _ in range(100):
             await store.submit(new_job(request=os.urandom(30_000)))
-            kept += 1
 
     await asyncio.gather(*(send() for _ in range(8)))
     await store.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("SELECT count(*) FROM submission").fetchone() == (kept,)
-    assert kept > 100
+        assert connection.execute("SELECT count(*) FROM submission").fetchone() == (800,)
 
 
 async def test_an_export_holds_nobody_up(store: Store, path: Path) -> None:
