@@ -10,6 +10,7 @@ from receiver.api.filters import MOST, cut
 from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
 from receiver.cli.command import Group, note
+from receiver.cli.table import show_table
 from receiver.cli.timeline import show_callback
 from receiver.core.model import Verdict
 from receiver.storage.queries import Page
@@ -54,10 +55,13 @@ async def list_callbacks(
     if as_json:
         output.show_json({"callbacks": [callback_document(one) for one in found], "cursor": following})
         return
-    output.show_table(
+    show_table(
         ("id", "provider", "verdict", "code", "job", "received"),
         [(c.id, c.provider, c.verdict, c.code, c.job_id, output.moment(c.received_at)) for c in found],
+        none="No callback fits." if cursor is None else "There are no more.",
     )
+    if not found:
+        session.say_unknown(running, provider)
     if following is not None:
         note(f"There are more: --cursor {following}")
 
@@ -117,10 +121,12 @@ async def reverify(*, provider: str, since: int | None, dry_run: bool, as_json: 
     if as_json:
         output.show_json(done)
         return
-    output.show_table(
-        ("id", "would be" if dry_run else "is", "job", "state"),
-        [(one.id, one.verdict, one.job_id, one.state) for one in done.admitted],
-    )
+    if done.admitted:
+        show_table(
+            ("id", "verdict", "job", "state of the job"),
+            [(one.id, one.verdict, one.job_id, one.state) for one in done.admitted],
+            none="",
+        )
     for code, count in sorted(done.refused.items()):
         note(f"{count} stay rejected: {code}")
     note(f"{len(done.admitted)} {'would be admitted; nothing was touched' if dry_run else 'admitted'}.")

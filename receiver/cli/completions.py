@@ -63,6 +63,8 @@ async def completions(
                 break
             if stop is not None and stop.is_set():
                 break
+        if not as_json and wanted.after == begin:
+            session.say_unknown(running, provider)
     if not as_json and not follow:
         note(f"The cursor after these is {wanted.after}.")
 

@@ -9,6 +9,7 @@ from receiver.catalog import Catalog
 from receiver.cli import options, output
 from receiver.cli.command import Group, exit_code, note, report
 from receiver.cli.spelling import OF_PROVIDERS, referenced, setting_fields, unknown_settings
+from receiver.cli.table import show_table
 from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.model import Value
 from receiver.settings import Settings, provider_setting, read_secret
@@ -41,7 +42,8 @@ def show(*, as_json: bool) -> None:
     if as_json:
         output.show_json({"settings": shown, "unknown": unknown})
     else:
-        output.show_table(("name", "value", "from"), [(one.name, one.value, one.source) for one in shown])
+        rows = [(one.name, one.value, one.source) for one in shown]
+        show_table(("name", "value", "from"), rows, none="There are no settings.")
         for one in unknown:
             note(f"warning: {one.name} is set, and nobody reads it. {one.advice}")
     if wrong is not None:

@@ -9,12 +9,14 @@ from receiver.api.filters import MOST as MOST_LISTED
 from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, Group, note
+from receiver.cli.table import show_table
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import dispatch_key
 from receiver.core.model import Dispatch
 from receiver.running import Running
 from receiver.storage.dead_letters import Dead, beginning, find
 from receiver.storage.queries import MOST
+from receiver.storage.queues import HeldUp, held_up
 from receiver.views.dispatch import dispatch_document
 
 _OF_HANDLER = click.option("--handler", metavar="NAME", help="Those of one handler or sink.")
@@ -33,18 +35,35 @@ def dead() -> None:
 @options.paging(MOST_LISTED)
 @options.as_json
 async def list_dead(*, handler: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
-    """List dead letters, those of the newest jobs first."""
+    """List dead letters, those of the newest jobs first.
+
+    HOLDS UP counts what waits behind one in its line, where the handler has an order (ordered_by).
+    """
     if cursor is not None and dispatch_key(cursor) is None:
         raise click.BadParameter("it is what the last page ended with.", param_hint="--cursor")
     async with session.opened() as running:
         found = await running.store.read(find, Dead(handler=handler, before=cursor, limit=limit))
+        behind = {} if as_json else await running.store.read(held_up, found.letters)
     if as_json:
         listed = [dispatch_document(one) for one in found.letters]
         output.show_json({"dispatches": listed, "cursor": found.cursor})
         return
-    output.show_table(
-        ("id", "attempts", "error"),
-        [(one.id, one.attempt, output.failure(one.error)) for one in found.letters],
+    show_table(
+        ("id", "handler", "attempts", "holds up", "since", "error"),
+        [
+            (
+                one.id,
+                one.handler,
+                one.attempt,
+                _held(behind.get(one.id)),
+                output.moment(one.created_at),
+                output.failure(one.error),
+            )
+            for one in found.letters
+        ],
+        none="No dead letter fits."
+        if handler is not None or cursor is not None
+        else "There are no dead letters.",
     )
     if found.cursor is not None:
         note(f"There are more: --cursor {found.cursor}")
@@ -80,6 +99,10 @@ async def discard(*, ids: tuple[str, ...], handler: str | None, everything: bool
             async with by_hand(running, "discard", subject=one.id, job_id=one.job_id):
                 done.append((one, await running.store.discard_dispatch(one, now=now)))
     _report(done, "discarded", as_json=as_json)
+
+
+def _held(behind: HeldUp | None) -> str:
+    return "nothing" if behind is None else output.number(behind.count, more=behind.more)
 
 
 async def dead_letters(running: Running, handler: str | None = None) -> AsyncIterator[Dispatch]:

@@ -6,6 +6,7 @@ import click
 
 from receiver.cli import options, output
 from receiver.cli.command import Command
+from receiver.cli.table import show_table
 from receiver.docs import topic as topic_named
 from receiver.docs import topics
 
@@ -30,7 +31,8 @@ def docs(*, topic: str | None, as_json: bool) -> None:
     if as_json:
         output.show_json({"topics": [{"name": one.name, "title": one.title} for one in known]})
     else:
-        output.show_table(("topic", "is about"), [(one.name, one.title) for one in known])
+        rows = [(one.name, one.title) for one in known]
+        show_table(("topic", "is about"), rows, none="There are no documents.")
 
 
 def show_markdown(text: str) -> None:

@@ -12,6 +12,7 @@ import click
 
 from receiver.cli import options, output, session
 from receiver.cli.command import FAILED, Command, note
+from receiver.cli.table import show_table
 from receiver.core.errors import ConflictError
 from receiver.core.file import File, FileState
 from receiver.core.files.naming import safe_name
@@ -43,6 +44,7 @@ async def files(*, id_: str, save: Path | None, force: bool, as_json: bool) -> N
     """
     async with session.opened() as running:
         job_id = await session.job_id(running, id_)
+        job = await running.store.job(job_id)
         found = await running.store.read(stored.of_job, job_id)
         names = _names(found)
         if save is not None:
@@ -50,7 +52,7 @@ async def files(*, id_: str, save: Path | None, force: bool, as_json: bool) -> N
     if as_json:
         output.show_json({"files": [file_document(one) for one in found]})
     elif save is None:
-        output.show_table(
+        show_table(
             ("number", "state", "size", "type", "name", "code"),
             [
                 (
@@ -63,6 +65,9 @@ async def files(*, id_: str, save: Path | None, force: bool, as_json: bool) -> N
                 )
                 for one in found
             ],
+            none="The result links to no files."
+            if job.held
+            else f"{job_id} is {job.state}; no file is known yet.",
         )
     missing = [one for one in found if one.state is not FileState.STORED]
     if save is not None and missing:

@@ -5,6 +5,7 @@ import click
 from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand, who
 from receiver.cli.command import Group, note
+from receiver.cli.table import show_table
 from receiver.running import Running
 from receiver.storage import circuits
 from receiver.storage.nodes import Registered
@@ -30,7 +31,7 @@ async def list_handlers(*, as_json: bool) -> None:
     if as_json:
         output.show_json({"handlers": [handler_document(one) for one in found]})
         return
-    output.show_table(
+    show_table(
         ("name", "provider", "state", "seen", "waiting", "dead", "circuit"),
         [
             (
@@ -44,6 +45,7 @@ async def list_handlers(*, as_json: bool) -> None:
             )
             for one in found
         ],
+        none="No handler is registered: 'receiver serve' registers those of RECEIVER_HANDLERS.",
     )
 
 

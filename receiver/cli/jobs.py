@@ -12,6 +12,7 @@ from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, TIMED_OUT, Group, note
 from receiver.cli.files import files
+from receiver.cli.table import show_table
 from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
 from receiver.core.model import Job, JobState, Result, Step
@@ -55,7 +56,10 @@ async def list_jobs(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, the newest first.
+
+    ADMITTED counts the callbacks that were admitted; what was rejected stands in 'receiver callbacks list'.
+    """
     async with session.opened() as running:
         before = None if cursor is None else await session.job_id(running, cursor)
         after = None if since is None else running.clock() - since
@@ -65,8 +69,8 @@ async def list_jobs(
     if as_json:
         output.show_json({"jobs": [job_document(one, listed=True) for one in found], "cursor": following})
         return
-    output.show_table(
-        ("id", "provider", "state", "settled by", "callbacks", "created", "error"),
+    show_table(
+        ("id", "provider", "state", "settled by", "admitted", "created", "error"),
         [
             (
                 job.id,
@@ -79,7 +83,10 @@ async def list_jobs(
             )
             for job in found
         ],
+        none="No job fits." if cursor is None else "There are no more.",
     )
+    if not found:
+        session.say_unknown(running, provider)
     if following is not None:
         note(f"There are more: --cursor {following}")
 

@@ -1,4 +1,4 @@
-"""How commands show what they found: tables and timelines for people, JSON for programs.
+"""How commands show what they found: fields, times and sizes for people, JSON for programs.
 
 What providers and senders wrote is shown with its control characters escaped: a terminal obeys them.
 """
@@ -6,7 +6,7 @@ What providers and senders wrote is shown with its control characters escaped: a
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,11 +14,13 @@ import click
 import msgspec
 
 from receiver.core import spans
-from receiver.core.model import Failure
-from receiver.views.masking import MASK, masked
+from receiver.views.failure import failure_line
+from receiver.views.masking import MASK
 
 #: A time span for people.
 span: Final = spans.span
+#: Why something failed, on one line.
+failure: Final = failure_line
 
 #: Where a URL's query brings a password, even a misspelled one.
 _PASSWORD: Final = re.compile(r"(?i)([?&]\w*(?:pas|pw)\w*=)[^&]*")
@@ -44,33 +46,6 @@ def show_json(document: object, *, indent: int = 2) -> None:
 def compact(document: object) -> str:
     """*document* as JSON on one line."""
     return msgspec.json.encode(document).decode()
-
-
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; without a terminal as plain text in columns, nothing cut off."""
-    cells = [[clean("" if cell is None else str(cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _show_rich(columns, cells)
-        return
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for row in [[name.upper() for name in columns], *cells]:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
-
-
-def _show_rich(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    from rich import box  # noqa: PLC0415  (only people at a terminal pay for it)
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        # An id that is broken over lines cannot be copied.
-        table.add_column(name, overflow="fold", no_wrap=name in {"id", "job"})
-    for row in cells:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console(soft_wrap=False).print(table)
 
 
 def show_fields(pairs: Iterable[tuple[str, object]]) -> None:
@@ -118,16 +93,6 @@ def address(url: str) -> str:
 def number(count: int, *, more: bool) -> str:
     """A count, and a sign where there are *more* than were counted."""
     return f"{count}{'+' if more else ''}"
-
-
-def last_line(text: str) -> str:
-    """The last line of *text* that is not empty: of a traceback, what was raised."""
-    return next(filter(None, reversed(text.splitlines())), "")
-
-
-def failure(error: Failure | None) -> str:
-    """Why something failed, on one line."""
-    return "" if error is None else f"{error.code}: {last_line(masked(error.text))}".removesuffix(": ")
 
 
 def moment(at: int | None) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from receiver.catalog import Catalog, check_samples, check_times, in_folder, load_file, packaged
 from receiver.cli import options, output
 from receiver.cli.command import FAILED, Group, note
+from receiver.cli.table import show_table
 from receiver.core.description.callbacks import CallbackTerms
 from receiver.core.description.credential import Credential
 from receiver.core.description.provider import Provider
@@ -53,7 +54,7 @@ def list_providers(*, as_json: bool) -> None:
     if as_json:
         output.show_json({"providers": [_summary(one, settings) for one in found]})
         return
-    output.show_table(
+    show_table(
         ("name", "submit", "callback", "signed", "poll", "cancel", "secrets"),
         [
             (
@@ -67,6 +68,7 @@ def list_providers(*, as_json: bool) -> None:
             )
             for one in found
         ],
+        none="No provider is described.",
     )
     if sys.stdout.isatty() and any(missing(one, settings) for one in found):
         note("What is missing is told by: receiver providers show NAME")

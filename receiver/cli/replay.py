@@ -10,6 +10,7 @@ from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
 from receiver.cli.command import FAILED, Command, note, problem
 from receiver.cli.dead import dead_letters
+from receiver.cli.table import show_table
 from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.core.model import Dispatch, Value, Verdict
 from receiver.running import Running
@@ -106,8 +107,9 @@ async def _replay(
     if as_json:
         output.show_json({"replays": [_document(target, outcome) for target, outcome in done]})
     else:
-        columns = ("id", "would be" if dry_run else "is", "handlers", "code")
-        output.show_table(columns, [_row(target, outcome) for target, outcome in done])
+        if done:
+            columns = ("id", "state", "handlers", "code")
+            show_table(columns, [_row(target, outcome) for target, outcome in done], none="")
         note(f"{len(done)} {'would be replayed; nothing was touched' if dry_run else 'replayed'}.")
     if any(isinstance(one, ReceiverError) for _, one in done):
         raise click.exceptions.Exit(FAILED)
@@ -133,7 +135,7 @@ def _document(target: Target, outcome: Replayed | ReceiverError) -> dict[str, ob
 
 def _row(target: Target, outcome: Replayed | ReceiverError) -> tuple[object, ...]:
     if isinstance(outcome, ReceiverError):
-        return target.id, "failed", None, outcome.code
+        return target.id, "not replayed", None, outcome.code
     return target.id, outcome.verdict or outcome.state, ", ".join(outcome.handlers) or "none", outcome.code
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from receiver import logs
 from receiver.app import Receiver
+from receiver.cli.command import note
 from receiver.core.errors import ConfigurationError, NotFoundError
 from receiver.running import Running
 from receiver.settings import Settings, from_environment
@@ -72,6 +73,12 @@ async def _resolve(running: Running, prefix: str, kind: str) -> str:
         raise NotFoundError(
             f"No {noun} is stored whose id begins with {prefix!r}.", code=error.code
         ) from None
+
+
+def say_unknown(running: Running, provider: str | None) -> None:
+    """Where nothing was found of a provider: say if that is because nobody knows it."""
+    if provider is not None and provider not in running.catalog:
+        note(f"No provider is called {provider!r}: receiver providers list")
 
 
 def load_receiver(settings: Settings) -> Receiver:

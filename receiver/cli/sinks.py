@@ -7,7 +7,8 @@ from typing import Final
 import click
 
 from receiver.cli import options, output
-from receiver.cli.command import Group, note
+from receiver.cli.command import Group
+from receiver.cli.table import show_table
 from receiver.clock import read_clock
 from receiver.core.errors import NotFoundError, ReceiverError
 from receiver.settings import Settings, from_environment
@@ -33,12 +34,11 @@ def list_sinks(*, as_json: bool) -> None:
     if as_json:
         output.show_json({"sinks": [_document(one) for one in found]})
         return
-    output.show_table(
+    show_table(
         ("name", "sends to", "provider", "state", "configured in"),
         [(one.name, one.shown, one.provider or "any", one.state, one.origin) for one in found],
+        none="No sink is configured. RECEIVER_SINK_<NAME>=… makes one: receiver docs sinks",
     )
-    if not found:
-        note("No sink is configured. RECEIVER_SINK_<NAME>=… makes one: receiver docs sinks")
 
 
 @sinks.command()

@@ -109,7 +109,7 @@ def _words(entry: Entry) -> tuple[str, str, list[str]]:
             return IN, one.verdict.value, ["callback", output.clean(one.code or ""), one.id]
         case DispatchEntry(dispatch=one):
             waits = "running" if one.running else "dead" if one.state == "dead" else "waiting"
-            reason = f"{one.error.code}: {output.last_line(one.error.text)}" if one.error else ""
+            reason = f"{one.error.code}: {one.error.text}" if one.error else ""
             return (
                 HANDLERS,
                 waits,

@@ -3,7 +3,9 @@
 from functools import cache
 from typing import Final
 
+from receiver.core.model import Failure
 from receiver.docs.codes import Code, groups
+from receiver.views.failure import what
 
 #: How a word is coloured: ok, run (under way), warn, bad or dim.
 _COLOURS: Final = {
@@ -145,6 +147,11 @@ def meaning(code: str | None) -> str:
         return _MEANINGS[code]
     found = _registry().get(code)
     return code if found is None else found.means.rstrip(".")
+
+
+def failure(error: Failure) -> str:
+    """Why something failed, on one line: what its code means, and what else is known."""
+    return ": ".join(filter(None, (meaning(error.code), what(error))))
 
 
 def advice(code: str | None) -> str:

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from receiver.core.handler import HandlerSpec
+from receiver.core.handler import GO_ON, HandlerSpec
 from receiver.core.model import HOUR, MINUTE, SECOND, Dispatch, Job
-from receiver.storage import feed
+from receiver.storage import feed, queues
 from receiver.storage.dispatches import DispatchClaim
 from receiver.storage.nodes import MISSING_AFTER
 from receiver.storage.queries import Page
@@ -89,6 +89,37 @@ async def test_a_dead_one_holds_its_line_up_until_it_is_retried(desk: Desk) -> N
         ((dispatch, job),) = await claim(desk, at=NOW + HOUR)
         assert job.id == expected.id
         await desk.finish(dispatch, at=NOW + HOUR)
+
+
+async def test_what_is_lined_up_says_behind_what(desk: Desk) -> None:
+    """What runs, or is dead, and of which line; and a dead one says how many it holds up, up to a bound."""
+    done = await completed(desk, "a", "a", "a", "b")
+    claimed = await claim(desk, at=NOW + 9)
+    lined = {one.job_id: one for one in await desk.store.dispatches(Page(state="lined"))}
+    for waiting in (done[2], done[3]):
+        found = await desk.store.read(queues.turn, lined[waiting.id])
+        assert found is not None
+        assert found.after is not None
+        assert (found.line, found.after.job_id, found.after.owner) == ('"a"', done[1].id, "node")
+    (running,) = [one for one, job in claimed if job.id == done[1].id]
+    await desk.finish(running, "failed", at=NOW + 9)
+    (dead,) = await desk.store.dispatches(Page(state="dead"))
+    found = await desk.store.read(queues.turn, lined[done[3].id])
+    assert found is not None
+    assert found.after is not None
+    assert (found.after.id, found.after.state) == (dead.id, "dead")
+    assert await desk.store.read(queues.held_up, [dead]) == {dead.id: queues.HeldUp(count=2, more=False)}
+
+
+async def test_a_dead_one_holds_nobody_up_where_its_handler_goes_on(desk: Desk) -> None:
+    """Nor does one without a line."""
+    spec = HandlerSpec(name="h", ordered_by="metadata.customer", on_dead=GO_ON)
+    await completed(desk, "a", "a", None, spec=spec)
+    for running, _ in await claim(desk, at=NOW + 9):
+        await desk.finish(running, "failed", at=NOW + 9)
+    dead = await desk.store.dispatches(Page(state="dead"))
+    assert len(dead) == 2
+    assert await desk.store.read(queues.held_up, dead) == {}
 
 
 async def test_a_dead_one_that_is_discarded_lets_the_others_go_on(desk: Desk) -> None:
