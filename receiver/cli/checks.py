@@ -1,7 +1,7 @@
 """The checks of ``receiver doctor``: each looks at one thing and says what to do next."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from receiver.catalog import Catalog, in_folder, packaged
 from receiver.cli import session
 from receiver.cli.database_checks import check_database
 from receiver.cli.finding import FAIL, OK, WARN, Check, failed, plain
+from receiver.cli.handler_checks import check_told
 from receiver.cli.providers import check_file
 from receiver.cli.reach_checks import check_addresses, check_public_url, check_ways_out
 from receiver.cli.record_checks import check_record
@@ -40,13 +41,18 @@ async def check_all() -> AsyncIterator[Check]:
     for one in check_database(settings):
         current = one.name == "migrations" and one.status == OK
         yield one
-    names, handlers = _load_handlers(settings, catalog)
+    names, told = check_told(settings, catalog)
     readable = current and all(one.status != FAIL for one in found)
-    if names is None or not readable:
-        yield handlers
-    if not readable:
-        # There is no record yet, or the receiver could not read it.
-        return
+    # The record says more about handlers that could be loaded.
+    for one in told if names is None or not readable else told[:-1]:
+        yield one
+    # Without that there is no record yet, or the receiver could not read it.
+    if readable:
+        async for one in _check_record(names):
+            yield one
+
+
+async def _check_record(names: Sequence[str] | None) -> AsyncIterator[Check]:
     try:
         async with session.opened() as running:
             async for one in check_record(running, names):
@@ -164,30 +170,3 @@ def _check_provider(keys: Keys, provider: Provider) -> Check | None:
         following = "Correct or remove it; one key a line in NAME_FILE is never in doubt."
         return Check(name=name, status=WARN, text=plain(ConfigurationError(said.warnings[0])), next=following)
     return Check(name=name, status=OK, text="credentials are set" + (f"; {said.note}" if said.note else ""))
-
-
-def _load_handlers(settings: Settings, catalog: Catalog | None) -> tuple[list[str] | None, Check]:
-    """The names of the handlers (``None`` where they cannot be loaded), and what the check found."""
-    if settings.handlers is None:
-        return None, Check(
-            name="handlers",
-            status=WARN,
-            text="RECEIVER_HANDLERS is not set: jobs end without anyone being told",
-            next="Set it to module:object.",
-        )
-    try:
-        specs = session.load_receiver(settings).handlers.specs
-    except ConfigurationError as error:
-        return None, failed("handlers", error, "Correct it; the module must be importable from here.")
-    known = None if catalog is None else {None, "", *catalog}
-    if known is not None and (
-        unknown := sorted({str(one.provider) for one in specs if one.provider not in known})
-    ):
-        return None, Check(
-            name="handlers",
-            status=FAIL,
-            text=f"one wants jobs of {unknown[0]!r}, and no provider has that name",
-            next="'receiver providers list' names them.",
-        )
-    names = [one.name for one in specs]
-    return names, Check(name="handlers", status=OK, text=", ".join(sorted(names)) or "none")

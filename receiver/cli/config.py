@@ -1,7 +1,7 @@
 """``receiver config show``."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
@@ -13,6 +13,7 @@ from receiver.cli.table import show_table
 from receiver.core.errors import ConfigurationError, ReceiverError
 from receiver.core.model import Value
 from receiver.settings import Settings, provider_setting, read_secret
+from receiver.sinks.configuration import VARIABLE, SinkConfig, load
 from receiver.views.masking import MASK
 
 
@@ -34,8 +35,9 @@ def config() -> None:
 def show(*, as_json: bool) -> None:
     """Show every setting: its value, masked if it is secret, and where it came from.
 
-    Of the providers' credentials, those that are set; 'receiver providers show' names those of one provider. Variables
-    that are named like a setting and are none are listed on standard error. Exits 2 if a setting is wrong.
+    Of the providers' credentials, those that are set; 'receiver providers show' names those of one provider. Sinks that
+    variables make, too; 'receiver sinks list' has those of a file. Variables that are named like a setting and are none
+    are listed on standard error. Exits 2 if a setting is wrong.
     """
     shown, wrong = settings_shown(os.environ)
     unknown = unknown_settings(os.environ)
@@ -71,7 +73,23 @@ def settings_shown(environ: Mapping[str, str]) -> tuple[list[Shown], ReceiverErr
         for what in OF_PROVIDERS:
             one = _own(environ, provider_setting(provider, what), None, secret=what == "EGRESS_PROXY")
             shown += [one] if one.source != "not set" else []
-    return shown, None
+    try:
+        sinks = load(settings)
+    except ConfigurationError as error:
+        return shown, error
+    return shown + list(_of_sinks(environ, sinks)), None
+
+
+def _of_sinks(environ: Mapping[str, str], sinks: Sequence[SinkConfig]) -> Iterator[Shown]:
+    """The variables that make sinks, and those that sinks refer to."""
+    for sink in sinks:
+        if VARIABLE.fullmatch(sink.origin):
+            one = _own(environ, sink.origin, None, secret=False)
+            yield Shown(name=one.name, value=sink.shown, source=one.source)
+    for name in sorted({name for sink in sinks for name in sink.variables}):
+        one = _own(environ, name, None, secret=True)
+        if one.source != "not set":
+            yield one
 
 
 def _own(environ: Mapping[str, str], name: str, default: object, *, secret: bool) -> Shown:

@@ -6,6 +6,7 @@ from typing import Final
 from receiver.cli import output, session
 from receiver.cli.file_checks import check_files
 from receiver.cli.finding import OK, WARN, Check, failed
+from receiver.cli.handler_checks import check_registered
 from receiver.core.alarms import alarm
 from receiver.core.alarms.alarm import Alarm
 from receiver.core.alarms.rules import Attention
@@ -42,7 +43,7 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
     yield await _check_serving(running)
     yield await check_files(running)
     if handlers is not None:
-        yield await _check_registered(running, handlers)
+        yield await check_registered(running, handlers)
     told = set[str]()
     async for check in _check_work(running):
         if check.status == WARN:
@@ -225,23 +226,3 @@ async def _check_serving(running: Running) -> Check:
             next="Start 'receiver worker', or 'receiver serve' without --no-worker.",
         )
     return Check(name="serving", status=OK, text=shown or "a process serves this database")
-
-
-async def _check_registered(running: Running, loaded: Sequence[str]) -> Check:
-    registered = {one["name"] for one in await running.store.handlers()}
-    if missing := sorted(set(loaded) - registered):
-        return Check(
-            name="handlers",
-            status=WARN,
-            text=f"not registered yet: {', '.join(missing)}",
-            next="They get completions once 'receiver serve' has started with them.",
-        )
-    if gone := sorted(registered - set(loaded)):
-        return Check(
-            name="handlers",
-            status=WARN,
-            text=f"registered, but not in {running.settings.handlers}: {', '.join(gone)}",
-            next="Each completion still makes a dispatch for them, which is dead after an hour. If you removed them, "
-            "restart what serves without them; then, for each that is still here: receiver handlers forget NAME",
-        )
-    return Check(name="handlers", status=OK, text=", ".join(sorted(loaded)) or "none")

@@ -11,6 +11,7 @@ from receiver.core.description.provider import Provider
 from receiver.core.errors import ConfigurationError
 from receiver.core.model import Value
 from receiver.settings import Settings, provider_setting
+from receiver.sinks.configuration import VARIABLE, load
 
 _OURS: Final = "RECEIVER_"
 #: What can be set for each provider.
@@ -20,6 +21,10 @@ _FOREIGN: Final = re.compile(
     r"RECEIVER_(TEST_\w+|(\w+_)?SERVICE_(HOST|PORT\w*)|(\w+_)?PORT_\d+_(TCP|UDP)\w*)"
 )
 _REFERENCE: Final = "env:"
+#: How a sink's variable is often begun, and none is.
+_SINKS: Final = "RECEIVER_SINKS_"
+#: How much alike two names are of which one was meant to be the other, from 0 to 1.
+_ALIKE: Final = 0.75
 
 
 class Unknown(Value, frozen=True, kw_only=True):
@@ -42,19 +47,41 @@ def unknown_settings(environ: Mapping[str, str]) -> list[Unknown]:
     unknown = list(_unread(environ, known))
     if unknown:
         # Read only where something is unknown: reading all descriptions takes a while.
-        try:
-            providers: Iterable[Provider] = Catalog.load(Settings.load(environ)).values()
-        except ConfigurationError:
-            # The providers cannot be loaded, so whatever is named like a provider's address may be one.
-            known |= {name for name in environ if name.endswith(tuple(f"_{one}" for one in OF_PROVIDERS))}
-        else:
-            known |= {provider_setting(one.name, what) for one in providers for what in OF_PROVIDERS}
-            known |= {name for name in referenced(providers) if name.startswith(_OURS)}
+        known |= _of_descriptions(environ) | _of_sinks(environ)
         unknown = list(_unread(environ, known))
-    return [
-        Unknown(name=name, nearest=next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None))
-        for name in unknown
-    ]
+    return [Unknown(name=name, nearest=_nearest(name, known)) for name in unknown]
+
+
+def _of_descriptions(environ: Mapping[str, str]) -> set[str]:
+    """What can be set for each provider, and what descriptions refer to."""
+    try:
+        providers: Iterable[Provider] = Catalog.load(Settings.load(environ)).values()
+    except ConfigurationError:
+        # The providers cannot be loaded, so whatever is named like a provider's address may be one.
+        return {name for name in environ if name.endswith(tuple(f"_{one}" for one in OF_PROVIDERS))}
+    return {provider_setting(one.name, what) for one in providers for what in OF_PROVIDERS} | {
+        name for name in referenced(providers) if name.startswith(_OURS)
+    }
+
+
+def _of_sinks(environ: Mapping[str, str]) -> set[str]:
+    """The variables that make sinks, and what sinks refer to."""
+    known = {name.removesuffix("_FILE") for name in environ if VARIABLE.fullmatch(name)}
+    try:
+        return known.union(*(one.variables for one in load(Settings.load(environ))))
+    except ConfigurationError:
+        return known  # told by whatever starts or checks them
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known variable that *name* was meant to be; ``None`` where it looks like none."""
+    begin = len(_OURS)
+    if name.startswith(_SINKS):
+        return f"RECEIVER_SINK_{name.removeprefix(_SINKS)}"
+    # What all names begin with makes none of them alike.
+    ends = {one[begin:]: one for one in sorted(known) if one.startswith(_OURS)}
+    found = difflib.get_close_matches(name[begin:].removesuffix("_FILE"), ends, n=1, cutoff=_ALIKE)
+    return ends[found[0]] if found else None
 
 
 def setting_fields() -> Iterator[Field[object]]:

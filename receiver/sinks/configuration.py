@@ -22,7 +22,8 @@ from receiver.sinks.references import fill_in
 from receiver.views.masking import MASK, masked_query
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
-_VARIABLE: Final = re.compile(r"RECEIVER_SINK_([A-Z0-9_]+?)(?:_FILE)?")
+#: A variable that makes a sink.
+VARIABLE: Final = re.compile(r"RECEIVER_SINK_([A-Z0-9_]+?)(?:_FILE)?")
 #: A field in an address.
 FIELD: Final = re.compile(r"\{([^{}]*)\}")
 #: A line of the file that begins a sink's table, and one that gives a key.
@@ -98,6 +99,12 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"sink:{self.name}"
 
     @property
+    def variables(self) -> list[str]:
+        """The variables that its secret and its address refer to."""
+        found = [self.secret or "", *FIELD.findall(self.to)]
+        return [one.removeprefix("env:") for one in found if one.startswith("env:")]
+
+    @property
     def shown(self) -> str:
         """Where it sends to, as it may be shown: without a password, and without an option that may be one."""
         before, mark, query = self.to.partition("?")
@@ -158,7 +165,7 @@ def filled(template: str, values: Mapping[str, str]) -> str:
 
 def _from_variables(settings: Settings) -> Iterator[SinkConfig]:
     for variable in sorted(settings.environ):
-        found = _VARIABLE.fullmatch(variable)
+        found = VARIABLE.fullmatch(variable)
         if found is None:
             if variable.upper().startswith("RECEIVER_SINK_"):
                 # If it were passed over, nobody would notice until its events were missing.

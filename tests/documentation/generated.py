@@ -53,6 +53,8 @@ _OF_PROVIDERS = {
     "ALLOW_PRIVATE": "Private networks, comma-separated (`10.0.0.0/8`), in which the provider's listed origins may be: "
     "one that you host yourself. Its base URL may then be plain http, and leads nowhere but there.",
 }
+_OF_SINKS = "A sink, called by what follows in small letters: where completions are sent, such as "
+_OF_SINKS += "`nats://host:4222/jobs.{provider}.{state}` (`receiver docs sinks`)."
 
 
 def documents() -> dict[str, str]:
@@ -84,7 +86,11 @@ def settings() -> str:
     ]
     return rows(
         ("variable", "default", "is"),
-        [*lines, *((f"`RECEIVER_<PROVIDER>_{name}`", "–", says) for name, says in _OF_PROVIDERS.items())],
+        [
+            *lines,
+            *((f"`RECEIVER_<PROVIDER>_{name}`", "–", says) for name, says in _OF_PROVIDERS.items()),
+            ("`RECEIVER_SINK_<NAME>`", "–", _OF_SINKS),
+        ],
     )
 
 
@@ -172,6 +178,7 @@ def example() -> str:
         lines += ["", f"# {provider.title} ({name})", *(f"{one}=" for one in names)] if names else []
     for name, says in _OF_PROVIDERS.items():
         lines += ["", f"# RECEIVER_<PROVIDER>_{name}:", *commented(says), f"RECEIVER_NETNUT_{name}="]
+    lines += ["", "# RECEIVER_SINK_<NAME>:", *commented(_OF_SINKS), "RECEIVER_SINK_ORDERS="]
     return "\n".join(lines) + "\n"
 
 
