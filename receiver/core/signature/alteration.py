@@ -25,12 +25,25 @@ _WINDOWS: Final = {bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte f
 Alteration = tuple[bytes, str, str]
 
 
+def edges(body: bytes) -> Iterator[Alteration]:
+    """Yield what was most likely added or cut off at either end of *body*; at most four, made at once."""
+    trimmed = body.rstrip(b"\r\n")
+    if trimmed != body:
+        yield trimmed, "body_trailing_newline", "the body without the line break at its end"
+    for end in (b"\n", b"\r\n"):
+        yield body + end, "body_trailing_newline", "the body with a line break at its end, which was cut off"
+    if body.startswith(_BOM):
+        yield body.removeprefix(_BOM), "body_bom", "the body without its byte order mark"
+    else:
+        yield _BOM + body, "body_bom", "the body with a byte order mark, which was cut off"
+
+
 def alterations(body: bytes) -> Iterator[Alteration]:
-    """Yield other bytes of *body*, a stable code for the change, and what they are, in words.
+    """Yield other bytes of *body* than its edges, a stable code for the change, and what they are, in words.
 
     Nothing is inflated beyond 8 MiB, and only documents of up to 1 MiB are written again.
     """
-    yield from _ends(body)
+    yield from _line_ends(body)
     inflated = _inflated(body)
     if inflated is not None:
         yield inflated, "body_decompressed", "the decompressed body, and it arrived compressed"
@@ -42,27 +55,13 @@ def alterations(body: bytes) -> Iterator[Alteration]:
             "the body itself, and it arrived in Base64, as API gateways hand bodies on",
         )
     if len(body) <= _LARGEST_JSON:
+        yield from _blanks(body)
         yield from _in_charsets(body)
         yield from _unwrapped(body)
         yield from _written_again(body)
 
 
-def _ends(body: bytes) -> Iterator[Alteration]:
-    trimmed = body.rstrip(b"\r\n")
-    if trimmed != body:
-        yield trimmed, "body_trailing_newline", "the body without the line break at its end"
-    for end in (b"\n", b"\r\n"):
-        yield body + end, "body_trailing_newline", "the body with a line break at its end, which was cut off"
-    bare = body.removeprefix(_BOM)
-    yield (
-        (bare if bare != body else _BOM + body),
-        "body_bom",
-        (
-            "the body without its byte order mark"
-            if bare != body
-            else "the body with a byte order mark, which was cut off"
-        ),
-    )
+def _line_ends(body: bytes) -> Iterator[Alteration]:
     unix = body.replace(b"\r\n", b"\n")
     if unix != body:
         yield unix, "body_line_ends", "the body with line ends LF, which arrived as CRLF"
@@ -78,8 +77,23 @@ def _ends(body: bytes) -> Iterator[Alteration]:
             ("the body without its line ends (body_norm = 'strip_crlf' where the provider does so)"),
         )
     stripped = body.strip(b" \t\r\n\0")
-    if stripped not in {body, trimmed}:
+    if stripped != body:
         yield stripped, "body_rewritten", "the body without the blanks around it"
+
+
+def _blanks(body: bytes) -> Iterator[Alteration]:
+    """The same text with other blanks around it, or with a byte order mark as well, which were cut off or changed."""
+    core = body.removeprefix(_BOM).strip(b" \t\r\n\0")
+    for front in (b"", _BOM, b" ", b"\t", b"\n", b"\r\n"):
+        for end in (b"", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b" ", b"\t", b"\0"):
+            if front == _BOM:
+                code, what = "body_bom", "the body with a byte order mark and other blanks at its end"
+            elif not front and end.strip(b"\r\n") == b"":
+                code, what = "body_trailing_newline", "the body with other line breaks at its end"
+            else:
+                code, what = "body_rewritten", "the body with other blanks around it"
+            if front + core + end != body:
+                yield front + core + end, code, f"{what}, which were cut off or changed"
 
 
 def _in_charsets(body: bytes) -> Iterator[Alteration]:

@@ -5,7 +5,7 @@ one thing was the cause. So no rule of verification is written here a second tim
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from receiver.core.description.scheme import Scheme
 from receiver.core.message import Message
-from receiver.core.signature.alteration import alterations
+from receiver.core.signature.alteration import Alteration, alterations, edges
 from receiver.core.signature.keycopy import copies
 from receiver.core.signature.keyform import Key
 
@@ -51,6 +51,8 @@ def guesses(
 ) -> Iterator[Guess]:
     """Yield what may be wrong, the likely and cheap first; they are made one by one, as they are tried."""
     case = Guess("", "", message, scheme, tuple(keys))
+    # First, because with a large body few more can be tried.
+    yield from _bodies(case, edges(message.body))
     yield from _foreign_keys(case, others, retired)
     yield from _key_forms(case)
     yield from _headers(case)
@@ -58,7 +60,7 @@ def guesses(
     yield from _spellings(case)
     yield from _urls(case)
     yield from _contents(case)
-    yield from _bodies(case)
+    yield from _bodies(case, alterations(message.body))
 
 
 def lookalikes(message: Message, scheme: Scheme) -> list[bytes]:
@@ -296,8 +298,8 @@ _UNTIMED: Final[dict[str, Any]] = {
 }
 
 
-def _bodies(case: Guess) -> Iterator[Guess]:
-    for body, code, what in alterations(case.message.body):
+def _bodies(case: Guess, altered: Iterable[Alteration]) -> Iterator[Guess]:
+    for body, code, what in altered:
         yield case._replace(
             code=code,
             sentence=f"It was signed over {what}. {_ADVICE.get(code, _AS_THEY_CAME)}",

@@ -21,6 +21,7 @@ from .samples import BODY, NOW, SCHEMES, header, key, message, replaced, signed,
 
 GITHUB, STANDARD, STRIPE = SCHEMES["github"], SCHEMES["standard-webhooks"], SCHEMES["stripe"]
 KEY = key("github")
+OTHER_KEY = Key(id="other", secret=b"of the other endpoint")
 WHSEC = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 DOCUMENT = '{"b": 1, "a": {"t": "déjà vu", "f": 1.5}}'.encode()
 SIGNATURE = b"X-Hub-Signature-256"
@@ -223,6 +224,16 @@ CASES: dict[str, Case] = {
     "a line break added": Case("body_trailing_newline", over(BODY, BODY + b"\n")),
     "a line break cut off": Case("body_trailing_newline", over(BODY + b"\n", BODY)),
     "CR and LF cut off": Case("body_trailing_newline", over(BODY + b"\r\n", BODY)),
+    "two line breaks cut off": Case("body_trailing_newline", over(BODY + b"\n\n", BODY)),
+    "a line break cut off a body of 10 MB, with two keys": Case(
+        "body_trailing_newline", over(b"x" * 10_000_000 + b"\n", b"x" * 10_000_000), keys=(OTHER_KEY, KEY)
+    ),
+    "a blank cut off": Case("body_rewritten", over(BODY + b" ", BODY)),
+    "a blank cut off the beginning": Case("body_rewritten", over(b"\n" + BODY, BODY)),
+    "blanks added": Case("body_rewritten", over(BODY, b" \t" + BODY + b" ")),
+    "a byte order mark and a line break cut off": Case(
+        "body_bom", over(b"\xef\xbb\xbf" + BODY + b"\n", BODY)
+    ),
     "a byte order mark added": Case("body_bom", over(BODY, b"\xef\xbb\xbf" + BODY)),
     "a byte order mark cut off": Case("body_bom", over(b"\xef\xbb\xbf" + BODY, BODY)),
     "LF made CRLF": Case("body_line_ends", over(b'{\n"a":1}', b'{\r\n"a":1}')),
