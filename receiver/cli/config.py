@@ -97,7 +97,8 @@ def _own(environ: Mapping[str, str], name: str, default: object, *, secret: bool
     try:
         text = read_secret(environ, name)
     except ConfigurationError:
-        return Shown(name=name, value=None, source=f"{source}, which cannot be read")
+        # What stands there may be the secret itself.
+        return Shown(name=name, value=None, source=f"the file that {name}_FILE names, which cannot be read")
     if text is None and name == "RECEIVER_PORT" and environ.get("PORT"):
         text, source = environ["PORT"], "environment, PORT"
     if not text:

@@ -11,7 +11,7 @@ import click
 from receiver.catalog import Catalog
 from receiver.cli import options, session
 from receiver.clock import read_clock
-from receiver.core.description.provider import Provider
+from receiver.core.description.provider import Provider, is_reference
 from receiver.core.description.scheme import Scheme
 from receiver.core.errors import KeyUnavailableError, RequestError
 from receiver.core.identity import JOB, is_id
@@ -128,6 +128,8 @@ async def keys_for(given: Given, settings: Settings, provider: Provider, scheme:
     if sum(one is not None for one in (given.key_env, given.key_file, given.job)) > 1:
         raise click.UsageError("Give one of --key-env, --key-file and --job.")
     if given.key_env is not None:
+        if not is_reference(f"env:{given.key_env}"):
+            raise click.UsageError("--key-env takes the name of a variable, not the key itself.")
         text = read_secret(os.environ, given.key_env)
         if not text:
             raise KeyUnavailableError(f"{given.key_env} is not set.")

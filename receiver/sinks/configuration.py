@@ -7,12 +7,13 @@
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from receiver.core.description.provider import is_reference
 from receiver.core.errors import ConfigurationError
 from receiver.core.handler import BLOCK
 from receiver.core.model import Value
@@ -31,6 +32,7 @@ _TABLE: Final = re.compile(
     r"""\s*\[\s*sinks\s*\.\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*(?:\.\s*([\w-]+)\s*)?\]"""
 )
 _KEY: Final = re.compile(r"\s*([\w-]+)\s*[.=]")
+_WORD: Final = re.compile(r"[a-z_.]{1,30}")
 _METADATA: Final = re.compile(r"metadata\.[A-Za-z0-9_-]{1,100}")
 #: What stands for one completion in an address, a subject or a file's name.
 FIELDS: Final = ("provider", "state", "operation", "job", "date")
@@ -118,6 +120,13 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
         shown = masked_query(query, secret=()) if self.scheme in {"http", "https"} else query
         return f"{before}{mark}{shown}"
 
+    def value(self, reference: str, resolve: Callable[[str], str | None]) -> str:
+        """What a reference in its address stands for; raises ConfigurationError where it is not set."""
+        found = resolve(reference)
+        if not found:
+            raise self.wrong("to", f"{reference.removeprefix('env:')} is not set.")
+        return found
+
     def at(self, to: str) -> "SinkConfig":
         """The same sink, sending to another address."""
         return msgspec.structs.replace(self, to=to)
@@ -131,6 +140,19 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.at(
             fill_in(self.to, resolve=settings.resolve, wrong=lambda reason: self.wrong("to", reason))
         )
+
+    def unreadable(self, error: Exception) -> ConfigurationError:
+        """The error that says that its address is none; what may be a password in it is not repeated."""
+        if "@" in self.to:
+            reason = (
+                "it is no address: a character of the user's name or password is not percent-encoded (%40 for @, %2F "
+                "for /, %3A for :), or the port is no number."
+            )
+        elif "query" in str(error):
+            reason = "it is no address: options are written name=value, with & between them."
+        else:
+            reason = f"it is no address: {error}."
+        return self.wrong("to", reason)
 
     def wrong(self, key: str, reason: str) -> ConfigurationError:
         """The error that says what is wrong with *key* of this sink, and where it stands."""
@@ -250,7 +272,7 @@ def _checked(one: SinkConfig) -> SinkConfig:
             )
     if one.largest < 0:
         raise one.wrong("largest", "it is a number of bytes.")
-    if one.secret is not None and not one.secret.startswith(("env:", "file:")):
+    if one.secret is not None and not is_reference(one.secret):
         raise one.wrong("secret", "it is a reference, env:NAME or file:PATH, never the secret itself.")
     try:
         check_order(one.ordered_by, one.on_dead)
@@ -266,9 +288,12 @@ def _check_address(one: SinkConfig) -> None:
     if not one.to.isprintable():
         raise one.wrong("to", "it has a character that cannot be printed.")
     for field in FIELD.findall(one.to):
-        if field not in FIELDS and not field.startswith("env:") and _METADATA.fullmatch(field) is None:
+        if field not in FIELDS and not is_reference(field) and _METADATA.fullmatch(field) is None:
+            # Part of a password may stand in braces.
+            shown = f"{{{field}}}" if _WORD.fullmatch(field) and "@" not in one.to else "such as it has"
             raise one.wrong(
-                "to", f"there is no field {{{field}}}; there are {', '.join(FIELDS)}, metadata.<key>."
+                "to",
+                f"there is no field {shown}; there are {', '.join(FIELDS)}, metadata.<key> and env:NAME.",
             )
     if re.search(r"[{}]", FIELD.sub("", one.to)):
         raise one.wrong(

@@ -40,7 +40,7 @@ class HttpSink:
             filled_in = FIELD.sub("1", config.to)
             host, _ = httpx.URL(filled_in).host, urlsplit(filled_in).port
         except (httpx.InvalidURL, ValueError) as error:
-            raise config.wrong("to", f"it is no address: {error}.") from error
+            raise config.unreadable(error) from error
         if not host or any(one.isspace() for one in urlsplit(filled_in).netloc):
             raise config.wrong("to", "it names no host, or one with a space in it.")
         self._to = config.to

@@ -44,7 +44,8 @@ class KafkaSink:
         if not servers or not slash or not topic.strip("/"):
             raise config.wrong("to", "it names servers and a topic: kafka://host:9092/jobs.{provider}")
         if odd := [one for one in servers.split(",") if _SERVER.fullmatch(one) is None]:
-            raise config.wrong("to", f"{odd[0]!r} is no server; write host:9092, several with commas.")
+            said = f"{odd[0]!r} is no server" if "@" not in config.to else "user and password stand in secret"
+            raise config.wrong("to", f"{said}; write host:9092, several with commas.")
         self._place = Place(config.at(f"kafka://brokers/{topic}"), optional=("mechanism", "tls"))
         self._servers = servers
         self._secret = secret

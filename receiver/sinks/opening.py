@@ -1,12 +1,13 @@
 """Which kind of sink an address asks for; a kind's client is imported only where one is configured."""
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from receiver.settings import Settings
-from receiver.sinks.configuration import SinkConfig
+from receiver.sinks.configuration import FIELD, SinkConfig
 
 if TYPE_CHECKING:
     from receiver.sinks.sink import Sink
@@ -25,16 +26,20 @@ class Kind(NamedTuple):
     package: str = ""
     #: What stands behind a plus sign, where something must: what the queue's own broker is.
     behind: tuple[str, ...] = ()
+    #: Where the fields of an event are filled in: "all", "path", "words" behind a program, or options by their names.
+    fills: tuple[str, ...] = ()
 
 
 _REDIS_OR_RABBIT: Final = ("redis", "rediss", "amqp", "amqps")
-_REDIS: Final = Kind("redis", "RedisSink", ("secret",), "redis", "redis")
-_RABBIT: Final = Kind("rabbitmq", "RabbitSink", ("secret",), "rabbitmq", "aio_pika")
-_NATS: Final = Kind("nats", "NatsSink", ("secret",), "nats", "nats")
-_HTTP: Final = Kind("http", "HttpSink", ("secret", "clock"))
-_LINES: Final = Kind("lines", "LinesSink")
+_REDIS: Final = Kind("redis", "RedisSink", ("secret",), "redis", "redis", fills=("stream",))
+_RABBIT: Final = Kind(
+    "rabbitmq", "RabbitSink", ("secret",), "rabbitmq", "aio_pika", fills=("exchange", "routing_key")
+)
+_NATS: Final = Kind("nats", "NatsSink", ("secret",), "nats", "nats", fills=("path",))
+_HTTP: Final = Kind("http", "HttpSink", ("secret", "clock"), fills=("all",))
+_LINES: Final = Kind("lines", "LinesSink", fills=("all",))
 _NOTIFY: Final = Kind("postgres", "NotifySink", ("database_url",), "postgres", "psycopg")
-_AMAZON: Final = Kind("amazon", "AmazonSink", (), "amazon", "aiobotocore")
+_AMAZON: Final = Kind("amazon", "AmazonSink", (), "amazon", "aiobotocore", fills=("path",))
 
 #: By the scheme of the address.
 KINDS: Final = {
@@ -42,7 +47,7 @@ KINDS: Final = {
     "https": _HTTP,
     "nats": _NATS,
     "tls": _NATS,
-    "kafka": Kind("kafka", "KafkaSink", ("secret",), "kafka", "aiokafka"),
+    "kafka": Kind("kafka", "KafkaSink", ("secret",), "kafka", "aiokafka", fills=("path",)),
     "amqp": _RABBIT,
     "amqps": _RABBIT,
     "redis": _REDIS,
@@ -51,7 +56,7 @@ KINDS: Final = {
     "sns": _AMAZON,
     "notify": _NOTIFY,
     "postgresql": _NOTIFY,
-    "command": Kind("command", "CommandSink"),
+    "command": Kind("command", "CommandSink", ("resolve",), fills=("words",)),
     "file": _LINES,
     "stdout": _LINES,
     "celery": Kind("celery", "CelerySink", (), "celery", "celery", _REDIS_OR_RABBIT),
@@ -62,6 +67,24 @@ KINDS: Final = {
         "procrastinate", "ProcrastinateSink", (), "procrastinate", "procrastinate", ("postgresql",)
     ),
 }
+#: What an address begins with.
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:")
+
+
+def _check_fields(config: SinkConfig, kind: Kind) -> None:
+    """Raise ConfigurationError where a field of an event stands that nothing fills in: it would be sent as it is."""
+    if "all" in kind.fills or "words" in kind.fills:
+        return
+    before, _, query = config.to.partition("?")
+    _, _, rest = before.partition("://")
+    server, _, path = rest.partition("/")
+    places = [server, *([] if "path" in kind.fills else [path])]
+    places += [one for one in query.split("&") if one.partition("=")[0] not in kind.fills]
+    found = next((field for place in places for field in FIELD.findall(place)), None)
+    if found is not None:
+        where = " and ".join("the path" if one == "path" else f"the option {one}" for one in kind.fills)
+        only = f"they are filled in in {where}" if where else "this kind of sink has no place for fields"
+        raise config.wrong("to", f"nothing fills in {{{found}}} where it stands: {only}.")
 
 
 def open_sink(config: SinkConfig, settings: Settings, *, clock: Callable[[], int]) -> "Sink":
@@ -76,7 +99,9 @@ def open_sink(config: SinkConfig, settings: Settings, *, clock: Callable[[], int
         known = ", ".join(f"{head}+{one}://" for one in kind.behind) or f"{head} without a plus sign"
         raise config.wrong("to", f"there is no kind of sink {config.scheme!r}; there is {known}.")
     if kind is None:
-        raise config.wrong("to", f"there is no kind of sink {config.scheme!r}; there are {', '.join(KINDS)}.")
+        # Without a colon it is no address at all: it may be a secret.
+        odd = f" {config.scheme!r}" if _SCHEME.match(config.to) else " such as that"
+        raise config.wrong("to", f"there is no kind of sink{odd}; there are {', '.join(KINDS)}.")
     if kind.package and find_spec(kind.package) is None:
         raise config.wrong(
             "to",
@@ -85,11 +110,13 @@ def open_sink(config: SinkConfig, settings: Settings, *, clock: Callable[[], int
     config = config.resolved(settings)
     given: dict[str, Any] = {
         "clock": clock,
+        "resolve": settings.resolve,
         "database_url": settings.database_url,
         "secret": None if config.secret is None else settings.resolve(config.secret),
     }
     if config.secret is not None and not given["secret"]:
         raise config.wrong("secret", f"{config.secret} is not set.")
+    _check_fields(config, kind)
     if config.secret is not None and "secret" not in kind.wants:
         raise config.wrong("secret", f"{config.scheme} has no use for one.")
     made = getattr(import_module(f"receiver.sinks.{kind.module}"), kind.name)

@@ -35,6 +35,9 @@ class NotifySink:
             self._url, self._channel = database_url, config.to.partition("://")[2]
         else:
             place = Place(config, required=("channel",))
+            if place.parts.netloc.count("@") > 1:
+                # Its client takes the first for the end of the password, and names what follows as the server.
+                raise config.unreadable(ValueError("@"))
             self._url, self._channel = f"{place.server}{place.parts.path}", place.options["channel"]
         if not 0 < len(self._channel.encode()) <= _LONGEST_CHANNEL:
             raise config.wrong("to", f"the channel's name has 1 to {_LONGEST_CHANNEL} bytes.")

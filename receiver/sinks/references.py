@@ -5,7 +5,6 @@ server's name with a path in it is refused.
 """
 
 import re
-import shlex
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
@@ -14,7 +13,7 @@ from receiver.core.errors import ConfigurationError
 
 _REFERENCE: Final = re.compile(r"\{(env:[^{}]*)\}")
 #: The schemes of addresses that are no URLs: what follows is taken as it stands.
-_PLAIN: Final = frozenset({"command", "file", "notify", "stdout", "taskiq"})
+_PLAIN: Final = frozenset({"file", "notify", "stdout", "taskiq"})
 #: One server or several, each with or without a port (https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2).
 _SERVERS: Final = re.compile(r"[A-Za-z0-9._:,\[\]-]+")
 
@@ -39,15 +38,9 @@ def fill_in(
             raise wrong(f"{_name(reference)} is not set.")
         return found
 
-    scheme, colon, rest = to.partition(":")
+    scheme = to.partition(":")[0]
     if scheme.lower() == "command":
-        try:
-            words = shlex.split(rest)
-        except ValueError:
-            return to  # refused, with the reason, by the sink itself
-        return (
-            f"{scheme}{colon}{shlex.join(_REFERENCE.sub(lambda one: value(one[1]), word) for word in words)}"
-        )
+        return to  # the sink does it itself, for each word: a brace in a value makes no field
 
     def put(one: re.Match[str]) -> str:
         found = value(one[1])

@@ -1,15 +1,18 @@
 """What every kind of sink does, and how it says that it could not."""
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from receiver.raising import Away, Dead, Retry
 from receiver.sinks.configuration import SinkConfig, filled
 from receiver.sinks.event import Event
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class Sink(Protocol):
@@ -116,11 +119,13 @@ class Place:
             _ = parts.port
             options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         except ValueError as error:
-            raise config.wrong("to", f"it is no address: {error}.") from error
+            raise config.unreadable(error) from error
         for name in options:
             if name not in {*required, *optional}:
                 known = ", ".join((*required, *optional)) or "none"
-                raise config.wrong("to", f"{config.scheme} has no option {name!r}; it has: {known}.")
+                # What follows a question mark in a password looks like an option.
+                odd = f"option {name!r}" if _WORD.fullmatch(name) else "such option"
+                raise config.wrong("to", f"{config.scheme} has no {odd}; it has: {known}.")
         for name in required:
             if not options.get(name):
                 raise config.wrong("to", f"{config.scheme} needs the option {name}, as in ?{name}=…")
@@ -131,8 +136,9 @@ class Place:
         """Raise ConfigurationError unless the path is a number of Redis': its clients take 0 for any other word."""
         number = self.parts.path.strip("/")
         if number and not (number.isascii() and number.isdigit()):
+            said = f"{number!r} is no database" if _WORD.fullmatch(number) else "its path is no database"
             raise config.wrong(
-                "to", f"{number!r} is no database; Redis has them by number, as in redis://host/0."
+                "to", f"{said}; Redis has them by number, as in redis://host/0. A / in a password is %2F."
             )
 
     @property

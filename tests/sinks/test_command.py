@@ -6,21 +6,52 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
+from receiver.core.errors import ConfigurationError
+from receiver.settings import Settings
 from receiver.sinks.command import CommandSink
 from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.sink import SinkFailedError, SinkRefusedError
 from tests.sinks.making import event
+from tests.sinks.test_references import ANY
 
 
-def sink(tmp_path: Path, script: str, *, words: str = "", timeout: float = 5.0) -> CommandSink:
+def sink(
+    tmp_path: Path, script: str, *, words: str = "", timeout: float = 5.0, **environ: str
+) -> CommandSink:
     """A sink that runs *script*."""
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    return CommandSink(
-        SinkConfig(name="test", to=f"command:{program} {words}", origin="a test", timeout=timeout)
-    )
+    config = SinkConfig(name="test", to=f"command:{program} {words}", origin="a test", timeout=timeout)
+    return CommandSink(config, resolve=Settings(environ=environ).resolve)
+
+
+#: Prints each argument behind the program on a line of its own, in brackets.
+ARGUMENTS = 'cat > /dev/null; for one in "$@"; do echo "[$one]"; done'
+
+
+async def test_fields_of_the_event_are_filled_in(tmp_path: Path) -> None:
+    """Each word stays one argument, as in every address: of metadata letters and digits are left, and none is told."""
+    words = "{job} --at={state}/{date} '{metadata.customer}' {metadata.nope}"
+    said = await sink(tmp_path, ARGUMENTS, words=words).send(event(customer="two words; $(id) {job} *"))
+    assert said.startswith(f"exit code 0: [{event().subject}] [--at=succeeded/")
+    assert said.endswith(" [two_words____id___job___] [none]")
+
+
+@given(value=ANY)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_variable_stays_one_argument(tmp_path: Path, value: str) -> None:
+    """Blanks, quotes, signs of a shell and braces in a variable are given to the program as they are."""
+    made = sink(tmp_path, "exit 0", words="--token={env:V} 'two words'", V=value)
+    assert [word.filled({"job": "leaked"}) for word in made._words][1:] == [f"--token={value}", "two words"]
+
+
+def test_what_no_argument_can_be_is_refused_at_start(tmp_path: Path) -> None:
+    """A NUL, which a file may hold."""
+    with pytest.raises(ConfigurationError, match="NUL"):
+        sink(tmp_path, ARGUMENTS, words="{env:V}", V="a\0b")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,11 @@ def test_a_variable_may_come_from_a_file(tmp_path: Path) -> None:
             "sinks.a, line 3: secret: it is a reference",
         ),
         (
+            '[sinks.a]\nto = "file:///x"\nsecret = "env:hunter2-and-more"\n',
+            {},
+            "sinks.a, line 3: secret: it is a reference",
+        ),
+        (
             '["sinks".b]\nto = "file:///x"\n\n[ sinks."a" ]\n# no\nstate = "done"\nto = "x:"\n',
             {},
             "a, line 6: state: ",
@@ -174,6 +179,8 @@ def test_a_variable_that_is_no_sinks_is_not_passed_over(tmp_path: Path, variable
         ("sqs://eu-west-1/1/queue?endpoint=here", "endpoint is an address"),
         ("taskiq:nowhere:broker?task=x", "cannot be loaded"),
         ("dramatiq+sqs://x?task=y", r"dramatiq\+redis://, .*dramatiq\+amqps://"),
+        ("command:/bin/{provider}", "fields stand behind its path"),
+        ("command:/bin/echo {env:NOT_SET_ANYWHERE}", "NOT_SET_ANYWHERE is not set"),
         ("redis://:{env:NOT_SET_ANYWHERE}@host/0?stream=a", "NOT_SET_ANYWHERE is not set"),
     ],
 )
@@ -184,6 +191,60 @@ def test_an_address_that_does_not_fit_its_kind_is_refused_at_start(
     found = settings(tmp_path, RECEIVER_SINK_A=to)
     with pytest.raises(ConfigurationError, match=told):
         open_sink(load(found)[0], found, clock=lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "nats://{job}/x",
+        "kafka://{job}:9092/x",
+        "kafka://h:9092/x?mechanism={job}",
+        "amqp://h/{job}?routing_key=x",
+        "redis://h/0?stream=a&maxlen={job}",
+        "sqs://{job}/1/queue",
+        "postgresql://h/db?channel={job}",
+        "celery+redis://h/0?task=a&queue={job}",
+        "dramatiq+redis://h/0?task={job}",
+        "arq+redis://h/0?task=a&queue={job}",
+        "procrastinate+postgresql://h/db?task={job}",
+        "taskiq:nowhere:broker?task={job}",
+        "notify://{job}",
+    ],
+)
+def test_a_field_that_nothing_fills_in_is_refused(tmp_path: Path, to: str) -> None:
+    """It would be sent as it is written; the sentence says where fields are filled in."""
+    found = settings(
+        tmp_path, RECEIVER_SINK_A=to, RECEIVER_DATABASE_URL="postgresql://h/db" if "notify" in to else ""
+    )
+    with pytest.raises(ConfigurationError, match=r"nothing fills in \{job\} where it stands"):
+        open_sink(load(found)[0], found, clock=lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "hunter2",
+        "hunter2-{provider}",
+        "nats://u:{hunter2}@h/x",
+        "kafka://u:hunter2@h:9092/x",
+        "kafka://u:hunter2/3@h:9092/x",
+        "redis://:hunter2/3@h/0?stream=a",
+        "redis://:x/hunter2@h/0?stream=a",
+        "redis://:x?hunter2@h/0?stream=a",
+        "redis://h/0?hunter2",
+        "amqp://u:hunter2/3@h/?routing_key=a",
+        "https://u:hunter2/3@h/",
+        "postgresql://u:x@hunter2@h/db?channel=a",
+        "nats://{env:hunter2-}@h/x",
+        "celery+redis://:x/hunter2@h/0?task=a",
+    ],
+)
+def test_a_secret_that_stands_wrong_is_not_repeated(tmp_path: Path, to: str) -> None:
+    """The sentence says what is wrong, and nothing of what may be a password."""
+    found = settings(tmp_path, RECEIVER_SINK_A=to)
+    with pytest.raises(ConfigurationError) as raised:
+        open_sink(load(found)[0], found, clock=lambda: NOW)
+    assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -66,13 +65,6 @@ def test_an_option_and_a_path_may_have_any_character(value: str) -> None:
     assert parse_qs(urlsplit(to).query)["x"] == [value]
     place = Place(SinkConfig(name="test", to=to, origin="a test"), optional=("x",))
     assert place.path({"state": "done", "job": "leaked"}) == f"a.{value}.done"
-
-
-@given(value=ANY)
-def test_a_word_of_a_command_stays_one_word(value: str) -> None:
-    """Blanks, quotes and signs of a shell in a variable are given to the program as they are."""
-    to = resolved("command:/bin/echo --token={env:V} 'two words'", V=value)
-    assert shlex.split(to.removeprefix("command:")) == ["/bin/echo", f"--token={value}", "two words"]
 
 
 def test_several_servers_may_come_from_one_variable() -> None:

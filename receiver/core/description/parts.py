@@ -10,6 +10,7 @@ import msgspec
 from receiver.core.description.http import HEADER, check_headers, check_statuses
 from receiver.core.model import DAY, HOUR, MINUTE, SECOND, JobState
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DURATION = re.compile(r"([0-9]+)(s|m|h|d)")
 #: The name of a header, or the beginning of some.
 _HEADERS = re.compile(HEADER.pattern + r"\*?")
@@ -385,10 +386,14 @@ def own_headers(headers: Mapping[str, str], operation: str) -> dict[str, str]:
 def is_reference(text: str) -> bool:
     """Whether *text* is ``env:NAME`` or ``file:PATH``."""
     kind, _, rest = text.partition(":")
-    return kind in {"env", "file"} and bool(rest)
+    return _VARIABLE.fullmatch(rest) is not None if kind == "env" else kind == "file" and bool(rest)
 
 
 def check_reference(reference: str) -> None:
     """Raise ValueError where *reference* is not ``env:NAME`` or ``file:PATH``."""
     if not is_reference(reference):
-        raise ValueError(f"{reference!r} is not a reference: write env:NAME or file:PATH, never the secret")
+        # It may be the secret itself, so it is not repeated.
+        raise ValueError(
+            "what stands there is not a reference: write env:NAME (letters, digits and '_') or file:PATH, never the "
+            "secret"
+        )
