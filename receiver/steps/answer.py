@@ -65,6 +65,7 @@ class Answers:
         self._spool = spool
         #: What is held, by job: each task ends once it is stored.
         self._held: dict[str, asyncio.Task[Job]] = {}
+        self._settling: dict[str, SubmitSettled] = {}
         self._keys = keys
         self._clock = clock
         self._metrics = metrics
@@ -175,9 +176,8 @@ class Answers:
             log.warning("answer_found", job=settled.due.job_id)
             try:
                 await self._store.settle_submit(settled)
-            except NotFoundError as error:
-                log.error("answer_refused", job=settled.due.job_id, reason=str(error))
-                await off_loop(self._spool.refuse, settled.due.job_id)
+            except NotFoundError:
+                self._spool.pass_over(settled.due.job_id)
             except StoreUnavailableError:
                 self._hold(settled)
             else:
@@ -192,20 +192,35 @@ class Answers:
 
     async def close(self) -> None:
         """Hold nothing any more: what is in the spool is for whoever starts next."""
+        left = [self._settling[job_id] for job_id in self._held]
         for task in list(self._held.values()):
-            log.error("answer_left_in_spool")
             task.cancel()
         if self._held:
             await asyncio.wait(self._held.values())
+        for settled in left:
+            await self._leave(settled)
         self._spool.close()
+
+    async def _leave(self, settled: SubmitSettled) -> None:
+        """Say where an answer is that the process does not store any more."""
+        job_id, remote_id = settled.due.job_id, None if settled.seen is None else settled.seen.remote_id
+        if self._spool.has(job_id) or await off_loop(self._spool.put, settled):
+            log.error("answer_left_in_spool", job=job_id, remote_id=remote_id)
+        elif remote_id is None:
+            log.error("answer_lost", job=job_id)
+        else:
+            # Whoever reads the log can still say what nothing else knows.
+            log.error("answer_lost", job=job_id, see=f"receiver jobs link {job_id} {remote_id}")
 
     def _hold(self, settled: SubmitSettled) -> "asyncio.Task[Job]":
         job_id = settled.due.job_id
+        self._settling[job_id] = settled
         task = asyncio.ensure_future(self._store_sometime(settled))
         self._held[job_id] = task
 
         def stored(task: "asyncio.Task[Job]") -> None:
             self._held.pop(job_id, None)
+            self._settling.pop(job_id, None)
             if not task.cancelled():
                 task.exception()  # the error is logged; whoever waited for the answer gets it too
 
@@ -221,6 +236,9 @@ class Answers:
                 after = await self._store.settle_submit(settled)
             except StoreUnavailableError as error:
                 log.warning("answer_waits_for_store", job=job_id, reason=str(error))
+                if not self._spool.has(job_id):
+                    # Its folder could not be used, or is gone.
+                    await off_loop(self._spool.put, settled)
                 continue
             except Exception:
                 log.exception("answer_refused", job=job_id)

@@ -101,12 +101,16 @@ class Keeping:
             log.warning("result_found", job=job_id)
             try:
                 await self._recover(result, now=now)
-            except NotFoundError as error:
-                log.error("answer_refused", job=job_id, reason=str(error))
-                await off_loop(self._spool.refuse, job_id)
+            except NotFoundError:
+                self._spool.pass_over(job_id)
             finally:
                 self._spool.leave(job_id)
         for job_id in await off_loop(self._spool.deserted):
+            try:
+                await self._store.job(job_id)
+            except NotFoundError:
+                self._spool.pass_over(job_id)
+                continue
             if not self._spool.has(job_id):
                 # The process died while it asked: nobody will bring what it was given.
                 await self._store.write(dues.disown, job_id)

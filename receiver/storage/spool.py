@@ -64,6 +64,8 @@ class Spool(Generic[T]):
         self._lock = threading.Lock()
         self._held: dict[str, int] = {}
         self._asking: dict[str, int] = {}
+        #: The jobs of answers that are nothing to this process.
+        self._others: set[str] = set()
 
     def ask(self, job_id: str) -> None:
         """Leave a mark that what is given once is asked for from here; it is told apart from one of a process gone."""
@@ -104,7 +106,7 @@ class Spool(Generic[T]):
                     found.append(path.stem)
                 finally:
                     os.close(file)
-        return found
+        return [one for one in found if one not in self._others]
 
     def put(self, answer: T) -> bool:
         """Keep an answer until it is dropped; whether it is on the disk."""
@@ -152,11 +154,19 @@ class Spool(Generic[T]):
             path.replace(path.with_suffix(_ASIDE))
         self._let_go(job_id)
 
+    def pass_over(self, job_id: str) -> None:
+        """Leave an answer to whoever knows its job: it is of another database, whose process uses this folder, too."""
+        log.warning("answer_of_others", job=job_id, folder=str(self._folder))
+        self._others.add(job_id)
+        self._let_go(job_id)
+
     def take(self) -> list[T]:
         """The answers that no process holds; they are held here now."""
         taken = []
         with suppress(FileNotFoundError):
             for path in sorted(self._folder.glob(f"*{self._suffix}")):
+                if path.stem in self._others:
+                    continue
                 found = self._take(path)
                 if found is not None:
                     taken.append(found)

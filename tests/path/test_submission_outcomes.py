@@ -1,6 +1,7 @@
 """What a caller is told of a submission while the database is away: nothing was sent, sent, or not known yet."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -8,16 +9,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import msgspec
 import psycopg
 import pytest
 import structlog
 
 from receiver import Job, NothingSentError, OutcomeUnknownError, Receiver, Settings
 from receiver.core.errors import StoreUnavailableError
+from receiver.core.identity import JOB, new_id
 from receiver.steps import answer
+from receiver.storage.records import Link
 from receiver.storage.spool import answers
 from tests.postgres import PostgresServer
 
+from .described import describe, replies
+from .stub import Asked, Reply, stub
 from .world import API_TOKEN, PATIENCE, REQUESTS, World, until
 
 QUIET = """
@@ -304,3 +310,78 @@ async def test_a_submission_that_came_to_nothing_is_a_warning(world: World) -> N
     assert lines["submission_refused"]["log_level"] == "warning"
     assert lines["submission_refused"]["see"].endswith(f"receiver jobs show {refused.id}")
     assert lines["submission_accepted"]["log_level"] == "info"
+
+
+@pytest.mark.parametrize("where", [None, "registered"])
+async def test_an_answer_that_names_nothing_is_no_acceptance_like_others(
+    world: World, where: str | None
+) -> None:
+    """Nobody could ever ask about the job: its outcome is unknown, it is not bought again, and a person can link it."""
+
+    async def answer(asked: Asked) -> Reply:
+        return replies({"state": "queued"} if asked.method == "POST" else {"id": "r1", "state": "running"})
+
+    async with stub(answer) as provider:
+        describe(world, provider, where=where)
+        async with world.receiver() as receiver:
+            job = await receiver.submit("made-up", {})
+            record = await world.record(receiver, job)
+            assert [(one.outcome, one.code) for one in record.attempts] == [("unknown", "id_missing")]
+            assert (job.submission, len(provider.asked)) == ("unknown", 1)
+            linked = Link(job_id=job.id, provider="made-up", remote_id="r1", now=job.created_at)
+            assert (await receiver.running.store.link(linked)).remote_id == "r1"
+
+
+@pytest.mark.parametrize("trouble", ["it is a file", "it was removed"])
+async def test_a_spool_that_cannot_be_used_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """While the answer is held; at the end the log says where it is, or what a person can still do with it."""
+    monkeypatch.setattr(answer, "_STORE_WAITS", (0.05,))
+    impatient(monkeypatch)
+    spool = world.folder / "spool"
+    world.environ["RECEIVER_SPOOL"] = str(spool)
+    lasts = trouble == "it is a file"
+    if lasts:
+        spool.write_text("no folder", encoding="utf-8")
+    world.simulator.faults("netnut", {"name": "submit_slow", "seconds": 0.5})
+    with structlog.testing.capture_logs() as told:
+        async with world.receiver() as receiver:
+            sending = asyncio.create_task(receiver.submit("netnut", REQUESTS["netnut"]))
+            await until(lambda: posts(world, "netnut") == 1)
+            with locked(world):
+                with pytest.raises(OutcomeUnknownError):
+                    await sending
+                if not lasts:
+                    shutil.rmtree(spool)
+                    await until(lambda: spool.exists() and bool(list(spool.glob("*.answer"))))
+                await receiver.running.submit.close()
+    remote_id = world.simulator.jobs("netnut")[0].id
+    (end,) = [one for one in told if one["event"] in {"answer_left_in_spool", "answer_lost"}]
+    if lasts:
+        assert end["see"] == f"receiver jobs link {end['job']} {remote_id}"
+    else:
+        assert (end["event"], end["remote_id"]) == ("answer_left_in_spool", remote_id)
+
+
+async def test_an_answer_of_another_database_is_left_to_it(world: World, tmp_path: Path) -> None:
+    """Two receivers may share a folder: each stores what it knows the job of, and passes over the rest."""
+    world.environ["RECEIVER_SPOOL"] = str(tmp_path / "spool")
+    theirs = answers(tmp_path / "spool")
+    async with world.receiver() as receiver:
+        held: list[Any] = []
+        store = receiver.running.store
+        settle = store.settle_submit
+
+        async def noted(item: Any) -> Job:  # noqa: ANN401  (what the store takes)
+            held.append(item)
+            return await settle(item)
+
+        store.settle_submit = noted  # type: ignore[method-assign]  # to get hold of one
+        await receiver.submit("netnut", REQUESTS["netnut"])
+        due = msgspec.structs.replace(held[0].due, job_id=new_id(JOB, 1))
+        assert theirs.put(msgspec.structs.replace(held[0], due=due))
+        theirs.close()
+        for _ in range(2):
+            await receiver.running.submit.recover()
+    assert [one.due.job_id for one in theirs.take()] == [due.job_id]

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 
 from receiver.core.asking.assembly import Extras, assemble, with_addresses
+from receiver.core.asking.wanted import is_nameless
 from receiver.core.description.parts import own_headers
 from receiver.core.description.placeholders import fill, fill_all
 from receiver.core.description.provider import Poll, Provider
@@ -201,10 +202,10 @@ def submit(
         # A 2xx means that the job is running and being paid for, so the submission is not sent again.
         return Unknown(code=error.code, answer=response)
     seen = with_addresses(provider.submit, seen, request)
-    ended = seen.state is not None and seen.state.ended
-    return Accepted(
-        seen=seen, key=_key(provider, response, largest), given=given(response) if ended else None
-    )
+    if is_nameless(provider, job, seen):
+        return Unknown(code="id_missing", answer=response)
+    whole = given(response) if seen.state is not None and seen.state.ended else None
+    return Accepted(seen=seen, key=_key(provider, response, largest), given=whole)
 
 
 def submission_request(

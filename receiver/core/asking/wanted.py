@@ -6,7 +6,7 @@ from typing import Any
 from receiver.core.asking.assembly import at_path
 from receiver.core.description.callbacks import CallbackTerms
 from receiver.core.description.provider import Provider
-from receiver.core.model import SECOND, Delivery
+from receiver.core.model import SECOND, Delivery, Job, Observation
 
 
 def delivery_for(provider: Provider, request: Mapping[str, Any], *, reachable: bool) -> Delivery:
@@ -42,3 +42,13 @@ def keeps_for(provider: Provider, request: Mapping[str, Any]) -> int | None:
             break
     asked = at_path(request, provider.retention.keeps_at) if provider.retention.keeps_at else None
     return min(keeps, asked * SECOND) if type(asked) is int and asked > 0 else keeps
+
+
+def is_nameless(provider: Provider, job: Job, seen: Observation) -> bool:
+    """Whether a job that runs, by its answer *seen*, can neither be asked about nor be known again in what comes."""
+    if seen.state is not None and seen.state.ended:
+        return False
+    if seen.remote_id is not None or seen.response_url is not None or seen.result_url is not None:
+        return False
+    by_account = provider.callback is not None and provider.callback.where == "registered"
+    return job.delivery is Delivery.NONE or by_account
