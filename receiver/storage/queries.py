@@ -305,9 +305,10 @@ _PROVIDERS: Final = """
 # Not EXISTS: PostgreSQL may answer that for all names at once, by reading all that is due.
 _DUE_IN: Final = "(SELECT 1 FROM due WHERE provider = name AND lane = {} AND run_at <= :now LIMIT 1) = 1"
 _DUE_IN_A_LANE: Final = " OR ".join(_DUE_IN.format(lane) for lane in LANES)
+# Each job is looked up by itself: joined, PostgreSQL reads all that is due and all jobs.
 _HAS_OPEN: Final = (
-    "EXISTS (SELECT 1 FROM due JOIN job ON job.id = due.job_id AND job.ended_at IS NULL "
-    "WHERE due.provider = name)"
+    "(SELECT 1 FROM due WHERE due.provider = name "
+    "AND (SELECT 1 FROM job WHERE job.id = due.job_id AND job.ended_at IS NULL) = 1 LIMIT 1) = 1"
 )
 _DUE_PROVIDERS: Final = f"{_PROVIDERS} SELECT name FROM named WHERE name IS NOT NULL AND ({_DUE_IN_A_LANE})"
 #: The states whose jobs have an index (``job_state``).

@@ -10,7 +10,7 @@ from receiver.core.alarms.rules import OVERDUE
 from receiver.core.model import HOUR
 from receiver.news import News
 from receiver.steps.follow import Follow
-from receiver.storage import arrived, dead_letters, feed, glance, nodes, search, signs, unfinished
+from receiver.storage import arrived, dead_letters, feed, glance, nodes, queries, search, signs, unfinished
 from receiver.storage.arrived import Sought
 from receiver.storage.dead_letters import Dead
 from receiver.storage.driver import Transaction
@@ -98,6 +98,7 @@ def _both(tx: Transaction, wanted: Wanted) -> None:
 ASKED: dict[str, Work] = {
     "handlers": nodes.registered,
     "what is rejected": glance.rejections,
+    "providers of open jobs": queries.open_providers,
     "dead letters": glance.letters,
     "jobs past their deadline": lambda tx: signs.overdue(tx, now=AT, grace=0),
     **{
