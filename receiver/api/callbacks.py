@@ -118,7 +118,7 @@ class Callbacks:
         order = await read_document(request, ReplayOrder, bodies=self._bodies, empty=ReplayOrder())
         named = _callback_id(request)
         try:
-            replayed = await self._replay(named, handler=order.handler, dry_run=order.dry_run)
+            replayed = await self._replay(named, handler=order.handler, dry_run=order.dry_run, by="api")
         except RejectionError as error:
             # The error's own 401 is meant for the sender of the callback; the caller of this API did nothing wrong.
             raise ConflictError(

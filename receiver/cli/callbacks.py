@@ -8,7 +8,7 @@ import click
 
 from receiver.api.filters import MOST, cut
 from receiver.cli import options, output, session
-from receiver.cli.acting import by_hand
+from receiver.cli.acting import by_hand, who
 from receiver.cli.command import Group, note
 from receiver.cli.table import show_table
 from receiver.cli.timeline import show_callback
@@ -116,7 +116,7 @@ async def reverify(*, provider: str, since: int | None, dry_run: bool, as_json: 
             done = await running.replay.reverify(provider, since=after, dry_run=True)
         else:
             async with by_hand(running, "verify", provider=provider) as detail:
-                done = await running.replay.reverify(provider, since=after, dry_run=False)
+                done = await running.replay.reverify(provider, since=after, dry_run=False, by=who())
                 detail["admitted"] = len(done.admitted)
     if as_json:
         output.show_json(done)

@@ -117,7 +117,7 @@ async def show(*, id_: str, result: bool, page: int | None, answer: bool, as_jso
         elif as_json:
             output.show_json(record_document(record))
         else:
-            show_record(record)
+            show_record(record, now=running.clock())
 
 
 @jobs.command()

@@ -7,7 +7,7 @@ import click
 from msgspec import to_builtins
 
 from receiver.cli import options, output, session
-from receiver.cli.acting import by_hand
+from receiver.cli.acting import by_hand, who
 from receiver.cli.command import FAILED, Command, note, problem
 from receiver.cli.dead import dead_letters
 from receiver.cli.table import show_table
@@ -121,7 +121,7 @@ async def _replay_one(running: Running, target: Target, *, dry_run: bool) -> Rep
     is_job = target.id.startswith("job_")
     action, job_id = ("replay", target.id) if is_job else ("read", None)
     async with by_hand(running, action, subject=target.id, job_id=job_id, handler=target.handler) as detail:
-        replayed = await running.replay(target.id, handler=target.handler)
+        replayed = await running.replay(target.id, handler=target.handler, by=who())
         detail |= {"replay_id": replayed.replay_id, "verdict": replayed.verdict}
         return replayed
 

@@ -1,30 +1,40 @@
 """What happened, a line each: an arrow out of the receiver, into it, or to the handlers."""
 
 from collections import Counter
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 import click
+from msgspec import structs
 
 from receiver.cli import output
+from receiver.core.model import Dispatch, Due, Verdict
+from receiver.storage.lines import LINED
 from receiver.storage.queries import Record
+from receiver.storage.queues import Turn
 from receiver.views.callback import CallbackDetail
+from receiver.views.document import milliseconds, timestamp
 from receiver.views.timeline import (
     AttemptEntry,
     CallbackEntry,
-    DispatchEntry,
-    DueEntry,
-    Entry,
+    Past,
     SubmissionEntry,
-    timeline,
+    at_first,
+    history,
 )
 
 OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
 _OUT_STEPS: Final = {"submit", "poll", "fetch", "file", "cancel"}
 #: Where the time of day begins and ends in RFC 3339.
 _TIME_OF_DAY: Final = slice(11, 23)
+#: Stands in the place of a time before what is so now.
+_NOW: Final = "now".rjust(12)
+_LOOKS: Final = {"poll", "fetch"}
+#: An arrow, a name, the word that counts, and what else there is to say.
+Standing: TypeAlias = tuple[str, str, str, list[str]]
 
 
-def show_record(record: Record) -> None:
+def show_record(record: Record, *, now: int) -> None:
     """Print a job and its timeline."""
     job = record.job
     output.show_fields(
@@ -39,7 +49,7 @@ def show_record(record: Record) -> None:
             ("deadline", None if job.state.ended else output.moment(job.deadline_at)),
             ("ended", output.moment(job.ended_at)),
             ("cancel asked", output.moment(job.cancel_requested_at)),
-            ("callbacks", job.callbacks),
+            ("callbacks", _callbacks(record)),
             ("result", None if job.held is None else f"{output.size(job.held.size)} {job.held.content_type}"),
             ("pages", _pages(record)),
             ("files", _files(record)),
@@ -48,8 +58,25 @@ def show_record(record: Record) -> None:
         ]
     )
     click.echo()
-    for entry in timeline(record):
-        click.echo(line(entry))
+    earlier = at_first(record.attempts)
+    for entry in history(record):
+        click.echo(line(as_it_was(entry, earlier)))
+    for standing in standings(record, now=now):
+        click.echo(standing)
+
+
+def _callbacks(record: Record) -> str:
+    """How many came, by what became of them; of those that changed nothing most are only counted."""
+    counts = Counter(one.verdict.value for one in record.callbacks)
+    only_counted = record.job.callbacks - counts.total() + counts["rejected"]
+    counts["duplicate"] += max(only_counted, 0)
+    accepted = counts.pop("accepted", 0)
+    return ", ".join(
+        [
+            f"{accepted} accepted",
+            *(f"{count} {verdict}" for verdict, count in sorted(counts.items()) if count),
+        ]
+    )
 
 
 def _files(record: Record) -> str | None:
@@ -92,14 +119,27 @@ def show_callback(detail: CallbackDetail) -> None:
         click.echo(output.clean(f"{name}: {value}"))
 
 
-def line(entry: Entry, *, about: str = "") -> str:
+def line(entry: Past, *, about: str = "") -> str:
     """One entry as a line; *about* names what it belongs to, where the reader does not know that."""
     arrow, word, rest = _words(entry)
-    parts = [entry.at[_TIME_OF_DAY], arrow, about, *rest[:1], output.paint(output.clean(word)), *rest[1:]]
+    at = entry.at
+    if isinstance(entry, AttemptEntry) and entry.duration_ms:
+        at = timestamp(milliseconds(at) + entry.duration_ms)
+    parts = [at[_TIME_OF_DAY], arrow, about, *rest[:1], output.paint(output.clean(word)), *rest[1:]]
     return " ".join(filter(None, parts))
 
 
-def _words(entry: Entry) -> tuple[str, str, list[str]]:
+def as_it_was(entry: Past, earlier: Mapping[str, tuple[str, str | None]]) -> Past:
+    """A callback with the verdict that it got when it arrived, whatever it is since it was read again."""
+    if isinstance(entry, CallbackEntry) and entry.callback.id in earlier:
+        verdict, code = earlier[entry.callback.id]
+        return structs.replace(
+            entry, callback=structs.replace(entry.callback, verdict=Verdict(verdict), code=code)
+        )
+    return entry
+
+
+def _words(entry: Past) -> tuple[str, str, list[str]]:
     """The arrow, what stands before the outcome, the outcome, and what stands after it."""
     match entry:
         case SubmissionEntry():
@@ -107,40 +147,94 @@ def _words(entry: Entry) -> tuple[str, str, list[str]]:
             return HERE, "recorded", ["job", answered]
         case CallbackEntry(callback=one):
             return IN, one.verdict.value, ["callback", output.clean(one.code or ""), one.id]
-        case DispatchEntry(dispatch=one):
-            waits = "running" if one.running else "dead" if one.state == "dead" else "waiting"
-            reason = f"{one.error.code}: {one.error.text}" if one.error else ""
-            return (
-                HANDLERS,
-                waits,
-                [output.clean(one.handler), f"attempt {one.attempt}", output.clean(reason)],
-            )
-        case DueEntry():
-            failures = f"after {entry.failures} failures" if entry.failures else ""
-            day = f"on {entry.at[:10]}"
-            return LATER, "running" if entry.running else "due", [entry.step.value, day, failures]
         case AttemptEntry():
             return _attempt(entry)
 
 
 def _attempt(entry: AttemptEntry) -> tuple[str, str, list[str]]:
     name, arrow = entry.step, OUT if entry.step in _OUT_STEPS else HERE
-    if entry.step == "dispatch":
-        name, arrow = entry.handler or "", HANDLERS
-    if entry.step == "receive":
-        detail = entry.detail
-        said = f"{detail.get('status', '')} {detail.get('method', '')}".strip()
-        sender = f"from {detail['sender']}" if detail.get("sender") else ""
-        return IN, entry.outcome, ["callback", output.clean(entry.code or ""), said, output.clean(sender)]
-    if entry.step == "state":
-        return (
-            HERE,
-            entry.outcome,
-            ["state", output.clean(entry.code or ""), output.clean(str(entry.detail.get("word")))],
+    code, detail = output.clean(entry.code or ""), entry.detail
+    match entry.step:
+        case "dispatch":
+            name, arrow = entry.handler or "", HANDLERS
+        case "receive":
+            said = f"{detail.get('status', '')} {detail.get('method', '')}".strip()
+            sender = f"from {detail['sender']}" if detail.get("sender") else ""
+            return IN, entry.outcome, ["callback", code, said, output.clean(sender)]
+        case "state":
+            return HERE, entry.outcome, ["state", code, output.clean(str(detail.get("word")))]
+        case "replay" if entry.outcome == "read":
+            return _read_again(detail)
+        case "file":
+            name = f"file {detail.get('file', '')}"
+        case "fetch" if detail.get("asked") == "status":
+            name = "status"
+    took = f"in {output.span(entry.duration_ms)}" if entry.duration_ms else ""
+    # Looks are counted, whatever came of them; everything else is attempted again after it failed.
+    counted = "look" if entry.step in _LOOKS else "attempt"
+    number = f"{counted} {entry.number}" if entry.number > 1 else ""
+    page = str(detail["page"]) if entry.outcome == "page" and "page" in detail else ""
+    return arrow, entry.outcome, [output.clean(name), page, code, number, took]
+
+
+def _read_again(detail: Mapping[str, Any]) -> tuple[str, str, list[str]]:
+    who = f"callback read again by {detail['by']}:" if detail.get("by") else "callback read again:"
+    was = f"was {detail['was']}" if detail.get("was") else ""
+    code = f"({detail['was_code']})" if detail.get("was_code") else ""
+    rest = [who, was, code, str(detail.get("callback", ""))]
+    return HERE, str(detail.get("verdict", "read")), [output.clean(one) for one in rest]
+
+
+def standings(record: Record, *, now: int) -> list[str]:
+    """How things stand: dispatches that are not finished, and what is due."""
+    found = [(one.run_at, _dispatch(one, record, now=now)) for one in record.dispatches]
+    found += [(one.run_at, _due(one, now=now)) for one in record.due]
+    return [
+        " ".join(
+            filter(None, [_NOW, arrow, output.clean(name), output.paint(word), *map(output.clean, rest)])
         )
-    took = output.span(entry.duration_ms) if entry.duration_ms else ""
-    number = f"attempt {entry.number}" if entry.number > 1 else ""
-    if entry.step == "file":
-        name = f"file {entry.detail.get('file', '')}"
-    page = str(entry.detail["page"]) if entry.outcome == "page" and "page" in entry.detail else ""
-    return arrow, entry.outcome, [output.clean(name), page, output.clean(entry.code or ""), number, took]
+        for _, (arrow, name, word, rest) in sorted(found, key=lambda pair: pair[0])
+    ]
+
+
+def _dispatch(one: Dispatch, record: Record, *, now: int) -> Standing:
+    why = output.failure(one.error)
+    if one.state == "dead":
+        behind = record.held_up.get(one.id)
+        holds = f"holds up {output.number(behind.count, more=behind.more)} behind it," if behind else ""
+        return HANDLERS, one.handler, "dead", [f"after attempt {one.attempt},", holds, why]
+    if one.owner is not None:
+        return HANDLERS, one.handler, "running", [f"attempt {one.attempt}", why]
+    if one.state == LINED:
+        return HANDLERS, one.handler, "lined up", [_behind(record.turns.get(one.id)), why]
+    return HANDLERS, one.handler, "waiting", [f"attempt {one.attempt + 1}", _when(one.run_at, now), why]
+
+
+def _behind(turn: Turn | None) -> str:
+    if turn is None:
+        return ""
+    of_line = f"in the line of {turn.line}"
+    if turn.after is None:
+        return of_line
+    after = turn.after
+    match after.state:
+        case "dead":
+            how = "dead: receiver dead retry or discard lets the line go on"
+        case "ready":
+            how = "running" if after.owner is not None else f"waits for attempt {after.attempt + 1}"
+        case _:
+            how = "lined up as well"
+    return f"behind {after.id} ({how}), {of_line}"
+
+
+def _due(one: Due, *, now: int) -> Standing:
+    failures = (
+        f"after {one.failures} {'failure' if one.failures == 1 else 'failures'}" if one.failures else ""
+    )
+    if one.owner is not None:
+        return LATER, one.step.value, "running", [failures]
+    return LATER, one.step.value, "due", [_when(one.run_at, now), failures]
+
+
+def _when(at: int, now: int) -> str:
+    return "now" if at <= now else f"in {output.span(at - now)}, {output.moment(at)}"

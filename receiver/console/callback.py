@@ -117,7 +117,7 @@ class CallbackPage(Page):
         callback = await self._named(ask)
         action = "verify" if callback.verdict is Verdict.REJECTED else "read"
         async with ask.deed(action, subject=callback.id, job_id=callback.job_id) as detail:
-            done = await self._parts.replay(callback.id)
+            done = await self._parts.replay(callback.id, by=ask.visitor.who)
             detail |= {"verdict": done.verdict, "replay_id": done.replay_id}
         handlers = f" Handlers: {', '.join(done.handlers)}." if done.handlers else ""
         said = f"Read again: {words.state(done.verdict or '')}.{handlers}"

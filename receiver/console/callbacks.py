@@ -97,7 +97,7 @@ class CallbacksPage(Page):
         found = await self._matching(asked, newest=ask.field("newest"))
         action = "verify" if asked.values.get("verdict") in _REFUSED else "read"
         async with ask.deed(action, filters=asked.kept, callbacks=len(found.callbacks)) as detail:
-            outcomes = await self._each(found, dry_run=False)
+            outcomes = await self._each(found, dry_run=False, by=ask.visitor.who)
             done, refused = _sorted(outcomes)
             detail |= {"done": dict(done), "refused": dict(refused)}
         self._parts.notify()
@@ -117,18 +117,18 @@ class CallbacksPage(Page):
             sought = replace(sought, before=f"{newest}\x7f")
         return await self._store.read(arrived.find, sought)
 
-    async def _each(self, found: Arrived, *, dry_run: bool) -> list[Replayed | ReceiverError]:
+    async def _each(self, found: Arrived, *, dry_run: bool, by: str = "") -> list[Replayed | ReceiverError]:
         outcomes: list[Replayed | ReceiverError] = []
         # The oldest first, as they came.
         ordered = [one for one, _ in reversed(found.callbacks)]
         for start in range(0, len(ordered), _SIDE_BY_SIDE):
             some = ordered[start : start + _SIDE_BY_SIDE]
-            outcomes += await asyncio.gather(*(self._one(one, dry_run=dry_run) for one in some))
+            outcomes += await asyncio.gather(*(self._one(one, dry_run=dry_run, by=by) for one in some))
         return outcomes
 
-    async def _one(self, callback: Callback, *, dry_run: bool) -> Replayed | ReceiverError:
+    async def _one(self, callback: Callback, *, dry_run: bool, by: str) -> Replayed | ReceiverError:
         try:
-            return await self._parts.replay(callback.id, dry_run=dry_run)
+            return await self._parts.replay(callback.id, dry_run=dry_run, by=by)
         except ReceiverError as error:
             return error
 

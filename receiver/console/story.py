@@ -1,16 +1,18 @@
 """A job's story: everything that happened to it, in the order of time, each thing in a sentence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from receiver.console import words
 from receiver.console.shown import compact, size, span
 from receiver.core.description.provider import Provider
-from receiver.core.model import Attempt, Callback, Dispatch, Due, Job, Step, Value
+from receiver.core.model import Attempt, Dispatch, Due, Job, Step, Value
 from receiver.storage.audit import Deed
+from receiver.storage.lines import LINED
 from receiver.storage.queries import Record
+from receiver.storage.queues import Turn
 from receiver.views.masking import masked_json, masked_value
-from receiver.views.timeline import attempt_entry
+from receiver.views.timeline import at_first, attempt_entry, ended_at
 
 OUT, IN, HANDLERS, HERE, LATER = "→", "←", "⇒", "·", "…"
 #: What an arrow says to somebody who does not see it.
@@ -48,11 +50,11 @@ def timeline(record: Record, deeds: Sequence[Deed], provider: Provider | None, *
             Part(at=job.created_at, arrow=HERE, title="Recorded: a callback named a job that is not ours")
         ]
     by = {deed.detail.get("replay_id"): deed.who for deed in deeds if deed.detail.get("replay_id")}
-    found += _callbacks(record.callbacks, job)
+    found += _callbacks(record, at_first(record.attempts))
     found += _attempts(record, provider, by)
     found += [_deed(one) for one in deeds if one.action not in _SEEN_OTHERWISE or one.outcome != "done"]
     found.sort(key=lambda part: part.at)
-    later = [_dispatch(one, now) for one in record.dispatches]
+    later = [_dispatch(one, record, now) for one in record.dispatches]
     later += [_due(one, job, now) for one in record.due]
     return found + sorted(later, key=lambda part: part.at)
 
@@ -62,19 +64,21 @@ def handler_of(attempt: Attempt) -> str:
     return attempt.handler or str(attempt.detail.get("handler") or "handler")
 
 
-def _callbacks(callbacks: Sequence[Callback], job: Job) -> Iterator[Part]:
-    duplicates = 0
+def _callbacks(record: Record, earlier: Mapping[str, tuple[str, str | None]]) -> Iterator[Part]:
+    callbacks, job, duplicates = record.callbacks, record.job, 0
     for one in callbacks:
         if one.verdict == "duplicate":
             duplicates += 1
             if duplicates > _SHOWN:
                 continue
+        verdict, code = earlier.get(one.id, (one.verdict.value, one.code))
+        proved = f"proved with {one.key_id}" if one.key_id and one.id not in earlier else ""
         yield Part(
             at=one.received_at,
             arrow=IN,
             title="Callback",
-            pill=one.verdict.value,
-            text=words.meaning(one.code) or (f"proved with {one.key_id}" if one.key_id else ""),
+            pill=verdict,
+            text=words.meaning(code) or proved,
             link=f"/callbacks/{one.id}",
         )
     if duplicates > _SHOWN or job.callbacks > len(callbacks):
@@ -111,10 +115,10 @@ def _folded(polls: Sequence[Attempt]) -> Part:
     if len(polls) == 1:
         text = f"in {span(last.duration_ms)}" + (f": {answer}" if answer else "")
         text = ", ".join(filter(None, (_page_of(last), text)))
-        return Part(at=first.started_at, arrow=OUT, title="Poll", pill=last.outcome, text=text)
+        return Part(at=ended_at(first), arrow=OUT, title="Poll", pill=last.outcome, text=text)
     over = span(last.started_at - first.started_at, rough=True)
     text = f"each time, over {over}" + (f": {answer}" if answer else "")
-    return Part(at=first.started_at, arrow=OUT, title=f"{len(polls)} polls", pill=last.outcome, text=text)
+    return Part(at=ended_at(first), arrow=OUT, title=f"{len(polls)} polls", pill=last.outcome, text=text)
 
 
 def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[str | None, str]) -> Part:
@@ -130,7 +134,7 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
                 _exchange(record, provider) if one.outcome == "accepted" or one is record.attempts[0] else ()
             )
             return Part(
-                at=one.started_at, arrow=OUT, title="Submission", pill=one.outcome, text=said, boxes=boxes
+                at=ended_at(one), arrow=OUT, title="Submission", pill=one.outcome, text=said, boxes=boxes
             )
         case "dispatch":
             number = f"attempt {one.number}" if one.number > 1 or one.outcome != "succeeded" else ""
@@ -141,38 +145,39 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             text = f"{said}: {last}" if last else said
             boxes = (("Traceback", error),) if "\n" in error.strip() else ()
             return Part(
-                at=one.started_at,
+                at=ended_at(one),
                 arrow=HANDLERS,
                 title=handler_of(one),
                 pill=one.outcome,
                 text=text,
                 boxes=boxes,
             )
+        case "replay" if one.outcome == "read":
+            return _read_again(one, by.get(entry.replay_id))
         case "replay":
             handlers = one.detail.get("handlers")
-            what = f"for {', '.join(map(str, handlers))}" if handlers else "a callback read again"
+            what = f"for {', '.join(map(str, handlers))}" if handlers else ""
             who = by.get(entry.replay_id)
             return Part(
-                at=one.started_at,
+                at=ended_at(one),
                 arrow=HERE,
                 title=f"Replayed by {who}" if who else "Replayed",
                 text=what,
-                link=f"/callbacks/{one.detail['callback']}" if one.detail.get("callback") else "",
             )
         case "deadline":
-            return Part(at=one.started_at, arrow=HERE, title="Deadline", pill=one.outcome, text=why)
+            return Part(at=ended_at(one), arrow=HERE, title="Deadline", pill=one.outcome, text=why)
         case "state":
             text = ", ".join(filter(None, (why, str(one.detail.get("word") or ""))))
-            return Part(at=one.started_at, arrow=HERE, title="State", pill=one.outcome, text=text)
+            return Part(at=ended_at(one), arrow=HERE, title="State", pill=one.outcome, text=text)
         case "receive":
             sender = one.detail.get("sender")
             text = ", ".join(filter(None, (why, f"from {sender}" if sender else "")))
-            return Part(at=one.started_at, arrow=IN, title="Callback", pill=one.outcome, text=text)
+            return Part(at=ended_at(one), arrow=IN, title="Callback", pill=one.outcome, text=text)
         case "files":
             files = int(one.detail.get("files", 0))
             text = f"{words.many(files, 'file')} in the result" if files else "none in the result"
             said = ", ".join(filter(None, (text, why)))
-            return Part(at=one.started_at, arrow=HERE, title="Files", pill=one.outcome, text=said)
+            return Part(at=ended_at(one), arrow=HERE, title="Files", pill=one.outcome, text=said)
         case "file":
             title, stored = f"File {one.detail.get('file', '')}", one.detail.get("bytes")
             resumed = one.detail.get("resumed_at")
@@ -180,10 +185,25 @@ def _attempt(one: Attempt, record: Record, provider: Provider | None, by: dict[s
             said = ", ".join(
                 filter(None, (why, size(int(stored)) if stored is not None else "", went_on, took))
             )
-            return Part(at=one.started_at, arrow=OUT, title=title, pill=one.outcome, text=said)
+            return Part(at=ended_at(one), arrow=OUT, title=title, pill=one.outcome, text=said)
     arrow = OUT if one.step in {"fetch", "cancel"} else HERE
     text = ", ".join(filter(None, (_page_of(one), why, took)))
-    return Part(at=one.started_at, arrow=arrow, title=one.step.capitalize(), pill=one.outcome, text=text)
+    return Part(at=ended_at(one), arrow=arrow, title=one.step.capitalize(), pill=one.outcome, text=text)
+
+
+def _read_again(one: Attempt, who: str | None) -> Part:
+    """A callback that was judged anew: what it is since then, and what it was before."""
+    who = str(one.detail.get("by") or who or "")
+    was, code = one.detail.get("was"), words.meaning(one.detail.get("was_code"))
+    before = f"it was {words.state(was)}" + (f": {code}" if code else "") if was else ""
+    return Part(
+        at=one.started_at,
+        arrow=HERE,
+        title=f"Callback read again by {who}" if who else "Callback read again",
+        pill=str(one.detail.get("verdict") or ""),
+        text=before,
+        link=f"/callbacks/{one.detail['callback']}" if one.detail.get("callback") else "",
+    )
 
 
 def _page_of(one: Attempt) -> str:
@@ -230,20 +250,24 @@ def _said(detail: dict[str, object]) -> Iterator[str]:
         yield f"{name.replace('_', ' ')}: {compact(masked_value(value))}"
 
 
-def _dispatch(one: Dispatch, now: int) -> Part:
+def _dispatch(one: Dispatch, record: Record, now: int) -> Part:
     if one.state == "dead":
         pill, text = (
             "dead",
             f"no attempts left after {one.attempt}; it stays until it is retried or discarded",
         )
+        if behind := record.held_up.get(one.id):
+            text += f", and holds up {words.number(behind.count, more=behind.more)} behind it"
     elif one.owner is not None:
         pill, text = "running", f"attempt {one.attempt}"
+    elif one.state == LINED:
+        pill, text = LINED, _behind(record.turns.get(one.id))
     else:
         due = "now" if one.run_at <= now else f"in {span(one.run_at - now, rough=True)}"
         pill, text = "waiting", f"attempt {one.attempt + 1} {due}"
     error = one.error
     return Part(
-        at=one.run_at if one.state != "dead" else one.created_at,
+        at=one.run_at if one.state not in {"dead", LINED} else now,
         arrow=HANDLERS,
         title=one.handler,
         pill=pill,
@@ -252,6 +276,17 @@ def _dispatch(one: Dispatch, now: int) -> Part:
         boxes=(("Last error", error.text),) if error is not None and error.text else (),
         later=True,
     )
+
+
+def _behind(turn: Turn | None) -> str:
+    """What one that is lined up waits for."""
+    if turn is None:
+        return ""
+    after = turn.after
+    if after is None:
+        return f"in the line of {turn.line}"
+    how = "is dead" if after.state == "dead" else "runs" if after.owner is not None else "waits"
+    return f"behind {after.job_id}, which {how}, in the line of {turn.line}"
 
 
 def _due(one: Due, job: Job, now: int) -> Part:

@@ -92,12 +92,14 @@ class Replay:
         # Bound once: replays come by the thousand.
         self._log = log.bind()
 
-    async def __call__(self, any_id: str, *, handler: str | None = None, dry_run: bool = False) -> Replayed:
+    async def __call__(
+        self, any_id: str, *, handler: str | None = None, dry_run: bool = False, by: str = ""
+    ) -> Replayed:
         """Replay the job or callback *any_id*, for one handler or for all that want it.
 
         A job is dispatched again with its stored result. A callback's stored bytes are verified and read
         again as of their arrival, with the keys and descriptions now in force, and admitted as if they had
-        just come.
+        just come. *by* is who asks for it; it stands in the job's timeline.
 
         Raises:
             NotFoundError: there is no such job, callback or handler.
@@ -109,7 +111,7 @@ class Replay:
                 f"No handler {handler!r} is registered.", code="handler_unknown", field="handler"
             )
         if is_id(any_id, CALLBACK):
-            replayed = await self._callback(any_id, handler, dry_run)
+            replayed = await self._callback(any_id, handler, dry_run=dry_run, by=by)
         elif is_id(any_id, JOB):
             replayed = await self._job(any_id, handler, dry_run)
         else:
@@ -119,7 +121,9 @@ class Replay:
             self._log.info("replayed", id=any_id, replay=replayed.replay_id, handlers=replayed.handlers)
         return replayed
 
-    async def reverify(self, provider: str, *, since: int | None = None, dry_run: bool = False) -> Reverified:
+    async def reverify(
+        self, provider: str, *, since: int | None = None, dry_run: bool = False, by: str = ""
+    ) -> Reverified:
         """Prove quarantined callbacks again, each as of its arrival, with the keys now in force.
 
         What passes is admitted exactly as if it had just come; what does not stays in quarantine. This is the
@@ -130,6 +134,7 @@ class Replay:
             provider: Whose callbacks.
             since: Only those that came at or after this time, in milliseconds since the Unix epoch.
             dry_run: Say what would happen and touch nothing.
+            by: Who asks for it; it stands in the timelines of the jobs.
 
         Raises:
             RequestError: there is no such provider.
@@ -154,7 +159,9 @@ class Replay:
                 if dry_run:
                     admitted.append(await self._foresee(callback, examined, again=False))
                 else:
-                    admitted.append(await self._readmit(callback, examined, key_id=key_id, again=False))
+                    admitted.append(
+                        await self._readmit(callback, examined, key_id=key_id, again=False, by=by)
+                    )
             if len(found) < _PAGE:
                 break
             before = found[-1].id
@@ -223,7 +230,7 @@ class Replay:
             return 0  # and no query: replays come by the thousand
         return len(await self._store.read(stored, job.id))
 
-    async def _callback(self, callback_id: str, handler: str | None, dry_run: bool) -> Replayed:  # noqa: FBT001
+    async def _callback(self, callback_id: str, handler: str | None, dry_run: bool, *, by: str) -> Replayed:  # noqa: FBT001
         callback = await self._store.callback(callback_id)
         provider = self._catalog.named(callback.provider)
         try:
@@ -234,10 +241,17 @@ class Replay:
             return Replayed(id=callback_id, dry_run=True, verdict=Verdict.REJECTED, code=error.code)
         if dry_run:
             return await self._foresee(callback, examined, again=True, handler=handler)
-        return await self._readmit(callback, examined, key_id=key_id, again=True, handler=handler)
+        return await self._readmit(callback, examined, key_id=key_id, again=True, handler=handler, by=by)
 
     async def _readmit(
-        self, callback: Callback, examined: Examined, *, key_id: str, again: bool, handler: str | None = None
+        self,
+        callback: Callback,
+        examined: Examined,
+        *,
+        key_id: str,
+        again: bool,
+        by: str,
+        handler: str | None = None,
     ) -> Replayed:
         now = self._clock()
         replay_id = new_id(REPLAY, now)
@@ -249,6 +263,7 @@ class Replay:
                 replay_id=replay_id,
                 handler=handler,
                 dispatch_again=again,
+                by=by,
                 now=now,
             )
         )

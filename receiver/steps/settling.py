@@ -16,7 +16,7 @@ from receiver.core.errors import CommitUnknownError, FetchRefusedError, StoreUna
 from receiver.core.job.cadence import next_look
 from receiver.core.job.looking import Finding, Interrupted, Lost, Nowhere, Terms, Unanswered, fails
 from receiver.core.job.transition import Move
-from receiver.core.model import Value
+from receiver.core.model import Due, Value
 from receiver.metrics import Metrics
 from receiver.outbound.client import Outbound
 from receiver.storage.claims import Claimed
@@ -101,7 +101,7 @@ class Settling:
                     outcome=outcome,
                     code=code,
                     number=due.attempt,
-                    detail={**(detail or {}), **_page(finding)},
+                    detail={**(detail or {}), **_page(finding), **_asked(step, due, finding)},
                 ),
                 # What was interrupted asked nobody anything, so there is nothing to wait for.
                 next_at=now if isinstance(finding, Interrupted) else next_at,
@@ -146,6 +146,14 @@ class Looks(Value, frozen=True, kw_only=True):
 def _page(finding: Finding) -> dict[str, int]:
     page = finding.page if isinstance(finding, Seen) else None
     return {} if page is None else {"page": page.number, "items": page.items, "size": len(page.content)}
+
+
+def _asked(step: str, due: Due, finding: Finding) -> dict[str, str]:
+    """What a fetch was, where that was no fetch: a question for the status, whose answer had no result in it."""
+    if step != "fetch" or due.result_url:
+        return {}
+    came = isinstance(finding, Seen) and (finding.held or finding.page or finding.content is not None)
+    return {} if came else {"asked": "status"}
 
 
 def _told(finding: Finding) -> tuple[str, str | None]:

@@ -23,8 +23,10 @@ from receiver.storage import rows
 from receiver.storage.claims import load_jobs
 from receiver.storage.driver import Transaction
 from receiver.storage.files import of_job
+from receiver.storage.lines import LINED
 from receiver.storage.pages import StoredPage
 from receiver.storage.pages import stored as stored_pages
+from receiver.storage.queues import HeldUp, Turn, held_up, turn
 from receiver.storage.united import led
 
 MOST: Final = 500
@@ -71,6 +73,10 @@ class Record(Value, frozen=True, kw_only=True):
     files: list[File] = []
     #: What is here of a result that comes in pages.
     pages: list[StoredPage] = []
+    #: Behind what those of its dispatches stand that are lined up, by their ids.
+    turns: dict[str, Turn] = {}
+    #: How many wait behind those that are dead, by their ids.
+    held_up: dict[str, HeldUp] = {}
 
 
 def callbacks(tx: Transaction, page: Page) -> list[Callback]:
@@ -158,6 +164,11 @@ def record(tx: Transaction, job_id: str) -> Record:
     if isinstance(job, NotFoundError):
         raise job
     job_id = job.id
+    dispatches = [
+        rows.dispatch_of(row)
+        for row in tx.run(f"SELECT {rows.DISPATCH} FROM dispatch WHERE job_id = :id", {"id": job_id})
+    ]
+    turns = {one.id: turn(tx, one) for one in dispatches if one.state == LINED}
     return Record(
         job=job,
         submission=submission(tx, job_id),
@@ -169,10 +180,9 @@ def record(tx: Transaction, job_id: str) -> Record:
                 {"id": job_id, "limit": MOST},
             )
         ],
-        dispatches=[
-            rows.dispatch_of(row)
-            for row in tx.run(f"SELECT {rows.DISPATCH} FROM dispatch WHERE job_id = :id", {"id": job_id})
-        ],
+        dispatches=dispatches,
+        turns={one: found for one, found in turns.items() if found is not None},
+        held_up=held_up(tx, [one for one in dispatches if one.state == "dead"]),
         due=[
             rows.due_of(row)
             for row in tx.run(f"SELECT {rows.DUE} FROM due WHERE job_id = :id", {"id": job_id})

@@ -7,6 +7,7 @@ from receiver.core.handler import GO_ON
 from receiver.core.model import Dispatch, Value
 from receiver.storage import rows
 from receiver.storage.driver import Transaction
+from receiver.storage.lines import LINED
 
 #: So many of a line are counted.
 MOST_COUNTED: Final = 100
@@ -19,7 +20,7 @@ _OF_LINE: Final = (
 )
 _BEFORE: Final = "AND (place < :place OR (place = :place AND told < :told)) ORDER BY place, told LIMIT 1"
 _BEHIND: Final = (
-    "SELECT count(*) FROM (SELECT 1 FROM dispatch WHERE handler = :handler AND line = :line AND state = 'lined' "
+    f"SELECT count(*) FROM (SELECT 1 FROM dispatch WHERE handler = :handler AND line = :line AND state = '{LINED}' "
     "LIMIT :most) AS waiting"
 )
 
@@ -51,7 +52,7 @@ def turn(tx: Transaction, dispatch: Dispatch) -> Turn | None:
     for state, rest, params in (
         ("dead", _BEFORE, before),
         ("ready", "LIMIT 1", where),
-        ("lined", _BEFORE, before),
+        (LINED, _BEFORE, before),
     ):
         if state == "dead" and _goes_on(tx, dispatch.handler):
             continue

@@ -53,6 +53,8 @@ class Readmission(Value, frozen=True, kw_only=True):
     handler: str | None
     #: Whether the completion of a job that has ended already is dispatched again.
     dispatch_again: bool
+    #: Who has it read again, as far as is known.
+    by: str
     now: int
 
 
@@ -292,6 +294,15 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
             and admission.verdict is not Verdict.UNREADABLE
             and (seen.state is None or seen.state.ended)
         )
+        before = item.callback
+        told: dict[str, str | None] = {
+            "callback": before.id,
+            "verdict": admission.verdict.value,
+            "by": item.by,
+        }
+        if before.verdict is not admission.verdict:
+            # Its own row says from now on what it is; that it was something else is told here.
+            told |= {"was": before.verdict.value, "was_code": before.code}
         if changed or item.callback.verdict in {Verdict.REJECTED, Verdict.UNREADABLE}:
             verdicts[item.callback.id] = admission.verdict
             tx.run(
@@ -316,7 +327,7 @@ def readmit(tx: Transaction, items: Sequence[Readmission]) -> list[tuple[Receipt
             outcome="read",
             code=item.replay_id,
             now=item.now,
-            callback=item.callback.id,
+            **{name: value for name, value in told.items() if value},
         )
         answers.append((receipt(admission, after), made))
     ledger.flush()

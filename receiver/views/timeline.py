@@ -1,6 +1,7 @@
-"""A job and everything that happened to it, as JSON, in the order of time."""
+"""A job and everything that happened to it, as JSON: in the order in which it happened, and then how things stand."""
 
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import UNSET, UnsetType
 
@@ -14,6 +15,8 @@ from receiver.views.document import Document, Moment, fields, moment, timestamp
 from receiver.views.file import FileDocument, file_document
 from receiver.views.job import JobDocument, job_fields
 from receiver.views.masking import masked_value
+
+T = TypeVar("T")
 
 
 class SubmissionEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="submission"):
@@ -32,7 +35,7 @@ class CallbackEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 class AttemptEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="attempt"):
-    """A step or a handler was run."""
+    """A step or a handler was run: from ``at`` on, and it stands where it ended."""
 
     at: Moment
     id: str
@@ -48,7 +51,7 @@ class AttemptEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="a
 
 
 class DispatchEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="dispatch"):
-    """A dispatch was made that is not finished."""
+    """How a dispatch stands that is not finished; ``at`` is when it was made."""
 
     at: Moment
     dispatch: DispatchDocument
@@ -66,7 +69,8 @@ class DueEntry(Document, frozen=True, kw_only=True, tag_field="kind", tag="due")
     expires_at: Moment | None
 
 
-Entry: TypeAlias = SubmissionEntry | CallbackEntry | AttemptEntry | DispatchEntry | DueEntry
+Past: TypeAlias = SubmissionEntry | CallbackEntry | AttemptEntry
+Entry: TypeAlias = Past | DispatchEntry | DueEntry
 
 
 class PageDocument(Document, frozen=True, kw_only=True):
@@ -82,7 +86,7 @@ class PageDocument(Document, frozen=True, kw_only=True):
 
 
 class RecordDocument(JobDocument, frozen=True, kw_only=True):
-    """A job and everything that happened to it, in the order of time."""
+    """A job, everything that happened to it in that order, and then how things stand."""
 
     #: What is here of a result that comes in pages; empty for one that does not.
     pages: list[PageDocument]
@@ -108,18 +112,42 @@ def _page(page: StoredPage) -> PageDocument:
 
 
 def timeline(record: Record) -> list[Entry]:
-    """Merge what is known about a job by time; what is still due comes at its own time."""
-    entries: list[tuple[int, Entry]] = []
+    """What happened to a job, by time, then how things stand: its dispatches, and what is still due."""
+    standing: list[tuple[int, Entry]] = [
+        (one.run_at, DispatchEntry(at=timestamp(one.created_at), dispatch=dispatch_document(one)))
+        for one in record.dispatches
+    ]
+    standing += ((one.run_at, _due(one)) for one in record.due)
+    return [*history(record), *_in_order(standing)]
+
+
+def history(record: Record) -> list[Past]:
+    """What happened to a job: what took a time stands where it ended."""
+    past: list[tuple[int, Past]] = []
     if record.submission is not None:
-        entries.append((record.job.created_at, _submission(record.job, record.submission)))
+        past.append((record.job.created_at, _submission(record.job, record.submission)))
     for callback in record.callbacks:
         at = callback.received_at
-        entries.append((at, CallbackEntry(at=timestamp(at), callback=callback_document(callback))))
-    entries += ((one.started_at, attempt_entry(one)) for one in record.attempts)
-    for dispatch in record.dispatches:
-        at = dispatch.created_at
-        entries.append((at, DispatchEntry(at=timestamp(at), dispatch=dispatch_document(dispatch))))
-    entries += ((one.run_at, _due(one)) for one in record.due)
+        past.append((at, CallbackEntry(at=timestamp(at), callback=callback_document(callback))))
+    past += ((ended_at(one), attempt_entry(one)) for one in record.attempts)
+    return _in_order(past)
+
+
+def ended_at(attempt: Attempt) -> int:
+    """When an attempt ended."""
+    return attempt.started_at + attempt.duration_ms
+
+
+def at_first(attempts: Iterable[Attempt]) -> dict[str, tuple[str, str | None]]:
+    """What callbacks were when they arrived that were read again later: verdict and code, by their ids."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for one in attempts:
+        if one.step == "replay" and "was" in one.detail:
+            found.setdefault(str(one.detail.get("callback")), (one.detail["was"], one.detail.get("was_code")))
+    return found
+
+
+def _in_order(entries: Iterable[tuple[int, T]]) -> list[T]:
     return [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
 
 

@@ -355,6 +355,7 @@ class Desk:
         ).examined
         assert examined is not None
         return Readmission(
+            by="somebody",
             callback=stored,
             examined=examined,
             terms=terms_for(PROVIDERS[stored.provider], key_id="k"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,14 +177,18 @@ async def test_a_bad_filter_is_refused_by_name(shared: Site, query: str, code: s
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_job_shows_everything_that_happened_in_order(shared: Site) -> None:
-    """Submission, wake-up, fetch and handler stand in the timeline, by time."""
+    """Submission, wake-up, fetch and handler stand in the timeline, by when they ended."""
     record = await shared.ended("netnut", idempotency_key="k", metadata={"a": 1})
     assert (record["state"], record["settled_by"], record["error"]) == ("succeeded", "callback", None)
     record = await shared.until(f"/v1/jobs/{record['id']}", lambda found: _steps(found)[-1] == "dispatch")
     assert _steps(record) == ["submission", "submit", "callback", "fetch", "dispatch"]
     assert record["timeline"][0]["idempotency_key"] == "k"
     times = [entry["at"] for entry in record["timeline"]]
-    assert times == sorted(times)
+    ends = [
+        datetime.fromisoformat(entry["at"]) + timedelta(milliseconds=entry.get("duration_ms", 0))
+        for entry in record["timeline"]
+    ]
+    assert ends == sorted(ends)
     assert all(map(_MOMENT.fullmatch, times))
 
 
@@ -193,7 +198,7 @@ def _steps(record: dict[str, Any]) -> list[str]:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_open_job_shows_what_is_due_and_no_end(shared: Site) -> None:
-    """What is still to be done stands in the timeline at its time; nothing has settled the job."""
+    """What is still to be done stands at the end of the timeline; nothing has settled the job."""
     job = await shared.submit("netnut")
     record = (await shared.get(f"/v1/jobs/{job['id']}")).json()
     assert (record["settled_by"], record["ended_at"], record["result"]) == (None, None, None)
