@@ -37,7 +37,7 @@ ODD = [
 def database(request: pytest.FixtureRequest, world: World) -> str:
     """The world on one database and then on the other."""
     if request.param == "postgresql":
-        world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+        world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("migrated_url")
     return str(request.param)
 
 

@@ -27,7 +27,7 @@ WAKER = "netnut"
 def world(world: World, request: pytest.FixtureRequest) -> World:
     """A world on either database."""
     if request.param == "postgresql":
-        world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+        world.environ["RECEIVER_DATABASE_URL"] = request.getfixturevalue("migrated_url")
     return world
 
 
