@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -36,6 +37,9 @@ settings.load_profile("without a clock")
 # they start, would compile the receiver anew: a third of all the work. What is kept is in folders that git ignores.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Whoever starts the tests in the background may have them ignore Ctrl-C; what they start would ignore it as well.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # The databases of the tests are real files, and each commit waits for the disk; in memory that is no time.
 OWN = OwnFolder(MEMORY) if "TMPDIR" not in os.environ and has_room() else None
 if OWN is not None:

@@ -28,6 +28,7 @@ from .order import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 #: What happened in a process, as the hooks of pytest that are to hear of it: each a name, and what it is called with.
 _Heard = list[tuple[str, dict[str, Any]]]
@@ -68,6 +69,8 @@ class _Crew:
             deque([self._places[item] for item in group] for group in row) for row in rows(session.items)
         ]
         self._members: dict[Connection, _Member] = {}
+        #: The run's folder, in which each process has one.
+        self._folder: Path = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         # It would begin a line for each module that it hears of, and they are heard of by turns.
         reporter: Any = session.config.pluginmanager.getplugin("terminalreporter")
         reporter.showfspath = False
@@ -98,7 +101,7 @@ class _Crew:
         if pid == 0:
             for one in (ours, *self._members):
                 one.close()
-            _be_one(self._session, theirs, number)
+            _be_one(self._session, theirs, self._folder / f"process-{os.getpid()}")
         theirs.close()
         self._members[ours] = _Member(number, pid, ours)
 
@@ -206,13 +209,13 @@ class _Between(pytest.Item):
         """Never called."""
 
 
-def _be_one(session: pytest.Session, connection: Connection, number: int) -> NoReturn:
+def _be_one(session: pytest.Session, connection: Connection, folder: Path) -> NoReturn:
     """Run groups of tests until there are none, in a process that was forked for it."""
     code = 1
     try:
         # Ctrl-C is for the process that it was forked from; whose end this one sees.
         os.setpgid(0, 0)
-        _alone(session.config, number)
+        _alone(session.config, folder)
         teller = _Teller(session.config, connection.send)
         session.config.pluginmanager.register(teller)
         last = _run_groups(session, connection)
@@ -234,16 +237,15 @@ def _be_one(session: pytest.Session, connection: Connection, number: int) -> NoR
         os._exit(code)
 
 
-def _alone(config: pytest.Config, number: int) -> None:
+def _alone(config: pytest.Config, folder: Path) -> None:
     """Share nothing with the other processes that only one can have."""
     config.pluginmanager.unregister(name="terminalreporter")
     # What is captured is in files that were opened before the fork.
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     capture.stop_global_capturing()
     capture.start_global_capturing()
-    factory: Any = config._tmp_path_factory  # type: ignore[attr-defined]
-    factory._basetemp = factory.getbasetemp() / f"process-{number}-{os.getpid()}"
-    factory._basetemp.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700)
+    config._tmp_path_factory._basetemp = folder  # type: ignore[attr-defined]
 
 
 def _run_groups(session: pytest.Session, connection: Connection) -> pytest.Item | None:

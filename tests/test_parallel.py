@@ -45,11 +45,11 @@ def run(folder: Path, *options: str, **environ: str) -> str:
     """What pytest says of the suite."""
     (folder / "test_suite.py").write_text(SUITE)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.parallel", "-p", "no:xdist", "-p", "no:randomly"]
+    command = [sys.executable, "-m", "pytest", "-p", "tests.parallel", "-p", "no:cacheprovider", "-rA"]
     done = subprocess.run(
-        [*command, "-p", "no:asyncio", "-p", "no:cacheprovider", "-rA", *options],
+        [*command, *options],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), **environ},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ},
         capture_output=True,
         text=True,
         check=False,

@@ -126,8 +126,6 @@ def rabbit(folder: Path) -> Iterator[Server]:
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(port),
         "RABBITMQ_PID_FILE": str(folder / "pid"),
-        # One scheduler, which sleeps when it has nothing to do: there are other tests beside this one.
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
     }
     with (
         Server(["epmd", "-port", str(names)], port=names, folder=folder, environ=environ),
