@@ -123,16 +123,16 @@ def test_a_word_that_the_description_lacks_is_a_problem_and_one_that_it_has_alon
 def test_a_word_that_is_left_out_on_purpose_is_none(package: Path) -> None:
     """Amazon's models are read too, and what the description ignores is not missed."""
     at = "acme/model.json.gz:JobStatus"
-    for ignored, problems in (([], 1), (["PARTIAL"], 0)):
-        provider = described(words=[{"shape": "job", "at": at, "ignore": ignored}])
+    for ignored, problems in (({}, 1), ({"ignore": ["PARTIAL"]}, 0)):
+        provider = described(words=[{"shape": "job", "at": at, **ignored}])
         assert len(compare(provider, provider.sdk[0], folder=package).problems) == problems
 
 
 def test_an_address_that_the_package_does_not_have_is_a_problem(package: Path) -> None:
     """A path that was renamed is found; one that the package has no call for may be named."""
     moved = DESCRIPTION | {"cancel": {"url": "https://api.acme.example/v1/jobs/{id}/stop"}}
-    for ignore, problems in ((), 1), (("https://api.acme.example/v1/jobs/{id}/stop",), 0):
-        table = {"package": "acme-sdk", "version": "1.0", "paths": ["acme/jobs.py"], "ignore": list(ignore)}
+    for ignored, problems in ({}, 1), ({"ignore": ["https://api.acme.example/v1/jobs/{id}/stop"]}, 0):
+        table = {"package": "acme-sdk", "version": "1.0", "paths": ["acme/jobs.py"], **ignored}
         provider = describe(moved | {"sdk": [table]})
         assert len(compare(provider, provider.sdk[0], folder=package).problems) == problems
 

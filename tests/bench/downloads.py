@@ -117,7 +117,12 @@ async def _one(kept: Folder, source: Downloads, provider: Provider, url: str, nu
 
 def _provider(url: str) -> Provider:
     base = url.rpartition("/")[0]
-    document = {"name": "shelf", "title": "Shelf", "sources": [], "origins": ["https://shelf.example"]}
+    document = {
+        "name": "shelf",
+        "title": "Shelf",
+        "sources": [{"url": "https://shelf.example/docs", "read": "2026-11-20"}],
+        "origins": ["https://shelf.example"],
+    }
     return describe(document).at(base)
 
 

@@ -86,7 +86,13 @@ async def test_an_id_leads_nowhere_else(here: Here) -> None:
 )
 def test_an_entry_that_cannot_be_meant_is_refused(entry: dict[str, str], reason: str) -> None:
     """With the reason, before anything is asked."""
-    document = {"name": "x", "title": "X", "sources": [], "origins": ["https://x.example"], "files": [entry]}
+    document = {
+        "name": "x",
+        "title": "X",
+        "sources": [{"url": "https://x.example/docs", "read": "2026-11-20"}],
+        "origins": ["https://x.example"],
+        "files": [entry],
+    }
     with pytest.raises(ValueError, match=reason):
         describe(document)
 

@@ -312,15 +312,15 @@ async def test_a_name_whose_addresses_change_leads_nowhere_else(
     trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, answers: list[str]
 ) -> None:
     """What was vetted is dialled: no second answer is asked for, and one private address among several is a no."""
-    loop, given = asyncio.get_running_loop(), iter([*answers, *answers[-1:] * 9])
+    given = iter([*answers, *answers[-1:] * 9])
     told: list[str] = []
 
-    async def resolve(_host: str, port: int, **_: Any) -> list[Any]:  # noqa: ANN401
+    def resolve(_host: str, port: int, **_: Any) -> list[Any]:  # noqa: ANN401
         told.append(next(given))
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in told[-1].split()]
 
     async with stub(_here, context=trusting) as target:
-        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
         with pytest.raises(NeverConnectedError if len(answers) > 1 else FetchRefusedError):
             # Nobody listens at the address that may be asked, and the target at the other one.
             await asked(mine(target), f"{target.url}/x", RECEIVER_OTHER_ALLOW_PRIVATE="127.0.0.2")
@@ -334,14 +334,14 @@ async def test_one_address_that_does_not_answer_is_not_all_of_them(
     # Nothing is ever heard from the first (RFC 6666), and nobody listens at the second.
     addresses = ["100::1", "127.0.0.2", "127.0.0.1"]
 
-    async def resolve(_host: str, port: int, **_: Any) -> list[Any]:  # noqa: ANN401
+    def resolve(_host: str, port: int, **_: Any) -> list[Any]:  # noqa: ANN401
         return [
             (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
             for one in addresses
         ]
 
     async with stub(_here, context=trusting) as target:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
         allowed = "127.0.0.0/8,100::/64"
         found = await asked(mine(target), f"{target.url}/x", RECEIVER_OTHER_ALLOW_PRIVATE=allowed)
         assert found == b"here"

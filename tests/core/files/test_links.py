@@ -23,7 +23,13 @@ NOW = 1_800_000_000_000
 def provider(*files: dict[str, Any], **more: Any) -> Provider:  # noqa: ANN401
     """A provider with these ``[[files]]``."""
     return describe(
-        {"name": "x", "title": "X", "sources": [], "origins": ["https://x.example"], "files": list(files)}
+        {
+            "name": "x",
+            "title": "X",
+            "sources": [{"url": "https://x.example/docs", "read": "2026-11-20"}],
+            "origins": ["https://x.example"],
+            "files": list(files),
+        }
         | more
     )
 
