@@ -27,6 +27,22 @@ class Remarks(Value, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class Lacks(Value, frozen=True, kw_only=True):
+    """What of a provider is not set and should be, by the names of settings; all empty where nothing is."""
+
+    #: Without it no job can be submitted there.
+    credentials: str = ""
+    #: Without it callbacks cannot be verified, and are answered 503.
+    secret: str = ""
+    #: Why something that is set cannot be used.
+    unusable: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Every name."""
+        return tuple(filter(None, (self.credentials, self.secret)))
+
+
 class Minted(Value, frozen=True, kw_only=True):
     """What a credential is minted with, and where it goes."""
 
@@ -174,6 +190,27 @@ class Keys:
                 found[name] = (other.verify, keys)
         return found
 
+    def lacks(self, provider: Provider) -> Lacks:
+        """What has to be set before *provider* can be used; lists, pages and the doctor all say this."""
+        credentials, secret, unusable = "", "", ""
+        try:
+            self.credentials(provider)
+        except ConfigurationError as error:
+            if error.code == "credentials_missing":
+                ways = (" and ".join(map(_name, one.references)) for one in provider.credentials)
+                credentials = " and ".join(provider.missing or ()) or " or ".join(ways)
+            else:
+                unusable = str(error)
+        if provider.key is not None and provider.key.source == "settings":
+            try:
+                self.verifying(provider, job_id=None, master=None)
+            except ConfigurationError as error:
+                if error.code == KeyUnavailableError.code:
+                    secret = _name(provider.key.secret or "")
+                else:
+                    unusable = unusable or str(error)
+        return Lacks(credentials=credentials, secret=secret, unusable=unusable)
+
     def seal(self, job_id: str, text: str) -> bytes:
         """Encrypt a key that a provider handed out for one job, under the newest master key.
 
@@ -256,9 +293,14 @@ class Keys:
             found = [value for value in values if value]
             if len(found) == len(values):
                 return one, found
-            wanted.append(" and ".join(reference.partition(":")[2] for reference in one.references))
+            wanted.append(" and ".join(map(_name, one.references)))
         if not wanted:
             return None
         raise ConfigurationError(
             f"No credentials for {provider.name}: set {' or '.join(wanted)}.", code="credentials_missing"
         )
+
+
+def _name(reference: str) -> str:
+    """A reference as the name of a variable, or the path of a file."""
+    return reference.partition(":")[2]

@@ -147,26 +147,26 @@ def _check_providers(settings: Settings, catalog: Catalog) -> Iterator[Check]:
 def _check_provider(keys: Keys, provider: Provider) -> Check | None:
     """Whether one provider can be used; ``None`` where nobody has set it up."""
     name = f"provider {provider.name}"
-    try:
-        keys.credentials(provider)
-    except ConfigurationError as error:
-        if error.code == "credentials_missing":
-            return None
-        return failed(name, error, "They are needed to submit jobs there.")
-    try:
-        if provider.key is not None and provider.key.source == "settings":
-            keys.verifying(provider, job_id=None, master=None)
-    except ConfigurationError as error:
-        unset = error.code == "key_unavailable"
-        if unset and not provider.credentials:
-            return None
-        status = WARN if unset else FAIL
-        following = "Correct it. Until then its callbacks are answered 503, and its jobs are polled."
-        if unset:
-            following = "Set it. Until then its callbacks are answered 503, and its jobs are polled."
-        return Check(name=name, status=status, text=plain(error), next=following)
+    lacks = keys.lacks(provider)
+    if lacks.unusable:
+        following = "Correct it. Until then its callbacks are answered 503, or no job is submitted there."
+        return Check(name=name, status=FAIL, text=lacks.unusable.rstrip("."), next=following)
+    verifies = provider.key is not None and provider.key.source == "settings" and not lacks.secret
+    if (lacks.credentials and not verifies) or (lacks.secret and not provider.credentials):
+        return None
+    if lacks.secret:
+        return Check(
+            name=name,
+            status=WARN,
+            text=f"callbacks of {provider.name} cannot be verified: {lacks.secret} is not set",
+            next="Set it. Until then its callbacks are answered 503, and its jobs are polled.",
+        )
     said = keys.remarks(provider)
     if said.warnings:
         following = "Correct or remove it; one key a line in NAME_FILE is never in doubt."
         return Check(name=name, status=WARN, text=plain(ConfigurationError(said.warnings[0])), next=following)
-    return Check(name=name, status=OK, text="credentials are set" + (f"; {said.note}" if said.note else ""))
+    note = f"; {said.note}" if said.note else ""
+    if lacks.credentials:
+        text = f"its callbacks are verified; no job can be submitted there: {lacks.credentials} is not set"
+        return Check(name=name, status=OK, text=text + note)
+    return Check(name=name, status=OK, text="credentials are set" + note)

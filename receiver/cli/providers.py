@@ -70,7 +70,7 @@ def list_providers(*, as_json: bool) -> None:
         ],
         none="No provider is described.",
     )
-    if sys.stdout.isatty() and any(missing(one, settings) for one in found):
+    if sys.stdout.isatty() and any(Keys(settings).lacks(one).missing for one in found):
         note("What is missing is told by: receiver providers show NAME")
 
 
@@ -198,6 +198,7 @@ def check_file(file: DescriptionFile) -> list[str]:
 
 
 def _summary(one: Provider, settings: Settings) -> dict[str, object]:
+    lacks = Keys(settings).lacks(one)
     return {
         "name": one.name,
         "title": one.title,
@@ -207,35 +208,19 @@ def _summary(one: Provider, settings: Settings) -> dict[str, object]:
         "signed": one.signed,
         "poll": one.poll is not None,
         "cancel": one.cancel is not None,
-        "credentials": _has_credentials(one, settings),
-        "missing": missing(one, settings),
+        "credentials": not lacks.credentials,
+        "missing": list(lacks.missing),
         "relocated": one.relocated,
     }
 
 
-def missing(one: Provider, settings: Settings) -> list[str]:
-    """What is not set and should be: ways to authenticate us, and the secret that its callbacks are signed with."""
-    found = []
-    if not _has_credentials(one, settings):
-        found.append(" or ".join(_references(credential) for credential in one.credentials))
-    secret = one.key.secret if one.key is not None and one.key.source == "settings" else None
-    if one.signed and secret and not settings.resolve(secret):
-        found.append(_plain(secret))
-    return found
-
-
 def _configured(one: Provider, settings: Settings) -> str:
-    if without := missing(one, settings):
-        return f"missing: {', '.join(without)}"
+    lacks = Keys(settings).lacks(one)
+    if lacks.unusable:
+        return f"unusable: {lacks.unusable}"
+    if lacks.missing:
+        return f"missing: {', '.join(lacks.missing)}"
     return "set" if one.credentials or (one.signed and one.key is not None) else "none"
-
-
-def _has_credentials(one: Provider, settings: Settings) -> bool:
-    try:
-        Keys(settings).credentials(one)
-    except ConfigurationError:
-        return False
-    return True
 
 
 def _called_back(callback: CallbackTerms) -> str:

@@ -98,6 +98,7 @@ class JobPage(Page):
             else {},
             timeline=await off_loop(story.timeline, record, deeds, provider, now=ask.now),
             arrows=story.ARROWS,
+            rejected=sum(one.verdict == "rejected" for one in record.callbacks),
             result=result,
             media=None if job.held is None else MEDIA.get(_media_type(job.held)),
             shown_as=shown_as,

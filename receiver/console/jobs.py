@@ -16,7 +16,7 @@ from receiver.console.shown import query
 from receiver.core.errors import NotFoundError, ReceiverError, RequestError
 from receiver.core.identity import CALLBACK, JOB, is_id
 from receiver.core.model import Job, JobState, Source
-from receiver.storage import records, search
+from receiver.storage import arrived, records, search
 from receiver.storage.search import Found, Wanted
 
 #: How many are acted on at once, and how many of them side by side.
@@ -48,6 +48,8 @@ class JobsPage(Page):
             "jobs.html",
             filters=asked,
             found=found,
+            rejected=await self._store.read(arrived.rejected, [job.id for job in found.jobs]),
+            most_rejected=arrived.MOST_REJECTED,
             dispatched=await self._store.handlers(),
             providers=list(self._parts.catalog),
             states=["open", *(state.value for state in JobState)],

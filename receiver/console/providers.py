@@ -14,6 +14,7 @@ from receiver.core.description.provider import Provider
 from receiver.core.errors import ConflictError, NotFoundError, ProviderError, ReceiverError
 from receiver.core.model import Delivery, Value
 from receiver.core.signature.verify import Key, sign
+from receiver.keys import Lacks
 from receiver.settings import is_loopback
 from receiver.steps.order import Order
 from receiver.storage import arrived, glance
@@ -75,10 +76,13 @@ class ProvidersPage(Page):
         ]
 
     async def everyone(self, ask: Ask) -> Response:
-        """List them: those in use, those that are configured, the others."""
+        """List them: those in use, those that are set up, the others."""
         standings = {one.provider: one for one in await self._store.read(glance.standings)}
-        rows = [(one, standings.get(one.name), self._lacks(one)) for one in self._parts.catalog.values()]
-        rows.sort(key=lambda row: (row[1] is None, bool(row[2]), row[0].name))
+        rows = [
+            (one, standings.get(one.name), self._parts.keys.lacks(one))
+            for one in self._parts.catalog.values()
+        ]
+        rows.sort(key=lambda row: (row[1] is None, row[2] != Lacks(), row[0].name))
         return await ask.page("providers.html", rows=rows, ways=_SCHEMES)
 
     async def show(self, ask: Ask) -> Response:
@@ -213,9 +217,7 @@ class ProvidersPage(Page):
         )
 
     def _lacks(self, provider: Provider) -> str:
-        """What has to be set before jobs can be submitted; empty where nothing has to."""
-        if provider.submit is None:
-            return ""
+        """What has to be set before jobs can be submitted or asked about; empty where nothing has to."""
         try:
             self._parts.keys.credentials(provider)
         except ReceiverError as error:

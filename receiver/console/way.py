@@ -58,16 +58,18 @@ def _heard(record: Record, provider: Provider | None, *, now: int) -> Station:
     begun = job.submitted_at or job.created_at
     proved = next((one for one in record.callbacks if one.verdict == "accepted"), None)
     polls = sum(one.step in _LOOKS for one in record.attempts)
+    rejected = sum(one.verdict == "rejected" for one in record.callbacks)
+    none = f"{rejected} rejected" if rejected else "none"
     if job.state.ended and job.settled_by is not None and job.settled_by != "callback":
         said = {
-            "poll": ("none: " if job.delivery != "none" else "")
+            "poll": (f"{none}: " if job.delivery != "none" or rejected else "")
             + f"settled by poll after {words.many(polls, 'look')}",
-            "submit": "none needed: the answer to the submission said it all",
-            "deadline": "none came before the deadline",
-            "cancel": "none: canceled",
+            "submit": f"{none if rejected else 'none needed'}: the answer to the submission said it all",
+            "deadline": f"{none}, and the deadline passed" if rejected else "none came before the deadline",
+            "cancel": f"{none}: canceled",
         }[job.settled_by.value]
         late = job.settled_by == "deadline"
-        name = "Callback" if job.delivery != "none" else "Poll"
+        name = "Callback" if job.delivery != "none" or rejected else "Poll"
         return Station(name=name, text=said, state="bad" if late else "done")
     if proved is not None:
         signed = (
@@ -77,12 +79,11 @@ def _heard(record: Record, provider: Provider | None, *, now: int) -> Station:
             name="Callback", text=f"after {span(proved.received_at - begun)}, {signed}", state="done"
         )
     if job.state.ended:
-        return Station(name="Callback", text="none", state="todo")
+        return Station(name="Callback", text=none, state="todo")
     if job.submission == "sending":
         return Station(name="Callback", text="not yet")
     if job.delivery == "none":
         return Station(name="Poll", text=f"asked {words.many(polls, 'time')} so far", state="now")
-    rejected = sum(one.verdict == "rejected" for one in record.callbacks)
     if rejected:
         return Station(name="Callback", text=f"{rejected} came, none could be proved genuine", state="bad")
     expected = begun + (provider.callback.expected if provider is not None and provider.callback else 0)

@@ -5,6 +5,7 @@ from typing import Final
 
 from receiver.core.model import Failure
 from receiver.docs.codes import Code, groups
+from receiver.views import callback
 from receiver.views.failure import what
 
 #: How a word is coloured: ok, run (under way), warn, bad or dim.
@@ -178,6 +179,10 @@ def many(count: int, one: str, several: str | None = None, *, more: bool = False
 def number(count: int, *, more: bool = False) -> str:
     """A count with its thousands apart, and a sign where there are *more* than were counted."""
     return f"{count:,}{'+' if more else ''}"
+
+
+#: How many callbacks came for a job, those that were rejected apart.
+heard: Final = callback.heard
 
 
 @cache

@@ -1,5 +1,6 @@
 """Finding callbacks by whatever a person knows of them, in a bounded time however many there are; see ``search``."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from receiver.core.identity import CALLBACK
@@ -11,6 +12,8 @@ from receiver.storage.driver import Row, Transaction
 #: How many rows one search looks at: each holds a body, so fewer of them are on a page than of jobs.
 _LOOKED_AT: Final = 4_000
 _AT_FIRST: Final = 20
+#: So many callbacks of a job are looked at for those that were rejected.
+MOST_REJECTED: Final = 100
 #: The callbacks of one verdict that an index finds.
 _BY_INDEX: Final = {Verdict.REJECTED.value, Verdict.UNREADABLE.value}
 _CODE: Final = "code = :code"
@@ -80,6 +83,21 @@ def find(tx: Transaction, sought: Sought) -> Arrived:
     last, looked = _looked(tx, newest, params)
     stopped = looked == _LOOKED_AT
     return Arrived(callbacks=page, cursor=last if stopped else None, stopped=stopped)
+
+
+def rejected(tx: Transaction, jobs: Sequence[str]) -> dict[str, int]:
+    """How many of the newest callbacks that named each of some jobs were rejected; a job itself counts none of them."""
+    where, params = tx.among("id", jobs)
+    # Of each job it looks at so many, by the index of jobs: somebody may have sent thousands.
+    newest = (
+        "SELECT verdict FROM callback WHERE job_id = job.id AND is_first = 0 ORDER BY id DESC LIMIT :most"
+    )
+    count = f"SELECT count(*) FROM ({newest}) AS newest WHERE verdict = :verdict"
+    found = tx.run(
+        f"SELECT id, ({count}) AS rejected FROM job WHERE {where}",
+        params | {"most": MOST_REJECTED, "verdict": Verdict.REJECTED.value},
+    )
+    return {row[0]: row[1] for row in found if row[1]}
 
 
 def beside(tx: Transaction, callback: Callback, *, most: int = 8) -> list[tuple[Callback, int]]:

@@ -73,3 +73,11 @@ def callback_detail(
 
 def _callback(callback: Callback) -> dict[str, Any]:
     return fields(CallbackDocument, callback, received_at=timestamp(callback.received_at))
+
+
+def heard(callbacks: int, rejected: int, *, more: bool = False) -> str:
+    """How many callbacks came for a job, those that could not be proved apart: ``2``, ``4 rejected``."""
+    if not rejected:
+        return f"{callbacks:,}"
+    refused = f"{rejected:,}{'+' if more else ''} rejected"
+    return f"{callbacks:,} and {refused}" if callbacks else refused

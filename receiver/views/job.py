@@ -53,7 +53,7 @@ class JobDocument(Document, frozen=True, kw_only=True):
     #: Why somebody should look at it (needs_action, word_unlisted), and the provider's word that says so.
     attention: str | None
     word: str | None
-    #: How many callbacks arrived for it.
+    #: How many callbacks arrived for it; those that were rejected are not its own, and not among them.
     callbacks: int
     #: The caller's own; left out of lists.
     metadata: dict[str, Any] | UnsetType = UNSET

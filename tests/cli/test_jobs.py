@@ -54,6 +54,17 @@ def test_an_idempotency_key_names_one_job(program: Program) -> None:
     assert done.err.endswith("(idempotency_key_reused)\n")
 
 
+def test_rejected_callbacks_are_counted(program: Program) -> None:
+    """A callback that was not believed is no callback of the job, and is told beside those that are."""
+    made = program.json("submit", "perplexity-webhook", "-", given=CHAT)
+    assert httpx.post(made["callback_url"], content=b"{}", timeout=60).status_code == 401
+    fields = dict(
+        line.split(None, 1)
+        for line in program.run("jobs", "show", made["id"]).out.partition("\n\n")[0].splitlines()
+    )
+    assert fields["callbacks"] == "0 accepted, 1 rejected"
+
+
 def test_jobs_are_listed_and_shown(program: Program, succeeded: str) -> None:
     """A list has a line for each job; one job has its timeline and its result."""
     listed = program.json(
