@@ -29,8 +29,9 @@ class Group(Value, frozen=True, kw_only=True):
     #: Whether there are more than were counted.
     more: bool = False
     since: int
-    #: The newest of them, to look at.
+    #: The newest of them, to look at, and when it came.
     newest: str
+    newest_at: int
     cause: Diagnosis | None
     #: Whether all that were looked into have that cause.
     alike: bool
@@ -85,6 +86,7 @@ class Causes:
             more=one.more,
             since=one.since,
             newest=sample[0].id if sample else "",
+            newest_at=sample[0].received_at if sample else one.since,
             cause=causes[0] if causes else None,
             alike=len(named) == 1,
         )

@@ -18,7 +18,7 @@ from receiver.console import filters, story, words
 from receiver.console.ask import HEADERS, Ask, Route
 from receiver.console.page import Page
 from receiver.console.parts import Parts
-from receiver.console.shown import plain, span
+from receiver.console.shown import plain, short, span
 from receiver.core.errors import ReceiverError, StoreUnavailableError
 from receiver.core.model import HOUR, MINUTE, SECOND, Attempt, Callback, Value
 from receiver.storage.latest import Latest, latest
@@ -63,6 +63,11 @@ class Event(Value, frozen=True, kw_only=True):
     colour: str
     text: str
     link: str
+    #: The id of what the link leads to, short.
+    id: str
+    #: Of a callback: the job that it is about, whole and short; empty where none is known.
+    job: str = ""
+    job_id: str = ""
 
 
 class Hub:
@@ -218,6 +223,9 @@ def _arrived(one: Callback) -> Event:
         word=one.verdict.value,
         text=words.meaning(one.code),
         link=f"/callbacks/{one.id}",
+        id=short(one.id),
+        job=one.job_id or "",
+        job_id=short(one.job_id or ""),
     )
 
 
@@ -235,6 +243,7 @@ def _done(provider: str, one: Attempt) -> Event:
         word=one.outcome,
         text=", ".join(filter(None, (number, took, why))),
         link=f"/jobs/{one.job_id}",
+        id=short(one.job_id),
     )
 
 

@@ -1,4 +1,4 @@
-"""Screenshots of every page of the console, from the demo's data: ``python -m tests.console.shots FOLDER``.
+"""Screenshots of every page of the console, from the demo's data: ``python -m tests.console.shots FOLDER [PAGE …]``.
 
 Light and dark, on a desk and on a phone. Needs chromium (``apt-get install chromium``).
 """
@@ -33,13 +33,15 @@ _PATIENCE: Final = 60.0
 
 def main() -> int:
     """Write the pictures; the exit code."""
-    if len(sys.argv) != 2 or CHROMIUM is None:
-        sys.stderr.write("usage: python -m tests.console.shots FOLDER (chromium has to be installed)\n")
+    if len(sys.argv) < 2 or CHROMIUM is None:
+        sys.stderr.write(
+            "usage: python -m tests.console.shots FOLDER [PAGE …] (chromium has to be installed)\n"
+        )
         return 2
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with demo() as address:
-        shoot(address, folder)
+        shoot(address, folder, set(sys.argv[2:]))
     return 0
 
 
@@ -68,8 +70,8 @@ def demo() -> Iterator[str]:
             process.stderr.close()
 
 
-def shoot(address: str, folder: Path) -> None:
-    """Write a picture of every page, in both schemes and sizes."""
+def shoot(address: str, folder: Path, names: set[str]) -> None:
+    """Write a picture of every page, or of those with *names*, in both schemes and sizes."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
     root = address.partition("/enter/")[0]
@@ -81,7 +83,7 @@ def shoot(address: str, folder: Path) -> None:
         # Polls have come, dead letters are there.
         time.sleep(6)
         state = context.storage_state()
-        paths = addresses(page, root)
+        paths = {name: path for name, path in addresses(page, root).items() if name in (names or {name})}
         for scheme in ("light", "dark"):
             for size, viewport in SIZES.items():
                 shown = browser.new_context(

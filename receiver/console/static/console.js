@@ -81,7 +81,7 @@
 
   // -- the keyboard ------------------------------------------------------------------------------------
   const typing = (target) => target.closest("input:not([type=checkbox], [type=radio]), select, textarea");
-  const places = { o: "", j: "/jobs", c: "/callbacks", d: "/dead", p: "/providers", l: "/live" };
+  const places = { o: "", j: "/jobs", c: "/callbacks", d: "/dead", h: "/handlers", p: "/providers", l: "/live" };
   let leader = 0;
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -185,6 +185,8 @@
       dir.append(arrow, make("span", "hush", arrows[event.kind][1]));
       const link = make("a", "", event.title); link.href = root + event.link;
       what.append(`${event.provider} `, link, " ", make("span", `pill ${event.colour}`, event.said), " ", make("span", "dim", event.text));
+      link.append(" ", make("span", "id", event.id));
+      if (event.job) { const job = make("a", "id", event.job_id); job.href = `${root}/jobs/${event.job}`; what.append(" ", job); }
       item.dataset.key = event.key; item.append(at, dir, what);
       return item;
     };
