@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "doctor": ("doctor", "Check the installation and say what to do next."),
     "docs": ("docs", "Read the documentation."),
     "explain": ("explain", "Say what a code means, why it happens and what to do next."),
-    "db": ("database", "Make, migrate, prune, shrink, export and copy the database."),
+    "db": ("database", "Make, migrate, prune, shrink, back up, export and copy the database."),
 }
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 import click
 
 from receiver.cli import options, output, session
+from receiver.cli.backup import backup
 from receiver.cli.command import Group, note
 from receiver.cli.copying import copy
 from receiver.cli.export import export
@@ -17,11 +18,12 @@ from receiver.storage.retention import SHORTEST, Prune
 
 @click.group(cls=Group)
 def db() -> None:
-    """Make, migrate, prune, shrink, export and copy the database."""
+    """Make, migrate, prune, shrink, back up, export and copy the database."""
 
 
 db.add_command(export)
 db.add_command(copy)
+db.add_command(backup)
 
 
 @db.command()

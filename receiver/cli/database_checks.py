@@ -78,10 +78,23 @@ def _check_file(path: Path, url: str) -> Iterator[Check]:
         )
     else:
         yield Check(name="database", status=OK, text=f"{path}, write-ahead log")
+        yield from _check_mode(path)
         yield from _check_log(path)
         yield _check_integrity(path)
     with opened_driver(url) as driver:
         yield _check_schema(driver)
+
+
+def _check_mode(path: Path) -> Iterator[Check]:
+    """Whether others may read the file: it holds requests, callbacks and results."""
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o007:
+        yield Check(
+            name="mode",
+            status=WARN,
+            text=f"others than its owner may read {path} ({mode:04o})",
+            next=f"chmod 0600 {path}",
+        )
 
 
 def _check_log(path: Path) -> Iterator[Check]:
