@@ -18,6 +18,7 @@ from receiver.core.job.admission import Terms, terms_for
 from receiver.core.message import Message, lowered
 from receiver.core.model import Job
 from receiver.core.reading.observation import read
+from receiver.docs import nearest
 from receiver.settings import Settings
 
 _LARGEST_SAMPLE = 1024 * 1024
@@ -70,15 +71,20 @@ class Catalog(Mapping[str, Provider]):
         return len(self._providers)
 
     def named(self, name: str) -> Provider:
-        """The provider called *name*; raises RequestError listing those there are."""
+        """The provider called *name*; raises RequestError naming those whose names are like it."""
         try:
             return self._providers[name]
         except KeyError:
             raise RequestError(
-                f"There is no provider {name!r}. There are: {', '.join(self._providers)}.",
+                f"There is no provider {name!r}. {self.hint(name)}",
                 code="provider_unknown",
                 field="provider",
             ) from None
+
+    def hint(self, name: str) -> str:
+        """What may have been meant by *name*, and where the list is."""
+        near = nearest(name, self._providers)
+        return f"{near}'receiver providers list' names all {len(self._providers)}."
 
     def terms(self, name: str, *, key_id: str) -> Terms:
         """How to record a job of the provider called *name* that was not submitted here; worked out once."""

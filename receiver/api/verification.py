@@ -146,7 +146,7 @@ class Verification:
         provider = self._catalog.get(name)
         if provider is None:
             raise NotFoundError(
-                f"There is no such provider. There are: {', '.join(self._catalog)}.",
+                f"There is no provider of that name. {self._catalog.hint(name)}",
                 code="provider_unknown",
                 field="provider",
             )

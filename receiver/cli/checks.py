@@ -139,7 +139,8 @@ def _check_providers(settings: Settings, catalog: Catalog) -> Iterator[Check]:
         yield Check(
             name="credentials",
             status=WARN if len(unset) == len(found) else OK,
-            text=f"not set, so not in use: {', '.join(unset)}",
+            text=f"{len(unset)} of {len(found)} providers are not in use, because theirs are not set; "
+            "'receiver providers list' names them",
             next="'receiver providers show NAME' says what one needs.",
         )
 

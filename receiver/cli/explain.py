@@ -19,6 +19,7 @@ _PLACES: Final = {
     "callback": "a callback",
     "diagnosis": "a diagnosis",
     "job": "a job",
+    "log": "the log",
     "request": "a request",
     "setup": "setting up",
 }

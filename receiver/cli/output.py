@@ -107,7 +107,7 @@ def clock_time(at: int) -> str:
 
 def size(count: int) -> str:
     """A number of bytes for people."""
-    for unit, factor in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} B"

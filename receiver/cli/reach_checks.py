@@ -40,6 +40,12 @@ _NEAR: Final = {
         "Have the proxy take it away, or put it into RECEIVER_PUBLIC_URL: what is below that is served too.",
     ),
     "path_cut": ("its beginning cut off", "The proxy takes too much of the path away."),
+    "path_misspelled": (
+        "/callbacks/ or /webhooks/ misspelled",
+        "Give the provider the address as it was printed.",
+    ),
+    "token_longer": ("characters too many in its token", "Give the provider the address as it was printed."),
+    "token_shorter": ("characters too few in its token", "Give the provider the address as it was printed."),
     "path_longer": ("something behind the token", "Give the provider the address as it was printed."),
     "wrong_case": ("capital letters", "Give the provider the address as it was printed."),
     "stray_character": ("a stray character at the token", "Copy the address without what stands around it."),

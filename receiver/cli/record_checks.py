@@ -55,8 +55,19 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
         yield Check(
             name=f"key {provider}",
             status=OK,
-            text=f"{key} proved {count} of the latest callbacks, the last at {output.moment(last)}",
+            text=f"{key}{_which(key)} proved {count} of the latest callbacks, the last at {output.moment(last)}",
         )
+
+
+def _which(key: str) -> str:
+    """Which of the keys in a setting *key* is, in words: ``NAME#2``, ``NAME#1-2``."""
+    setting, mark, number = key.rpartition("#")
+    if not mark:
+        return ""
+    first, several, last = number.partition("-")
+    if several:
+        return f" (keys {first} to {last} of {setting} read as one, with the comma in it)"
+    return f" (key {number} of {setting})"
 
 
 async def _check_work(running: Running) -> AsyncIterator[Check]:

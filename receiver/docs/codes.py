@@ -27,7 +27,7 @@ from receiver.core.model import Value
 from receiver.docs import nearest
 
 #: Where codes are met: the names of the files.
-PLACES: Final = ("alarm", "callback", "diagnosis", "job", "request", "setup")
+PLACES: Final = ("alarm", "callback", "diagnosis", "job", "log", "request", "setup")
 #: What the variable parts of families look like.
 _VARIABLES: Final = {"<status>": "[1-5][0-9]{2}", "<Exception>": "[A-Z][A-Za-z0-9_]*"}
 

@@ -6,9 +6,11 @@ told to the operator alone: counted, and named by ``receiver doctor``.
 
 import re
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Final
 
 from receiver.core.model import Value
+from receiver.core.signature.token import TOKEN_SIZE
 from receiver.steps.proving import Way
 
 _MARKERS: Final = ("callbacks", "webhooks")
@@ -17,6 +19,11 @@ _LONGEST: Final = 2048
 _MOST_PARTS: Final = 16
 #: A token and what may stick to it: quotes and full stops of the text it was copied from, parameters, padding.
 _TOKEN: Final = re.compile(r"[^A-Za-z0-9_-]*([A-Za-z0-9_-]+)")
+
+#: How many characters a token may have too many or too few and still be taken for one.
+_MOST_ODD: Final = 4
+#: How much alike a part of a path and the right word are, from 0 to 1.
+_ALIKE: Final = 0.75
 
 Ways = Callable[[str, str | None], Way | None]
 
@@ -38,8 +45,7 @@ def near(path: str, *, ways: Ways, names: Iterable[str]) -> Near | None:
     known = set(names)
     places = [place for place, part in enumerate(parts) if part.lower() in _MARKERS]
     if not places:
-        way = _callback(parts[-2:], ways, known)
-        return None if way is None else Near(kind="path_cut", provider=way.provider.name, way=way)
+        return _misspelled(parts, ways, known)
     tail = parts[places[-1] + 1 :]
     if not tail:
         return None
@@ -49,11 +55,37 @@ def near(path: str, *, ways: Ways, names: Iterable[str]) -> Near | None:
             return Near(kind="wrong_route", provider=way.provider.name, way=way)
         return _shared(provider, ways, known, kind=_kind(path, parts, places, wanted=1))
     if way is None:
-        missing = len(tail) == 1 and provider in known
-        return Near(kind="token_missing", provider=provider) if missing else None
+        return _without_job(tail, ways, known) if provider in known else None
     if way.provider.name != provider:
         return Near(kind="wrong_provider", provider=way.provider.name, way=way)
     return Near(kind=_kind(path, parts, places, wanted=2), provider=provider, way=way)
+
+
+def _misspelled(parts: list[str], ways: Ways, known: set[str]) -> Near | None:
+    """What is wrong where no part says what kind of address it is: its beginning is cut off, or misspelled."""
+    for length, marker in ((3, "callbacks"), (2, "webhooks")):
+        if len(parts) < length or not get_close_matches(parts[-length].lower(), [marker], cutoff=_ALIKE):
+            continue
+        if marker == "webhooks":
+            return _shared(parts[-1].lower(), ways, known, kind="path_misspelled")
+        way = _callback(parts[-2:], ways, known)
+        return None if way is None else Near(kind="path_misspelled", provider=way.provider.name, way=way)
+    way = _callback(parts[-2:], ways, known)
+    return None if way is None else Near(kind="path_cut", provider=way.provider.name, way=way)
+
+
+def _without_job(tail: list[str], ways: Ways, known: set[str]) -> Near | None:
+    """What is wrong where no token of ours follows the name of a provider: there is none, or one of another length."""
+    provider = tail[0].lower()
+    if len(tail) == 1:
+        return Near(kind="token_missing", provider=provider)
+    clean = _TOKEN.match(tail[1])
+    size = 0 if clean is None else len(clean[1]) - TOKEN_SIZE
+    if not 0 < abs(size) <= _MOST_ODD:
+        return None
+    # What was cut off cannot be told; what was added may be.
+    way = _callback([provider, tail[1][: len(tail[1]) - size]], ways, known) if size > 0 else None
+    return Near(kind="token_longer" if size > 0 else "token_shorter", provider=provider, way=way)
 
 
 def _shared(provider: str, ways: Ways, known: set[str], *, kind: str) -> Near | None:

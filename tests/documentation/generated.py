@@ -33,6 +33,7 @@ _PLACES = {
     "callback": "callbacks",
     "diagnosis": "diagnoses",
     "job": "jobs",
+    "log": "logs",
     "request": "requests",
     "setup": "setting up",
 }

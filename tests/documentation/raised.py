@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 #: Where codes are written without ``code=``: tables of guesses, notes of a move.
 _BY_POSITION = tuple(
-    f"core/{name}.py" for name in ("alteration", "diagnosis", "encoding", "guess", "transition")
+    f"{name}.py"
+    for name in (
+        "core/body/encoding",
+        "core/job/transition",
+        "core/signature/alteration",
+        "core/signature/diagnosis",
+        "core/signature/guess",
+        "wire/near",
+    )
 )
 _WORD = re.compile(r"[a-z]+(_[a-z]+)+")
 _QUOTED = re.compile(r"""(?<=["'])\w+(?=["'])""")

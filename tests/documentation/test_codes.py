@@ -9,19 +9,18 @@ import re
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from receiver.cli import main
+from receiver.cli.reach_checks import _NEAR
 from receiver.docs.codes import PLACES, Code, explain, groups
+from receiver.wire import near
 
 from . import raised
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CODES = {code.name: code for group in groups() for code in group.codes}
 WHERE = "add a table to a file in receiver/docs/codes/, then run: python -m tests.documentation --write"
@@ -44,6 +43,12 @@ def test_the_registry_says_what_the_source_says() -> None:
         if name in CODES and (CODES[name].status, CODES[name].exit) not in leaves
     }
     assert not wrong, f"in receiver/docs/codes/ should stand: {wrong}"
+
+
+def test_the_doctor_knows_what_is_nearly_an_address() -> None:
+    """It says in words what was wrong with an address, of every kind that there is, and each can be explained."""
+    kinds = set(re.findall(r'"([a-z]+(?:_[a-z]+)+)"', (Path(near.__file__)).read_text(encoding="utf-8")))
+    assert kinds == _NEAR.keys() <= CODES.keys()
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=lambda one: one.name)

@@ -41,6 +41,12 @@ def ways(provider: str, token: str | None) -> Way | None:
         (f"/webhooks/shared/callbacks/waker/{TOKEN}", "path_doubled", "waker"),
         (f"/hooks/callbacks/waker/{TOKEN}", "path_prefixed", "waker"),
         (f"/waker/{TOKEN}", "path_cut", "waker"),
+        (f"/callback/waker/{TOKEN}", "path_misspelled", "waker"),
+        (f"/hooks/calbacks/waker/{TOKEN}", "path_misspelled", "waker"),
+        ("/webhook/shared", "path_misspelled", "shared"),
+        (f"/callbacks/waker/{TOKEN}x", "token_longer", "waker"),
+        (f"/callbacks/waker/{TOKEN[:-1]}", "token_shorter", "waker"),
+        (f"/callbacks/waker/{TOKEN[1:]}", "token_shorter", "waker"),
         (f"/callbacks/waker/{TOKEN}/done", "path_longer", "waker"),
         (f"/Callbacks/waker/{TOKEN}", "wrong_case", "waker"),
         (f"/callbacks/Waker/{TOKEN}", "wrong_case", "waker"),
@@ -79,13 +85,14 @@ def test_each_kind_is_named(path: str, kind: str, provider: str) -> None:
         "/webhooks/unheard-of",
         "/wp-login.php",
         "/callbacks/waker/" + "A" * 50,
-        f"/callbacks/waker/{TOKEN[:-1]}",
+        f"/callbacks/waker/{TOKEN[:-5]}",
+        f"/callbacks/unheard-of/{TOKEN[:-1]}",
         "/callbacks/waker/" + "/".join("a" * 20),
         f"/callbacks/waker/{TOKEN}/" + "x" * 3000,
     ],
 )
 def test_what_is_not_near_is_nobodys(path: str) -> None:
-    """Guesses, scans, cut tokens and endless paths are told apart by nothing."""
+    """Guesses, scans, halves of tokens and endless paths are told apart by nothing."""
     assert near(path, ways=ways, names=PROVIDERS) is None
 
 

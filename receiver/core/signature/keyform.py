@@ -76,7 +76,8 @@ def load_key(key_id: str, text: str, *, scheme: Scheme, minimum: int = MINIMUM_S
     secret = _decode(key_id, text, scheme)
     if len(secret) < max(minimum, 1):
         raise ConfigurationError(
-            f"The key {key_id!r} has {len(secret)} bytes, but it needs {minimum}: short ones are guessed.",
+            f"The key {key_id!r} has {len(secret)} byte{'' if len(secret) == 1 else 's'}, but it needs {minimum}: "
+            "short ones are guessed.",
             code="key_too_short",
         )
     return Key(id=key_id, secret=secret)

@@ -25,8 +25,8 @@ _KEY_ID_SIZE: Final = 4
 _JOB_ID_SIZE: Final = 16
 _MAC_SIZE: Final = 16
 _TOKEN_SIZE: Final = 1 + _KEY_ID_SIZE + _JOB_ID_SIZE + _MAC_SIZE
-_TEXT_SIZE: Final = (_TOKEN_SIZE * 4 + 2) // 3
-_PADDING: Final = b"=" * (-_TEXT_SIZE % 4)
+TOKEN_SIZE: Final = (_TOKEN_SIZE * 4 + 2) // 3
+_PADDING: Final = b"=" * (-TOKEN_SIZE % 4)
 MINIMUM_KEY_SIZE: Final = 16
 #: The name under which a receiver asks itself; no provider can have it.
 PROBE: Final = "-"
@@ -72,7 +72,7 @@ def check(token: str, *, provider: str, keys: Iterable[MasterKey]) -> tuple[str,
 
     It does not say whether the token is wrong, foreign or malformed.
     """
-    if len(token) != _TEXT_SIZE:
+    if len(token) != TOKEN_SIZE:
         return None
     try:
         given = token.encode("ascii")
