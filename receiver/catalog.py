@@ -1,17 +1,17 @@
 """The catalog: every provider description, the packaged ones and the user's own, checked when loaded."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import tomli
 from msgspec.structs import replace
 
 from receiver.core.description.provider import Provider, Sample, describe, is_reference
+from receiver.core.description.wording import in_toml
 from receiver.core.errors import ConfigurationError, DescriptionError, RequestError, UnreadableError
 from receiver.core.files.links import links
 from receiver.core.job.admission import Terms, terms_for
@@ -22,12 +22,6 @@ from receiver.docs import nearest
 from receiver.settings import Settings
 
 _LARGEST_SAMPLE = 1024 * 1024
-#: What TOML calls what msgspec calls as Python or JSON does: whoever writes a description need know neither.
-_IN_TOML: Final = {"str": "string", "int": "integer", "bool": "boolean", "object": "table"}
-_TYPES: Final = re.compile(r"`[^`]*`")
-_LACKING: Final = re.compile(r"\AObject missing required field (`[^`]*`)")
-_UNKNOWN: Final = re.compile(r"\AObject contains unknown field")
-_TYPE: Final = re.compile(r"\b(?:{})\b".format("|".join(_IN_TOML)))
 
 
 class _File(Protocol):
@@ -124,24 +118,12 @@ def load_file(file: _File) -> Provider:
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         key = _named(document, error, place).strip("`").removeprefix("$").lstrip(".") or "the description"
-        raise DescriptionError(f"{file.name}: {key}: {_in_toml(reason)}.") from error
+        raise DescriptionError(f"{file.name}: {key}: {in_toml(reason, place, Provider)}.") from error
     except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise DescriptionError(f"{file.name}: not readable as TOML: {error}.") from error
     if provider.name != file.name.removesuffix(".toml"):
         raise DescriptionError(f"{file.name}: name: it is {provider.name!r}; file and name must agree.")
     return provider
-
-
-def _in_toml(reason: str) -> str:
-    """What msgspec says is wrong, in the words of TOML; a sentence of ours stays as it is."""
-    if not reason.startswith("Expected `"):
-        reason = _LACKING.sub(r"the key \1 is missing", reason)
-        return _UNKNOWN.sub("there is no key", reason)
-
-    def in_toml(types: re.Match[str]) -> str:
-        return _TYPE.sub(lambda one: _IN_TOML[one[0]], types[0].replace(" | null", ""))
-
-    return _TYPES.sub(in_toml, reason)
 
 
 def _named(document: dict[str, Any], error: msgspec.ValidationError, place: str) -> str:

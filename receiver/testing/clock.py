@@ -27,8 +27,14 @@ class Clock:
 
         Raises:
             ValueError: the span is negative.
+            TypeError: it is no span.
         """
-        ahead = timedelta(**span) // timedelta(milliseconds=1)
+        try:
+            ahead = timedelta(**span) // timedelta(milliseconds=1)
+        except TypeError as error:
+            raise TypeError(
+                f"A clock is put forward by days, hours, minutes or seconds=…: {error}."
+            ) from None
         if ahead < 0:
             raise ValueError("A clock is put forward, never back.")
         self._ahead += ahead

@@ -12,6 +12,7 @@ from receiver.core.model import DAY, Delivery, Job, JobState
 from receiver.core.signature.keyform import Key, load_key
 from receiver.core.signature.sign import signed_body
 from receiver.testing.addressed import key_of, method_of, with_query
+from receiver.testing.arguments import checked
 from receiver.testing.clock import Clock
 from receiver.testing.outcome import Answer, Outcome, handled
 from receiver.testing.remote import Remote
@@ -33,6 +34,7 @@ class CannotError(ReceiverError):
     code = "kit_cannot"
 
 
+@checked
 class Provider:
     """Every provider that is described, in a test. What is awaited returns once all has been done that was due.
 

@@ -145,15 +145,29 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     @property
     def addresses(self) -> list[str]:
         """The addresses that the description itself names."""
-        urls = [self.submit.url] if self.submit else []
-        urls += [operation.url for operation in self.operations.values() if operation.url]
-        urls += [url for url in (self.poll.url if self.poll else ()) if url != "{response_url}"]
-        urls += [self.cancel.url] if self.cancel and self.cancel.url != "{cancel_url}" else []
+        return [url for _, url in self._by_key]
+
+    @property
+    def _by_key(self) -> list[tuple[str, str]]:
+        """The addresses that the description itself names, each with its key."""
+        found = [("submit.url", self.submit.url)] if self.submit else []
+        found += [(f"operations.{name}.url", one.url) for name, one in self.operations.items() if one.url]
+        found += [
+            ("poll.url", url) for url in (self.poll.url if self.poll else ()) if url != "{response_url}"
+        ]
+        found += (
+            [("cancel.url", self.cancel.url)] if self.cancel and self.cancel.url != "{cancel_url}" else []
+        )
         if self.submit is not None:
-            urls += [url for url in (self.submit.response_url, self.submit.cancel_url) if url]
-            urls += self.submit.upload.urls if self.submit.upload else []
-        urls += [one.url for one in self.files if one.url]
-        return urls + [url for shape in self.shapes.values() for url in shape.templates]
+            later = {"response_url": self.submit.response_url, "cancel_url": self.submit.cancel_url}
+            found += [(f"submit.{name}", url) for name, url in later.items() if url]
+            found += [
+                ("submit.upload", url) for url in (self.submit.upload.urls if self.submit.upload else ())
+            ]
+        found += [("files.url", one.url) for one in self.files if one.url]
+        return found + [
+            (f"shapes.{name}", url) for name, shape in self.shapes.items() for url in shape.templates
+        ]
 
     @property
     def _filled(self) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -183,9 +197,9 @@ class Provider(Part, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
         for key, urls, known in self._filled:
             for url in urls:
                 check_filled(key, url, known)
-        for url in self.addresses:
+        for key, url in self._by_key:
             if not lies_in(url, self.origins):
-                raise ValueError(f"{url!r} is outside origins")
+                raise ValueError(f"{key}: {url!r} is outside origins ({', '.join(self.origins)})")
         for url in self.token_urls:
             if has_setting_in_front(url) and not lies_in(url, self.origins):
                 raise ValueError(
