@@ -51,9 +51,9 @@ def _shown(alarm: Alarm, now: int) -> str:
     about = " ".join(filter(None, (alarm.name, alarm.provider, alarm.subject)))
     if alarm.cleared_at is None:
         state = f"{output.paint(alarm.severity)}, raised "
-        state += f"{output.span(max(now - alarm.raised_at, 0))} ago"
+        state += f"{output.lately(max(now - alarm.raised_at, 0))} ago"
     else:
-        state = f"{output.paint('cleared')} {output.span(max(now - alarm.cleared_at, 0))} ago, after "
+        state = f"{output.paint('cleared')} {output.lately(max(now - alarm.cleared_at, 0))} ago, after "
         state += output.span(alarm.cleared_at - alarm.raised_at)
     lines = [f"{output.clean(about)} ({state})", f"  {output.clean(alarm.cause)}"]
     if alarm.cleared_at is None:

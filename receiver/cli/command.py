@@ -3,7 +3,9 @@
 import gc
 import importlib
 import inspect
+import io
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +29,8 @@ USAGE: Final = 2
 NOT_FOUND: Final = 3
 REJECTED: Final = 4
 TIMED_OUT: Final = 124
+#: More characters than any sentence has.
+_WHOLE: Final = 1_000
 
 CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 signature rejected, "
@@ -67,6 +71,16 @@ class LazyGroup(click.Group):
                 raise
             streams.say_lost(error)
             raise SystemExit(FAILED) from None
+
+    def make_context(self, *given: Any, **settings: Any) -> click.Context:  # noqa: ANN401  (click's signature)
+        """Read the arguments."""
+        with _in_small_letters():
+            return super().make_context(*given, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  (click's signature)
+        """Run the command that was named."""
+        with _in_small_letters():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """The names, in the order of the table."""
@@ -109,6 +123,24 @@ def _lightly() -> Iterator[None]:
         del sys.modules["rich"]
 
 
+@contextmanager
+def _in_small_letters() -> Iterator[None]:
+    """Have click say ``error:`` as we do: who looks for errors in what was printed looks for one word."""
+    try:
+        yield
+    except click.ClickException as error:
+        show = error.show
+
+        def shown(file: Any = None) -> None:  # noqa: ANN401  (click's signature)
+            written = io.StringIO()
+            show(file=written)
+            text = re.sub(r"^Error: ", "error: ", written.getvalue(), flags=re.MULTILINE)
+            click.echo(text, file=file, err=file is None, nl=False)
+
+        error.show = shown  # type: ignore[method-assign]
+        raise
+
+
 class Command(click.Command):
     """A command that may be a coroutine function, and whose errors become one line and an exit code."""
 
@@ -130,6 +162,13 @@ class Group(click.Group):
     """A group of commands."""
 
     command_class = Command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with its whole first sentence: click would cut it at the end of a line."""
+        names = self.list_commands(ctx)
+        listed = [(name, command) for name in names if (command := self.get_command(ctx, name)) is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=_WHOLE)) for name, one in listed])
 
 
 def exit_code(error: ReceiverError) -> int:

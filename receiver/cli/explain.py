@@ -44,7 +44,7 @@ def explain(*, code: str, as_json: bool) -> None:
 
 def _plain(markdown: str) -> str:
     """A paragraph without its marks, in lines that any terminal shows whole."""
-    text = re.sub(r"\*\*|^# ", "", markdown).rstrip()
+    text = re.sub(r"\*\*|`|^# ", "", markdown).rstrip()
     lines = [
         textwrap.fill(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
         for line in text.splitlines()

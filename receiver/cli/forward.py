@@ -25,7 +25,7 @@ from receiver.running import Running
 from receiver.settings import from_environment, is_safe_url, read_secret
 from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.event import event_of
-from receiver.sinks.http import HttpSink
+from receiver.sinks.http import AFTERWARDS, HttpSink
 from receiver.sinks.sink import SinkAwayError, SinkFailedError, SinkGoneError, SinkRefusedError
 from receiver.steps.follow import place_of
 from receiver.storage import feed
@@ -238,7 +238,8 @@ async def _sent(source: Source, sink: HttpSink, one: Passed, *, stop: asyncio.Ev
             said = await sink.send(event)
         except SinkAwayError as error:
             if isinstance(error, SinkGoneError):
-                note(str(error))
+                # It is no handler that could be resumed.
+                note(str(error).partition(AFTERWARDS)[0].rstrip())
                 raise click.exceptions.Exit(1) from error
             if not told:
                 note(f"{error} It is waited for.")

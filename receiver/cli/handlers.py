@@ -38,7 +38,7 @@ async def list_handlers(*, as_json: bool) -> None:
                 one.name,
                 one.provider or "any",
                 one.state,
-                f"{output.span(max(now - one.seen_at, 0))} ago",
+                f"{output.lately(max(now - one.seen_at, 0))} ago",
                 output.number(one.waiting, more=one.more_waiting),
                 output.number(one.dead, more=one.more_dead),
                 _circuit(one, now),
@@ -70,8 +70,8 @@ async def resume(*, name: str, as_json: bool) -> None:
     """Close the circuit of a handler or sink, whether it was paused or had opened after failures."""
     async with session.opened() as running:
         async with by_hand(running, "resume", subject=name):
-            await running.store.write(circuits.resume, name)
-        await _tell(running, name, "resumed", as_json=as_json)
+            held = await running.store.write(circuits.resume, name)
+        await _tell(running, name, "resumed" if held else "neither paused nor open:", as_json=as_json)
 
 
 @handlers.command()
@@ -111,5 +111,5 @@ def _circuit(one: Registered, now: int) -> str:
     circuit = one.circuit
     if circuit is None or not circuit.holds:
         return "closed"
-    said = f"{circuit.state} for {output.span(max(now - circuit.since, 0))}"
+    said = f"{circuit.state} for {output.lately(max(now - circuit.since, 0))}"
     return said + (f": {output.failure(circuit.error)}" if circuit.error is not None else "")

@@ -124,9 +124,9 @@ async def show(*, id_: str, result: bool, page: int | None, answer: bool, as_jso
 @click.argument("id_", metavar="ID")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0),
-    metavar="SECONDS",
-    help="Give up after this long, with exit code 124.",
+    callback=options.read_seconds,
+    metavar="SPAN",
+    help="Give up after this long, with exit code 124: 90s, 15m, 1h, or a number of seconds.",
 )
 @options.as_json
 async def wait(*, id_: str, timeout: float | None, as_json: bool) -> None:  # noqa: ASYNC109  (an option's name)
@@ -269,6 +269,7 @@ def show_job(job: Job, *, as_json: bool, callback_url: str | None = None) -> Non
             ("state", job.state.value),
             ("settled by", job.settled_by.value if job.settled_by and job.state.ended else None),
             ("remote id", job.remote_id),
+            ("result", output.held(job.held)),
             ("error", output.failure(job.error)),
         ]
     )

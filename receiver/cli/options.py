@@ -1,5 +1,6 @@
 """Options that several commands take, and the kinds of values they read."""
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,6 +24,20 @@ def read_duration(_ctx: click.Context, _param: click.Parameter, value: str | Non
     if found is None:
         raise click.BadParameter(f"{value!r} is not a duration such as 90s, 15m, 1h or 30d.")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def read_seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read a time span as ``read_duration`` does, or a number of seconds; in seconds."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        found = read_duration(ctx, param, value)
+        return None if found is None else found / 1_000
+    if seconds < 0 or not math.isfinite(seconds):
+        raise click.BadParameter(f"{value!r} is no number of seconds.")
+    return seconds
 
 
 def read_moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:

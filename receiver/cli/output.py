@@ -14,6 +14,8 @@ import click
 import msgspec
 
 from receiver.core import spans
+from receiver.core.model import SECOND as _SECOND
+from receiver.core.model import Held
 from receiver.views.failure import failure_line
 from receiver.views.masking import MASK
 
@@ -103,6 +105,18 @@ def moment(at: int | None) -> str:
 def clock_time(at: int) -> str:
     """The time of day for people: UTC, to the millisecond."""
     return f"{datetime.fromtimestamp(at / 1_000, UTC):%H:%M:%S.%f}"[:-3]
+
+
+def held(result: Held | None) -> str | None:
+    """How large a result is, and of which type."""
+    return None if result is None else f"{size(result.size)} {result.content_type}"
+
+
+def lately(milliseconds: int) -> str:
+    """How long something is so, for people who look at it now: nothing below a second."""
+    if milliseconds < _SECOND:
+        return "a moment"
+    return span(milliseconds // _SECOND * _SECOND)
 
 
 def size(count: int) -> str:

@@ -118,7 +118,7 @@ async def _check_overdue(running: Running) -> Check:
 def _check_circuit(running: Running, name: str, circuit: Circuit, waiting: str) -> Check:
     """A handler that is left alone."""
     why = output.failure(circuit.error) if circuit.error is not None else f"by {circuit.who or 'hand'}"
-    since = output.span(max(running.clock() - circuit.since, 0))
+    since = output.lately(max(running.clock() - circuit.since, 0))
     following = f"When it is to go on: receiver handlers resume {name}"
     if circuit.state == "open":
         following = (
@@ -154,7 +154,7 @@ async def _check_alarms(running: Running, told: Container[str]) -> AsyncIterator
     if not looked_at:
         yield Check(name="alarms", status=OK, text="nobody has looked yet; a process that serves does")
         return
-    ago = output.span(max(running.clock() - looked_at, 0))
+    ago = output.lately(max(running.clock() - looked_at, 0))
     others = f"none but for what is told above ({len(raised)})" if raised else "none is raised"
     yield Check(name="alarms", status=OK, text=f"{others}, as of {ago} ago")
 
@@ -219,7 +219,7 @@ async def _check_serving(running: Running) -> Check:
             next="Start 'receiver serve'.",
         )
     shown = ", ".join(
-        f"{one.name} ({one.role}, seen {output.span(max(now - one.seen_at, 0))} ago)" for one in nodes
+        f"{one.name} ({one.role}, seen {output.lately(max(now - one.seen_at, 0))} ago)" for one in nodes
     )
     roles = {one.role for one in nodes}
     if roles == {"worker"}:

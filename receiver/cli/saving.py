@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import click
 
@@ -14,14 +14,26 @@ from receiver.cli.command import FAILED, note
 from receiver.core.model import Job
 from receiver.running import Running
 
+_SEPARATORS: Final = tuple(filter(None, (os.sep, os.altsep)))
 
-def check_place(path: Path) -> None:
-    """Refuse a place that no result could be saved at, before anything is paid for; raises click's UsageError."""
+
+def place_for(name: str) -> Path:
+    """The place that --save names; a folder that is not there is made where the name ends as a folder's does.
+
+    Refused before anything is paid for: raises click's UsageError where no result could be saved.
+    """
+    path = Path(name)
+    if name.endswith(_SEPARATORS):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"--save: the folder {path} cannot be made: {error.strerror}.") from error
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
         raise click.UsageError(f"--save: there is no folder {folder}.")
     if not os.access(folder, os.W_OK):
         raise click.UsageError(f"--save: nothing can be written in {folder}.")
+    return path
 
 
 async def save_result(running: Running, job: Job, path: Path) -> None:

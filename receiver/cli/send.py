@@ -6,7 +6,7 @@ import click
 import httpx
 
 from receiver.cli import output
-from receiver.cli.command import FAILED, Command
+from receiver.cli.command import FAILED, Command, note
 from receiver.cli.message import Given, described, enclosed, keys_for, scheme_of, signed, takes_message
 from receiver.core.errors import ProviderError
 
@@ -61,3 +61,5 @@ async def send(*, given: Given, to: str, fault: str | None, as_json: bool) -> No
             click.echo(f"{one.status_code} {output.clean(one.text)}".rstrip())
     if answers[-1].status_code >= _NO_SUCCESS:
         raise click.exceptions.Exit(FAILED)
+    # A sender is told no more than that its callback is stored.
+    note(f"What became of it: receiver callbacks list --provider {provider.name}")

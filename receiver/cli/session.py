@@ -22,11 +22,12 @@ from receiver.storage.opening import open_driver
 
 
 @contextlib.asynccontextmanager
-async def opened(*, make: bool = False) -> AsyncIterator[Running]:
+async def opened(*, make: bool = False, level: str = "warning") -> AsyncIterator[Running]:
     """Open the parts beside whatever process serves them: nothing due is done here.
 
     Args:
         make: Whether the command may make the database, or bring its schema up to date.
+        level: What is logged, unless the environment says otherwise; what a command shows by itself need not be.
 
     Raises:
         NotFoundError: there is no database, and the command may not make one.
@@ -34,7 +35,7 @@ async def opened(*, make: bool = False) -> AsyncIterator[Running]:
         StoreUnavailableError: the database cannot be opened.
     """
     settings = from_environment()
-    quiet_logs()
+    quiet_logs(level)
     receiver = Receiver(settings)
     running = await receiver.start(worker=False, serve=False, migrate=make)
     try:
@@ -43,9 +44,9 @@ async def opened(*, make: bool = False) -> AsyncIterator[Running]:
         await receiver.stop()
 
 
-def quiet_logs() -> None:
+def quiet_logs(level: str = "warning") -> None:
     """Log warnings only, unless the environment asks for a level: a log would get between a command's lines."""
-    logs.configure(os.environ.get("RECEIVER_LOG_LEVEL") or "warning")
+    logs.configure(os.environ.get("RECEIVER_LOG_LEVEL") or level)
 
 
 async def job_id(running: Running, prefix: str) -> str:

@@ -1,9 +1,9 @@
 """``receiver submit``."""
 
 import asyncio
+import json
 import os
 import secrets
-from pathlib import Path
 from typing import Any, BinaryIO, Final, get_args
 
 import click
@@ -11,7 +11,7 @@ import click
 from receiver.cli import options, session
 from receiver.cli.command import FAILED, Command, note
 from receiver.cli.jobs import show_job, wait_for
-from receiver.cli.saving import check_place, save_result
+from receiver.cli.saving import place_for, save_result
 from receiver.core.body.jsontext import parse_json
 from receiver.core.errors import NothingSentError, RequestError, UnreadableError
 from receiver.core.file import When
@@ -37,7 +37,12 @@ _WAITS: Final = (1, 2, 4)
     "--metadata", metavar="JSON", help="A JSON object of yours, kept with the job and given to the handlers."
 )
 @click.option("--idempotency-key", metavar="KEY", help="The same key with the same request is the same job.")
-@click.option("--deadline", type=float, metavar="SECONDS", help="Give the job up after this long.")
+@click.option(
+    "--deadline",
+    callback=options.read_seconds,
+    metavar="SPAN",
+    help="Give the job up after this long: 90s, 15m, 1h, 30d, or a number of seconds.",
+)
 @click.option(
     "--files",
     type=click.Choice(get_args(When)),
@@ -64,9 +69,10 @@ _WAITS: Final = (1, 2, 4)
 @click.option("--wait", is_flag=True, help="Wait until the job has ended; exits 1 unless it succeeded.")
 @click.option(
     "--save",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="PATH",
-    help="With --wait: write the result there; in a folder, under the job's name.",
+    help="With --wait: write the result there; in a folder, under the job's name. What ends in / is a folder, which "
+    "is made if it is not there.",
 )
 @options.as_json
 async def submit(
@@ -82,7 +88,7 @@ async def submit(
     headers: tuple[tuple[bytes, bytes], ...],
     query: tuple[str, ...],
     wait: bool,
-    save: Path | None,
+    save: str | None,
     as_json: bool,
 ) -> None:
     """Submit a job.
@@ -92,13 +98,12 @@ async def submit(
     sent by this process; callback, polls and handlers are the serving process's business. Exits 1 if the
     provider refused it. A W3C trace that TRACEPARENT in the environment names is kept with the job.
     """
-    if save is not None:
-        if not wait:
-            raise click.UsageError("--save needs --wait: there is no result before the end.")
-        check_place(save)
+    if save is not None and not wait:
+        raise click.UsageError("--save needs --wait: there is no result before the end.")
+    place = None if save is None else place_for(save)
     order = Order(
         provider=provider,
-        request=_read(file.read(), "FILE", "request"),
+        request=_read(file.read(), "FILE" if file.name in {"-", "<stdin>"} else file.name, "request"),
         operation=operation,
         # Its own retries are one job, and whoever calls twice means two.
         idempotency_key=idempotency_key or f"cli-{secrets.token_hex(16)}",
@@ -113,7 +118,7 @@ async def submit(
         traceparent=parse_traceparent(os.environ.get("TRACEPARENT", "")),
         local_files=True,
     )
-    async with session.opened(make=True) as running:
+    async with session.opened(make=True, level="error") as running:
         submitted = await _submit(running, order)
         job, callback_url = submitted.job, submitted.callback_url
         if wait and not job.state.ended:
@@ -124,8 +129,10 @@ async def submit(
             show_job(job, as_json=as_json, callback_url=callback_url)
         if job.state.ended and job.state is not JobState.SUCCEEDED:
             raise click.exceptions.Exit(FAILED)
-        if save is not None:
-            await save_result(running, job, save)
+        if place is not None:
+            await save_result(running, job, place)
+        elif wait and job.held is not None:
+            note(f"Its result: receiver jobs show {job.id} --result")
 
 
 async def _submit(running: Running, order: Order) -> Submitted:
@@ -154,7 +161,19 @@ def _read(text: bytes, source: str, field: str) -> dict[str, Any]:
     try:
         found = parse_json(text)
     except UnreadableError as error:
-        raise RequestError(f"{source} is not JSON: {error}", code="body_not_json", field=field) from error
+        why = _place(text) or str(error)
+        raise RequestError(f"{source} is not JSON: {why}", code="body_not_json", field=field) from error
     if not isinstance(found, dict):
         raise RequestError(f"{source} holds no JSON object.", field=field)
     return found
+
+
+def _place(text: bytes) -> str:
+    """Where *text* stops being JSON, and what should stand there."""
+    try:
+        json.loads(text.decode())
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno}, column {error.colno}: {error.msg}."
+    except (ValueError, RecursionError):
+        pass  # what is wrong is at no one place
+    return ""

@@ -50,7 +50,7 @@ def show_record(record: Record, *, now: int) -> None:
             ("ended", output.moment(job.ended_at)),
             ("cancel asked", output.moment(job.cancel_requested_at)),
             ("callbacks", _callbacks(record)),
-            ("result", None if job.held is None else f"{output.size(job.held.size)} {job.held.content_type}"),
+            ("result", output.held(job.held)),
             ("pages", _pages(record)),
             ("files", _files(record)),
             ("error", output.failure(job.error)),

@@ -31,6 +31,8 @@ _RETRIES: Final = Backoff(first=500, longest=10_000, attempts=6)
 _AGAIN: Final = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT: Final = 60_000
 _BAD: Final = 400
+#: What somebody answers who has no such address.
+_ELSEWHERE: Final = frozenset({404, 405})
 
 
 def part(any_id: str) -> str:
@@ -104,6 +106,8 @@ class Answered(Value, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
     unsent: bool = False
+    #: Who answered, without what was asked: ``https://hooks.example.com/mounted/v1/jobs``.
+    address: str = ""
 
 
 T = TypeVar("T")
@@ -299,5 +303,8 @@ def problem_of(answer: Answered) -> dict[str, Any]:
         found = None
     if isinstance(found, dict) and "code" in found:
         return found | {"status": answer.status}
-    # A proxy in between has a form of its own.
-    return {"status": answer.status, "code": "api_error", "detail": f"The address answered {answer.status}."}
+    # A proxy in between has a form of its own, and so has an application that the receiver is mounted in.
+    detail = f"{answer.address or 'The address'} answered {answer.status}, and not as a receiver does."
+    if answer.status in _ELSEWHERE:
+        detail += " Is that its address, with the path that it is mounted at, if any?"
+    return {"status": answer.status, "code": "api_error", "detail": detail}

@@ -54,7 +54,9 @@ def _settings(url: str, token: str) -> dict[str, Any]:
 
 def _answered(response: httpx.Response) -> Answered:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answered(status=response.status_code, headers=headers, body=response.content)
+    # Without a query, which may hold what nobody else is to read.
+    address = str(response.url.copy_with(query=None, userinfo=b""))
+    return Answered(status=response.status_code, headers=headers, body=response.content, address=address)
 
 
 def _file(job_id: str, number: int) -> str:

@@ -26,6 +26,10 @@ _STYLES: Final = {
 }
 
 
+#: How wide the columns of the live table are, at least.
+_WIDTHS: Final = {"job": 18, "state": 10, "settled by": 10, "callbacks": 12, "result": 12, "runs": 4}
+
+
 class Screen:
     """The terminal; a quiet one shows nothing."""
 
@@ -52,7 +56,9 @@ class Screen:
     def replayed(self, played: "Played", answer: dict[str, Any]) -> None:
         """Show what a replay did."""
         handlers = ", ".join(answer["handlers"])
-        self._console.print(f"replay of {played.scene.name}: {handlers} ran again with the stored result")
+        self._console.print(
+            f"replay of {played.scene.name}: {handlers} ran again with the stored result; RUNS counts no replays"
+        )
 
     def summary(self, played: Sequence["Played"], *, ok: bool) -> None:
         """Show each job's timeline, then all of them, then the verdict."""
@@ -91,17 +97,18 @@ class Screen:
 
 
 def _progress(played: Sequence["Played"]) -> Table:
-    table = Table()
-    for column in ("job", "state", "settled by", "callbacks", "result", "handler runs"):
-        table.add_column(column)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    # As wide from the beginning as they become, or all of it would move whenever something happens.
+    for column, width in _WIDTHS.items():
+        table.add_column(column, min_width=width, no_wrap=True)
     for one in played:
-        callbacks = " ".join(f"{count}×{verdict}" for verdict, count in sorted(one.verdicts.items()))
+        callbacks = "\n".join(f"{count} {verdict}" for verdict, count in sorted(one.verdicts.items()))
         table.add_row(
             one.scene.name,
             _styled(one.record["state"]),
             str(one.record["settled_by"] or "…"),
-            callbacks,
-            _gathered(one),
+            callbacks or "…",
+            _gathered(one).replace(", ", "\n"),
             str(one.runs or "…"),
         )
     return table

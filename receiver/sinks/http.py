@@ -29,6 +29,8 @@ _GONE: Final = 410
 #: Answers after which the same event will be answered alike: it is malformed to them, too large, or has no place.
 _NEVER: Final = frozenset({400, 404, 405, 406, 411, 413, 414, 415, 422, 431})
 _LONGEST_WORDS: Final = 300
+#: What a person does once an other side that wanted no more events wants them again.
+AFTERWARDS: Final = "After that is settled: receiver handlers resume"
 
 
 class HttpSink:
@@ -44,6 +46,7 @@ class HttpSink:
         if not host or any(one.isspace() for one in urlsplit(filled_in).netloc):
             raise config.wrong("to", "it names no host, or one with a space in it.")
         self._to = config.to
+        self._handler = config.handler
         self._clock = clock
         try:
             self._key: Key | None = (
@@ -82,7 +85,7 @@ class HttpSink:
             ) from error
         except httpx.HTTPError as error:
             raise SinkFailedError(f"It gave no whole answer: {type(error).__name__}.") from error
-        return _confirmed(response, words, now=self._clock())
+        return _confirmed(response, words, handler=self._handler, now=self._clock())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -102,15 +105,13 @@ async def _words(response: httpx.Response) -> str:
     return "".join(one if one.isprintable() else " " for one in text).strip()
 
 
-def _confirmed(response: httpx.Response, words: str, *, now: int) -> str:
+def _confirmed(response: httpx.Response, words: str, *, handler: str, now: int) -> str:
     status = response.status_code
     said = f"{status} {response.reason_phrase}{': ' if words else ''}{words}"
     if response.is_success:
         return said
     if status == _GONE:
-        raise SinkGoneError(
-            f"It wants no more events ({said}). After that is settled: receiver handlers resume."
-        )
+        raise SinkGoneError(f"It wants no more events ({said}). {AFTERWARDS} {handler}")
     if status in _NEVER:
         raise SinkRefusedError(f"It refused the event: {said}")
     wait = parse_retry_after(response.headers.get("retry-after"), now=now, longest=HOUR)

@@ -172,7 +172,7 @@ def broken() -> Response:
 
 
 class AccessError(RequestError):
-    """The request does not carry the API token."""
+    """The request does not carry the API token, or carries another."""
 
     code = "unauthorized"
     status = 401
@@ -197,5 +197,9 @@ def authorize(headers: Mapping[str, str], *, api_token: str, own_header: bool = 
     if own_header:
         given = headers.get("x-receiver-authorization", given)
     scheme, _, token = given.partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), api_token.encode()):
+    if scheme.lower() != "bearer" or not token.strip():
         raise AccessError("Send the API token: Authorization: Bearer …")
+    if not hmac.compare_digest(token.strip().encode(), api_token.encode()):
+        raise AccessError(
+            "The token that was sent is not this receiver's API token (its RECEIVER_API_TOKEN)."
+        )

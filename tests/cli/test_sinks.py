@@ -61,7 +61,8 @@ def test_it_can_be_read_on_a_terminal_of_80_columns(program: Program) -> None:
     """What is coloured is coloured rather than written out, and no line of a table is wrapped by the terminal."""
     assert "\x1b[32mok\x1b[0m lines: synced" in on_terminal(program, "sinks", "test", "lines")
     listed = re.sub("\x1b\\[[0-9;]*m", "", on_terminal(program, "sinks", "list"))
-    assert max(map(len, listed.splitlines())) <= 80
+    # A path that is longer than a line is left whole.
+    assert max(len(line) for line in listed.splitlines() if len(line.split()) > 1) <= 80
 
 
 def test_a_long_answer_is_cut_and_json_has_it_whole(program: Program) -> None:
