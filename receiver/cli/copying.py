@@ -12,6 +12,7 @@ from receiver.core.errors import ConfigurationError, NotFoundError, ReceiverErro
 from receiver.settings import Settings, from_environment
 from receiver.storage import copying
 from receiver.storage.copying import Progress
+from receiver.storage.driver import Driver
 
 #: Seconds between two lines that say how far it has come.
 _EVERY: Final = 2.0
@@ -29,8 +30,9 @@ def copy(*, source: str, target: str, as_json: bool) -> None:
     FROM and TO are written like RECEIVER_DATABASE_URL; env:NAME or file:PATH says where one stands, so that no
     password is on the command line. Stop what serves them first. FROM is not changed, and nothing can change it
     meanwhile. TO must be empty. At the end counts and checksums of all tables are compared; until they agree
-    every command refuses TO (copy_unfinished), and the same command, started again, begins anew. A NUL
-    character in a text, which PostgreSQL does not take, becomes U+FFFD; the command says how many did.
+    every command refuses TO (copy_unfinished), and the same command, started again, begins anew. Then an SQLite FROM
+    is served no more (database_copied), unless 'receiver db reclaim' says so. A NUL character in a text, which
+    PostgreSQL does not take, becomes U+FFFD; the command says how many did.
     """
     settings = from_environment()
     urls = _read(settings, "FROM", source), _read(settings, "TO", target)
@@ -39,6 +41,8 @@ def copy(*, source: str, target: str, as_json: bool) -> None:
             done = copying.copy(
                 here, there, lease_ms=settings.lease_ms, progress=_ignore if as_json else _teller()
             )
+            there.reclaim()
+            _leave_word(here, where=output.address(urls[1]))
     except NotFoundError as error:
         where = output.address(urls[0])
         raise NotFoundError(f"There is no receiver database at {where}.", code=error.code) from None
@@ -66,6 +70,14 @@ def copy(*, source: str, target: str, as_json: bool) -> None:
         f"Now change RECEIVER_DATABASE_URL to {output.address(urls[1])} and start 'receiver serve'. Move FROM away: "
         "served again, it would run the same jobs and handlers a second time."
     )
+
+
+def _leave_word(source: Driver, *, where: str) -> None:
+    """Have FROM refused by whatever would serve it, as far as something beside it can say so."""
+    try:
+        source.give_away(where)
+    except ReceiverError as error:
+        note(f"warning: {error} Nothing will refuse to serve FROM.")
 
 
 def _read(settings: Settings, name: str, text: str) -> str:

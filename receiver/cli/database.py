@@ -46,6 +46,23 @@ def init(*, as_json: bool) -> None:
 
 @db.command()
 @options.as_json
+def reclaim(*, as_json: bool) -> None:
+    """Let an SQLite database be served that was copied to another.
+
+    After 'receiver db copy' it is refused (database_copied): served beside the other, it would run the same jobs and
+    handlers a second time. Once this is the one that goes on, this command says so. Nothing in it is changed.
+    """
+    with session.opened_driver(from_environment().database_url) as driver:
+        schema.check(driver)
+        done = driver.reclaim()
+    if as_json:
+        output.show_json({"reclaimed": done})
+        return
+    note("It may be served again." if done else "It was not copied anywhere; nothing was changed.")
+
+
+@db.command()
+@options.as_json
 def vacuum(*, as_json: bool) -> None:
     """Give room that is free back to the disk, while the receiver goes on serving.
 

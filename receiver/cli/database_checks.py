@@ -82,6 +82,13 @@ def _check_file(path: Path, url: str) -> Iterator[Check]:
         yield from _check_log(path)
         yield _check_integrity(path)
     with opened_driver(url) as driver:
+        if (where := driver.given_away()) is not None:
+            yield Check(
+                name="copied",
+                status=WARN,
+                text=f"{path} was copied to {where}, so 'serve' refuses it",
+                next="Have RECEIVER_DATABASE_URL name the other; or, if this one goes on: receiver db reclaim",
+            )
         yield _check_schema(driver)
 
 

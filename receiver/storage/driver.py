@@ -121,8 +121,25 @@ class Driver(Protocol):
         """Whether there was a database where this one is to be, as far as something beside it tells."""
         ...
 
+    def give_away(self, where: str) -> None:
+        """Leave word, outside the database, that its record is at *where* now: ``serve`` refuses it from then on."""
+        ...
+
+    def given_away(self) -> str | None:
+        """Where its record is now, as far as something beside it tells."""
+        ...
+
+    def reclaim(self) -> bool:
+        """Take that word away; whether there was one."""
+        ...
+
     def serve(self) -> None:
-        """Claim the right to serve this database; raises ConfigurationError where another process has it."""
+        """Claim the right to serve this database.
+
+        Raises:
+            ConfigurationError: another process has it (``already_served``); or the right is ours, and the record is
+                elsewhere now (``database_copied``).
+        """
         ...
 
     def time(self) -> int | None:

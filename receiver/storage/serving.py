@@ -31,6 +31,7 @@ def is_served(driver: Driver, *, lease_ms: int) -> bool:
         return bool(alive(driver, lease_ms=lease_ms))
     try:
         driver.serve()
-    except ConfigurationError:
-        return True
+    except ConfigurationError as error:
+        # What was copied elsewhere may be copied again, and asked; the right to it is ours.
+        return error.code != "database_copied"
     return False

@@ -109,7 +109,10 @@ def test_the_commands_are_those_of_the_design() -> None:
             *(f"sinks {name}" for name in ("list", "check", "test")),
             *(f"handlers {name}" for name in ("list", "pause", "resume", "forget")),
             *(f"providers {name}" for name in ("list", "show", "check")),
-            *(f"db {name}" for name in ("init", "migrate", "prune", "vacuum", "export", "copy", "backup")),
+            *(
+                f"db {name}"
+                for name in ("init", "migrate", "prune", "vacuum", "export", "copy", "backup", "reclaim")
+            ),
             "alarms list",
             "config show",
         ]

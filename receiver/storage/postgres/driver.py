@@ -132,6 +132,16 @@ class Postgres:
         """False: nothing beside the database tells."""
         return False
 
+    def give_away(self, where: str) -> None:
+        """Do nothing, as there is nothing beside the database."""
+
+    def given_away(self) -> None:
+        """None: nothing beside the database tells."""
+
+    def reclaim(self) -> bool:
+        """False: nothing beside the database tells."""
+        return False
+
     def serve(self) -> None:
         """Do nothing: any number of processes may serve the database."""
 

@@ -127,6 +127,13 @@ class SQLite:
     def serve(self) -> None:
         """Claim the right to serve this file."""
         self._files.serve()
+        if (where := self._files.given_away()) is not None:
+            raise ConfigurationError(
+                f"{self._path} was copied to {where}, and served again it would run the same jobs and handlers a "
+                "second time. Move it away, and have RECEIVER_DATABASE_URL name the other; or, if this is the one that "
+                "goes on, say so with: receiver db reclaim",
+                code="database_copied",
+            )
 
     def time(self) -> None:
         """None: SQLite has no clock of its own."""
@@ -234,6 +241,28 @@ class SQLite:
     def marked(self) -> bool:
         """Whether a database was made here once."""
         return self._files.marked()
+
+    def give_away(self, where: str) -> None:
+        """Leave word beside the file that its record is at *where* now."""
+        try:
+            self._files.give_away(where)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"No word could be left beside {self._path}: {error.strerror}."
+            ) from error
+
+    def given_away(self) -> str | None:
+        """Where its record is now, if there is such a word."""
+        return self._files.given_away()
+
+    def reclaim(self) -> bool:
+        """Take that word away; whether there was one."""
+        try:
+            return self._files.reclaim()
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"The word beside {self._path} cannot be removed: {error.strerror}."
+            ) from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -42,6 +42,7 @@ class Files:
         self._name = str(path)
         self._with_it = (f"{path}{LOG}", f"{path}{_SHARED}")
         self._lock_name = f"{path}-lock"
+        self._copied_name = f"{path}-copied"
         #: Whether there was something in it.
         self._filled = False
         self._lock_file: int | None = None
@@ -117,6 +118,29 @@ class Files:
         return size(Path(self._lock_name)) > 0 or (
             not self.path.exists() and size(Path(f"{self.path}{LOG}")) > 0
         )
+
+    # -- the mark that another database has its record -------------------------------------------------------
+
+    def give_away(self, where: str) -> None:
+        """Leave word that all of it was copied to *where*; raises OSError where nothing can be written beside it."""
+        Path(self._copied_name).write_text(f"{where}\n", encoding="utf-8")
+
+    def given_away(self) -> str | None:
+        """Where all of it was copied to, if it was."""
+        try:
+            return Path(self._copied_name).read_text(encoding="utf-8").strip() or "another database"
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError):
+            return "another database"
+
+    def reclaim(self) -> bool:
+        """Take that word away; whether there was one."""
+        try:
+            Path(self._copied_name).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     # -- locks ---------------------------------------------------------------------------------------------
 
