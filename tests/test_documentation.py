@@ -47,12 +47,16 @@ def headings(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", [file.stem for file in DOCS.glob("*.md")])
 def test_every_file_of_the_documentation_is_a_topic(name: str) -> None:
-    """A new file in receiver/docs is all that a new topic needs: it is listed by its title, and printed."""
+    """A new file in receiver/docs is all that a new topic needs: it is listed with what it says, and printed."""
     listed = CliRunner().invoke(main, ["docs"]).output
     shown = CliRunner().invoke(main, ["docs", name])
     text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     title = text.partition("\n")[0].removeprefix("# ")
-    assert re.search(rf"(?m)^{name} +{re.escape(title)}$", listed)
+    own, _, about = title.partition(": ")
+    assert own.lower() == name
+    # Beside the names, it fits a terminal of 80 columns.
+    assert len(about) <= 65
+    assert re.search(rf"(?m)^{name} +{re.escape(about)}$", listed)
     assert shown.output.startswith(f"# {title}\n")
     assert "<!--" not in shown.output
     assert json.loads(CliRunner().invoke(main, ["docs", name, "--json"]).output)["title"] == title

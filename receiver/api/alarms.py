@@ -16,7 +16,7 @@ class AlarmList(msgspec.Struct, frozen=True, kw_only=True):
     """The alarms, the latest first."""
 
     alarms: list[AlarmDocument]
-    #: When a node last looked for all of them; null if none ever did.
+    #: When a node last looked for all of them, so as of when they are told; null if none ever did.
     looked_at: Moment | None
 
 

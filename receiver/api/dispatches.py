@@ -53,7 +53,7 @@ class Dispatches:
             Operation(
                 method="POST",
                 path="/v1/dispatches/{id}/retry",
-                summary="Give a dead letter a fresh row of attempts.",
+                summary="Try a dead letter again, with as many attempts as at first.",
                 endpoint=self.retry,
                 answers={202: DispatchDocument},
                 problems=(404, 409),

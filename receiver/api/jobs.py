@@ -148,7 +148,7 @@ class Jobs:
             Operation(
                 method="GET",
                 path="/v1/jobs/{id}/answer",
-                summary="The provider's last word about a job, whole: what says how it ended.",
+                summary="The provider's last answer about a job, whole: the one that says how it ended.",
                 endpoint=self.answer,
                 answers={200: "*/*"},
                 problems=(404,),
@@ -265,7 +265,7 @@ class Jobs:
         return Response(await self._store.read(pages.read, job, page.number), headers=headers)
 
     async def answer(self, request: Request) -> Response:
-        """The provider's last word, as it sent it but for content codings."""
+        """The provider's last answer, as it sent it but for content codings."""
         job = await self._store.job(job_id(request))
         found = await self._store.read(results.answered, job)
         if found is None:

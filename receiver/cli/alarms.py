@@ -43,6 +43,9 @@ async def list_alarms(*, everything: bool, as_json: bool) -> None:
     if not looked_at or now - looked_at > MINUTE:
         when = f"since {output.moment(looked_at)}" if looked_at else "yet"
         note(f"Nobody has looked {when}: 'receiver serve' and 'receiver worker' do.")
+    else:
+        ago = output.span(max(now - looked_at, 0))
+        note(f"As of {ago} ago: what has been done since is seen within 15 seconds.")
     if untold:
         note(f"{untold} notices wait for sinks that did not take them; the log says why.")
 

@@ -75,7 +75,7 @@ async def list_dead(*, handler: str | None, limit: int, cursor: str | None, as_j
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @options.as_json
 async def retry(*, ids: tuple[str, ...], handler: str | None, everything: bool, as_json: bool) -> None:
-    """Give dead letters a fresh row of attempts; the serving process makes them."""
+    """Try dead letters again, with as many attempts as at first; the serving process makes them."""
     async with session.opened() as running:
         now = running.clock()
         done = []

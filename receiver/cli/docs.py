@@ -31,8 +31,8 @@ def docs(*, topic: str | None, as_json: bool) -> None:
     if as_json:
         output.show_json({"topics": [{"name": one.name, "title": one.title} for one in known]})
     else:
-        rows = [(one.name, one.title) for one in known]
-        show_table(("topic", "is about"), rows, none="There are no documents.")
+        rows = [(one.name, one.about) for one in known]
+        show_table(("topic", "says"), rows, none="There are no documents.")
 
 
 def show_markdown(text: str) -> None:

@@ -100,7 +100,9 @@ async def list_jobs(
     metavar="NUMBER",
     help="Write the bytes of this page of the result, as it came, and nothing else.",
 )
-@click.option("--answer", is_flag=True, help="Write the provider's last word, whole, and nothing else.")
+@click.option(
+    "--answer", is_flag=True, help="Write the provider's last answer about the job, whole, and nothing else."
+)
 @options.as_json
 async def show(*, id_: str, result: bool, page: int | None, answer: bool, as_json: bool) -> None:
     """Show a job and everything that happened to it."""

@@ -187,7 +187,7 @@ def result(job_id: str) -> Talk[Result]:
 
 
 def answer(job_id: str) -> Talk[Result]:
-    """The provider's last word about a job, whole."""
+    """The provider's last answer about a job, whole."""
     return (yield from _bytes(f"/v1/jobs/{part(job_id)}/answer"))
 
 

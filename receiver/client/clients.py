@@ -122,7 +122,7 @@ class Client:
         return self._run(calls.result(job_id))
 
     def answer(self, job_id: str) -> Result:
-        """The provider's last word about a job, whole; raises as ``submit`` does."""
+        """The provider's last answer about a job, whole; raises as ``submit`` does."""
         return self._run(calls.answer(job_id))
 
     def files(self, job_id: str) -> list[FileDocument]:

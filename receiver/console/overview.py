@@ -111,9 +111,10 @@ class OverviewPage(Page):
             read(glance.under_way, now, self._parts.settings.lease_ms),
             read(circuits.circuits),
         )
-        groups, raised = await asyncio.gather(
-            self._causes.groups(rejected[:_MOST_ALIKE]), read(alarms.raised)
+        groups, raised, looked_at = await asyncio.gather(
+            self._causes.groups(rejected[:_MOST_ALIKE]), read(alarms.raised), read(alarms.looked_at)
         )
+        told = _raised(raised, now)
         refused = {one.provider: one.since for one in rejected}
         switched = [_switched(one, now) for one in switches if one.holds]
         silent = _silent(standings, {one.provider for one in raised if one.name == CALLBACKS_SILENT})
@@ -127,7 +128,7 @@ class OverviewPage(Page):
                 "/callbacks",
                 count=len(rejected),
             ),
-            *_raised(raised, now),
+            *told,
             *_some(silent, "providers that did not call back when it was expected", "/providers"),
             *_some(_letters(letters, now), "errors that left dead letters", "/dead"),
             *_backlog(backlog, now),
@@ -135,6 +136,7 @@ class OverviewPage(Page):
         return await ask.page(
             "overview.html",
             needs=needs[:_MOST_NEEDS],
+            as_of=looked_at if told else None,
             left_out=max(len(needs) - _MOST_NEEDS, 0),
             callbacks=_chart("callback", _VERDICTS, counted, begin, now),
             ends=_chart("job", _ENDS, counted, begin, now),

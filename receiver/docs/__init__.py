@@ -30,6 +30,11 @@ class Topic(Value, frozen=True, kw_only=True):
     #: Markdown, as it is shown.
     text: str
 
+    @property
+    def about(self) -> str:
+        """What it answers: its title without its name."""
+        return self.title.partition(": ")[2] or self.title
+
 
 def topics() -> dict[str, Topic]:
     """Every document, by name."""

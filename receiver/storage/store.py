@@ -155,7 +155,7 @@ class Store:
         return answer
 
     async def retry_dispatch(self, dispatch: Dispatch, *, now: int) -> bool:
-        """Give a dead dispatch a fresh row of attempts."""
+        """Try a dead dispatch again, with as many attempts as at first."""
         key = (dispatch.job_id, dispatch.handler, dispatch.replay_id, now)
         return bool(await self._writer.call(dispatches.retry, key))
 

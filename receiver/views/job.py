@@ -48,7 +48,7 @@ class JobDocument(Document, frozen=True, kw_only=True):
     settled_by: Source | None
     error: FailureDocument | None
     result: ResultDocument | None
-    #: Whether the provider's last word about it is kept whole: ``/v1/jobs/{id}/answer``.
+    #: Whether the provider's last answer about it is kept whole: ``/v1/jobs/{id}/answer``.
     answer: bool
     #: Why somebody should look at it (needs_action, word_unlisted), and the provider's word that says so.
     attention: str | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,7 +12,7 @@ import httpx
 from receiver.catalog import Catalog
 from receiver.settings import Settings
 
-from .programs import SECRETS
+from .programs import PATIENCE, SECRETS
 
 if TYPE_CHECKING:
     from .programs import Program
@@ -67,3 +68,11 @@ def test_a_secret_that_cannot_be_used_is_not_ready(alone: Program) -> None:
     assert "it needs 16" in program.run("providers", "show", "stripe").out
     checks = {one["name"]: one for one in program.run("doctor", "--json").json["checks"]}
     assert checks["provider stripe"]["status"] == "fail"
+
+
+def test_alarms_say_as_of_when_they_are(program: Program) -> None:
+    """Somebody looks every 15 seconds; what was mended since is in the list still, and the list says so."""
+    until = time.monotonic() + PATIENCE
+    while "As of " not in (said := program.run("alarms", "list").err):
+        assert time.monotonic() < until, said
+    assert "seen within 15 seconds" in said

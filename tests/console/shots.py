@@ -27,7 +27,8 @@ SIZES: Final[dict[str, ViewportSize]] = {
 }
 #: The pages that the documents show, not whole but in a size that is read beside text.
 _DOCUMENTED: Final = {"job-light-desk", "callback-light-desk"}
-_SMALL: Final[ViewportSize] = {"width": 1100, "height": 670}
+#: So that neither is larger than 150 kB.
+_SMALL: Final[ViewportSize] = {"width": 1100, "height": 600}
 _PATIENCE: Final = 60.0
 
 

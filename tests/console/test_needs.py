@@ -11,7 +11,7 @@ from receiver.core.identity import JOB, new_id
 from receiver.core.job.urgency import NEAR_DELETION
 from receiver.core.model import HOUR, MINUTE, Dispatch, Due, Failure, Step
 from receiver.storage import alarms, rows
-from receiver.storage.alarms import Looked
+from receiver.storage.alarms import Looked, Round
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +87,8 @@ async def test_alarms_are_told_with_what_to_do(site: Site, operator: Person) -> 
             rf">{words}</b><span>since \d\d:\d\d: Cause of {name}. Do &lt;this&gt;.</span>", page
         ), name
     assert page.count('href="/console/providers/pulse"') >= len(kinds)
+    assert await running.store.write(alarms.begin, Round(node="n", now=running.clock(), every=0)) is True
+    assert "Alarms are as of" in await operator.see("")
 
 
 async def test_no_kind_of_trouble_hides_another(site: Site, operator: Person) -> None:
