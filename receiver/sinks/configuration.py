@@ -32,6 +32,8 @@ _TABLE: Final = re.compile(
     r"""\s*\[\s*sinks\s*\.\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*(?:\.\s*([\w-]+)\s*)?\]"""
 )
 _KEY: Final = re.compile(r"\s*([\w-]+)\s*[.=]")
+#: What kinds of sinks have addresses without two slashes.
+_PLAIN: Final = frozenset({"command", "file", "stdout", "taskiq"})
 _WORD: Final = re.compile(r"[a-z_.]{1,30}")
 _METADATA: Final = re.compile(r"metadata\.[A-Za-z0-9_-]{1,100}")
 #: What stands for one completion in an address, a subject or a file's name.
@@ -109,6 +111,8 @@ class SinkConfig(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def shown(self) -> str:
         """Where it sends to, as it may be shown: without a password, and without an option that may be one."""
+        if "://" not in self.to and self.scheme not in _PLAIN:
+            return MASK  # no address at all: it may be a secret
         before, mark, query = self.to.partition("?")
         head, slashes, rest = before.partition("://")
         credentials, at, place = rest.rpartition("@")

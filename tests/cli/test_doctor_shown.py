@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from receiver.cli.record_checks import _which
+
 from .programs import SECRETS
+from .test_installation import TEA
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .programs import Program
 
 
@@ -72,3 +77,45 @@ def test_an_unknown_provider_is_answered_with_the_nearest(program: Program) -> N
 def test_a_word_that_is_printed_is_explained(alone: Program, code: str) -> None:
     """By the command that the reader is sent to."""
     assert alone.run("explain", code).code == 0
+
+
+@pytest.mark.parametrize("secret", ["acme-secret-of-sixteen", "env:acme-secret-of-sixteen"])
+def test_a_secret_in_the_place_of_a_reference_is_not_repeated(
+    alone: Program, tmp_path: Path, secret: str
+) -> None:
+    """Neither of a description nor of a sink, nor what an option or the name of a file holds by mistake."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "tea.toml").write_text(TEA.replace("env:RECEIVER_TEA_KEY", secret), encoding="utf-8")
+    (tmp_path / "sinks.toml").write_text(
+        f'[sinks.a]\nto = "https://h/"\nsecret = "{secret}"\n', encoding="utf-8"
+    )
+    (tmp_path / "body").write_text("{}", encoding="utf-8")
+    wrong = {
+        ("providers", "check", "own"): alone,
+        ("sinks", "check"): alone.but(RECEIVER_SINKS="sinks.toml"),
+        ("sinks", "list"): alone.but(RECEIVER_SINK_A=secret),
+        ("doctor",): alone.but(RECEIVER_SINK_A=secret),
+        ("verify", "pulse", "body", "--key-env", secret): alone,
+        ("config", "show"): alone.but(RECEIVER_API_TOKEN="", RECEIVER_API_TOKEN_FILE=secret),
+        ("jobs", "list"): alone.but(RECEIVER_DATABASE_URL=secret),
+        ("db", "migrate"): alone.but(RECEIVER_EGRESS_PROXY=secret, RECEIVER_PROVIDERS_DIR="own"),
+    }
+    for command, program in wrong.items():
+        done = program.run(*command)
+        assert "acme-secret" not in done.out + done.err, command
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (
+            "GITHUB_WEBHOOK_SECRET#1-2",
+            " (keys 1 to 2 of GITHUB_WEBHOOK_SECRET read as one, with the comma in it)",
+        ),
+        ("GITHUB_WEBHOOK_SECRET#2", " (key 2 of GITHUB_WEBHOOK_SECRET)"),
+        ("published", ""),
+    ],
+)
+def test_the_number_of_a_key_is_explained(key: str, words: str) -> None:
+    """Which of the keys in one setting it is, where it says that it proved callbacks."""
+    assert _which(key) == words

@@ -78,12 +78,21 @@ def _literals() -> Iterator[str]:
         for node in nodes:
             if isinstance(node, ast.Call):
                 yield from _given(node)
+                yield from _logged(node)
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 if any(isinstance(one, ast.Name) and one.id == "code" for one in targets):
                     yield from _texts(node.value)
             elif by_position and isinstance(node, ast.Constant) and _looks_like_one(node.value):
                 yield str(node.value)
+
+
+def _logged(call: ast.Call) -> Iterator[str]:
+    """The event that a call writes into the log, as a warning or worse."""
+    written = isinstance(call.func, ast.Attribute) and call.func.attr in {"warning", "error", "exception"}
+    first = call.args[0] if written and call.args else None
+    if isinstance(first, ast.Constant) and _looks_like_one(first.value):
+        yield str(first.value)
 
 
 def _looks_like_one(value: object) -> bool:
