@@ -37,7 +37,8 @@ async def list_alarms(*, everything: bool, as_json: bool) -> None:
         )
         return
     for one in found:
-        click.echo(_shown(one, now))
+        for line in _shown(one, now):
+            click.echo(output.folded(line, indent=4))
     if not found:
         click.echo("No alarm is raised." if not everything else "No alarm was raised in the last 30 days.")
     if not looked_at or now - looked_at > MINUTE:
@@ -50,7 +51,7 @@ async def list_alarms(*, everything: bool, as_json: bool) -> None:
         note(f"{untold} notices wait for sinks that did not take them; the log says why.")
 
 
-def _shown(alarm: Alarm, now: int) -> str:
+def _shown(alarm: Alarm, now: int) -> list[str]:
     about = " ".join(filter(None, (alarm.name, alarm.provider, alarm.subject)))
     if alarm.cleared_at is None:
         state = f"{output.paint(alarm.severity)}, raised "
@@ -61,4 +62,4 @@ def _shown(alarm: Alarm, now: int) -> str:
     lines = [f"{output.clean(about)} ({state})", f"  {output.clean(alarm.cause)}"]
     if alarm.cleared_at is None:
         lines.append(f"  → {output.clean(alarm.advice)}")
-    return "\n".join(lines)
+    return lines

@@ -5,6 +5,7 @@ What providers and senders wrote is shown with its control characters escaped: a
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ failure: Final = failure_line
 
 #: Where a URL's query brings a password, even a misspelled one.
 _PASSWORD: Final = re.compile(r"(?i)([?&]\w*(?:pas|pw)\w*=)[^&]*")
+#: So many characters a line has at least.
+_NARROWEST: Final = 20
 #: Words that stand out on a terminal.
 _COLOURS: Final = {
     **dict.fromkeys(("succeeded", "accepted", "ok", "verified", "made", "read", "cleared"), "green"),
@@ -55,7 +58,24 @@ def show_fields(pairs: Iterable[tuple[str, object]]) -> None:
     shown = [(name, clean(str(value))) for name, value in pairs if value not in {None, ""}]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        click.echo(f"{paint(name.ljust(width), 'dim')}  {paint(value)}")
+        click.echo(folded(f"{paint(name.ljust(width), 'dim')}  {paint(value)}", indent=width + 2))
+
+
+def folded(line: str, *, indent: int) -> str:
+    """*line* for the terminal that it is printed in: longer ones go on below, between two words; as it is elsewhere."""
+    if not sys.stdout.isatty():
+        return line
+    width = max(shutil.get_terminal_size().columns, indent + _NARROWEST)
+    lines, used = [""], 0
+    for word in re.split(r"(?<=\S)(?=\s)", line):
+        wide = len(click.unstyle(word))
+        if used + wide > width and used > indent:
+            lines.append(" " * indent)
+            word, used = word.lstrip(), indent  # noqa: PLW2901  (at the beginning of a line)
+            wide = len(click.unstyle(word))
+        lines[-1] += word
+        used += wide
+    return "\n".join(lines)
 
 
 def paint(text: str, style: str | None = None) -> str:

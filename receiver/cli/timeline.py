@@ -29,6 +29,8 @@ _OUT_STEPS: Final = {"submit", "poll", "fetch", "file", "cancel"}
 _TIME_OF_DAY: Final = slice(11, 23)
 #: Stands in the place of a time before what is so now.
 _NOW: Final = "now".rjust(12)
+#: What follows the time and the arrow.
+_INDENT: Final = 15
 _LOOKS: Final = {"poll", "fetch"}
 #: An arrow, a name, the word that counts, and what else there is to say.
 Standing: TypeAlias = tuple[str, str, str, list[str]]
@@ -60,9 +62,9 @@ def show_record(record: Record, *, now: int) -> None:
     click.echo()
     earlier = at_first(record.attempts)
     for entry in history(record):
-        click.echo(line(as_it_was(entry, earlier)))
+        click.echo(output.folded(line(as_it_was(entry, earlier)), indent=_INDENT))
     for standing in standings(record, now=now):
-        click.echo(standing)
+        click.echo(output.folded(standing, indent=_INDENT))
 
 
 def _callbacks(record: Record) -> str:

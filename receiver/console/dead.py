@@ -13,7 +13,7 @@ from receiver.console.shown import query
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import JOB, is_id
 from receiver.core.model import Dispatch
-from receiver.storage import dead_letters, glance
+from receiver.storage import dead_letters, glance, queues
 from receiver.storage.dead_letters import Dead
 
 #: How many are acted on at once.
@@ -38,11 +38,13 @@ class DeadPage(Page):
         asked = _read(ask.request.query_params)
         dead = Dead(**_values(asked))
         found = await self._store.read(dead_letters.find, dead)
+        held_up = await self._store.read(queues.held_up, found.letters)
         return await ask.page(
             "dead.html",
             filters=asked,
             groups=await self._store.read(glance.letters),
             letters=found.letters,
+            held_up=held_up,
             cursor=found.cursor,
             stopped=found.stopped,
         )

@@ -14,6 +14,8 @@ from receiver.storage.queues import HeldUp, Turn
 from receiver.views.timeline import at_first, attempt_entry, history, timeline
 from tests.core.making import NOW, job
 
+from .terminal import WIDTH, in_a_terminal
+
 if TYPE_CHECKING:
     from .programs import Program
 
@@ -166,3 +168,14 @@ def test_a_rejection_stays_in_the_story(program: Program) -> None:
     assert f"← callback rejected signature_mismatch {admitted['id']}" in shown
     assert "· callback read again by " in shown
     assert f"was rejected (signature_mismatch) {admitted['id']}" in shown
+
+
+@pytest.mark.parametrize("command", ["jobs show", "providers show"])
+def test_long_lines_go_on_between_words(program: Program, dead_letter: str, command: str) -> None:
+    """In a terminal; where the output is read by a program each entry is one line."""
+    name = dead_letter if command == "jobs show" else "netnut"
+    shown = in_a_terminal(program, *command.split(), name)
+    piped = program.run(*command.split(), name).out
+    assert [one for one in shown.splitlines() if len(one) > WIDTH and len(one.split()) > 2] == []
+    assert shown.split()[:20] == piped.split()[:20]
+    assert len(shown.splitlines()) >= len(piped.splitlines())
