@@ -16,7 +16,7 @@ from structlog.typing import Processor
 from .certificates import share_trust
 from .chaos.report import pytest_terminal_summary
 from .memory import MEMORY, OwnFolder, has_room
-from .parallel import pytest_addoption, pytest_runtestloop
+from .order import pytest_collection_modifyitems
 from .postgres import migrated_url, postgres_server, postgres_template, postgres_url
 
 __all__ = [
@@ -24,8 +24,7 @@ __all__ = [
     "postgres_server",
     "postgres_template",
     "postgres_url",
-    "pytest_addoption",
-    "pytest_runtestloop",
+    "pytest_collection_modifyitems",
     "pytest_terminal_summary",
 ]
 

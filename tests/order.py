@@ -1,57 +1,66 @@
-"""What runs together in one process of the tests, and what is begun first.
+"""The order in which tests run: what takes long begins early, at every process of pytest's.
 
-Nine thousand tests are given out in groups. What takes ten seconds must not come last, where all the others would have
-to wait for it; nor do all of these run at once, because most of them are several processes each, or wait for a time
-that must not pass unseen. So there are two rows, and half of the processes begin with either.
+Each process gets an equal row of tests at first, and whoever has done with his takes from the ends of others'. What
+takes ten seconds must not stand there, where it would begin last and have all the others wait.
 """
 
-from collections.abc import Iterable
 from itertools import groupby
 
 import pytest
 
-#: Modules with tests that take many seconds each, most of it waiting: each test is a group.
+#: Modules with tests that take many seconds each, most of it waiting.
 _LONG = (
     "tests/chaos/",
+    "tests/console/browser/",
     "tests/demo/",
     "tests/documentation/test_blocks.py",
     "tests/model/",
     "tests/path/test_allowances.py",
     "tests/path/test_every_",
-    "tests/path/test_given_once.py",
     "tests/path/test_interruptions.py",
-    "tests/path/test_nodes.py",
     "tests/path/test_standstill.py",
     "tests/path/test_stopping_midway.py",
     "tests/recipes/",
     "tests/sinks/test_kill",
-    "tests/wire/test_farewell.py",
+    "tests/web/test_contract.py",
 )
 
-#: Modules that share what is started once in a process and starts slowly: a browser, a program and its simulator, a
-#: RabbitMQ, which uses up six seconds of a processor before it listens.
+#: Modules whose tests share one RabbitMQ, which uses up six seconds of a processor before it listens.
 _SHARING = (
-    ("tests/console/browser/",),
-    ("tests/cli/",),
-    ("tests/sinks/test_contract.py", "tests/sinks/test_refusals.py", "tests/sinks/test_tls.py"),
+    "tests/sinks/test_contract.py",
+    "tests/sinks/test_refusals.py",
+    "tests/sinks/test_tls.py",
 )
 
-#: How many short tests of a module are one group: enough that what the module shares is seldom made twice.
-_MANY = 24
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Spread the long modules over the first halves of the rows; whatever belongs to a module stays together.
 
-def rows(items: Iterable[pytest.Item]) -> tuple[list[list[pytest.Item]], list[list[pytest.Item]]]:
-    """The groups that take long, and the others; within a group the tests stay as they are."""
-    sharing: list[list[pytest.Item]] = [[] for _ in _SHARING]
+    What shares a server that starts slowly stands in one row, or each process of pytest's would start its own.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
     long: list[list[pytest.Item]] = []
-    short: list[list[pytest.Item]] = []
-    for module, found in groupby(items, key=lambda item: item.nodeid.partition("::")[0]):
-        tests = list(found)
-        together = next((at for at, names in enumerate(_SHARING) if module.startswith(names)), None)
-        if together is not None:
-            sharing[together] += tests
-        elif module.startswith(_LONG):
-            long += [[test] for test in tests]
+    short: list[pytest.Item] = []
+    sharing: list[pytest.Item] = []
+    for module, tests in groupby(items, key=lambda item: item.nodeid.partition("::")[0]):
+        if module.startswith(_LONG):
+            long.append(list(tests))
+        elif module in _SHARING:
+            sharing.extend(tests)
         else:
-            short += [tests[at : at + _MANY] for at in range(0, len(tests), _MANY)]
-    return [*filter(None, sharing), *long], short
+            short.extend(tests)
+    short = sharing + short
+    items.clear()
+    total = len(short) + sum(map(len, long))
+    for worker in range(workers):
+        mine = long[worker::workers]
+        room = max(total * (worker + 1) // workers - len(items) - sum(map(len, mine)), 0)
+        row, short = short[:room], short[room:]
+        # Most of them are several processes each: all at once they would be in one another's way.
+        step = room // (2 * len(mine) + 1)
+        for group in mine:
+            items += [*group, *row[:step]]
+            row = row[step:]
+        items += row
+    items += short
