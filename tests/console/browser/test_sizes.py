@@ -25,10 +25,13 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 BOXES = "all => all.map(one => one.getBoundingClientRect()).map(box => [box.left, box.right, box.top, box.bottom])"
 
 
-@pytest.mark.parametrize("width", [390, 640, 900, 1000, 1280])
+@pytest.mark.parametrize("width", [390, 640, 900, 1000, 1099, 1100, 1280])
 async def test_every_page_of_the_navigation_is_in_sight(opened: Opened, width: int) -> None:
     """However wide the window is, each stands in it whole; nobody has to guess that a row goes on."""
     async with opened("/jobs", viewport={"width": width, "height": 844}) as page:
+        # Whoever is signed in may have a long name, and the number of dead letters three signs.
+        await page.eval_on_selector(".who summary", "one => { one.textContent = 'x'.repeat(60) }")
+        await page.eval_on_selector(".top nav .count", "one => { one.textContent = '99+' }")
         names = await page.eval_on_selector_all(".top nav a", "all => all.map(one => one.textContent)")
         assert [re.sub(r"\d|\+", "", name).strip() for name in names] == [
             "Overview",
@@ -43,6 +46,7 @@ async def test_every_page_of_the_navigation_is_in_sight(opened: Opened, width: i
             ".top nav", "one => [one.scrollWidth <= one.clientWidth, one.clientWidth]"
         )
         assert within[0], within
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
         for left, right, _, _ in await page.eval_on_selector_all(".top nav a", BOXES):
             assert 0 <= left < right <= width
         # Each is still a row that a finger hits, and the pages come before the content.
