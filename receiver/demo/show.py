@@ -27,7 +27,7 @@ _STYLES: Final = {
 
 
 #: How wide the columns of the live table are, at least.
-_WIDTHS: Final = {"job": 18, "state": 10, "settled by": 10, "callbacks": 12, "result": 12, "runs": 4}
+_WIDTHS: Final = {"job": 18, "state": 10, "by": 8, "callbacks": 12, "result": 14, "runs": 4}
 
 
 class Screen:
@@ -44,21 +44,19 @@ class Screen:
         if not self._console.is_terminal:
             yield
             return
-        with Live(_progress(played), console=self._console, transient=True) as self._live:
+        with Live(progress(played), console=self._console, transient=True) as self._live:
             yield
         self._live = None
 
     def update(self, played: Sequence["Played"]) -> None:
         """Show how the jobs stand."""
         if self._live is not None:
-            self._live.update(_progress(played))
+            self._live.update(progress(played))
 
     def replayed(self, played: "Played", answer: dict[str, Any]) -> None:
         """Show what a replay did."""
         handlers = ", ".join(answer["handlers"])
-        self._console.print(
-            f"replay of {played.scene.name}: {handlers} ran again with the stored result; RUNS counts no replays"
-        )
+        self._console.print(f"replay of {played.scene.name}: {handlers} ran again (not counted below)")
 
     def summary(self, played: Sequence["Played"], *, ok: bool) -> None:
         """Show each job's timeline, then all of them, then the verdict."""
@@ -96,7 +94,8 @@ class Screen:
             self._console.print(Text("Not every outcome was the right one.", style="bold red"))
 
 
-def _progress(played: Sequence["Played"]) -> Table:
+def progress(played: Sequence["Played"]) -> Table:
+    """How the jobs stand, as the table that is shown while they run."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     # As wide from the beginning as they become, or all of it would move whenever something happens.
     for column, width in _WIDTHS.items():
@@ -130,7 +129,8 @@ def _gathered(played: "Played") -> str:
 def _timeline(played: "Played") -> Iterator[Text]:
     begin = _moment(played.record["created_at"])
     for entry in played.timeline:
-        after = (_moment(entry["at"]) - begin).total_seconds()
+        # What took a time stands where it ended.
+        after = (_moment(entry["at"]) - begin).total_seconds() + entry.get("duration_ms", 0) / 1_000
         arrow, words = _words(entry)
         yield Text(f"  {after:7.3f} s  {arrow} ", style="dim") + words
 
