@@ -62,7 +62,8 @@ def test_rejected_callbacks_are_counted(program: Program) -> None:
         line.split(None, 1)
         for line in program.run("jobs", "show", made["id"]).out.partition("\n\n")[0].splitlines()
     )
-    assert fields["callbacks"] == "0 accepted, 1 rejected"
+    # The simulated job may have ended by now, with a callback that was accepted.
+    assert fields["callbacks"].endswith(" accepted, 1 rejected")
 
 
 def test_jobs_are_listed_and_shown(program: Program, succeeded: str) -> None:

@@ -17,7 +17,7 @@ from receiver.storage.driver import Transaction
 from receiver.storage.search import Wanted
 from receiver.storage.store import Store
 from tests.core.making import NOW
-from tests.storage.making import Desk
+from tests.storage.making import DONE, Desk
 
 
 def dispatches(tx: Transaction, items: Sequence[Dispatch]) -> list[None]:
@@ -41,10 +41,11 @@ async def bury(store: Store, handler: str, code: str, *, at: int) -> str:
     return job_id
 
 
-async def reject(store: Store, provider: str, code: str, *, at: int) -> str:
+async def reject(store: Store, provider: str, code: str, *, at: int, job_id: str | None = None) -> str:
     """A rejected callback that came then."""
     one = Callback(
         id=new_id(CALLBACK, at),
+        job_id=job_id,
         provider=provider,
         route="webhooks",
         received_at=at,
@@ -151,6 +152,7 @@ async def test_an_index_leads_to_what_is_rare(tmp_path: Path, monkeypatch: pytes
     store = await Store.open(f"sqlite:///{tmp_path}/receiver.db")
     monkeypatch.setattr(sqlite3, "connect", traced)
     await store.read(arrived.find, Sought(verdict="rejected", provider="acme", code="x"))
+    await store.read(arrived.rejected, [new_id(JOB, NOW), new_id(JOB, NOW)])
     await store.read(dead_letters.find, Dead(handler="h", code="x"))
     await store.read(glance.letters)
     await store.read(nodes.registered)
@@ -167,3 +169,19 @@ async def test_an_index_leads_to_what_is_rare(tmp_path: Path, monkeypatch: pytes
     assert {one for one in used if "callback_provider" in one or "SCAN" in one} == set()
     assert "SEARCH dispatch USING COVERING INDEX dispatch_letters" in used
     assert "SEARCH callback USING COVERING INDEX callback_unsettled" in used
+    assert "SEARCH callback USING INDEX callback_job" in used
+
+
+async def test_rejected_callbacks_of_jobs_are_counted_up_to_a_bound(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each job the newest are looked at; what was not rejected, and a job that has none, are not told."""
+    monkeypatch.setattr(arrived, "MOST_REJECTED", 3)
+    few, many, none = [await desk.submitted(remote_id=f"r-{number}") for number in range(3)]
+    await desk.call(none, DONE, at=NOW)
+    await reject(desk.store, "acme", "x", at=NOW, job_id=few.id)
+    for number in range(5):
+        await reject(desk.store, "acme", "x", at=NOW + number, job_id=many.id)
+    found = await desk.store.read(arrived.rejected, [few.id, many.id, none.id])
+    assert found == {few.id: 1, many.id: 3}
+    assert await desk.store.read(arrived.rejected, []) == {}
