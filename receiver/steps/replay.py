@@ -15,7 +15,7 @@ from receiver.steps.proving import Proving
 from receiver.storage.nodes import specs
 from receiver.storage.pages import stored
 from receiver.storage.queries import Page
-from receiver.storage.records import Readmission
+from receiver.storage.readmission import Readmission
 from receiver.storage.store import Store
 
 log = structlog.get_logger(__name__)

@@ -21,6 +21,7 @@ from receiver.storage import (
     orphans,
     pauses,
     queries,
+    readmission,
     records,
     refusals,
     results,
@@ -43,7 +44,8 @@ from receiver.storage.opening import open_driver
 from receiver.storage.orphans import Orphan
 from receiver.storage.queries import Page, Record
 from receiver.storage.reader import Reader
-from receiver.storage.records import Link, NewJob, Readmission
+from receiver.storage.readmission import Readmission
+from receiver.storage.records import Link, NewJob
 from receiver.storage.refusals import Refusal
 from receiver.storage.retention import Prune, Pruned
 from receiver.storage.settlements import CancelSettled, SubmitSettled
@@ -151,7 +153,7 @@ class Store:
 
     async def readmit(self, item: Readmission) -> tuple[Receipt, list[str]]:
         """Admit a stored callback anew."""
-        answer: tuple[Receipt, list[str]] = await self._writer.call(records.readmit, item)
+        answer: tuple[Receipt, list[str]] = await self._writer.call(readmission.readmit, item)
         return answer
 
     async def retry_dispatch(self, dispatch: Dispatch, *, now: int) -> bool:

@@ -10,7 +10,7 @@ from receiver import Job, JobState, Receiver
 
 from .described import describe, hook, replies
 from .hurry import hurried
-from .stub import Asked, Reply, stub
+from .stub import Asked, Reply, Stub, stub
 from .world import World, ended, until
 
 NAME = "made-up"
@@ -35,6 +35,22 @@ async def wake(asked: list[Asked]) -> None:
         assert (await client.post(hook(asked), json={"id": "r1"})).status_code == 200
 
 
+def calls_back(world: World, provider: Stub) -> None:
+    """Describe a provider whose callbacks nobody signs, and whose results are given once."""
+    describe(
+        world, provider, where="body", signed=False, every="1s", expected="2s", fetch="single_use = true"
+    )
+
+
+async def found(receiver: Receiver, job: Job) -> None:
+    """Wait until the result is here after all."""
+
+    async def here() -> bool:
+        return (await receiver.job(job.id)).state is JobState.SUCCEEDED
+
+    await until(here)
+
+
 async def settled(receiver: Receiver, job: Job) -> None:
     """Wait until nobody follows the wake-up any more."""
 
@@ -55,9 +71,7 @@ async def test_a_job_that_ended_without_its_result_asks_no_second_time(world: Wo
         return replies({"id": "r1", "state": "done", "result_url": f"{provider.url}/once"})
 
     async with stub(answer) as provider:
-        describe(
-            world, provider, where="body", signed=False, every="1s", expected="2s", fetch="single_use = true"
-        )
+        calls_back(world, provider)
         async with hurried(world, pace=100) as receiver:
             job = await ended(receiver, await receiver.submit(NAME, {}))
             assert lost(job)
@@ -84,19 +98,13 @@ async def test_a_fresh_address_is_asked_after_the_end_too(world: World) -> None:
         return replies({"id": "r1", "state": "done", "result_url": f"{provider.url}/{address}"})
 
     async with stub(answer) as provider:
-        describe(
-            world, provider, where="body", signed=False, every="1s", expected="2s", fetch="single_use = true"
-        )
+        calls_back(world, provider)
         async with hurried(world) as receiver:
             job = await ended(receiver, await receiver.submit(NAME, {}))
             assert lost(job)
             fresh = True
             await wake(provider.asked)
-
-            async def found() -> bool:
-                return (await receiver.job(job.id)).state is JobState.SUCCEEDED
-
-            await until(found)
+            await found(receiver, job)
             asked = [one.path for one in provider.asked]
             assert (asked.count("/once"), asked.count("/fresh")) == (1, 1)
 
@@ -138,18 +146,12 @@ async def test_a_404_after_the_end_does_not_use_an_address_up(world: World) -> N
         return replies({"id": "r1", "state": "done", "result_url": provider.url + replica.get("at", "/once")})
 
     async with stub(answer) as provider:
-        describe(
-            world, provider, where="body", signed=False, every="1s", expected="2s", fetch="single_use = true"
-        )
+        calls_back(world, provider)
         async with hurried(world) as receiver:
             job = await ended(receiver, await receiver.submit(NAME, {}))
             assert lost(job)
             replica["at"] = "/late"
             await wake(provider.asked)
-
-            async def found() -> bool:
-                return (await receiver.job(job.id)).state is JobState.SUCCEEDED
-
-            await until(found)
+            await found(receiver, job)
             asked = [one.path for one in provider.asked]
             assert (asked.count("/once"), asked.count("/late")) == (1, 2)

@@ -53,11 +53,8 @@ class Vendor:
             if self.token_reply is not None:
                 return self.token_reply
             self.tokens += 1
-            body = {
-                "access_token": f"canary-token-{self.tokens}",
-                "expires_in": self.life,
-                "token_type": "Bearer",
-            }
+            token = f"canary-token-{self.tokens}"
+            body = {"access_token": token, "expires_in": self.life, "token_type": "Bearer"}
             return Reply(body=json.dumps(body).encode())
         if (asked.header("authorization") or "") in self.revoked:
             return Reply(status=401)

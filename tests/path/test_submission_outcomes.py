@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import httpx
 import msgspec
@@ -19,6 +19,7 @@ from receiver.core.errors import StoreUnavailableError
 from receiver.core.identity import JOB, new_id
 from receiver.steps import answer
 from receiver.storage.records import Link
+from receiver.storage.settlements import SubmitSettled
 from receiver.storage.spool import answers
 from tests.postgres import PostgresServer
 
@@ -273,30 +274,36 @@ async def test_a_submission_gets_the_seconds_that_a_stop_has(world: World) -> No
         assert await asyncio.to_thread(process.running.wait, PATIENCE) == 0
 
 
+async def an_answer(receiver: Receiver) -> SubmitSettled:
+    """What is stored of a submission that was accepted."""
+    held: list[SubmitSettled] = []
+    store = receiver.running.store
+    settle = store.settle_submit
+
+    async def noted(item: SubmitSettled) -> Job:
+        held.append(item)
+        return await settle(item)
+
+    store.settle_submit = noted  # type: ignore[method-assign]  # to get hold of one
+    await receiver.submit("netnut", REQUESTS["netnut"])
+    return held[0]
+
+
 async def test_a_spool_keeps_out_of_the_way_of_others(tmp_path: Path, world: World) -> None:
     """What another process holds is left to it, what cannot be read is put aside, and no folder is no crash."""
     async with world.receiver() as receiver:
-        held: list[Any] = []
-        store = receiver.running.store
-        settle = store.settle_submit
-
-        async def noted(item: Any) -> Job:  # noqa: ANN401  (what the store takes)
-            held.append(item)
-            return await settle(item)
-
-        store.settle_submit = noted  # type: ignore[method-assign]  # to get hold of one
-        await receiver.submit("netnut", REQUESTS["netnut"])
+        held = await an_answer(receiver)
     first, second = answers(tmp_path / "spool"), answers(tmp_path / "spool")
-    assert first.put(held[0])
+    assert first.put(held)
     assert (first.take(), second.take()) == ([], [])
     first.close()
-    assert second.take() == [held[0]]
-    second.drop(held[0].due.job_id)
+    assert second.take() == [held]
+    second.drop(held.due.job_id)
     (tmp_path / "spool" / "job_x.answer").write_bytes(b"\xc1")
     assert answers(tmp_path / "spool").take() == []
     assert [one.name for one in (tmp_path / "spool").iterdir()] == ["job_x.refused"]
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
-    assert not answers(tmp_path / "file").put(held[0])
+    assert not answers(tmp_path / "file").put(held)
 
 
 async def test_a_submission_that_came_to_nothing_is_a_warning(world: World) -> None:
@@ -369,18 +376,9 @@ async def test_an_answer_of_another_database_is_left_to_it(world: World, tmp_pat
     world.environ["RECEIVER_SPOOL"] = str(tmp_path / "spool")
     theirs = answers(tmp_path / "spool")
     async with world.receiver() as receiver:
-        held: list[Any] = []
-        store = receiver.running.store
-        settle = store.settle_submit
-
-        async def noted(item: Any) -> Job:  # noqa: ANN401  (what the store takes)
-            held.append(item)
-            return await settle(item)
-
-        store.settle_submit = noted  # type: ignore[method-assign]  # to get hold of one
-        await receiver.submit("netnut", REQUESTS["netnut"])
-        due = msgspec.structs.replace(held[0].due, job_id=new_id(JOB, 1))
-        assert theirs.put(msgspec.structs.replace(held[0], due=due))
+        held = await an_answer(receiver)
+        due = msgspec.structs.replace(held.due, job_id=new_id(JOB, 1))
+        assert theirs.put(msgspec.structs.replace(held, due=due))
         theirs.close()
         for _ in range(2):
             await receiver.running.submit.recover()

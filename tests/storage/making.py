@@ -40,7 +40,8 @@ from receiver.storage.dispatches import DispatchClaim, DispatchSettled
 from receiver.storage.driver import Driver, Transaction
 from receiver.storage.looks import LookSettled
 from receiver.storage.nodes import Node
-from receiver.storage.records import NewJob, Readmission
+from receiver.storage.readmission import Readmission
+from receiver.storage.records import NewJob
 from receiver.storage.settlements import SubmitSettled, timeline
 from receiver.storage.store import Store
 from tests.core.making import LARGEST, NOW, SIGNED, acme, job, marking
