@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
+from receiver.durable import sync
 from receiver.files.store import (
     MARK,
     PIECE,
@@ -163,7 +164,7 @@ class Folder:
             return
         finally:
             aside.unlink()
-        _sync_folder(self._root)
+        sync(self._root)
 
     def _begin(self, partial: str | None, received: int) -> "FolderWriting":
         self.look()
@@ -188,11 +189,11 @@ class Folder:
         target = self.path(sha256)
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _sync_folder(target.parent.parent)
-            _sync_folder(self._root)
+            sync(target.parent.parent)
+            sync(self._root)
         # Also over equal bytes: it is fresh then, and no sweep that is under way takes it for an orphan.
         unfinished.replace(target)
-        _sync_folder(target.parent)
+        sync(target.parent)
 
     def _old(self, before: float) -> list[list[Path]]:
         found = [
@@ -319,11 +320,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from receiver.durable import sync
 from receiver.sinks.configuration import SinkConfig, filled
 from receiver.sinks.event import Event
 from receiver.sinks.sink import SinkAwayError, SinkFailedError
@@ -66,18 +67,9 @@ class LinesSink:
                     raise SinkFailedError(f"{path} took {written} of {len(line)} bytes; is the disk full?")
                 os.fsync(file)
                 if before == 0:
-                    _sync_folder(path.parent)
+                    sync(path.parent)
             except OSError as error:
                 raise SinkFailedError(f"{path} cannot be written: {error.strerror}.") from error
             finally:
                 os.close(file)
         return f"synced at byte {before}"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name as durable as its content."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,6 +18,7 @@ import structlog
 from receiver import forks
 from receiver.core.asking.exchange import Seen
 from receiver.core.model import Due, Value
+from receiver.durable import sync
 from receiver.storage.records import NewJob
 from receiver.storage.settlements import SubmitSettled
 
@@ -122,7 +123,7 @@ class Spool(Generic[T]):
                     written.write(_encoder.encode(answer))
                 os.fsync(file)
                 aside.replace(path)
-                self._sync_folder()
+                sync(self._folder)
             except BaseException:
                 os.close(file)
                 raise
@@ -137,7 +138,7 @@ class Spool(Generic[T]):
         try:
             (self._folder / f"{job_id}{self._suffix}").unlink()
             if surely:
-                self._sync_folder()
+                sync(self._folder)
         except FileNotFoundError:
             pass  # it could not be written, or another has put it aside
         except OSError as error:
@@ -227,13 +228,6 @@ class Spool(Generic[T]):
             file = self._held.pop(job_id, None)
         if file is not None:
             forks.close(file)
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def answers(folder: Path) -> Spool[SubmitSettled]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from receiver.core.errors import ConflictError, StoreUnavailableError
+from receiver.durable import sync
 
 #: Pages that are copied at a time: 1 MiB.
 _PAGES: Final = 256
@@ -46,9 +47,9 @@ def back_up(source: Path, target: Path, *, progress: Callable[[int, int], None])
         raise _failed(target, error.strerror) from error
     try:
         _copy(source, unfinished, progress)
-        _sync(unfinished)
+        sync(unfinished)
         _name(unfinished, target)
-        _sync(target.absolute().parent)
+        sync(target.absolute().parent)
         return target.stat().st_size
     except sqlite3.Error as error:
         raise _failed(target, str(error)) from error
@@ -84,14 +85,6 @@ def _name(unfinished: Path, target: Path) -> None:
     except OSError:
         # Not every file system has links.
         unfinished.rename(target)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _failed(target: Path, why: str | None) -> StoreUnavailableError:
