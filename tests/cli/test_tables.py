@@ -159,8 +159,9 @@ def test_lists_are_read_in_a_terminal(program: Program, dead_letter: str, succee
     dead = in_a_terminal(program, "dead", "list")
     assert re.search(rf"^ +{dead_letter}:broken$", dead, re.MULTILINE)
     assert "RuntimeError: RuntimeError" not in dead
-    longest = max(len(line) for said in (jobs, callbacks, dead) for line in said.splitlines())
-    assert longest <= WIDTH
+    lines = [line for said in (jobs, callbacks, dead) for line in said.splitlines()]
+    # A dispatch of a replay has an id that is longer than a line. It stands by itself, and is left whole to be copied.
+    assert max(len(line) for line in lines if len(line.split()) > 1) <= WIDTH
 
 
 @pytest.mark.parametrize(
