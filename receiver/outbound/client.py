@@ -9,6 +9,7 @@ from receiver.clock import read_clock
 from receiver.core.asking.exchange import HttpRequest, HttpResponse
 from receiver.core.description.provider import Provider
 from receiver.core.errors import FetchRefusedError, NoAnswerError
+from receiver.core.files.entity import WHOLE
 from receiver.core.model import HOUR
 from receiver.core.retry import parse_retry_after
 from receiver.keys import Keys
@@ -30,7 +31,6 @@ _LONGEST_WAIT: Final = 10.0
 #: Connections for the providers' key sets, and those that are kept while nobody uses them.
 _SPARE: Final = 20
 _KEPT: Final = 40
-_OK: Final = 200
 _UNAUTHORISED: Final = 401
 _REDIRECTS: Final = range(300, 400)
 _SUCCESS: Final = range(200, 300)
@@ -184,7 +184,7 @@ class Outbound:
             status, largest = answer.status_code, self._max_result
             if request.purpose == "submit":
                 arriving = as_far_as_it_came(arriving)
-            if sink is not None and status == _OK and request.purpose == "fetch":
+            if sink is not None and status in WHOLE and request.purpose == "fetch":
                 return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
             if request.purpose in _QUESTIONS and status not in _SUCCESS:
                 return await _refusal(provider.name, status, received, arriving, largest=largest)

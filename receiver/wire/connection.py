@@ -266,7 +266,9 @@ class Connection(Outlet):
         """Take a header, or a trailer."""
         if self._framing is not None:
             return
-        self._headers.append((name.lower(), value))
+        # The parser takes the space away that stands before a value; that after it is no part of it either (RFC 9112,
+        # 5.1).
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Have the request answered, as soon as those before it are."""

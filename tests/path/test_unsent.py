@@ -122,6 +122,29 @@ async def test_an_answer_that_is_no_success_spends_nothing(world: World, no: Rep
             assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"] * 3)
 
 
+@pytest.mark.parametrize("status", [201, 203])
+async def test_a_result_that_comes_with_another_success_is_taken(world: World, status: int) -> None:
+    """Made on demand, or changed by a proxy on the way: it is here, and asked for once."""
+    downloads: list[str] = []
+
+    async def pulse(asked: Asked) -> Reply:
+        if asked.method == "POST":
+            return Reply(status=202, body=b'{"job_id": "p1", "status": "pending"}')
+        if asked.path.startswith("/large/"):
+            downloads.append(asked.path)
+            return Reply(status=status, body=b'{"markdown": "# here"}')
+        return _answer(f"{provider.url}/large/1")
+
+    world.cadence(expected="1s")
+    async with stub(pulse) as provider:
+        world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
+        async with hurried(world) as receiver:
+            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
+            assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"])
+            assert job.held is not None
+            assert job.held.size == len(b'{"markdown": "# here"}')
+
+
 #: What may have been the result, whatever came of it here.
 PERHAPS = {
     "hung up": None,

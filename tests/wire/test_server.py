@@ -316,6 +316,18 @@ async def test_http_1_0_has_no_host() -> None:
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("space", [" ", "\t", " \t "])
+async def test_the_space_around_a_value_is_no_part_of_it(space: str) -> None:
+    """On either side (RFC 9112, 5.1): a signature that a proxy wrote so is the one that was sent."""
+
+    async def repeat(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"[{request.headers['x-signature']}]")
+
+    async with connected(app=Starlette(routes=[Route("/", repeat, methods=["POST"])])) as (reader, writer):
+        writer.write(_HEAD + f"X-Signature:{space}v1=a b{space}\r\nContent-Length: 0\r\n\r\n".encode())
+        assert await answer(reader) == b"[v1=a b]"
+
+
 async def test_a_body_that_nobody_reads_is_not_kept() -> None:
     """A connection that rests after an answer holds nothing of what it was sent, however small the pieces were."""
     many, size = 20, 30_000

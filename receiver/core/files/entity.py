@@ -17,7 +17,9 @@ _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _NAMES: Final = {"sha-256": "sha256", "sha-512": "sha512", "sha": "sha1", "md5": "md5"}
 _MEMBER: Final = re.compile(r"\s*([A-Za-z0-9-]+)=:?([A-Za-z0-9+/=_-]+):?\s*")
 _PART: Final = 206
-_OK: Final = 200
+#: What says that all of it follows: 203 too, which is 200 that was changed on the way (RFC 9110, 15.3.4), and 201,
+#: which some answer wherever something is made on demand.
+WHOLE: Final = frozenset({200, 201, 203})
 
 
 class Entity(Value, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ def entity(status: int, header: Headers) -> Entity | None:
         if found is None:
             return None
         start, total = int(found[1]), None if found[3] == "*" else int(found[3])
-    elif status == _OK:
+    elif status in WHOLE:
         length = header("content-length") or ""
         total = int(length) if _LENGTH.fullmatch(length) else None
     else:
@@ -72,7 +74,7 @@ def _type(text: str | None) -> str:
 
 def _digests(status: int, header: Headers) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    if status == _OK:
+    if status in WHOLE:
         # In the answer with a part, these two headers are about the part.
         _add(found, "md5", header("content-md5"))
         for member in (header("digest") or "").split(","):

@@ -30,6 +30,8 @@ _LONGEST_URL: Final = 2048
 _LONGEST_TEXT: Final = 2000
 _FORM: Final = "application/x-www-form-urlencoded"
 _BEGINNING: Final = 32
+#: In an address, no names but steps: whoever asks about such a job asks somewhere else.
+_STEPS: Final = {".", ".."}
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 _MAY_GO_ON: Final = {None, SUCCEEDED}
 _NOT_YET: Final = {"status_missing", "event_of_no_job"}
@@ -137,7 +139,7 @@ class _Reading:
         if value is None:
             return None
         text = _written(value)
-        if text is None:
+        if text is None or text in _STEPS:
             raise UnreadableError("The job id is neither text nor a number.", code="id_unreadable")
         return _clean(text, _LONGEST_ID, "id")
 

@@ -88,6 +88,8 @@ def refusal(body: bytes, shape: Shape = SHAPE, **headers: str) -> str:
         (b'{"status":"done","id":"a\\u001b[2Jb"}', "id_unreadable"),
         (b'{"status":"done","id":"a\\u202eb"}', "id_unreadable"),
         (b'{"status":"done","id":""}', "id_unreadable"),
+        (b'{"status":"done","id":"."}', "id_unreadable"),
+        (b'{"status":"done","id":".."}', "id_unreadable"),
         (b'{"status":"done","id":" "}', "id_unreadable"),
         (b'{"status":"done","id":"\\u00a0\\u2003"}', "id_unreadable"),
         (b'{"status":"done","id":{}}', "id_unreadable"),
