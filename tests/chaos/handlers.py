@@ -3,8 +3,11 @@
 ``metadata`` says what a handler does: ``pause`` is how many seconds it takes.
 """
 
+import asyncio
+import faulthandler
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -47,5 +50,19 @@ def _stop_confirming(_number: int, _frame: object) -> None:
     os.write(1, b'{"event": "syncing_fails"}\n')
 
 
+def _show_tasks(_number: int, _frame: object) -> None:
+    """Show what every task of the event loop waits for."""
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        return  # the loop does not turn: the threads were shown already, and this one among them
+    for task in tasks:
+        task.print_stack(limit=12, file=sys.stderr)
+    sys.stderr.flush()
+
+
 signal.signal(signal.SIGUSR1, _stop_confirming)
+# What a node that does not answer is at: all of its threads, at once; then its tasks, if its loop turns.
+signal.signal(signal.SIGUSR2, _show_tasks)
+faulthandler.register(signal.SIGUSR2, all_threads=True, chain=True)
 threading.Thread(target=_follow_the_tests, daemon=True).start()

@@ -26,6 +26,9 @@ LEASE: Final = 2
 _ROOT: Final = Path(__file__).parents[2]
 #: However busy the machine is.
 _PATIENCE: Final = 60.0
+#: Lines of its log that are shown of a node that is not ready, and seconds for it to show what it is at.
+_LINES: Final = 200
+_SHOWING: Final = 2.0
 
 
 class Node:
@@ -85,13 +88,31 @@ class Node:
             threading.Thread(target=self._listen, args=(log,), daemon=True).start()
 
     async def ready(self) -> None:
-        """Wait until it says that it is ready."""
+        """Wait until it says that it is ready; if it does not, fail with what it says and what it is at."""
+        last: list[Heard] = []
 
         async def ready() -> bool:
             assert self.running, self.log[-5:]
-            return (await self.ask("GET", "/readyz", patience=5)).status == 200
+            last[:] = [await self.ask("GET", "/readyz", patience=5)]
+            return last[0].status == 200
 
-        await until(ready, patience=_PATIENCE)
+        try:
+            await until(ready, patience=_PATIENCE)
+        except AssertionError as error:
+            raise AssertionError(
+                f"Node {self.number}: {error}; last heard {last}.\n{await self.at()}"
+            ) from error
+
+    async def at(self) -> str:
+        """What it is at: the end of its log, the stacks of its threads and what its tasks wait for."""
+        seen = len(self.log)
+        if self.running:
+            os.kill(self.pid, signal.SIGUSR2)
+            # The stacks come through its log; nothing says when they are all there.
+            await asyncio.sleep(_SHOWING)
+        before, shown = self.log[:seen][-_LINES:], self.log[seen:]
+        stacks = [str(line["event"]) if line.keys() == {"event"} else json.dumps(line) for line in shown]
+        return "\n".join([*map(json.dumps, before), "--- asked with SIGUSR2:", *stacks])
 
     async def ask(self, method: str, path: str, *, body: object = None, patience: float = 30.0) -> Heard:
         """Ask its API."""
