@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from receiver.core.identity import DEED, JOB
+from receiver.core.identity import CALLBACK, DEED, JOB
 from receiver.core.model import DAY, Value
 from receiver.storage import feed, rows
 from receiver.storage.arrivals import remote_digest
@@ -15,11 +15,11 @@ SHORTEST: Final = 4 * DAY
 #: How long the digest of a pruned job outlives it: senders retry for days, not for months.
 _DIGESTS: Final = 90 * DAY
 BATCH: Final = 200
-_NAMELESS: Final = 1000
-#: Unreadable callbacks that named no job: with none to follow, their own age decides.
-_OLD_NAMELESS: Final = (
-    f"verdict = 'unreadable' AND {rows.UNSETTLED} AND job_id IS NULL AND received_at < :before"
-)
+#: So many unreadable callbacks are looked at for those that named no job: with none to follow, their own age decides.
+_LOOKED_AT: Final = 1000
+_UNREADABLE: Final = f"verdict = 'unreadable' AND {rows.UNSETTLED}"
+#: What stands in a place where nothing is left.
+_OVER: Final = "-"
 
 _TABLES: Final = {
     "attempt": "job_id",
@@ -38,9 +38,10 @@ _TABLES: Final = {
 
 
 class Prune(Value, frozen=True, kw_only=True):
-    """One batch: jobs that ended before *before*, from *after* on in the order of ids."""
+    """One batch of what ended before *before*."""
 
     before: int
+    #: Where it begins: empty, or what the batch before said.
     after: str = ""
     now: int
     dry_run: bool = False
@@ -70,24 +71,23 @@ def prune(tx: Transaction, items: Sequence[Prune]) -> list[Pruned]:
 
 def _prune(tx: Transaction, item: Prune) -> Pruned:
     before = min(item.before, item.now - SHORTEST)
-    # An id begins with the time of its making, and a job ends after that: nothing beyond can be old enough.
-    scanned = tx.run(
-        "SELECT id, provider, remote_id, ended_at, first_callback FROM job WHERE id > :after AND id < :end "
-        "ORDER BY id LIMIT :limit {for_update} {skip_locked}",
-        {"after": item.after, "end": f"{JOB}_{max(before, 0):012x}", "limit": BATCH},
-    )
-    after = scanned[-1][0] if len(scanned) == BATCH else None
     deleted = Counter[str]()
+    job, _, callback = item.after.partition(" ")
+    scanned: list[Row] = []
+    if job != _OVER:
+        # An id begins with the time of its making, and a job ends after that: nothing beyond can be old enough.
+        scanned = tx.run(
+            "SELECT id, provider, remote_id, ended_at, first_callback FROM job WHERE id > :after AND id < :end "
+            "ORDER BY id LIMIT :limit {for_update} {skip_locked}",
+            {"after": job, "end": f"{JOB}_{max(before, 0):012x}", "limit": BATCH},
+        )
+        job = scanned[-1][0] if len(scanned) == BATCH else _OVER
+    if callback != _OVER:
+        deleted["callback"], callback = _prune_nameless(tx, before, callback, dry_run=item.dry_run)
+    after = None if job == callback == _OVER else f"{job} {callback}"
     if not item.dry_run:
-        deleted["callback"] += _prune_nameless(tx, before)
         deleted["audit"] += _prune_deeds(tx, before)
         deleted["completion"] += feed.forget(tx, before=before)
-        if after is None and deleted["callback"] == _NAMELESS:
-            after = scanned[-1][0] if scanned else item.after
-    elif not item.after:
-        deleted["callback"] += tx.run(
-            f"SELECT count(*) FROM callback WHERE {_OLD_NAMELESS}", {"before": before}
-        )[0][0]
     old = {row[0]: row for row in scanned if row[3] is not None and row[3] < before}
     if old:
         where, params = tx.among("job_id", list(old))
@@ -129,14 +129,36 @@ def _remember(tx: Transaction, old: Iterable[Row], *, now: int) -> None:
     )
 
 
-def _prune_nameless(tx: Transaction, before: int) -> int:
-    """Delete old unreadable callbacks that named no job, so many at a time; how many."""
-    found = tx.run(
-        f"SELECT id FROM callback WHERE {_OLD_NAMELESS} ORDER BY id LIMIT :limit {{for_update}} {{skip_locked}}",
-        {"before": before, "limit": _NAMELESS},
-    )
-    tx.delete("callback", found, key="id")
-    return len(found)
+def _prune_nameless(tx: Transaction, before: int, after: str, *, dry_run: bool) -> tuple[int, str]:
+    """Delete old unreadable callbacks that named no job: how many, and after which the next batch begins.
+
+    Of each provider, and then of the next one: that is how they stand in their index.
+    """
+    locking = "" if dry_run else "{for_update} {skip_locked}"
+    provider, _, last = after.partition(" ")
+    left, nameless = _LOOKED_AT, list[str]()
+    while left:
+        found = tx.run(
+            f"SELECT id, job_id, received_at FROM callback WHERE {_UNREADABLE} AND provider = :provider "
+            f"AND id > :last AND id < :end ORDER BY id LIMIT :left {locking}",
+            {"provider": provider, "last": last, "end": f"{CALLBACK}_{max(before, 0):012x}", "left": left},
+        )
+        nameless += [row[0] for row in found if row[1] is None and row[2] < before]
+        if len(found) == left:
+            last = found[-1][0]
+            break
+        left -= len(found)
+        [(following,)] = tx.run(
+            f"SELECT min(provider) FROM callback WHERE {_UNREADABLE} AND provider > :provider",
+            {"provider": provider},
+        )
+        if following is None:
+            provider = _OVER
+            break
+        provider, last = following, ""
+    if not dry_run:
+        tx.delete("callback", [(one,) for one in sorted(nameless)], key="id")
+    return len(nameless), provider if provider == _OVER else f"{provider} {last}"
 
 
 def _prune_deeds(tx: Transaction, before: int) -> int:
