@@ -123,6 +123,7 @@ class Receiver:
                 await running.look_at_files()
                 # Before anything is claimed: what was answered already is not sent again.
                 await running.submit.recover()
+                running.needs.begin()
             if worker:
                 running.start_worker()
         except BaseException:
@@ -203,13 +204,13 @@ class Receiver:
             TimeoutError: something was due, or was still being done, after *timeout* seconds.
         """
         running = await self._begun()
+        handlers, lease = [one.spec.name for one in self.handlers], running.settings.lease_ms
         async with asyncio.timeout(timeout):
             while True:
                 running.notify()
-                upcoming = await running.store.read(
-                    soonest, handlers=[one.spec.name for one in self.handlers]
-                )
-                if upcoming is None or upcoming > running.clock():
+                now = running.clock()
+                upcoming = await running.store.read(soonest, handlers=handlers, now=now, until=now + lease)
+                if not running.busy and (upcoming is None or upcoming > running.clock()):
                     return upcoming
                 await asyncio.sleep(_IDLE_LOOK)
 

@@ -51,6 +51,7 @@ from receiver.storage.store import Store
 from receiver.worker.alarming import Alarming
 from receiver.worker.downloading import Downloading
 from receiver.worker.gathering import Gathering
+from receiver.worker.needs import Needs
 from receiver.worker.presence import Presence
 from receiver.worker.steps import Kinds
 from receiver.worker.tallying import Tallying
@@ -85,10 +86,14 @@ class Running:
         self.settings = settings
         self.store = store
         self.clock = clock
-        name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self.node = Node(name=name, role=role, handlers=tuple(handlers.specs))
+        self.node = Node(
+            name=f"{socket.gethostname()}-{secrets.token_hex(4)}",
+            role=role,
+            handlers=tuple(handlers.specs),
+        )
         self.keys = Keys(settings)
         self.catalog = Catalog.load(settings)
+        self.needs = Needs(store=store, catalog=self.catalog, keys=self.keys)
         self.metrics = Metrics()
         self.allowances = Allowances(self.catalog.values(), clock=clock, paused=self._paused)
         self.outbound = Outbound(
@@ -246,8 +251,8 @@ class Running:
     def warnings(self) -> list[str]:
         """What keeps no callback out, but deserves a look: unusable keys beside usable ones, trouble with files."""
         found = [sentence for one in self.catalog.values() for sentence in self.keys.remarks(one).warnings]
-        trouble = self._files_trouble or (self.downloading.trouble if self.worker is not None else None)
-        return found if trouble is None else [*found, trouble]
+        files = self._files_trouble or (self.downloading.trouble if self.worker is not None else None)
+        return [*found, *(trouble for trouble in (files, self.needs.trouble) if trouble is not None)]
 
     async def look_at_files(self) -> None:
         """Say so where the file store is not the one of this record; callbacks are taken all the same."""
@@ -273,6 +278,12 @@ class Running:
                 log.info("pause_not_passed_on", provider=provider)
 
         telling.add_done_callback(told)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was claimed here is being done."""
+        leases = self._leases()
+        return bool(leases.dues or leases.dispatches)
 
     def _leases(self) -> Leases:
         return Leases() if self.worker is None else self.worker.leases()
@@ -347,20 +358,7 @@ class Running:
                 f"{one.spec.name} wants jobs of {one.spec.provider!r}, but no provider has that name.",
                 code="handler_invalid",
             )
-        undescribed = sorted(set(await self.store.open_providers()) - set(self.catalog))
-        if undescribed:
-            raise ConfigurationError(
-                f"Open jobs need the description of {undescribed[0]!r}, which is gone; bring it back until they have "
-                "ended.",
-                code="description_gone",
-            )
-        gone = sorted(set(await self.store.open_key_ids()) - {key.id for key in self.keys.masters} - {""})
-        if gone:
-            raise ConfigurationError(
-                f"Open jobs need the master key {gone[0]}, which is not in RECEIVER_SECRET_KEY; add it again, after "
-                "the newest, until they have ended.",
-                code="secret_key_gone",
-            )
+        await self.needs.check()
 
     def begin_stop(self) -> "asyncio.Task[None]":
         """Claim nothing more, and let what runs come to its end; once, however often it is asked for."""
@@ -383,6 +381,7 @@ class Running:
         left = self._stop_at - asyncio.get_running_loop().time()
         await self.submit.finish(patience=max(left, 0.0))
         await self.submit.close()
+        await self.needs.end()
         await self.alarming.stop()
         await self.tallying.stop()
         if self.telemetry is not None:

@@ -1,7 +1,7 @@
 """The checks of ``receiver doctor``: each looks at one thing and says what to do next."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,8 +21,13 @@ from receiver.keys import Keys
 from receiver.settings import Settings, is_loopback
 
 
-async def check_all() -> AsyncIterator[Check]:
-    """Carry out every check that those before it allow."""
+async def check_all(*, whole: bool, tell: Callable[[str], None]) -> AsyncIterator[Check]:
+    """Carry out every check that those before it allow.
+
+    Args:
+        whole: Whether a file and all open jobs are read, however long that takes.
+        tell: Is told how far that has come.
+    """
     session.quiet_logs()
     try:
         settings = Settings.load(dict(os.environ))
@@ -38,7 +43,7 @@ async def check_all() -> AsyncIterator[Check]:
     async for one in check_addresses(settings):
         yield one
     current = False
-    for one in check_database(settings):
+    for one in check_database(settings, whole=whole, tell=tell):
         current = one.name == "migrations" and one.status == OK
         yield one
     names, told = check_told(settings, catalog)
@@ -48,14 +53,14 @@ async def check_all() -> AsyncIterator[Check]:
         yield one
     # Without that there is no record yet, or the receiver could not read it.
     if readable:
-        async for one in _check_record(names):
+        async for one in _check_record(names, whole=whole):
             yield one
 
 
-async def _check_record(names: Sequence[str] | None) -> AsyncIterator[Check]:
+async def _check_record(names: Sequence[str] | None, *, whole: bool) -> AsyncIterator[Check]:
     try:
         async with session.opened() as running:
-            async for one in check_record(running, names):
+            async for one in check_record(running, names, whole=whole):
                 yield one
     except ReceiverError as error:
         yield failed("database", error, "Correct what it says, then run 'receiver doctor' again.")

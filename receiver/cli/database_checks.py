@@ -1,11 +1,12 @@
 """The checks of ``receiver doctor`` that look at the database itself, without changing it."""
 
 import contextlib
+import math
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +26,11 @@ from receiver.storage.driver import Driver
 _REMOTE: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "ceph", "glusterfs"}
 #: By how many milliseconds two clocks may differ before somebody should know.
 _CLOCKS: Final = 2 * SECOND
-#: Seconds for which the pages of a file are read, and how many things wrong with them are told.
-_LONGEST_CHECK: Final = 10.0
+#: Seconds for which the pages of a file are read unless all of them are to be, and how many things wrong with them are
+#: told; seconds after which a table is told of that is read whole.
+_LONGEST_CHECK: Final = 2.0
 _TOLD: Final = 3
+_LONG: Final = 1.0
 #: A log of so many bytes is told of.
 _MEGABYTE: Final = 1_000_000
 _LONG_LOG: Final = 100 * _MEGABYTE
@@ -35,11 +38,21 @@ _LONG_LOG: Final = 100 * _MEGABYTE
 _PROMPT: Final = 3.0
 
 
-def check_database(settings: Settings) -> Iterator[Check]:
-    """Look at the database; the last check is "migrations", and ok, if it can be opened."""
+def check_database(
+    settings: Settings, *, whole: bool = False, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Check]:
+    """Look at the database; the last check is "migrations", and ok, if it can be opened.
+
+    Args:
+        settings: Where it is.
+        whole: Whether a file is read whole, however long that takes.
+        tell: Is told how far that has come.
+    """
     path = settings.database_url.removeprefix("sqlite:///")
     if path and path != settings.database_url:
-        yield from _check_file(Path(path), settings.database_url)
+        yield from _check_file(
+            Path(path), settings.database_url, tell=tell, seconds=math.inf if whole else _LONGEST_CHECK
+        )
         return
     try:
         with opened_driver(settings.database_url) as driver:
@@ -50,7 +63,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
         )
 
 
-def _check_file(path: Path, url: str) -> Iterator[Check]:
+def _check_file(path: Path, url: str, *, tell: Callable[[str], None], seconds: float) -> Iterator[Check]:
     kind = file_system(path.absolute().parent)
     if kind in _REMOTE:
         yield Check(
@@ -80,7 +93,7 @@ def _check_file(path: Path, url: str) -> Iterator[Check]:
         yield Check(name="database", status=OK, text=f"{path}, write-ahead log")
         yield from _check_mode(path)
         yield from _check_log(path)
-        yield _check_integrity(path)
+        yield check_pages(path, tell=tell, seconds=seconds)
     with opened_driver(url) as driver:
         if (where := driver.given_away()) is not None:
             yield Check(
@@ -118,39 +131,61 @@ def _check_log(path: Path) -> Iterator[Check]:
         )
 
 
-def _check_integrity(path: Path) -> Check:
-    """Read the file whole, as far as there is time for it: a table at a time, so that its log is not held up for long.
+def check_pages(path: Path, *, tell: Callable[[str], None], seconds: float) -> Check:
+    """Read the pages of a file for *seconds*: a table at a time, so that its log is not held up for long.
 
     https://sqlite.org/pragma.html#pragma_quick_check
     """
-    until = time.monotonic() + _LONGEST_CHECK
+    until = time.monotonic() + seconds
     wrong: list[str] = []
-    name = "file"
-    with _open_readonly(path) as database:
-        connection = database.conn
-        connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+    read = 0
+    with _open_readonly(path) as database, _interrupted(database.conn, seconds):
         try:
             names = [
-                row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                row[0] for row in database.conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             ]
-            for table in names:
-                found = connection.execute(f'PRAGMA quick_check("{table}")').fetchmany(_TOLD)
+            if seconds == math.inf:
+                tell(f"Reading {path} whole, {path.stat().st_size // _MEGABYTE} MB in {len(names)} tables")
+            for name in names:
+                began = time.monotonic()
+                if began > until:
+                    break
+                found = database.conn.execute(f'PRAGMA quick_check("{name}")').fetchmany(_TOLD)
                 wrong += [line.partition("\n")[2] or line for (line,) in found if line != "ok"]
-        except sqlite3.OperationalError as error:
-            if not wrong and error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-                text = f"no damage was found in {_LONGEST_CHECK:g} s; there was no time for all of it"
-                return Check(name=name, status=OK, text=text)
-            wrong.append(str(error))
+                read += 1
+                if time.monotonic() - began > _LONG:
+                    tell(f"{name} is read, table {read} of {len(names)}")
         except sqlite3.DatabaseError as error:
-            wrong.append(str(error))
-    if not wrong:
-        return Check(name=name, status=OK, text="its pages are whole")
-    return Check(
-        name=name,
-        status=FAIL,
-        text=f"{path} is damaged: {'; '.join(wrong[:_TOLD])}",
-        next="Stop the receiver and restore the last backup (deploy/OPERATIONS.md); keep the damaged file.",
-    )
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                wrong.append(str(error))
+    if wrong:
+        return Check(
+            name="file",
+            status=FAIL,
+            text=f"{path} is damaged: {'; '.join(wrong[:_TOLD])}",
+            next="Stop the receiver and restore the last backup (deploy/OPERATIONS.md); keep the damaged file.",
+        )
+    if read < len(names):
+        text = f"no damage was found in {seconds:g} s, and {read} of its {len(names)} tables were read in that time"
+        return Check(name="file", status=OK, text=f"{text}: 'receiver doctor --whole' reads all of it")
+    return Check(name="file", status=OK, text="its pages are whole")
+
+
+@contextlib.contextmanager
+def _interrupted(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Interrupt what *connection* is at after *seconds*.
+
+    By a thread, because old versions of SQLite call no handler while they go through the pages of a table.
+    """
+    timer = None if seconds == math.inf else threading.Timer(seconds, connection.interrupt)
+    if timer is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+            timer.join()
 
 
 def _check_folder(path: Path, missing: NotFoundError) -> Check:

@@ -31,15 +31,18 @@ _TOLD: Final = {
 }
 
 
-async def check_record(running: Running, handlers: Sequence[str] | None) -> AsyncIterator[Check]:
-    """Carry out every check; *handlers* are the names of those that could be loaded."""
+async def check_record(
+    running: Running, handlers: Sequence[str] | None, *, whole: bool = False
+) -> AsyncIterator[Check]:
+    """Carry out every check.
+
+    Args:
+        running: The parts that know the record.
+        handlers: The names of those that could be loaded.
+        whole: Whether all open jobs are looked at, however long that takes.
+    """
     if running.keys.masters:
-        try:
-            await running.check()
-        except ConfigurationError as error:
-            yield failed("open jobs", error, "Until then 'serve' refuses to start.")
-        else:
-            yield Check(name="open jobs", status=OK, text="their keys and descriptions are there")
+        yield await _check_open(running, whole=whole)
     yield await _check_serving(running)
     yield await check_files(running)
     if handlers is not None:
@@ -57,6 +60,20 @@ async def check_record(running: Running, handlers: Sequence[str] | None) -> Asyn
             status=OK,
             text=f"{key}{_which(key)} proved {count} of the latest callbacks, the last at {output.moment(last)}",
         )
+
+
+async def _check_open(running: Running, *, whole: bool) -> Check:
+    """Whether what open jobs need is there."""
+    try:
+        await running.check()
+        if whole:
+            await running.needs.check_all()
+    except ConfigurationError as error:
+        return failed("open jobs", error, "Until then 'serve' refuses to start.")
+    text = "their keys and descriptions are there"
+    if running.needs.more and not whole:
+        text += ", of the oldest, the newest and some between: 'receiver doctor --whole' looks at all of them"
+    return Check(name="open jobs", status=OK, text=text)
 
 
 def _which(key: str) -> str:

@@ -233,7 +233,7 @@ def _undecided(backlog: Backlog) -> list[Need]:
     return [
         Need(
             colour="bad",
-            what=words.many(backlog.undecided, "submission"),
+            what=words.many(backlog.undecided, "submission", more=backlog.more_undecided),
             sentence="got no answer, so nobody knows whether the job was started: send it again, or give it up",
             link="/jobs?state=submitting",
             name="Decide",

@@ -1,14 +1,14 @@
 """Overviews: what needs a person, and how providers and nodes stand. Each query reads a bounded number of rows."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from receiver.core.identity import made_at
 from receiver.core.job.urgency import LANES, NEAR_DELETION, ROUTINE
 from receiver.core.model import Value
 from receiver.storage import dead_letters, rows
 from receiver.storage.distinct import distinct
-from receiver.storage.driver import Transaction
+from receiver.storage.driver import Row, Transaction
 from receiver.storage.search import PROVIDERS
 
 #: How many jobs of each provider, the newest, are looked at for its lag and its shares.
@@ -84,8 +84,10 @@ class Backlog(Value, frozen=True, kw_only=True):
     more: bool = False
     oldest_handler: int | None
     oldest_step: int | None
-    #: Jobs of which nobody knows whether their submission arrived.
+    #: Jobs of which nobody knows whether their submission arrived, among the oldest that are being submitted; and
+    #: whether there are more of those than were looked at.
     undecided: int
+    more_undecided: bool = False
 
 
 def rejections(tx: Transaction) -> list[Rejections]:
@@ -168,16 +170,20 @@ def backlog(tx: Transaction, now: int) -> Backlog:
             {"provider": provider, "lane": lane, "now": now},
         )
     ]
-    undecided = tx.run(
-        f"SELECT count(*) FROM job WHERE state = 'submitting' AND {_INDEXED} AND submission = 'unknown'"
-    )[0][0]
+    # The index does not say which were sent, so each is a row to be read.
+    looked, undecided = tx.run(
+        "SELECT count(*), sum(CASE WHEN submission = 'unknown' THEN 1 ELSE 0 END) FROM (SELECT submission FROM job "
+        f"WHERE state = 'submitting' AND {_INDEXED} ORDER BY id LIMIT :most) AS submitting",
+        {"most": _LOOKED_UP},
+    )[0]
     oldest = min(steps, default=None)
     return Backlog(
         handlers=sum(row[0] for row in waiting),
         more=any(row[0] == _MOST for row in waiting),
         oldest_handler=min((row[1] for row in waiting if row[0]), default=None),
         oldest_step=oldest,
-        undecided=undecided,
+        undecided=undecided or 0,
+        more_undecided=looked == _LOOKED_UP,
     )
 
 
@@ -263,24 +269,61 @@ def ready_for(tx: Transaction) -> list[str]:
     return [row[0] for row in tx.run(_READY_HANDLERS, {})]
 
 
-def soonest(tx: Transaction, *, handlers: Sequence[str]) -> int | None:
+def soonest(tx: Transaction, *, handlers: Sequence[str], now: int, until: int) -> int | None:
     """When something is due next, for *handlers* or at a provider; 0 while something is being done, None if nothing is.
 
-    What is claimed counts as being done: its ``run_at`` is the end of a lease.
+    What is claimed counts as being done: its ``run_at`` is the end of a lease, and all of these end by *until*. Where
+    very much is due before that, the first of it is looked at.
     """
-    found = tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM due")
-    found += tx.run("SELECT min(CASE WHEN owner IS NULL THEN run_at ELSE 0 END) FROM download")
+    times = {"now": now, "until": until}
+    found = [
+        _next(
+            tx, "due", "provider = :provider AND lane = :lane", times | {"provider": provider, "lane": lane}
+        )
+        for provider in waiting_for(tx)
+        for lane in LANES
+    ]
+    found.append(_next(tx, "download", "1 = 1", times))
     for name in handlers:
-        # A handler that is left alone has its next trial, and a paused one has nothing.
-        found += tx.run(
-            "SELECT min(CASE WHEN owner IS NOT NULL THEN 0 WHEN circuit.handler IS NULL OR circuit.state = 'closed' "
-            "THEN run_at ELSE trial_at END) FROM dispatch LEFT JOIN circuit ON circuit.handler = dispatch.handler "
-            "WHERE dispatch.handler = :handler AND dispatch.state = 'ready'",
-            {"handler": name},
+        of_it = times | {"handler": name}
+        circuit = tx.run(
+            "SELECT trial_at FROM circuit WHERE handler = :handler AND state <> 'closed'", {"handler": name}
         )
+        found.append(_next(tx, "dispatch", "handler = :handler AND state = 'ready'", of_it, circuit))
         # What has no place in its line yet gets one with the next claim.
-        found += tx.run(
-            "SELECT 0 FROM dispatch WHERE handler = :handler AND line IS NOT NULL AND place IS NULL LIMIT 1",
-            {"handler": name},
-        )
-    return min((int(row[0]) for row in found if row[0] is not None), default=None)
+        found += [
+            0
+            for _ in tx.run(
+                "SELECT 1 FROM dispatch WHERE handler = :handler AND line IS NOT NULL AND place IS NULL LIMIT 1",
+                {"handler": name},
+            )
+        ]
+    return min((one for one in found if one is not None), default=None)
+
+
+def _next(
+    tx: Transaction, table: str, where: str, params: Mapping[str, Any], circuit: Sequence[Row] = ()
+) -> int | None:
+    """When the next of some rows is due; 0 while one of them is being done, None if there are none.
+
+    Those of a handler that is left alone have its next trial, by its *circuit*; those of a paused one have none.
+    """
+    names = {name: value for name, value in params.items() if f":{name}" in where}
+    first = tx.run(f"SELECT run_at, owner FROM {table} WHERE {where} ORDER BY run_at LIMIT 1", names)
+    if not first:
+        return None
+    run_at, owner = first[0]
+    if owner is not None:
+        return 0
+    # While something could be claimed it does not matter whether something is being done.
+    if run_at <= params["now"] and not circuit:
+        return int(run_at)
+    owned = tx.run(
+        f"SELECT 1 FROM (SELECT owner FROM {table} WHERE {where} AND run_at > :now AND run_at <= :until "
+        "ORDER BY run_at LIMIT :most) AS near WHERE owner IS NOT NULL LIMIT 1",
+        names | {"now": params["now"], "until": params["until"], "most": _MOST},
+    )
+    if owned:
+        return 0
+    (at,) = circuit[0] if circuit else (run_at,)
+    return None if at is None else int(at)

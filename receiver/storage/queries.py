@@ -271,12 +271,6 @@ def open_providers(tx: Transaction) -> list[str]:
     ]
 
 
-def open_key_ids(tx: Transaction) -> list[str]:
-    """The master keys that open jobs' tokens were made with."""
-    found = tx.run("SELECT DISTINCT (SELECT key_id FROM job WHERE id = job_id AND ended_at IS NULL) FROM due")
-    return [row[0] for row in found if row[0] is not None]
-
-
 def resolve(tx: Transaction, prefix: str) -> str:
     """The one id that begins with *prefix*; raises NotFoundError, or RequestError where several do."""
     tables = {"job": "job", "cb": "callback"}

@@ -377,10 +377,6 @@ class Store:
         """Jobs without a name at their provider, beside those that callbacks made at the same time."""
         return await self._reader.read(orphans.orphans, since)
 
-    async def open_key_ids(self) -> list[str]:
-        """The master keys that open jobs need."""
-        return await self._reader.read(queries.open_key_ids)
-
     async def resolve(self, prefix: str) -> str:
         """The one id that begins with *prefix*."""
         return await self._reader.read(queries.resolve, prefix)

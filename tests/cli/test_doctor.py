@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from receiver.cli.database_checks import check_pages
 from tests.ports import free_port
 
 from .programs import DATABASE_PASSWORD
@@ -109,7 +111,23 @@ def test_a_server_out_of_reach_is_a_failure(alone: Program, url: str) -> None:
         assert (refused.code, refused.problem["code"]) == (1, "store_unavailable")
 
 
-def test_a_damaged_page_is_found(alone: Program, tmp_path: Path) -> None:
+def test_a_file_is_read_for_as_long_as_there_is_time(alone: Program, tmp_path: Path) -> None:
+    """What was not read is said, and how to have all of it read; how far that has come is told beside the checks."""
+    alone.run("db", "migrate")
+    file, told = tmp_path / "receiver.db", list[str]()
+    cut = check_pages(file, tell=told.append, seconds=0.0)
+    assert (cut.status, told) == ("ok", [])
+    assert "no damage was found in 0 s, and 0 of its" in cut.text
+    assert "'receiver doctor --whole'" in cut.text
+    whole = check_pages(file, tell=told.append, seconds=math.inf)
+    assert (whole.status, whole.text) == ("ok", "its pages are whole")
+    done = alone.run("doctor", "--whole")
+    assert (done.code, "file: its pages are whole" in done.out) == (0, True)
+    assert told[0] in done.err
+
+
+@pytest.mark.parametrize("options", [(), ("--whole",)])
+def test_a_damaged_page_is_found(alone: Program, tmp_path: Path, options: tuple[str, ...]) -> None:
     """The doctor reads the file, names what is wrong with it, and fails; a file that is whole is said to be so."""
     alone.run("db", "migrate")
     checks = {one["name"]: one for one in alone.json("doctor")["checks"]}
@@ -121,7 +139,7 @@ def test_a_damaged_page_is_found(alone: Program, tmp_path: Path) -> None:
     connection.close()
     place = (root - 1) * 4096
     file.write_bytes(content[:place] + b"\xff" * 4096 + content[place + 4096 :])
-    done = alone.run("doctor", "--json")
+    done = alone.run("doctor", "--json", *options)
     checks = {one["name"]: one for one in done.json["checks"]}
     assert (done.code, checks["file"]["status"]) == (1, "fail")
     assert "is damaged" in checks["file"]["text"]

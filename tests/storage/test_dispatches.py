@@ -8,9 +8,11 @@ from receiver.core.asking.exchange import Seen
 from receiver.core.errors import ConflictError, NotFoundError
 from receiver.core.handler import HandlerSpec
 from receiver.core.model import DAY, HOUR, JobState, Observation
+from receiver.storage import open_keys
 from receiver.storage.claims import Beat
 from receiver.storage.dispatches import DispatchClaim
 from receiver.storage.nodes import Node
+from receiver.storage.open_keys import Looked
 from receiver.storage.queries import Page
 from tests.core.making import NOW
 from tests.storage.making import DONE, FAILED, LEASE, Desk, Wish, transactions
@@ -292,7 +294,8 @@ async def test_open_jobs_name_the_keys_they_need(desk: Desk) -> None:
     await desk.submitted(key_id="aaaaaaaa")
     done = await desk.submitted(key_id="bbbbbbbb")
     await desk.call(done, FAILED)
-    assert await desk.store.open_key_ids() == ["aaaaaaaa"]
+    assert await desk.store.read(open_keys.look) == Looked(keys=frozenset({"aaaaaaaa"}), more=False)
+    assert [one async for one in open_keys.ranges(desk.store.read)] == [{"aaaaaaaa"}]
     counts = await desk.store.counts(now=NOW + 3 * HOUR)
     assert {(j["state"], j["count"], j["overdue"]) for j in counts["jobs"] if j["state"] == "submitted"} == {
         ("submitted", 1, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from receiver.core.asking.exchange import Pending
 from receiver.core.model import DAY
-from receiver.storage import glance
+from receiver.storage import glance, open_keys
 from receiver.storage.arrivals import Quota
 from receiver.storage.queries import Page
 from receiver.storage.retention import Prune
@@ -80,7 +80,7 @@ async def test_no_statement_reads_a_whole_large_table(desk: Desk, said: list[str
     await desk.store.callbacks(Page(job_id=one.id))
     await desk.store.record(one.id)
     await desk.store.counts(now=NOW)
-    await desk.store.open_key_ids()
+    await desk.store.read(open_keys.look)
     await desk.store.read(glance.rejections)
     assert (await desk.store.prune(Prune(before=NOW - DAY, now=NOW))).jobs == 1
     asked = {text for text in said if text.split(None, 1)[0] in _PLANNED}
