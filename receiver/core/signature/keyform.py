@@ -187,7 +187,7 @@ def _oddity(text: str, form: str) -> str:
         return "It has quotes around it: remove them."
     if text.endswith(("\\n", "\\r")):
         return "It ends with a line break that is written out as \\n: remove that."
-    if _ASSIGNED.match(text):
+    if _ASSIGNED.match(text) and not text.startswith(_FRONTS):
         return "It begins with the name of a setting and '=': keep only what follows."
     if form in {"whsec", "base64", "hex"}:
         allowed = "0-9a-fA-F" if form == "hex" else "A-Za-z0-9+/="
