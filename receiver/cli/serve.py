@@ -193,7 +193,7 @@ async def _work(receiver: Receiver) -> None:
 
 
 class _StopSignal:
-    """SIGTERM or SIGINT: sets ``event``, and ends the process in time even if that has no effect."""
+    """A signal to end: sets ``event``, and ends the process in time even if that has no effect."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
@@ -204,6 +204,9 @@ class _StopSignal:
         """Take the signals from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # A terminal that is closed is no crash; nohup has it ignored.
+            signal.signal(signal.SIGHUP, self._told)
 
     def _told(self, _number: int, _frame: FrameType | None) -> None:
         if not self._loop.is_closed():

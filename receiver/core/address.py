@@ -60,10 +60,16 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     found = []
     for text in texts:
         try:
-            found.append(ip_network(text.strip()))
+            found.append(_plain(ip_network(text.strip())))
         except ValueError as error:
             raise ValueError(f"{text.strip()!r} is no network: {error}") from error
     return tuple(found)
+
+
+def _plain(network: Network) -> Network:
+    """An IPv4 network that is written as one of IPv6 (``::ffff:10.0.0.0/104``), as addresses are judged: as IPv4."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None else IPv4Network((mapped, network.prefixlen - 96))
 
 
 def within(text: str, among: Iterable[Network]) -> bool:

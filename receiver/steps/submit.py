@@ -25,6 +25,7 @@ from receiver.core.errors import (
     ConfigurationError,
     FetchRefusedError,
     NeverConnectedError,
+    NothingSentError,
     OutcomeUnknownError,
     ProviderError,
     RequestError,
@@ -52,6 +53,9 @@ log = structlog.get_logger(__name__)
 
 #: Longer than any request lasts (outbound gives up before), so that the lease outlives the sending.
 _LONGEST_SUBMISSION: Final = 90_000
+#: Seconds before a process that stops gives up on answers, at which callers hear that they have not come: their
+#: connections are cut then, and whoever is cut off may submit again.
+_TOLD_BEFORE: Final = 0.5
 T = TypeVar("T")
 
 
@@ -90,6 +94,8 @@ class Submit:
         self._clock = clock
         self._recording = recording
         self._sending: set[asyncio.Task[Any]] = set()
+        #: Set once nobody is to wait for an answer any more.
+        self._leaving = asyncio.Event()
         self._answers = Answers(store=store, spool=spool, keys=keys, clock=clock, metrics=metrics)
         # A name of its own: nothing keeps this lease alive, so a submission whose answer could not be
         # recorded comes back by itself.
@@ -102,7 +108,7 @@ class Submit:
         """Record and submit a job; returns once the provider's answer, or its absence, is recorded.
 
         Raises:
-            NothingSentError: it could not be recorded, and so nothing was sent.
+            NothingSentError: it could not be recorded, or the process stops, and so nothing was sent.
             OutcomeUnknownError: it is recorded, and what became of it is not known yet.
             RequestError: the order cannot be carried out as it stands; nothing was recorded.
             ConflictError: its idempotency key was used for another request.
@@ -130,8 +136,24 @@ class Submit:
         asked, files = Asked(request=order.request, extras=order.extras), dict[str, FilePart]()
         if takes_files(provider, new.job.operation):
             files = await off_loop(open_files, provider, order.request, allowed=order.local_files)
-        # The caller may go away; what was begun is carried out, and its answer recorded.
-        return await asyncio.shield(self._begin(self._carry_out(provider, new, asked, files)))
+        if self._leaving.is_set():
+            raise NothingSentError("The receiver is being stopped, and nothing was sent: try again.")
+        return await self._heard(new.job, self._begin(self._carry_out(provider, new, asked, files)))
+
+    async def _heard(self, job: Job, task: "asyncio.Task[Submitted]") -> Submitted:
+        """What became of *task*, which goes on though its caller goes away: what was begun is carried out."""
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        try:
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+        if task.done():
+            return task.result()
+        raise OutcomeUnknownError(
+            f"The receiver is being stopped, and what becomes of the job {job.id} is not known yet. Do not send the "
+            "job again; ask for it by its id later.",
+            job_id=job.id,
+        )
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Begin what is waited for when the process ends."""
@@ -201,7 +223,10 @@ class Submit:
         """Wait up to *patience* seconds for submissions under way, and until their answers are stored."""
         until = asyncio.get_running_loop().time() + patience
         if self._sending:
-            await asyncio.wait(self._sending, timeout=patience)
+            await asyncio.wait(self._sending, timeout=max(patience - _TOLD_BEFORE, 0.0))
+        if self._sending:
+            self._leaving.set()
+            await asyncio.wait(self._sending, timeout=min(patience, _TOLD_BEFORE))
         await self._answers.finish(patience=max(until - asyncio.get_running_loop().time(), 0.0))
 
     async def close(self) -> None:

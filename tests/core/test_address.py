@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.core.address import is_public
+from receiver.core.address import is_public, networks, within
 
 CLOSED = [
     "0.0.0.0",  # noqa: S104
@@ -100,3 +100,11 @@ def test_an_address_that_is_not_plainly_public_is_closed(address: str) -> None:
 def test_a_public_address_is_open(address: str) -> None:
     """The neighbours of the closed ranges are not closed by mistake."""
     assert is_public(address)
+
+
+@pytest.mark.parametrize("written", ["10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:a00:0/104"])
+@pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3"])
+def test_a_network_of_ipv4_is_the_same_however_it_is_written(written: str, address: str) -> None:
+    """As is an address in it."""
+    assert within(address, networks([written]))
+    assert not within("11.1.2.3", networks([written]))
