@@ -249,7 +249,7 @@ async def test_a_flood_of_refusals_is_told_in_few_lines(world: World, log: LogCa
         assert len([entry for entry in log.entries if entry["event"] == "request_refused"]) == 10
 
 
-@pytest.mark.parametrize("base", ["/hooks", "/a/b/c/", "/callbacks", "/v1"])
+@pytest.mark.parametrize("base", ["/hooks", "/a/b/c/", "/callbacks", "/v1", "/caf\u00e9", "/caf%C3%A9"])
 async def test_what_is_below_the_path_of_the_public_url_is_served(world: World, base: str) -> None:
     """As a proxy hands it on that takes nothing away, and as one that does."""
     world.environ["RECEIVER_PUBLIC_URL"] = world.url + base

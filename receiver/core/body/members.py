@@ -5,6 +5,7 @@ asked for is taken apart; what lies beside it must begin and end, and may be any
 state, an address) is still read strictly: two readers never understand it differently.
 """
 
+import codecs
 import json
 import re
 from collections import Counter
@@ -45,7 +46,8 @@ class Json:
 
     def __init__(self, text: bytes, codec: str | None = None) -> None:
         """Take *text*, in which strings that are not UTF-8 are in *codec*; raises UnreadableError if it is no JSON."""
-        self._text = text.strip(BLANK)
+        # A mark may stand here though it was passed over before: in the field of a form, or where one was put twice.
+        self._text = text.strip(BLANK).removeprefix(codecs.BOM_UTF8)
         self._codec = codec
         self._top = _taken_apart(self._text)
         #: What is below, by the keys that lead to it.

@@ -26,6 +26,8 @@ MEANINGS: Final[Mapping[str, JobState]] = {
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
 _RANGE: Final = re.compile(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+_FORM: Final = "application/x-www-form-urlencoded"
+_MULTIPART: Final = "multipart/form-data"
 
 
 class Condition(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,6 +233,8 @@ class Shape(Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not self.content_types or content_type is None:
             return self.content
         media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+        if media_type == _MULTIPART and media_type not in self.content_types:
+            media_type = _FORM  # the same fields in the other spelling
         return self.content_types.get(media_type, self.content)
 
     @property

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from receiver.core.body.fields import Fields
 from receiver.core.body.members import Json
@@ -224,6 +226,7 @@ def test_the_words_of_a_failure_may_be_odd() -> None:
     ("body", "headers"),
     [
         (b"\xef\xbb\xbf%b", {}),
+        (b"\xef\xbb\xbf\xef\xbb\xbf%b", {}),
         ("\N{ZERO WIDTH NO-BREAK SPACE}%b".encode("utf-16-le"), {}),
         ("utf-16", {}),
         ("utf-16-le", {}),
@@ -264,6 +267,21 @@ def test_marks_are_passed_over_and_charsets_honoured(body: bytes | str, headers:
     assert (found.remote_id, found.state) == (remote_id, JobState.SUCCEEDED)
     assert found.result is not None
     assert found.result.content == b'{"a":1}'
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("charset", ["", "; charset=utf-8"])
+@pytest.mark.parametrize("parts", [False, True])
+def test_json_in_a_form_is_read_in_either_spelling_of_a_form(mark: str, charset: str, *, parts: bool) -> None:
+    """With a byte order mark of its own, too."""
+    text = f'{mark}{{"data":{{"id":"r\u00e9","status":"done","result":1}}}}'
+    body, kind = urlencode({"payload": text}).encode(), f"application/x-www-form-urlencoded{charset}"
+    if parts:
+        head = '--a\r\nContent-Disposition: form-data; name="payload"\r\n\r\n'
+        body, kind = f"{head}{text}\r\n--a--\r\n".encode(), f"multipart/form-data; boundary=a{charset}"
+    shape = replace(SHAPE, content_types={"application/x-www-form-urlencoded": "form-json"}, field="payload")
+    found = seen(body, shape, content_type=kind)
+    assert (found.remote_id, found.state) == ("r\u00e9", JobState.SUCCEEDED)
 
 
 @given(
