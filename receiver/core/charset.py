@@ -6,7 +6,7 @@ JSON is UTF-8 (RFC 8259, 8.1), and most of what says otherwise is UTF-8 all the 
 import codecs
 import json
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 from receiver.core.message import Message
 
@@ -20,14 +20,9 @@ _SEVERAL: Final = re.compile(
 )
 
 
-class Text(NamedTuple):
-    """A body as text that JSON or a form can be read from."""
-
-    text: bytes
-    #: What strings in it are written in, if they are not UTF-8.
-    codec: str | None = None
-    #: What the body itself is written in, if the text had to be written anew.
-    original: str | None = None
+#: A body as text that JSON or a form can be read from; what strings in it are written in, if they are not UTF-8; and
+#: what the body itself is written in, if the text had to be written anew.
+Text = tuple[bytes, str | None, str | None]
 
 
 def as_utf8(body: bytes, message: Message) -> Text:
@@ -37,24 +32,24 @@ def as_utf8(body: bytes, message: Message) -> Text:
     only for what is not UTF-8: it is not signed, so whoever passes on a genuine body must not choose what it says.
     """
     if body.isascii() and 0 not in body[:4]:
-        return Text(body)  # the same in every charset that is honoured
+        return body, None, None  # the same in every charset that is honoured
     if body.startswith(_MARK):
-        return Text(body[len(_MARK) :])
+        return body[len(_MARK) :], None, None
     if b"\0" in body[:4] or body[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
         # UTF-16 and UTF-32 show by their zeros, whatever is declared.
         return _written_anew(body, json.detect_encoding(body))
     codec = charset_of(message.header(b"content-type") or b"")
     if codec is None or is_utf8(body):
-        return Text(body)
-    return Text(body, codec) if _SINGLE.fullmatch(codec) else _written_anew(body, codec)
+        return body, None, None
+    return (body, codec, None) if _SINGLE.fullmatch(codec) else _written_anew(body, codec)
 
 
 def _written_anew(body: bytes, codec: str) -> Text:
     try:
         text = body.decode(codec).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").encode()
     except UnicodeError:
-        return Text(body)
-    return Text(text, original=codec)
+        return body, None, None
+    return text, None, codec
 
 
 def in_utf8(body: bytes, content_type: str) -> bytes:

@@ -35,6 +35,10 @@ class Transaction(Protocol):
         """Run one statement; return its rows."""
         ...
 
+    def write(self, sql: str, params: Params) -> None:
+        """Run one statement that is asked nothing: it need not have run before the next question, or the commit."""
+        ...
+
     def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
         """Insert *rows*, in their order; *conflict* is an ``ON CONFLICT`` clause."""
         ...

@@ -21,17 +21,15 @@ from receiver.core.job.standing import gathering
 from receiver.core.job.transition import Move
 from receiver.core.job.uniting import United
 from receiver.core.model import Attempt, Due, Job, JobState, Step
-from receiver.core.reading.given import ANSWER
 from receiver.storage import rows
 from receiver.storage.driver import Row, Transaction
 from receiver.storage.lines import LINED, NEW_LINED
 from receiver.storage.metadata import Given, read_given
 from receiver.storage.nodes import specs
 from receiver.storage.notices import Notices
+from receiver.storage.results import drop_unfinished
 from receiver.storage.united import absorb, led, second
 
-# Pages stay beside the result that they make up, and the provider's last word beside both.
-_DROP_PARTS = f"DELETE FROM result_chunk WHERE job_id = :id AND part <> :part AND part < {ANSWER}"
 # A row that is being worked on keeps its lease; what it is told meanwhile is looked at when it is settled.
 _SOONER = """ON CONFLICT (job_id, step) DO UPDATE SET
     run_at = CASE WHEN due.owner IS NULL AND excluded.run_at < due.run_at THEN excluded.run_at
@@ -66,8 +64,8 @@ class Ledger:
         self._changed: set[str] = set()
         self._renamed: set[str] = set()
         self._counted: set[str] = set()
-        #: The jobs that have ended, each with the part of its result that is kept.
-        self._ended: dict[str, int] = {}
+        #: The jobs that have ended, each with the part that its result is, if it is one.
+        self._ended: dict[str, int | None] = {}
         self._looks: dict[str, Due] = {}
         #: The jobs whose results are to be read for the files that they link to.
         self._gathers: dict[str, Due] = {}
@@ -166,9 +164,10 @@ class Ledger:
 
     def put(self, job: Job, *, now: int | None = None) -> None:
         """Record a change of a job that is no move (an intent); *now* where its state may be another."""
-        if now is not None and job.state is not self.jobs[job.id].state and not job.state.ended:
+        before = self.jobs[job.id]
+        if now is not None and job.state is not before.state and not job.state.ended:
             self._sighted(job, now=now)
-        if job.remote_id != self.jobs[job.id].remote_id:
+        if job.remote_id != before.remote_id:
             self._renamed.add(job.id)
             self._keep(job)
         self.jobs[job.id] = job
@@ -186,7 +185,7 @@ class Ledger:
             self._gathers[job.id] = replace(gather, job_id=job.id)
         if united.inherits:
             self._looks.pop(job.id, None)
-            self._ended[job.id] = -1
+            self._ended[job.id] = None
             # Nobody knew the metadata of the younger job: handlers that choose by metadata hear of its end only now.
             for name in self._choosing(job):
                 self._dispatch(job, name, replay_id, now=job.ended_at or 0)
@@ -208,7 +207,7 @@ class Ledger:
         if job.attention is not None and (job.attention, job.word) != (before.attention, before.word):
             self.note(job.id, step="state", outcome="noted", code=job.attention, now=now, word=job.word)
         if move.taken:
-            self._ended[job.id] = -1 if job.held is None or job.held.callback_id else job.held.offset
+            self._ended[job.id] = None if job.held is None or job.held.callback_id else job.held.offset
             self._looks.pop(job.id, None)
         if move.gather:
             self._gathers[job.id] = self._due(job, Step.FILES, run_at=now)
@@ -392,9 +391,5 @@ class Ledger:
         if not ids:
             return
         where, params = self._tx.among("job_id", ids)
-        found = self._tx.run(f"DELETE FROM due WHERE {where} RETURNING job_id, step, attempt", params)
-        # A job that waited for its first look has no parts of a result to be dropped.
-        untouched = {job_id for job_id, step, attempt in found if step == Step.LOOK and attempt == 0}
-        for one in ids:
-            if one not in untouched:
-                self._tx.run(_DROP_PARTS, {"id": one, "part": self._ended[one]})
+        self._tx.write(f"DELETE FROM due WHERE {where}", params)
+        drop_unfinished(self._tx, {one: self._ended[one] for one in ids})

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from io import BytesIO
 from typing import Final
@@ -18,6 +18,7 @@ from receiver.storage.driver import Transaction
 CHUNK = 256 * 1024
 #: Beyond it the parts are the pages of a result, by their numbers: no look is the billionth of its job.
 FIRST_PAGE = 1_000_000_000
+_OTHER_PARTS: Final = f"DELETE FROM result_chunk WHERE job_id = :id AND part <> :part AND part < {ANSWER}"
 _CODED: Final = b"content-encoding"
 _KIND: Final = re.compile(rb'\["content-type",("(?:[^"\\]|\\.)*")\]', re.IGNORECASE)
 #: What a callback unfolds to at most, in bytes.
@@ -47,6 +48,20 @@ def drop_look(tx: Transaction, job_id: str, *, attempt: int) -> None:
     """Delete what one look wrote: the body as it arrived, and what it unfolded to."""
     for part in (attempt, unfolded(attempt)):
         _drop_part(tx, job_id, part)
+
+
+def drop_unfinished(tx: Transaction, kept: Mapping[str, int | None]) -> None:
+    """Delete what looks at jobs left unfinished; *kept* is the part that each one's result is, if it is one.
+
+    Pages stay beside the result that they make up, and the provider's last word beside both.
+    """
+    # Most have no part at all: all of them are looked after at once.
+    if inside := [job_id for job_id, part in kept.items() if part is None]:
+        where, params = tx.among("job_id", inside)
+        tx.write(f"DELETE FROM result_chunk WHERE {where} AND part < {ANSWER}", params)
+    for job_id, part in kept.items():
+        if part is not None:
+            tx.write(_OTHER_PARTS, {"id": job_id, "part": part})
 
 
 def unfolded(part: int) -> int:

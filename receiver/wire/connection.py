@@ -136,7 +136,7 @@ class Connection(Outlet):
         for cycle in (self._answering, self._last):
             if cycle is not None:
                 cycle.leave()
-        self._flow.resume_writing()
+        self.resume_writing()
         # The connection and its cycle hold each other.
         self._answering = self._last = None
         self._waiting.clear()
@@ -245,7 +245,7 @@ class Connection(Outlet):
         self._parser = parser_of(self)
         told = b"POST / HTTP/1.1\r\n%b\r\n" % framing
         self._parser.feed_data(told)
-        self._read, self._framing = bytearray(told), None
+        self._read, self._framing, self._headers = bytearray(told), None, []
 
     # What the parser calls. What is raised there is the context of the HttpParserError that data_received gets.
 
@@ -264,8 +264,6 @@ class Connection(Outlet):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer."""
-        if self._framing is not None:
-            return
         # The parser takes the space away that stands before a value; that after it is no part of it either (RFC 9112,
         # 5.1).
         self._headers.append((name.lower(), value.rstrip(b" \t")))
@@ -276,7 +274,7 @@ class Connection(Outlet):
             return
         parser, headers = self._parser, self._headers
         last = dict(headers)
-        if len(self._waiting) >= _MOST_AT_ONCE:
+        if self._waiting and len(self._waiting) >= _MOST_AT_ONCE:
             raise head.MalformedError("too many requests at once")
         version = parser.get_http_version()
         head.check(self._url, headers, last, version=version, small=self._small)
@@ -290,7 +288,7 @@ class Connection(Outlet):
             self,
             scope,
             lasts=version != "1.0" and parser.should_keep_alive(),
-            continues=last.get(b"expect", b"").lower() == b"100-continue",
+            continues=b"expect" in last and last[b"expect"].lower() == b"100-continue",
         )
         scope["state"][AT_ONCE] = cycle.at_once
         # What follows the body is no header of this request.

@@ -44,10 +44,6 @@ _RETRY: Final = [(name.encode(), value.encode()) for name, value in RETRY.items(
 #: The headers of an answer without a body.
 _EMPTY: Final = [*_PRIVATE, (b"content-length", b"0")]
 
-#: How many steps the path of an address has.
-_OF_A_JOB: Final = 3
-_OF_AN_ACCOUNT: Final = 2
-
 #: An answer: its status, its headers and its body.
 _Told = tuple[int, list[tuple[bytes, bytes]], bytes]
 
@@ -61,13 +57,11 @@ class Address(Value, frozen=True):
 
 def address_of(path: str) -> Address | None:
     """The address that *path* is: ``/callbacks/{provider}/{token}`` or ``/webhooks/{provider}``."""
-    begin, *steps = path.split("/")
-    if begin or not all(steps):
-        return None
-    if len(steps) == _OF_A_JOB and steps[0] == "callbacks":
-        return Address(steps[1], steps[2])
-    if len(steps) == _OF_AN_ACCOUNT and steps[0] == "webhooks":
-        return Address(steps[1], None)
+    match path.split("/"):
+        case ["", "callbacks", provider, token] if provider and token:
+            return Address(provider, token)
+        case ["", "webhooks", provider] if provider:
+            return Address(provider, None)
     return None
 
 
@@ -135,17 +129,18 @@ class Front:
         if way.job_id is not None:
             prove(scope)
         callback, method = way.provider.callback, scope["method"]
-        methods = () if callback is None else callback.methods
+        methods, challenges = ((), ()) if callback is None else (callback.methods, callback.challenge)
+        listed = method in methods
         # Where the provider signs nothing, the token is all that can be wrong with a callback. But whoever asks for a
         # tunnel, and hears yes, has one.
-        refused = method not in methods and (way.job_id is None or way.provider.signed or method == "CONNECT")
-        challenges = callback is not None and bool(callback.challenge)
-        may_ask = challenges and self._confirm.may_ask(way, method)
+        refused = not listed and (way.job_id is None or way.provider.signed or method == "CONNECT")
+        may_ask = bool(challenges) and self._confirm.may_ask(way, method)
         if refused and not may_ask:
             return 405, _allowing(methods), b""
-        if method in _ASKED and method in methods:
+        if listed and method in _ASKED:
             return 200, _allowing(methods), b""
-        body, query = await self._bodies.read(receive, headers, scope), scope["query_string"]
+        here, query = self._bodies.at_once(scope), scope["query_string"]
+        body = await self._bodies.read(receive, headers) if here is None else here
         #: What may be a challenge; as a rule nothing is.
         asked = Message(body=body, headers=headers, query=query, method=method) if challenges else None
         try:

@@ -39,6 +39,8 @@ class Outlet(asyncio.Protocol):
         #: What has been written in this turn.
         self._pieces: list[bytes] = []
         self._size = 0
+        #: Whether the peer does not take what has been written.
+        self.full = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # streams have no other
         """Begin."""
@@ -48,15 +50,12 @@ class Outlet(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Wait with what is written: the peer does not take it."""
         self._flow.pause_writing()
+        self.full = True
 
     def resume_writing(self) -> None:
         """Go on."""
         self._flow.resume_writing()
-
-    @property
-    def full(self) -> bool:
-        """Whether the peer does not take what has been written."""
-        return self._flow.write_paused
+        self.full = False
 
     async def drain(self) -> None:
         """Wait until it takes more."""

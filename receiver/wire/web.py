@@ -66,8 +66,11 @@ class Bodies:
         self._room = room
         self._deadlines = Deadlines()
 
-    def _at_once(self, scope: Scope) -> bytes | None:
-        """A request's body, where all of it is here; ``None`` where it is to be waited for."""
+    def at_once(self, scope: Scope) -> bytes | None:
+        """A request's body, where all of it is here; ``None`` where it is to be waited for (``read``).
+
+        The room that it takes is the caller's to give back. Raises BodyRefused as ``read`` does.
+        """
         at_once = scope.get("state", _NONE).get(AT_ONCE)
         body: bytes | None = None if at_once is None else at_once()
         if body is None:
@@ -78,22 +81,17 @@ class Bodies:
         self._room -= size
         return body
 
-    async def read(
-        self, receive: Receive, headers: Sequence[tuple[bytes, bytes]], scope: Scope | None = None
-    ) -> bytes:
+    async def read(self, receive: Receive, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Read a request's body; the room that it takes is the caller's to give back.
 
         Args:
             receive: Where it comes from.
             headers: The request's.
-            scope: The request's, by which a body that is all here is taken without being waited for.
 
         Raises:
             BodyRefused: 413 if it is larger, 408 if it takes longer, 400 if the sender left, 503 if there is no
                 room.
         """
-        if scope is not None and (body := self._at_once(scope)) is not None:
-            return body
         declared = dict(headers).get(b"content-length", b"")
         if declared == b"0":
             return b""

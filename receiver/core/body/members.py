@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -36,6 +36,10 @@ _BRACKETS: Final = re.compile(
     rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+([\[{]++|[\]}]++|"|\Z)', re.DOTALL
 )
 _OPENING: Final = frozenset({b"{", b"["})
+#: Bytes of an object beside a name and its value: two quotes, a colon and a comma; and what a member is at least,
+#: beside its name: these, and a digit.
+_BESIDE_A_MEMBER: Final = len('"":,')
+_BESIDE_A_KEY: Final = len('"":0,')
 _CLOSING: Final = bytes.maketrans(b"[{", b"]}")
 
 
@@ -47,13 +51,13 @@ class Json:
     def __init__(self, text: bytes, codec: str | None = None) -> None:
         """Take *text*, in which strings that are not UTF-8 are in *codec*; raises UnreadableError if it is no JSON."""
         # A mark may stand here though it was passed over before: in the field of a form, or where one was put twice.
-        self._text = text.strip(BLANK).removeprefix(codecs.BOM_UTF8)
+        self._text = text = text.strip(BLANK).removeprefix(codecs.BOM_UTF8)
         self._codec = codec
-        self._top = _taken_apart(self._text)
+        self._top = top = _taken_apart(text)
         #: What is below, by the keys that lead to it.
         self._levels: dict[Sequence[str], _Level | None] = {}
-        if self._top is None:
-            parse_json(self._text)
+        if top is None:
+            parse_json(text)
 
     def find(self, keys: Sequence[str]) -> Any:  # noqa: ANN401
         """The value that the keys lead to, strictly read; ``None`` where there is none, or null.
@@ -64,8 +68,10 @@ class Json:
             UnreadableError: it is not what a strict parser reads, or one of the keys is there twice.
         """
         raw = self._at(keys, strictly=True)
-        first = None if raw is None else raw[:1]
-        if raw is None or first in _OPENING:
+        if raw is None:
+            return None
+        first = raw[:1]
+        if first in _OPENING:
             return raw
         if self._codec is not None and not is_utf8(raw):
             raw = raw.decode(self._codec, "replace").encode()
@@ -86,7 +92,7 @@ class Json:
     def count(self, keys: Sequence[str]) -> int | None:
         """How many items the list has that the keys lead to; ``None`` where there is none."""
         level = self._level(keys)
-        return None if level is None else level.items
+        return level.items if isinstance(level, _List) else None
 
     def _at(self, keys: Sequence[str], *, strictly: bool) -> bytes | None:
         if not keys:
@@ -114,59 +120,84 @@ class Json:
         return level
 
 
-class _Level:
-    """One object or list, its values still bytes."""
+class _Object:
+    """An object, its values still bytes."""
 
-    __slots__ = ("_escapes", "_members", "_raw", "_repeated")
+    __slots__ = ("_escapes", "_members", "_raw", "_repeated", "_spare")
 
     def __init__(
-        self, raw: bytes, members: Mapping[str, _Bytes] | Sequence[_Bytes], repeated: frozenset[str] | None
+        self, raw: bytes, members: Mapping[str, _Bytes], repeated: frozenset[str] | None = None
     ) -> None:
         self._raw = raw
         self._members = members
         #: The keys that are there twice; ``None`` as long as nobody has looked.
         self._repeated = repeated
+        #: How many bytes more there are than these members take; ``None`` as long as nobody has looked.
+        self._spare: int | None = None
         #: Whether a name may be written with escapes for its letters; ``None`` as long as nobody has looked.
         self._escapes: bool | None = None
 
     def at(self, key: str, *, strictly: bool) -> _Bytes | None:
+        found = self._members.get(key)
+        if found is not None and strictly and self._repeats(key):
+            # Two readers of such a document may disagree about what it says, so neither is believed.
+            raise UnreadableError("The JSON repeats a key that decides.", code="json_repeated_key")
+        return found
+
+    def members(self) -> Iterator[tuple[str, bytes]]:
+        for name, one in self._members.items():
+            yield name, bytes(one).strip(BLANK)
+
+    def _repeats(self, key: str) -> bool:
+        if self._repeated is None:
+            spare = self._spare
+            if spare is None:
+                self._spare = spare = _spare(self._raw, self._members)
+            # As a rule there is no room for a second one, however briefly written: ``"key":0,``.
+            if spare < len(key) + _BESIDE_A_KEY or self._is_written_once(key):
+                return False
+            self._repeated = _repeated(_names(self._raw))
+        return key in self._repeated
+
+    def _is_written_once(self, key: str) -> bool:
+        """Whether the key is there once in all: then nobody needs to look at the names one by one."""
+        if self._escapes is None:
+            # Not by ``in``, which takes the bytes for a number first.
+            self._escapes = self._raw.find(b"\\u00") >= 0
+        written = None if self._escapes else _written(key)
+        return written is not None and self._raw.count(written) == 1
+
+
+class _List:
+    """A list, its values still bytes."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: Sequence[_Bytes]) -> None:
+        self._members = members
+
+    @property
+    def items(self) -> int:
+        return len(self._members)
+
+    def at(self, key: str, *, strictly: bool) -> _Bytes | None:  # noqa: ARG002  (nothing is there twice)
         members = self._members
-        if isinstance(members, dict):
-            found = members.get(key)
-            if found is not None and strictly and self._repeats(key):
-                # Two readers of such a document may disagree about what it says, so neither is believed.
-                raise UnreadableError("The JSON repeats a key that decides.", code="json_repeated_key")
-            return found
-        members = cast("Sequence[_Bytes]", members)
         if (sought := search_of(key)) is not None:
             return next((one for one in members if _is_at(bytes(one), *sought)), None)
         return members[int(key)] if key.isdecimal() and int(key) < len(members) else None
 
     def members(self) -> Iterator[tuple[str, bytes]]:
-        members = self._members
-        if isinstance(members, Mapping):
-            named = iter(members.items())
-        else:
-            named = ((str(place), one) for place, one in enumerate(members))
-        for name, one in named:
-            yield name, bytes(one).strip(BLANK)
+        for place, one in enumerate(self._members):
+            yield str(place), bytes(one).strip(BLANK)
 
-    @property
-    def items(self) -> int | None:
-        return None if isinstance(self._members, dict) else len(self._members)
 
-    def _repeats(self, key: str) -> bool:
-        if self._repeated is None:
-            raw = self._raw
-            if self._escapes is None:
-                # Not by ``in``, which takes the bytes for a number first.
-                self._escapes = raw.find(b"\\u00") >= 0
-            # As a rule it is there once in all: then nobody needs to look at the names one by one.
-            written = None if self._escapes else _written(key)
-            if written is not None and raw.count(written) == 1:
-                return False
-            self._repeated = _repeated(_names(self._raw))
-        return key in self._repeated
+_Level = _Object | _List
+
+
+def _spare(raw: bytes, members: Mapping[str, _Bytes]) -> int:
+    """How many bytes an object has beside its members, each as briefly written as can be: ``{"key":value,…}``."""
+    brief = sum(map(len, members)) + sum(map(len, members.values())) + _BESIDE_A_MEMBER * len(members) + 1
+    return len(raw) - brief
 
 
 def _is_at(raw: bytes, key: str, wanted: str) -> bool:
@@ -248,9 +279,9 @@ def _taken_apart(raw: bytes) -> _Level | None:
     first = raw[:1]
     try:
         if first == b"{":
-            return _Level(raw, _FIELDS.decode(raw), None)
+            return _Object(raw, _FIELDS.decode(raw))
         if first == b"[":
-            return _Level(raw, _ITEMS.decode(raw), frozenset())
+            return _List(_ITEMS.decode(raw))
     except (msgspec.DecodeError, RecursionError):
         # NaN, half an emoji, a line break in a text, a thousand levels: msgspec stops at it, we pass it by.
         return _scanned(raw)
@@ -260,8 +291,8 @@ def _taken_apart(raw: bytes) -> _Level | None:
 def _scanned(text: bytes) -> _Level:
     found = [(name, text[start:end]) for name, start, end in _scan(text)]
     if text[:1] == b"[":
-        return _Level(text, [value for _, value in found], frozenset())
-    return _Level(text, dict(found), _repeated([name for name, _ in found]))
+        return _List([value for _, value in found])
+    return _Object(text, dict(found), _repeated([name for name, _ in found]))
 
 
 def _scan(text: bytes) -> Iterator[tuple[str, int, int]]:

@@ -54,7 +54,7 @@ def read(
         raise UnreadableError("It is an event about something else than jobs.", code="event_of_no_job")
     state, word, attention = found.state()
     ends_with_result = state is not None and shape.may_have_result(state, word)
-    result_url = found.result_url()
+    result_url = None if shape.result_url is None else found.result_url(shape.result_url)
     if (
         result_url
         and state is not SUCCEEDED
@@ -148,15 +148,12 @@ class _Reading:
         value = self._first(self._shape.mark)
         return value if isinstance(value, str) and is_id(value, JOB) else None
 
-    def result_url(self) -> str | None:
-        """Where the result is, if the document says so and what must hold for that does."""
-        shape = self._shape
-        if shape.result_url is None:
-            return None
-        condition = shape.result_url_when
+    def result_url(self, path: str) -> str | None:
+        """Where the result is, if the document says so at *path* and what must hold for that does."""
+        condition = self._shape.result_url_when
         if condition is not None and not _holds(condition, self.find(condition.path)):
             return None
-        return self.url(shape.result_url)
+        return self.url(path)
 
     def url(self, path: str) -> str | None:
         if "{" in path:

@@ -59,18 +59,22 @@ class PostgresTransaction:
         """Commit, once what has not been sent yet is written; see ``connection.commit``."""
         commit(self._connection, self._unsent)
 
+    def write(self, sql: str, params: Params) -> None:
+        """Run one statement that is asked nothing, before the next question or with COMMIT."""
+        self._later(_translate(sql), params)
+
     def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
         """Insert *rows*."""
         if rows:
             source, params = self._arrays(table, columns, rows)
-            self._write(f"INSERT INTO {table} ({columns}) SELECT * FROM {source} {conflict}", params)
+            self._later(f"INSERT INTO {table} ({columns}) SELECT * FROM {source} {conflict}", params)
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
         """Set *columns* of the rows that the values after them name."""
         if rows:
             source, params = self._arrays(table, f"{columns}, {key}", rows)
             settings = ", ".join(f"{name} = given.{name}" for name in split(columns))
-            self._write(
+            self._later(
                 f"UPDATE {table} SET {settings} FROM {source} AS given ({columns}, {key}) "
                 f"WHERE {_matching(table, key)}",
                 params,
@@ -80,7 +84,7 @@ class PostgresTransaction:
         """Delete the rows that are named by their *key*."""
         if rows:
             source, params = self._arrays(table, key, rows)
-            self._write(
+            self._later(
                 f"DELETE FROM {table} USING {source} AS given ({key}) WHERE {_matching(table, key)}",
                 params,
             )
@@ -117,14 +121,14 @@ class PostgresTransaction:
         """Have every node that listens told once this is committed."""
         if not self._announced:
             self._announced = True
-            self._write(f"NOTIFY {CHANNEL}", {})
+            self._later(f"NOTIFY {CHANNEL}", {})
 
     def be_sure(self) -> None:
         """Have it looked up whether this was committed, should the answer to that be lost."""
         if self.number is None:
             self.number = str(self.run("SELECT CAST(pg_current_xact_id() AS text)")[0][0])
 
-    def _write(self, sql: str, params: Params) -> None:
+    def _later(self, sql: str, params: Params) -> None:
         """Write before the next question is asked; what none follows goes with COMMIT."""
         self._unsent.append((sql, params))
 

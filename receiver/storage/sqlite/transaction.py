@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,11 @@ MACROS: Final = {
     "for_update": "",
     "skip_locked": "",
 }
+
+#: Rows that one statement inserts. It opens the table and every index of it once for all of them, which saves a third
+#: of the time (callbacks) or half of it (dispatches, of which there are seven indexes); below four it saves nothing.
+_TOGETHER: Final = 16
+_WORTH_IT: Final = 4
 
 _encode = msgspec.json.encode
 
@@ -43,10 +49,19 @@ class SQLiteTransaction:
         """Run one statement; return its rows."""
         return self._connection.execute(_expand(sql) if "{" in sql else sql, params).fetchall()
 
+    def write(self, sql: str, params: Params) -> None:
+        """Run one statement that is asked nothing."""
+        self._connection.execute(sql, params)
+
     def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
         """Insert *rows*."""
-        if rows:
-            self._connection.executemany(_insert(table, columns, conflict), rows)
+        for begin in range(0, len(rows), _TOGETHER):
+            some = rows[begin : begin + _TOGETHER]
+            if len(some) < _WORTH_IT:
+                self._connection.executemany(_insert(table, columns, conflict), some)
+            else:
+                values = list(chain.from_iterable(some))
+                self._connection.execute(_insert(table, columns, conflict, len(some)), values)
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
         """Set *columns* of the rows that the values after them name."""
@@ -90,9 +105,9 @@ def _expand(sql: str) -> str:
 
 
 @cache
-def _insert(table: str, columns: str, conflict: str) -> str:
+def _insert(table: str, columns: str, conflict: str, many: int = 1) -> str:
     values = ", ".join("?" for _ in split(columns))
-    return f"INSERT INTO {table} ({columns}) VALUES ({values}) {conflict}"
+    return f"INSERT INTO {table} ({columns}) VALUES {', '.join([f'({values})'] * many)} {conflict}"
 
 
 @cache

@@ -203,6 +203,39 @@ def test_a_key_that_decides_is_there_once(body: bytes) -> None:
     assert refused.value.code == "json_repeated_key"
 
 
+#: Keys as they may be written, and what may stand between the parts of a document.
+WRITTEN = ['"id"', '"\\u0069d"', '"i\\u0064"', '"ID"', '"é"', '"\\u00e9"', '"a b"', '""', '"status"']
+VALUES = ["0", '"id"', '"\\"id\\":"', "[]", '{"id":1}', "NaN", "null", '"é"']
+
+
+@given(
+    members=st.lists(st.tuples(st.sampled_from(WRITTEN), st.sampled_from(VALUES)), max_size=6),
+    blank=st.sampled_from(["", " ", "\n\t  "]),
+    nested=st.booleans(),
+)
+@example(members=[('"id"', "0"), ('"id"', "0")], blank="", nested=False)
+def test_a_key_that_decides_is_refused_just_where_it_is_repeated(
+    members: list[tuple[str, str]], blank: str, *, nested: bool
+) -> None:
+    """Wherever there are blanks, however keys are written and whatever stands beside them."""
+    inside = f"{blank},{blank}".join(f"{key}{blank}:{blank}{value}" for key, value in members)
+    text = f"{{{blank}{inside}{blank}}}"
+    found = Json((f'{{"in":{blank}{text}}}' if nested else text).encode())
+    above = ("in",) if nested else ()
+    keys = [json.loads(key) for key, _ in members]
+    values = dict(zip(keys, (value for _, value in members), strict=True))
+    for key in set(keys):
+        if keys.count(key) > 1 or values[key] == "NaN":
+            with pytest.raises(UnreadableError) as refused:
+                found.find((*above, key))
+            assert (refused.value.code == "json_repeated_key") == (keys.count(key) > 1)
+        else:
+            wanted = json.loads(values[key])
+            assert found.find((*above, key)) == (
+                values[key].encode() if isinstance(wanted, (list, dict)) else wanted
+            )
+
+
 def test_of_a_result_that_is_there_twice_the_last_counts() -> None:
     """It decides nothing, and most readers take the last."""
     found = seen(b'{"data":{"status":"done","result":1,"result":2}}').result
