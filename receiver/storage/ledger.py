@@ -51,7 +51,7 @@ class Ledger:
         self._besides: dict[str, Row] = {}
         #: For each name that was looked up, the jobs of the working set that bear it.
         self._called: dict[tuple[str, str | None], set[str]] = {}
-        self._handlers: list[HandlerSpec] | None = None
+        self._handlers: Sequence[HandlerSpec] | None = None
         #: The handlers that want a completion whatever its metadata, or depending on that, by its provider and state.
         self._wanted: dict[tuple[str, JobState], tuple[list[str], list[HandlerSpec]]] = {}
         self._given: dict[str, Given] = {}

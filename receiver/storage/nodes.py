@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from receiver.core.model import DAY, HOUR, MINUTE, SECOND, Value
 from receiver.storage import dead_letters, lines
 from receiver.storage.circuits import circuits
 from receiver.storage.distinct import distinct
-from receiver.storage.driver import Transaction
+from receiver.storage.driver import Row, Transaction
 
 #: A dispatch that no node has claimed for this long, for a handler that no node has, is dead.
 MISSING_AFTER: Final = HOUR
@@ -289,13 +290,22 @@ def forget(tx: Transaction, items: Sequence[tuple[str, int, int]]) -> list[Regis
     return answers
 
 
-def specs(tx: Transaction) -> list[HandlerSpec]:
+def specs(tx: Transaction) -> Sequence[HandlerSpec]:
     """What the registered handlers want."""
-    found = tx.run(
-        "SELECT name, provider, state, metadata, ordered_by, on_dead, notice FROM handler WHERE renamed_to IS NULL "
-        "ORDER BY name"
+    return _specs_of(
+        tuple(
+            tx.run(
+                "SELECT name, provider, state, metadata, ordered_by, on_dead, notice FROM handler "
+                "WHERE renamed_to IS NULL ORDER BY name"
+            )
+        )
     )
-    return [
+
+
+@lru_cache(4)
+def _specs_of(found: tuple[Row, ...]) -> tuple[HandlerSpec, ...]:
+    """The rows of handlers, read: each transaction finds the same ones, as a rule."""
+    return tuple(
         HandlerSpec(
             name=name,
             provider=provider,
@@ -306,7 +316,7 @@ def specs(tx: Transaction) -> list[HandlerSpec]:
             notice=None if notice is None else msgspec.json.decode(notice, type=Notice),
         )
         for name, provider, state, metadata, ordered_by, on_dead, notice in found
-    ]
+    )
 
 
 def _read(metadata: str | None) -> dict[str, Any]:

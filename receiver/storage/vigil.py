@@ -1,5 +1,7 @@
 """Vigil: what a thread of its own reads and writes in the database, even while event loop and writer are busy."""
 
+from collections.abc import Sequence
+
 from receiver.core.circuit import Circuit
 from receiver.core.errors import StoreUnavailableError
 from receiver.core.handler import HandlerSpec
@@ -41,7 +43,7 @@ class Vigil:
         except ContendedError as error:
             raise StoreUnavailableError("Others were in the way; the next look tries again.") from error
 
-    def handlers(self) -> list[HandlerSpec]:
+    def handlers(self) -> Sequence[HandlerSpec]:
         """The registered handlers."""
         with self._driver.read() as tx:
             return nodes.specs(tx)

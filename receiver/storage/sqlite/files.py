@@ -7,8 +7,7 @@ committed to, and nobody will ever read what it holds. So what lies at the path 
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -28,7 +27,21 @@ _SHARED: Final = "-shm"
 #: has lost it, and a new one in its place would take callbacks for jobs that it does not know.
 _MARK: Final = b"A receiver database was made beside this file. See 'receiver explain database_gone'.\n"
 
-Identity = tuple[int, int]
+#: Which file something is: inode and device, as they stand side by side in what ``os.stat`` returns.
+Identity = tuple[int, ...]
+
+
+class _Held:
+    """The lock while it is held: a class, because each commit takes it, and a generator takes twice as long."""
+
+    def __init__(self, files: "Files") -> None:
+        self._files = files
+
+    def __enter__(self) -> None:
+        self._files.take()
+
+    def __exit__(self, *_: object) -> None:
+        self._files.leave()
 
 
 class Files:
@@ -36,7 +49,7 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        #: Which files are open: paths, device and inode. Several threads ask, so it is replaced and never changed.
+        #: Which files are open: paths and identities. Several threads ask, so it is replaced and never changed.
         self._open: tuple[tuple[str, Identity], ...] = ()
         # As text: they are asked about with each commit, and a Path is turned into text each time.
         self._name = str(path)
@@ -48,6 +61,7 @@ class Files:
         self._lock_file: int | None = None
         self._serve_file: int | None = None
         self._told = ""
+        self._held = _Held(self)
 
     def make(self) -> None:
         """Make the file if there is none, for nobody but us: it holds requests, callbacks and results.
@@ -79,12 +93,13 @@ class Files:
                 found = os.stat(path)  # noqa: PTH116
             except OSError:
                 self._refuse(path, "is gone")
-            if (found.st_dev, found.st_ino) != identity:
+            if found[1:3] != identity:
                 self._refuse(path, "is not the file that is open")
-            if path == self._name:
-                if self._filled and not found.st_size:
+            if path is self._name:
+                filled = found.st_size > 0
+                if self._filled and not filled:
                     self._refuse(path, "is empty")
-                self._filled = found.st_size > 0
+                self._filled = filled
         self._told = ""
 
     def _refuse(self, path: str, what: str) -> NoReturn:
@@ -144,9 +159,12 @@ class Files:
 
     # -- locks ---------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the lock that every process holds while it writes or moves the log."""
+        return self._held
+
+    def take(self) -> None:
+        """Take the lock; raises StoreUnavailableError where another process keeps it."""
         file = self._lock()
         until = time.monotonic() + PATIENCE
         while True:
@@ -159,10 +177,11 @@ class Files:
                         "Another process holds the database; try again.", code="store_unavailable"
                     ) from error
                 time.sleep(0.002)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+
+    def leave(self) -> None:
+        """Give the lock back."""
+        if self._lock_file is not None:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def serve(self) -> None:
         """Claim the right to serve this file; raises ConfigurationError where another process has it."""
@@ -229,9 +248,8 @@ def _identity(path: str) -> Identity | None:
         found = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found[1:3]
 
 
 def _of(file: int) -> Identity:
-    found = os.fstat(file)
-    return found.st_dev, found.st_ino
+    return os.fstat(file)[1:3]

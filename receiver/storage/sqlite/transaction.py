@@ -55,13 +55,15 @@ class SQLiteTransaction:
 
     def insert(self, table: str, columns: str, rows: Rows, *, conflict: str = "") -> None:
         """Insert *rows*."""
+        if not rows:
+            return
+        if len(rows) < _WORTH_IT:
+            self._connection.executemany(_insert(table, columns, conflict), rows)
+            return
         for begin in range(0, len(rows), _TOGETHER):
             some = rows[begin : begin + _TOGETHER]
-            if len(some) < _WORTH_IT:
-                self._connection.executemany(_insert(table, columns, conflict), some)
-            else:
-                values = list(chain.from_iterable(some))
-                self._connection.execute(_insert(table, columns, conflict, len(some)), values)
+            values = list(chain.from_iterable(some))
+            self._connection.execute(_insert(table, columns, conflict, len(some)), values)
 
     def update(self, table: str, columns: str, rows: Rows, *, key: str) -> None:
         """Set *columns* of the rows that the values after them name."""
