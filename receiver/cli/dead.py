@@ -1,6 +1,8 @@
 """``receiver dead``: dispatches with no attempts left."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 import click
 from msgspec.structs import replace
@@ -8,7 +10,8 @@ from msgspec.structs import replace
 from receiver.api.filters import MOST as MOST_LISTED
 from receiver.cli import options, output, session
 from receiver.cli.acting import by_hand
-from receiver.cli.command import FAILED, Group, note
+from receiver.cli.command import Group, note
+from receiver.cli.report import Report
 from receiver.cli.table import show_table
 from receiver.core.errors import NotFoundError, RequestError
 from receiver.core.identity import dispatch_key
@@ -19,6 +22,8 @@ from receiver.storage.queries import MOST
 from receiver.storage.queues import HeldUp, held_up
 from receiver.views.dispatch import dispatch_document
 
+#: So many are retried or discarded together.
+_TOGETHER: Final = 100
 _OF_HANDLER = click.option("--handler", metavar="NAME", help="Those of one handler or sink.")
 
 
@@ -78,11 +83,14 @@ async def retry(*, ids: tuple[str, ...], handler: str | None, everything: bool, 
     """Try dead letters again, with as many attempts as at first; the serving process makes them."""
     async with session.opened() as running:
         now = running.clock()
-        done = []
-        for one in await _chosen(running, ids, handler, everything=everything):
+
+        async def again(one: Dispatch) -> bool:
             async with by_hand(running, "retry", subject=one.id, job_id=one.job_id):
-                done.append((one, await running.store.retry_dispatch(one, now=now)))
-    _report(done, "retried", as_json=as_json)
+                return await running.store.retry_dispatch(one, now=now)
+
+        with Report("retried", as_json=as_json) as report:
+            await _each(_chosen(running, ids, handler, everything=everything), again, report)
+    report.leave()
 
 
 @dead.command()
@@ -94,11 +102,14 @@ async def discard(*, ids: tuple[str, ...], handler: str | None, everything: bool
     """Drop dead letters for good; the job's timeline keeps a line."""
     async with session.opened() as running:
         now = running.clock()
-        done = []
-        for one in await _chosen(running, ids, handler, everything=everything):
+
+        async def drop(one: Dispatch) -> bool:
             async with by_hand(running, "discard", subject=one.id, job_id=one.job_id):
-                done.append((one, await running.store.discard_dispatch(one, now=now)))
-    _report(done, "discarded", as_json=as_json)
+                return await running.store.discard_dispatch(one, now=now)
+
+        with Report("discarded", as_json=as_json) as report:
+            await _each(_chosen(running, ids, handler, everything=everything), drop, report)
+    report.leave()
 
 
 def _held(behind: HeldUp | None) -> str:
@@ -107,11 +118,16 @@ def _held(behind: HeldUp | None) -> str:
 
 async def dead_letters(running: Running, handler: str | None = None) -> AsyncIterator[Dispatch]:
     """Every dead letter, or those of one handler, the newest job's first."""
-    wanted = Dead(handler=handler, limit=MOST)
+    async for some in _pages(running, handler, most=MOST):
+        for one in some:
+            yield one
+
+
+async def _pages(running: Running, handler: str | None, *, most: int) -> AsyncIterator[list[Dispatch]]:
+    wanted = Dead(handler=handler, limit=most)
     while True:
         found = await running.store.read(find, wanted)
-        for one in found.letters:
-            yield one
+        yield found.letters
         if found.cursor is None:
             return
         wanted = replace(wanted, before=found.cursor)
@@ -119,12 +135,31 @@ async def dead_letters(running: Running, handler: str | None = None) -> AsyncIte
 
 async def _chosen(
     running: Running, ids: tuple[str, ...], handler: str | None, *, everything: bool
-) -> list[Dispatch]:
+) -> AsyncIterator[list[Dispatch]]:
+    """Some dead letters at a time, however many there are."""
     if [everything, handler is not None, bool(ids)].count(True) != 1:
         raise click.UsageError("Name dead letters, or give --handler NAME or --all.")
-    if ids:
-        return [await _named(running, prefix) for prefix in ids]
-    return [one async for one in dead_letters(running, handler)]
+    if not ids:
+        async for some in _pages(running, handler, most=_TOGETHER):
+            yield some
+        return
+    named = [await _named(running, prefix) for prefix in ids]
+    for first in range(0, len(named), _TOGETHER):
+        yield named[first : first + _TOGETHER]
+
+
+async def _each(
+    letters: AsyncIterator[list[Dispatch]], act: Callable[[Dispatch], Awaitable[bool]], report: Report
+) -> None:
+    """Do something to each, those of a page together: they share their commits. What was done is told at once."""
+    async for some in letters:
+        outcomes = await asyncio.gather(*map(act, some), return_exceptions=True)
+        report.tell(
+            [(one.id, done) for one, done in zip(some, outcomes, strict=True) if isinstance(done, bool)]
+        )
+        for failed in outcomes:
+            if isinstance(failed, BaseException):
+                raise failed
 
 
 async def _named(running: Running, prefix: str) -> Dispatch:
@@ -139,16 +174,3 @@ async def _named(running: Running, prefix: str) -> Dispatch:
             f"Several dead letters begin with {prefix!r}; write more of it.", code="id_ambiguous"
         )
     return matching[0]
-
-
-def _report(done: list[tuple[Dispatch, bool]], word: str, *, as_json: bool) -> None:
-    if as_json:
-        output.show_json(
-            {word: [one.id for one, ok in done if ok], "gone": [one.id for one, ok in done if not ok]}
-        )
-    else:
-        for one, ok in done:
-            click.echo(output.clean(f"{word if ok else 'gone already'} {one.id}"))
-        note(f"{sum(ok for _, ok in done)} {word}.")
-    if not all(ok for _, ok in done):
-        raise click.exceptions.Exit(FAILED)
