@@ -63,23 +63,24 @@ class Lines:
                 self._stream.flush()
 
 
-def configure(level: str = "info") -> None:
-    """Set up structlog on stderr. Libraries that would log whole URLs (paths hold tokens) are kept quiet."""
+def configure(level: str = "info", stream: TextIO | None = None) -> None:
+    """Set up structlog on *stream* or stderr. Libraries that would log whole URLs are kept quiet (paths hold tokens)."""
+    stream = sys.stderr if stream is None else stream
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     render: Processor = _as_json
-    if sys.stderr.isatty():
+    if stream.isatty():
         render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[_describe, render],
         wrapper_class=type(
             "Logger", (structlog.make_filtering_bound_logger(number),), {"_proxy_to_logger": _pass_on}
         ),
-        logger_factory=Lines(sys.stderr),
+        logger_factory=Lines(stream),
         # A logger that was bound once would outlive whatever it is set up anew for, its closed file included.
         cache_logger_on_first_use=False,
     )
     # The log of uvicorn and asyncio is written in the same form as ours.
-    foreign = logging.StreamHandler(sys.stderr)
+    foreign = logging.StreamHandler(stream)
     foreign.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_describe],

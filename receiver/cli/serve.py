@@ -220,8 +220,7 @@ class _StopSignal:
 
 def _configured() -> Receiver:
     settings = from_environment()
-    streams.outlive()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, streams.outlive())
     for one in unknown_settings(settings.environ):
         log.warning("setting_unknown", name=one.name, nearest=one.nearest)
     return load_receiver(settings)

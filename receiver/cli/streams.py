@@ -6,6 +6,7 @@ what stands in a buffer at the end and cannot be written makes exit code 120 of 
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import sys
@@ -16,6 +17,7 @@ from receiver.core.errors import ReceiverError
 #: What is wrong with a stream rather than with what is written to it.
 _BROKEN: Final = frozenset({errno.EPIPE, errno.EBADF, errno.ENOSPC, errno.EIO, errno.EDQUOT})
 _OUT: Final = 1
+_ERR: Final = 2
 _FAILED: Final = 1
 
 
@@ -42,11 +44,16 @@ class Nowhere(io.RawIOBase):
 
 
 class _Tolerant(io.RawIOBase):
-    """Writes to a file as long as that takes anything, and from then on nowhere: for processes that stay."""
+    """Writes to a file as long as that takes anything, and from then on nowhere: for processes that stay.
+
+    It writes by a number that nobody else knows. A handler may close number 1 or 2, and what is opened next, a
+    connection or a file of ours, is called so: what is printed would be written into it.
+    """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._own = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _ERR + 1)
         self._takes = True
 
     def writable(self) -> bool:
@@ -54,21 +61,30 @@ class _Tolerant(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        """Which file."""
+        """Which file, as everybody calls it."""
         return self._descriptor
 
     def isatty(self) -> bool:
         """Whether a person reads along."""
-        return os.isatty(self._descriptor)
+        return os.isatty(self._own)
 
     def write(self, data: Any) -> int:  # noqa: ANN401  (any buffer)
         """Write, or lose it: a handler that prints does not fail because nobody reads any more."""
         if self._takes:
             try:
-                return os.write(self._descriptor, data)
+                return os.write(self._own, data)
             except OSError:
                 self._takes = False
         return len(data)
+
+
+class _Lasting(io.TextIOWrapper):
+    """Stays open, whoever closes it: others print too."""
+
+    def close(self) -> None:
+        """Write what waits."""
+        with contextlib.suppress(ValueError):  # it was taken apart
+            self.flush()
 
 
 def open_closed() -> Nowhere | None:
@@ -90,13 +106,19 @@ def open_closed() -> Nowhere | None:
     return nowhere
 
 
-def outlive() -> None:
-    """Have this process, which stays, go on when nobody reads what it prints any more."""
-    sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
+def outlive() -> TextIO:
+    """Have this process, which stays, go on when nobody reads what it prints any more, and whatever handlers close.
+
+    Returns where its log goes: to standard error, by an object of its own.
+    """
+    given = sys.stderr
+    sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(given)
+    return _outliving(given)
 
 
 def settled(code: Any, nowhere: Nowhere | None) -> Any:  # noqa: ANN401  (what SystemExit carries)
     """The exit code of a command that wanted to leave with *code*; says on standard error if output was lost."""
+    _put_back()
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -110,6 +132,18 @@ def settled(code: Any, nowhere: Nowhere | None) -> Any:  # noqa: ANN401  (what S
         return code
     say_lost(OSError(errno.EBADF, "it is closed"))
     return _FAILED
+
+
+def _put_back() -> None:
+    """Have streams that can be written out at the end, where a handler has closed them or taken them apart."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            usable = not stream.closed
+        except (AttributeError, ValueError):
+            usable = False
+        if not usable:
+            setattr(sys, name, _text(Nowhere()))
 
 
 def say_lost(error: OSError) -> None:
@@ -144,7 +178,7 @@ def _outliving(stream: TextIO) -> TextIO:
 
 
 def _text(raw: io.RawIOBase, *, like: TextIO | None = None) -> TextIO:
-    return io.TextIOWrapper(
+    return _Lasting(
         io.BufferedWriter(raw),
         encoding="utf-8" if like is None else like.encoding,
         errors="backslashreplace" if like is None else like.errors,

@@ -128,6 +128,58 @@ def test_what_serves_goes_on_and_ends_as_ever(alone: Program, command: str, how:
     assert b"handlers are here" not in (alone.folder / "loud.db").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "does",
+    [
+        "sys.stdout.close()",
+        "sys.stdout = None",
+        "sys.stdout.detach()",
+        "sys.stdout.buffer.close()",
+        "os.close(1)",
+        "sys.stderr.close()",
+        "sys.stderr.detach()",
+        "sys.stderr = None; sys.stdout = open(os.devnull, 'w'); sys.stdout.close()",
+        "os.close(2)",
+        "os.close(1); os.close(2)",
+    ],
+)
+def test_what_serves_goes_on_whatever_handlers_close(alone: Program, does: str) -> None:
+    """Its log goes on, SIGTERM is a clean end, and what is printed is not written into what is opened next."""
+    hooks = ["import os, sys", does, "next_ones = [open(name, 'w') for name in ('first', 'second')]"]
+    # As another handler may: to the stream that it has taken along.
+    hooks += [
+        "for out in (sys.stdout, sys.stderr):",
+        "    try:",
+        "        print('heard', file=out, flush=True)",
+    ]
+    hooks += ["    except ValueError:", "        pass  # it was taken apart"]
+    hooks += ["from receiver import Receiver", "receiver = Receiver()"]
+    (alone.folder / "closing.py").write_text("\n".join(hooks), encoding="utf-8")
+    database = f"sqlite:///{alone.folder}/closing.db"
+    program = alone.but(RECEIVER_HANDLERS="closing:receiver", RECEIVER_DATABASE_URL=database)
+    port, log = free_port(), alone.folder / "log"
+    with log.open("wb") as err, (alone.folder / "out").open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "receiver", "serve", "--port", str(port)],
+            env=program.environ,
+            cwd=alone.folder,
+            stdout=out,
+            stderr=err,
+        )
+    try:
+        _wait_until_it_serves(port)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0, log.read_text(encoding="utf-8")
+    finally:
+        process.kill()
+        process.wait()
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line != "heard"]
+    events = [json.loads(line)["event"] for line in lines]
+    assert events[0] == "receiver_started"
+    assert events[-1] == "receiver_stopped"
+    assert [(alone.folder / name).read_text(encoding="utf-8") for name in ("first", "second")] == ["", ""]
+
+
 def _wait_until_it_serves(port: int) -> None:
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
