@@ -226,6 +226,7 @@ class Application:
             replay=running.replay,
             wait=running.wait,
             follow=running.follow,
+            refusals=refusals,
             clock=running.clock,
             notify=running.notify,
         )

@@ -64,7 +64,7 @@ class Lines:
 
 
 def configure(level: str = "info", stream: TextIO | None = None) -> None:
-    """Set up structlog on *stream* or stderr. Libraries that would log whole URLs are kept quiet (paths hold tokens)."""
+    """Set up structlog on *stream* or stderr. Libraries that log whole URLs are kept quiet: paths hold tokens."""
     stream = sys.stderr if stream is None else stream
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     render: Processor = _as_json

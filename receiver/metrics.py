@@ -16,7 +16,10 @@ log = structlog.get_logger(__name__)
 
 COUNTERS: Final = {
     "callbacks": ("Callbacks by what became of them.", ("provider", "verdict")),
-    "requests_refused": ("Requests answered 4xx before anything was recorded.", ("route", "status")),
+    "requests_refused": (
+        "Requests answered 4xx before anything was recorded, or 503 because too many read the feed.",
+        ("route", "status"),
+    ),
     "addresses_missed": ("Requests to what is nearly an address of ours.", ("provider", "kind")),
     "jobs_settled": ("Ended jobs by what settled them.", ("provider", "by", "state")),
     "steps": ("Submissions, polls, fetches and cancellations.", ("step", "provider", "outcome")),

@@ -16,6 +16,7 @@ from receiver.steps.follow import Follow
 from receiver.steps.wait import LONGEST_REQUEST
 from receiver.storage.feed import Completion, Wanted
 from receiver.views.completion import CompletionDocument, completion_document
+from receiver.wire.refusals import Refusals
 from receiver.wire.web import PRIVATE
 
 #: How many streams and requests that wait one process holds open: each keeps a connection and its place in memory.
@@ -46,8 +47,9 @@ class FeedFullError(ReceiverError):
 class Completions:
     """The operations on the feed."""
 
-    def __init__(self, *, follow: Follow, catalog: Catalog) -> None:
+    def __init__(self, *, follow: Follow, catalog: Catalog, refusals: Refusals) -> None:
         self._follow = follow
+        self._refusals = refusals
         #: How many streams and requests that wait are held open.
         self._held = 0
         self._readers = completion_readers(catalog, longest=LONGEST_REQUEST)
@@ -102,6 +104,7 @@ class Completions:
 
     def _hold(self) -> None:
         if self._held >= MOST_HELD:
+            self._refusals.note("v1", FeedFullError.status, code=FeedFullError.code)
             raise FeedFullError
         self._held += 1
 

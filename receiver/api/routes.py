@@ -30,6 +30,7 @@ from receiver.steps.replay import Replay
 from receiver.steps.submit import Submit
 from receiver.steps.wait import Wait
 from receiver.storage.store import Store
+from receiver.wire.refusals import Refusals
 from receiver.wire.web import Bodies
 
 #: Whatever else is asked for below ``/v1``.
@@ -54,6 +55,7 @@ class Api:
         replay: Replay,
         wait: Wait,
         follow: Follow,
+        refusals: Refusals,
         clock: Callable[[], int],
         notify: Callable[[], None],
     ) -> None:
@@ -72,7 +74,7 @@ class Api:
         callbacks = Callbacks(
             store=store, catalog=catalog, proving=proving, bodies=bodies, replay=replay, clock=clock
         )
-        completions = Completions(follow=follow, catalog=catalog)
+        completions = Completions(follow=follow, catalog=catalog, refusals=refusals)
         readers = Readers(store=store, follow=follow, bodies=bodies, clock=clock)
         dispatches = Dispatches(store=store, clock=clock, notify=notify)
         handlers = RegisteredHandlers(store=store, clock=clock, notify=notify)

@@ -74,6 +74,8 @@ async def test_the_feed_is_held_open_by_so_many_at_once(site: Site, monkeypatch:
                 assert (refused.status_code, refused.json()["code"]) == (503, "feed_full")
                 assert refused.headers["retry-after"] == "5"
             assert (await site.get("/v1/completions")).status_code == 200
+            counted = (await site.http.get("/metrics")).text
+            assert 'receiver_requests_refused_total{route="v1",status="503"} 2.0' in counted
         await until(opens)
         # A wait that is over lets go, too.
         for _ in range(2):
