@@ -28,6 +28,13 @@ def _setting(env: str, default: Any, says: str, *, secret: bool = False) -> Any:
     return field(default=default, repr=not secret, metadata={"env": env, "secret": secret, "says": says})
 
 
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed
+        return Path()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the operator decides. Sizes are bytes, times are seconds."""
@@ -183,6 +190,8 @@ class Settings:
     log_level: str = _setting("RECEIVER_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.")
     #: The whole environment, for the references in provider descriptions.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Where relative paths begin: a handler may change the folder of the process, and a file may be read again later.
+    folder: Path = field(default_factory=_here, repr=False)
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
@@ -249,15 +258,15 @@ class Settings:
     def spool_folder(self) -> Path:
         """Where answers are held that the database cannot take."""
         if self.spool:
-            return Path(self.spool)
+            return self.folder / self.spool
         scheme, _, rest = self.database_url.partition("://")
-        return Path(f"{rest[1:]}-spool") if scheme == "sqlite" else Path("receiver-spool")
+        return self.folder / (f"{rest[1:]}-spool" if scheme == "sqlite" else "receiver-spool")
 
     @property
     def database_folder(self) -> Path | None:
         """The folder of the SQLite file; ``None`` where the database is no file."""
         scheme, _, rest = self.database_url.partition("://")
-        return Path(rest[1:]).parent if scheme == "sqlite" else None
+        return (self.folder / rest[1:]).parent if scheme == "sqlite" else None
 
     @property
     def files_folder(self) -> Path | None:
@@ -266,7 +275,9 @@ class Settings:
             parts = urlsplit(self.files_url)
             return Path(unquote(parts.path)) if (parts.scheme, parts.netloc) == ("file", "") else None
         scheme, _, rest = self.database_url.partition("://")
-        return Path(rest[1:]).with_suffix(".files") if scheme == "sqlite" else Path("receiver.files")
+        return self.folder / (
+            Path(rest[1:]).with_suffix(".files") if scheme == "sqlite" else "receiver.files"
+        )
 
     @property
     def lease_ms(self) -> int:
@@ -293,15 +304,15 @@ class Settings:
     def egress_proxy_of(self, provider: str) -> tuple[str, str]:
         """The proxy through which *provider* is asked, if any, and the setting that says so."""
         own = provider_setting(provider, "EGRESS_PROXY")
-        text = read_secret(self.environ, own)
+        text = self.resolve(f"env:{own}")
         return (own, text) if text else ("RECEIVER_EGRESS_PROXY", self.egress_proxy)
 
     def resolve(self, reference: str) -> str | None:
         """What ``env:NAME`` (or its ``NAME_FILE``) or ``file:PATH`` refers to; ``None`` where it is not set."""
         kind, _, rest = reference.partition(":")
         if kind == "env":
-            return read_secret(self.environ, rest) or None
-        return _read_file(rest, setting=reference)
+            return read_secret(self.environ, rest, folder=self.folder) or None
+        return _read_file(self.folder / rest, setting=reference)
 
     def is_fixed(self, reference: str) -> bool:
         """Whether *reference* means the same as long as this process runs; a file may be written anew."""
@@ -346,17 +357,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def read_secret(environ: Mapping[str, str], name: str) -> str | None:
-    """The variable *name*, or the content of the file that ``NAME_FILE`` points to."""
+def read_secret(environ: Mapping[str, str], name: str, *, folder: Path = Path()) -> str | None:
+    """The variable *name*, or the content of the file that ``NAME_FILE`` points to, from *folder* on."""
     path = environ.get(f"{name}_FILE")
     if path:
-        return _read_file(path, setting=f"{name}_FILE")
+        return _read_file(folder / path, setting=f"{name}_FILE")
     return environ.get(name)
 
 
-def _read_file(path: str, *, setting: str) -> str:
+def _read_file(path: Path, *, setting: str) -> str:
     try:
-        content = Path(path).read_bytes()
+        content = path.read_bytes()
         # PowerShell writes UTF-16 by default, and Notepad a mark in front of UTF-8.
         marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if marked else "utf-8-sig").strip()

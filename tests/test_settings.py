@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core.errors import ConfigurationError
-from receiver.settings import read_secret
+from receiver.settings import Settings, read_secret
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,23 @@ def test_a_file_that_is_no_text_is_refused_without_its_bytes(tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="KEY_FILE") as refused:
         read_secret({"KEY_FILE": str(tmp_path / "key")}, "KEY")
     assert refused.value.code == "secret_unreadable"
+
+
+def test_a_relative_path_stays_where_the_process_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler may go to another folder: what is read again then, or made, is where it was at the start."""
+    away = tmp_path / "away"
+    away.mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key").write_text("old", encoding="utf-8")
+    settings = Settings.load({"ACME_SECRET_FILE": "key", "RECEIVER_ACME_EGRESS_PROXY_FILE": "key"})
+    monkeypatch.chdir(away)
+    (away / "key").write_text("somebody else's", encoding="utf-8")
+    for text in ("old", "new"):
+        (tmp_path / "key").write_text(text, encoding="utf-8")
+        assert [settings.resolve(one) for one in ("env:ACME_SECRET", "file:key")] == [text, text]
+        assert settings.egress_proxy_of("acme")[1] == text
+    assert settings.database_folder == tmp_path
+    assert settings.spool_folder == tmp_path / "receiver.db-spool"
+    assert settings.files_folder == tmp_path / "receiver.files"

@@ -18,7 +18,7 @@ from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from receiver.files.store import MARK, PIECE, Digests, FileGoneError, FileStoreError, Kept, Swept
-from receiver.settings import Settings, read_secret
+from receiver.settings import Settings
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Bucket:
         config = {
             key: value
             for key, name in names.items()
-            if (value := read_secret(settings.environ, name)) is not None
+            if (value := settings.resolve(f"env:{name}")) is not None
         }
         plain = config.get("endpoint", "").startswith("http:")
         self.where = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
