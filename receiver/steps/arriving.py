@@ -89,8 +89,8 @@ class Arriving:
         #: With which byte the last answer went on.
         self.resumed = 0
 
-    async def take(self, provider: Provider, download: Download) -> str:
-        """Take the whole file; return its content type.
+    async def take(self, provider: Provider, download: Download) -> Entity:
+        """Take the whole file; return what was said of it.
 
         Raises:
             TooLargeError, AgainError, GoneError: as they say; what is written so far is for whoever tries again.
@@ -111,7 +111,7 @@ class Arriving:
                 if writing.digests.of(name) not in {None, wanted}:
                     await writing.restart()
                     raise AgainError("file_digest_mismatch")
-            return found.content_type
+            return found
         raise AssertionError("the last break is raised")
 
     async def _ask(self, provider: Provider, download: Download) -> Entity:

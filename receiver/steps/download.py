@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -27,6 +27,7 @@ from receiver.metrics import Metrics
 from receiver.outbound.downloads import Downloads
 from receiver.steps.arriving import AgainError, Arriving, GoneError, TooLargeError
 from receiver.steps.renewing import Renewing
+from receiver.steps.unpacking import is_packed, unpacked
 from receiver.storage import downloads, files
 from receiver.storage.downloads import DownloadSettled, Fetching, Progress
 from receiver.storage.settlements import timeline
@@ -159,6 +160,7 @@ class _Attempt:
         largest = min(download.largest, max(room, 0))
         writing = self._writing = await step.kept.begin(partial=download.partial, received=download.received)
         self._download = replace(download, partial=None, received=0)
+        packed: tuple[bytes, ...] = ()
         if download.url.startswith("data:"):
             content_type = await self._write_out(writing, largest)
         else:
@@ -171,8 +173,13 @@ class _Attempt:
                 every=min(_SECURE_AFTER, step.lease_ms / SECOND / 3),
                 clock=step.clock,
             )
-            content_type = await arriving.take(self._provider, download)
+            found = await arriving.take(self._provider, download)
+            content_type = found.content_type
+            if is_packed(found.codings, content_type=content_type, url=download.url):
+                packed = found.codings
         sha256 = await writing.finish()
+        if packed and (plain := await self._unpacked(writing, sha256, packed, largest)) is not None:
+            writing, sha256 = plain, await plain.finish()
         return File(
             number=download.number,
             name="",
@@ -182,6 +189,26 @@ class _Attempt:
             sha256=sha256,
             stored_at=step.clock(),
         )
+
+    async def _unpacked(
+        self, writing: Writing, sha256: str, codings: Sequence[bytes], largest: int
+    ) -> Writing | None:
+        """The file without the codings that it came in; ``None`` where it stays as it is, which is said."""
+        self._writing = None
+        self._forget()
+        renewed = self._step.clock()
+
+        async def go_on() -> None:
+            nonlocal renewed
+            if self._step.clock() >= renewed + self._step.lease_ms // 3:
+                renewed = self._step.clock()
+                await self._renew()
+
+        plain = await unpacked(self._step.kept, sha256, writing.size, codings, largest=largest, go_on=go_on)
+        if plain is None:
+            log.warning("file_packed", job=self._job.id, file=self._download.number)
+        self._writing = plain
+        return plain
 
     async def _write_out(self, writing: Writing, largest: int) -> str:
         """A file that is in the result itself."""
@@ -208,6 +235,9 @@ class _Attempt:
             self._download = replace(
                 self._download, partial=self._writing.name, received=received, validator=self._validator
             )
+        await self._renew()
+
+    async def _renew(self) -> None:
         until = self._step.clock() + self._step.lease_ms
         if not await self._step.store.write(downloads.go_on, Progress(download=self._download, until=until)):
             raise _SupersededError

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from receiver.core.body.encoding import codings_of
 from receiver.core.model import Value
 
 #: Finds a header by its name in lower case.
@@ -34,6 +35,8 @@ class Entity(Value, frozen=True, kw_only=True):
     content_type: str
     #: Digests of the whole of it.
     digests: dict[str, bytes]
+    #: The codings that it comes in, in the order in which they were applied.
+    codings: tuple[bytes, ...] = ()
 
 
 def entity(status: int, header: Headers) -> Entity | None:
@@ -55,6 +58,7 @@ def entity(status: int, header: Headers) -> Entity | None:
         validator=_validator(header),
         content_type=_type(header("content-type")),
         digests=_digests(status, header),
+        codings=tuple(codings_of([(b"content-encoding", (header("content-encoding") or "").encode())])),
     )
 
 
