@@ -97,14 +97,14 @@ class Json:
     def _at(self, keys: Sequence[str], *, strictly: bool) -> bytes | None:
         if not keys:
             return self._text
-        deep = len(keys) > 1
-        level = self._level(keys[:-1]) if deep else self._top
-        raw = None if level is None else level.at(keys[-1], strictly=strictly)
+        *above, key = keys
+        level = self._level(tuple(above)) if above else self._top
+        raw = None if level is None else level.at(key, strictly=strictly)
         if raw is None:
             return None
         # A key above may be there twice although the last of them leads on.
-        if deep and strictly:
-            self._at(keys[:-1], strictly=True)
+        if above and strictly:
+            self._at(above, strictly=True)
         found = bytes(raw)
         return None if found == b"null" else found
 

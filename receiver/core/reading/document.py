@@ -122,21 +122,12 @@ class Document:
         return self._body(content, shape.field)
 
     def _body(self, content: Content, field: str | None) -> Source:
-        if content in {"form", "form-json"} and is_multipart(self._message.header(b"content-type")):
-            return self._parts(content, field)
-        text, codec, self._original = as_utf8(self.plain, self._message)
         if content in {"form", "form-json"}:
-            # A form is ASCII, whatever the characters are that it stands for.
-            self._codec = codec = codec or charset_of(self._message.header(b"content-type") or b"")
-            form = Fields(text, codec)
-            inner = form.cut((field,)) if content == "form-json" and field is not None else None
-            if inner is None:
-                self.is_form = content == "form-json"
-                return form
-            self.plain = inner
-            return Json(inner, codec)
-        self._codec = codec
-        found = Json(text, codec)
+            return self._form(content, field)
+        text, self._codec, self._original = as_utf8(self.plain, self._message)
+        found = Json(text, self._codec)
+        if content == "json":
+            return found
         if content == "json-json" and field is not None:
             return self._nested(found, field)
         if content == "json-string":
@@ -145,6 +136,21 @@ class Document:
                 self.plain = _encoded(inner_text)
                 return Json(self.plain)
         return found
+
+    def _form(self, content: Content, field: str | None) -> Source:
+        kind = self._message.header(b"content-type")
+        if is_multipart(kind):
+            return self._parts(content, field)
+        text, codec, self._original = as_utf8(self.plain, self._message)
+        # A form is ASCII, whatever the characters are that it stands for.
+        self._codec = codec = codec or charset_of(kind or b"")
+        form = Fields(text, codec)
+        inner = form.cut((field,)) if content == "form-json" and field is not None else None
+        if inner is None:
+            self.is_form = content == "form-json"
+            return form
+        self.plain = inner
+        return Json(inner, codec)
 
     def _parts(self, content: Content, field: str | None) -> Source:
         """The same fields in the other spelling of a form; one that is cut short is none."""
