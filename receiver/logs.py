@@ -16,6 +16,8 @@ import structlog
 from structlog import BoundLoggerBase
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from receiver.core import causes
+
 #: What else is said of a line: the trace that it belongs to; whoever keeps traces says so.
 place: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
 
@@ -69,7 +71,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     render: Processor = _as_json
     if stream.isatty():
-        render = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        render = structlog.dev.ConsoleRenderer(exception_formatter=_plain)
     structlog.configure(
         processors=[_describe, render],
         wrapper_class=type(
@@ -100,7 +102,7 @@ def be_discreet() -> None:
     """
     if not structlog.is_configured():
         *others, _ = structlog.get_config()["processors"]
-        plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        plain = structlog.dev.ConsoleRenderer(exception_formatter=_plain)
         structlog.configure(processors=[*others, plain])
 
 
@@ -130,6 +132,32 @@ def _second(number: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(number))
 
 
+def _raised(exc_info: Any) -> BaseException | None:  # noqa: ANN401  (whatever logging takes)
+    """The exception that a line is to show."""
+    match exc_info:
+        case BaseException():
+            return exc_info
+        case (_, BaseException() as raised, _):
+            return raised
+        case None | False | (None, None, None):
+            return None
+        case _:
+            return sys.exc_info()[1]
+
+
+def _plain(sio: TextIO, exc_info: Any) -> None:  # noqa: ANN401  (as above)
+    """Write a traceback for people."""
+    raised = _raised(exc_info)
+    if raised is None:
+        structlog.dev.plain_traceback(sio, exc_info)
+        return
+    with causes.cut(raised) as shown:
+        if shown.cut:
+            sio.write(f"\n{causes.LEFT_OUT}")
+        if not shown.uncuttable:
+            structlog.dev.plain_traceback(sio, exc_info)
+
+
 _encoder = msgspec.json.Encoder(order="sorted", enc_hook=repr)
 # Local variables hold tokens, headers and bodies: a traceback shows the lines, never the values.
 _render_exception = structlog.processors.ExceptionRenderer(
@@ -139,5 +167,19 @@ _render_exception = structlog.processors.ExceptionRenderer(
 
 def _as_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
     if "exc_info" in event:
-        event = _render_exception(logger, method, event)
+        event = _with_exception(logger, method, event)
     return _encoder.encode(event).decode()
+
+
+def _with_exception(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    raised = _raised(event["exc_info"])
+    if raised is None:
+        return _render_exception(logger, method, event)
+    with causes.cut(raised) as shown:
+        if shown.cut:
+            event["causes"] = causes.LEFT_OUT
+        if shown.uncuttable:
+            event["exception"] = f"{type(raised).__name__}: {raised}"
+            del event["exc_info"]
+            return event
+        return _render_exception(logger, method, event)

@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from receiver.circuits import TOO_OLD, Circuits
+from receiver.core import causes
 from receiver.core.circuit import Sign
 from receiver.core.identity import ATTEMPT, new_id
 from receiver.core.model import DAY, PROGRESS, SECOND, Attempt, Dispatch, Failure, Job
@@ -357,9 +358,13 @@ def _words(raised: BaseException) -> str:
 
 
 def _trace(raised: BaseException) -> str:
-    """Its traceback, and those of its causes."""
+    """Its traceback, and those of its causes, as far as there are not too many."""
     try:
-        return "".join(traceback.format_exception(raised))
+        with causes.cut(raised) as shown:
+            if shown.uncuttable:
+                return f"{causes.LEFT_OUT}\n{_kind(raised)}: {_words(raised)}"
+            text = "".join(traceback.format_exception(raised))
+            return f"{causes.LEFT_OUT}\n\n{text}" if shown.cut else text
     except BaseException as error:  # noqa: BLE001  (a chain of a handler's own classes)
         return f"{_kind(raised)}, whose traceback cannot be written: {_kind(error)}."
 
