@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from receiver.core.charset import in_utf8
 from receiver.core.description.credential import Mint
 from receiver.core.description.scheme import Scheme
 from receiver.core.errors import ConfigurationError
@@ -90,7 +91,7 @@ def token_form(mint: Mint, *, values: dict[str, str], now: int) -> dict[str, str
 def read_token(document: bytes, *, now: int) -> Token | None:
     """Read the answer of a token's address (RFC 6749, 5.1); ``None`` where it holds none that a header can carry."""
     try:
-        answer = msgspec.json.decode(document)
+        answer = msgspec.json.decode(in_utf8(document, ""))
     except (ValueError, RecursionError):
         return None
     text = answer.get("access_token") if isinstance(answer, dict) else None

@@ -1,10 +1,12 @@
 """Keys that providers publish: key sets (JWKS), lists of PEM texts, a PEM document, and certificates."""
 
 import hashlib
+import json
 from typing import Final
 
 import msgspec
 
+from receiver.core.charset import in_utf8
 from receiver.core.description.callbacks import KeyList
 from receiver.core.description.scheme import Scheme
 from receiver.core.errors import (
@@ -50,13 +52,15 @@ def load_key_set(document: bytes, *, scheme: Scheme, entries: KeyList | None = N
     if len(document) > _LONGEST:
         raise KeyUnavailableError("The provider's key set is larger than any key set.")
     pem = msgspec.structs.replace(scheme, key_encoding="pem")
+    document = in_utf8(document, "")
     try:
         if document.lstrip().startswith(b"-----BEGIN"):
             text = document.decode("ascii")
             return (load_key(hashlib.sha256(document).hexdigest()[:16], text, scheme=pem),)
-        found = msgspec.json.decode(document)
+        # Of oddities in it only those of the keys themselves matter.
+        found = json.loads(document, strict=False)
         if entries is None:
-            keys = [from_jwk(None, entry, scheme) for entry in found["keys"][:_MOST_KEYS]]
+            keys = [_of_set(entry, scheme) for entry in found["keys"][:_MOST_KEYS]]
         else:
             keys = [_named(entry, entries, pem) for entry in found[entries.path][:_MOST_KEYS]]
     except (ValueError, TypeError, LookupError, RecursionError, ConfigurationError) as error:
@@ -84,11 +88,16 @@ def load_certificate(document: bytes, *, name: str, scheme: Scheme) -> Certifica
     return Certificate(key=key, begins=int(begins.timestamp() * 1000), ends=int(ends.timestamp() * 1000))
 
 
-def _named(entry: object, entries: KeyList, scheme: Scheme) -> Key | None:
-    if not isinstance(entry, dict):
-        raise TypeError("a key is a member of an object")
-    name, text = entry[entries.id], entry[entries.key]
+def _of_set(entry: object, scheme: Scheme) -> Key | None:
     try:
+        return from_jwk(None, entry, scheme)
+    except TypeError:
+        return None  # what is no JWK at all takes the good ones of the set away as little
+
+
+def _named(entry: object, entries: KeyList, scheme: Scheme) -> Key | None:
+    try:
+        name, text = entry[entries.id], entry[entries.key]  # type: ignore[index]  # or it is none
         return load_key(str(name), str(text), scheme=scheme)
-    except ConfigurationError:
-        return None  # of another kind, or weak: the others are still good
+    except (TypeError, LookupError, ConfigurationError):
+        return None  # none, of another kind, or weak: the others are still good

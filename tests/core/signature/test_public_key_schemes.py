@@ -235,6 +235,36 @@ def test_a_key_set_in_every_form() -> None:
         load_certificate(b"-----BEGIN CERTIFICATE-----", name="c.pem", scheme=PAYPAL)
 
 
+#: Members of a set that are no keys for us, as they are or may be published.
+OTHERS: list[Any] = [
+    None,
+    "text",
+    7,
+    [],
+    {},
+    {"kty": ["EC"], "crv": "P-256"},
+    {"kty": "EC", "alg": ["ES256"]},
+    {"kty": "EC", "alg": {}, "crv": "P-256", "x": 1, "y": None},
+    {"kty": "oct", "k": float("nan"), "big": 10**400},
+    {"key_identifier": 1},
+    {"key_identifier": "z", "key": None},
+]
+
+
+@pytest.mark.parametrize("written", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_no_member_takes_the_good_keys_of_a_set_away(other: object, written: str) -> None:
+    """Whatever it is, and whatever the document is written in: callbacks are still proved."""
+    point = CURVE.public_key().public_numbers()
+    x, y = (base64.urlsafe_b64encode(one.to_bytes(32)).rstrip(b"=").decode() for one in (point.x, point.y))
+    good = {"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": "one"}
+    document = json.dumps({"keys": [other, good, other]}).encode(written)
+    assert [key.id for key in load_key_set(document, scheme=GITHUB)] == ["one"]
+    listed = json.dumps({"list": [other, {"key_identifier": "a", "key": pem(CURVE)}]}).encode(written)
+    entries = KeyList(path="list", id="key_identifier", key="key")
+    assert [key.id for key in load_key_set(listed, scheme=GITHUB, entries=entries)] == ["a"]
+
+
 @pytest.mark.parametrize("junk", [b"", b"\xff", b"AAAA", b"A" * 5000, b"MEUCIQ==", b"==", b"MAA="])
 @pytest.mark.parametrize("scheme", [SENDGRID, PAYPAL], ids=["ecdsa", "rsa"])
 def test_junk_is_refused_and_nothing_else(junk: bytes, scheme: Scheme) -> None:
