@@ -84,21 +84,28 @@ async def test_a_provider_that_is_away_at_the_deadline_is_waited_for(world: Worl
 
 
 @pytest.mark.parametrize(
-    ("says", "code"),
+    ("says", "code", "told"),
     [
-        (None, "deadline_passed"),
-        (503, "deadline_passed"),
-        (401, "deadline_passed"),
-        ({"id": "r1"}, "answer_unusable"),
+        (None, "deadline_passed", "no_answer"),
+        (503, "deadline_passed", "status_503"),
+        (401, "deadline_passed", "status_401"),
+        ({"id": "r1"}, "answer_unusable", "status_missing"),
+        ({**DONE, "result": "x" * 5000}, "result_too_large", "larger than RECEIVER_MAX_RESULT"),
+        ({**DONE, "id": "r2"}, "deadline_passed", "answer_for_another_job"),
     ],
-    ids=["silent", "broken", "refusing", "odd"],
+    ids=["silent", "broken", "refusing", "odd", "too large", "another's"],
 )
 async def test_a_provider_that_stays_away_ends_the_wait(
     world: World,
     says: Any,  # noqa: ANN401
     code: str,
+    told: str,
 ) -> None:
-    """Without an answer that says how the job stands: about ten minutes after the deadline, and not before."""
+    """Without an answer that says how the job stands: about ten minutes after the deadline, and not before.
+
+    What came instead is told.
+    """
+    world.environ["RECEIVER_MAX_RESULT"] = "4096"
     made = Made()
     async with stub(made) as provider:
         describe(world, provider, deadline="2m", every="30s")
@@ -106,7 +113,9 @@ async def test_a_provider_that_stays_away_ends_the_wait(
             job = await submitted(receiver)
             made.says = says
             done = await ended(receiver, job)
-            assert (done.state, done.error and done.error.code) == (JobState.TIMED_OUT, code)
+            assert done.error is not None
+            assert (done.state, done.error.code) == (JobState.TIMED_OUT, code)
+            assert told in done.error.text
             assert done.ended_at is not None
             assert 10 * MINUTE <= done.ended_at - done.deadline_at <= 25 * MINUTE
 

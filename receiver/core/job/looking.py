@@ -12,7 +12,7 @@ from receiver.core.asking.exchange import Gone, Pending, Seen
 from receiver.core.description.keeping import UNKNOWN_RETENTION, past_retention
 from receiver.core.job import transition
 from receiver.core.job.transition import ASKED_FOR_RESULT, ASKED_WHY, Move, observe
-from receiver.core.model import DAY, MINUTE, Due, Job, JobState, Source, Value
+from receiver.core.model import DAY, MINUTE, Due, Failure, Job, JobState, Source, Value
 from receiver.core.reading.given import Given
 
 #: How long a provider that gives no answer once a clock has run out is asked again before the clock counts.
@@ -119,18 +119,27 @@ def conclude(job: Job, due: Due, finding: Finding, *, started: int, now: int, te
 
 
 def _with_last_word(move: Move, finding: Finding) -> Move:
-    """Say what came instead of an outcome, where the provider did answer."""
+    """Say what came instead of an outcome, as far as that is known."""
     error = move.job.error
-    if error is None or not isinstance(finding, Unanswered) or finding.words is None:
-        return move
-    if error.code not in {transition.OVERDUE, transition.UNREACHABLE}:
+    if error is None or error.code not in {transition.OVERDUE, transition.UNREACHABLE}:
         return move  # how it ended is known
-    begins = " ".join(finding.words.split())[:_LONGEST_BEGINNING]
-    text = (
-        f"{error.text} The provider did answer, with what says nothing of the job ({finding.code}); its last answer "
-        f"is kept and {'begins: ' + begins if begins else 'is empty.'}"
-    )
-    return replace(move, job=replace(move.job, error=replace(error, code=ANSWER_UNUSABLE, text=text)))
+    match finding:
+        case Unanswered(words=str() as words, code=code):
+            begins = " ".join(words.split())[:_LONGEST_BEGINNING]
+            text = (
+                f"The provider did answer, with what says nothing of the job ({code}); its last answer is kept and "
+                f"{'begins: ' + begins if begins else 'is empty.'}"
+            )
+            error = replace(error, code=ANSWER_UNUSABLE, text=f"{error.text} {text}")
+        case Unanswered(code="result_too_large" as code):
+            error = Failure(
+                code=code, text="The provider's answer is larger than RECEIVER_MAX_RESULT allows."
+            )
+        case Unanswered(code=code):
+            error = replace(error, text=f"{error.text} What came of the last question: {code}.")
+        case Gone(status=status):
+            error = replace(error, text=f"{error.text} To the last question the provider answered {status}.")
+    return replace(move, job=replace(move.job, error=error))
 
 
 def has_succeeded(job: Job) -> bool:
