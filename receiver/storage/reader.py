@@ -69,6 +69,10 @@ class Reader:
             _answer(wishes, [closed] * len(wishes))
 
     def _read_rows(self, loop: asyncio.AbstractEventLoop, wishes: Sequence[_Wish]) -> None:
+        # While the database is away whoever asks gives up soon, and once it is back that is not to be read first.
+        wishes = [one for one in wishes if not one[2].done()]
+        if not wishes:
+            return
         try:
             with self._driver.read() as tx:
                 found = _found(tx, wishes)

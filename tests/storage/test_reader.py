@@ -1,12 +1,14 @@
 """The reader: rows that are asked for together are read together, and none of them suffers from another."""
 
 import asyncio
+import threading
 
 import pytest
 
 from receiver.core.errors import NotFoundError, StoreUnavailableError
 from receiver.core.model import Callback
-from receiver.storage import feed
+from receiver.storage import feed, reader
+from receiver.storage.driver import Transaction
 from receiver.storage.store import Store
 from tests.storage.making import ACME, DONE, Desk, arrival, callback, transactions
 
@@ -53,6 +55,31 @@ async def test_who_no_longer_waits_keeps_nobody_from_the_answer(desk: Desk) -> N
     asked[0].cancel()
     assert (await asked[1]).id == sent[1].id
     assert asked[0].cancelled()
+
+
+async def test_what_nobody_waits_for_any_more_is_not_read(desk: Desk) -> None:
+    """While every thread is held up askers give up; once they are free, they begin with what is still wanted."""
+    (sent,) = await stored(desk, 1)
+    reads = transactions(desk.store.driver, "read")
+    held, free = threading.Semaphore(0), threading.Event()
+
+    def hold(_tx: Transaction) -> None:
+        held.release()
+        free.wait(30)
+
+    holding = [asyncio.create_task(desk.store.read(hold)) for _ in range(reader._THREADS)]
+    for _ in holding:
+        await asyncio.to_thread(held.acquire)
+    for _ in range(20):
+        asked = asyncio.create_task(desk.store.callback(sent.id))
+        await asyncio.sleep(0.001)
+        asked.cancel()
+    wanted = asyncio.create_task(desk.store.callback(sent.id))
+    await asyncio.sleep(0.001)
+    free.set()
+    assert (await wanted).id == sent.id
+    await asyncio.gather(*holding)
+    assert len(reads) == reader._THREADS + 1
 
 
 async def test_a_closed_store_reads_nothing(url: str) -> None:
