@@ -14,7 +14,7 @@ from receiver.core.model import Value
 from receiver.storage.driver import Transaction
 
 #: How many are looked at of the oldest, and as many of the newest; and how many between them.
-_ENDS: Final = 1_000
+_ENDS: Final = 500
 _BETWEEN: Final = 200
 #: So many are read at a time where all of them are.
 _RANGE: Final = 2_000
