@@ -7,6 +7,7 @@ from receiver.core.asking.exchange import HttpResponse
 from receiver.core.body.encoding import EncodingError, Inflation, codings_of, undone
 from receiver.core.body.jsontext import BLANK
 from receiver.core.body.members import Json
+from receiver.core.charset import in_utf8
 from receiver.core.errors import ProviderError, UnreadableError
 from receiver.core.message import Message
 from receiver.core.model import Held
@@ -31,11 +32,13 @@ async def bounded(arriving: AsyncIterator[bytes], *, largest: int) -> AsyncItera
         yield piece
 
 
-async def as_far_as_it_came(arriving: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def as_far_as_it_came(
+    arriving: AsyncIterator[bytes], headers: Headers, *, largest: int
+) -> AsyncIterator[bytes]:
     """What is *arriving*; that it breaks off is no matter where a whole object in JSON has come by then.
 
     For the answer to a submission, which nobody gives twice: where an object ends is told by itself, not by how the
-    connection did.
+    connection did. One that was packed is unpacked as far as it came.
     """
     import httpx
 
@@ -43,15 +46,31 @@ async def as_far_as_it_came(arriving: AsyncIterator[bytes]) -> AsyncIterator[byt
     try:
         async for piece in arriving:
             body += piece
-            yield piece
     except httpx.TransportError:
-        if not _is_object(bytes(body)):
+        plain = await off_loop(_unfolded_so_far, bytes(body), headers, largest=largest)
+        if not _is_object(plain, headers):
             raise
+        yield plain
+    else:
+        yield bytes(body)
 
 
-def _is_object(body: bytes) -> bool:
+def _unfolded_so_far(body: bytes, headers: Headers, *, largest: int) -> bytes:
+    """*body* without its codings, as far as it can be told."""
+    codings, plain = codings_of(headers), bytearray()
     try:
-        return body.strip(BLANK)[:1] == b"{" and Json(body) is not None
+        for piece in Inflation(codings, largest=largest).feed(body):
+            plain += piece
+    except EncodingError:
+        return bytes(plain) or body
+    return bytes(plain)
+
+
+def _is_object(body: bytes, headers: Headers) -> bool:
+    kind = Message(headers=headers).header(b"content-type") or b""
+    text = in_utf8(body, kind.decode("latin-1"))
+    try:
+        return text.strip(BLANK)[:1] == b"{" and Json(text) is not None
     except UnreadableError:
         return False
 

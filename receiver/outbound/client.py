@@ -183,7 +183,7 @@ class Outbound:
             received = tuple((name.lower(), value) for name, value in answer.headers.raw)
             status, largest = answer.status_code, self._max_result
             if request.purpose == "submit":
-                arriving = as_far_as_it_came(arriving)
+                arriving = as_far_as_it_came(arriving, received, largest=largest)
             if sink is not None and status in WHOLE and request.purpose == "fetch":
                 return await stored(status, received, arriving, sink=sink, part=part, largest=largest)
             if request.purpose in _QUESTIONS and status not in _SUCCESS:

@@ -164,13 +164,20 @@ async def test_a_submission_whose_answer_cannot_be_read_is_not_called_refused(wo
     ],
 )
 @pytest.mark.parametrize("ends", ["length", "chunks"])
+@pytest.mark.parametrize("packed", [None, 0, 8])
 async def test_an_id_in_hand_is_learnt_though_the_answer_breaks_off(
-    world: World, body: bytes, ends: str, *, known: bool
+    world: World, body: bytes, ends: str, packed: int | None, *, known: bool
 ) -> None:
-    """A length that is not reached, chunks without the last one: the object is whole, or the outcome is unknown."""
-    reply = Reply(status=202, body=body, headers={"content-length": "1000"})
+    """A length that is not reached, chunks without the last one: the object is whole, or the outcome is unknown.
+
+    So it is where it comes packed, whole or without its last bytes.
+    """
+    headers = {}
+    if packed is not None:
+        body, headers = gzipped(body)[: -packed or None], {"content-encoding": "gzip"}
+    reply = Reply(status=202, body=body, headers={"content-length": "1000"} | headers)
     if ends == "chunks":
-        reply = Reply(status=202, body=body, chunked=True, cut=True)
+        reply = Reply(status=202, body=body, chunked=True, cut=True, headers=headers)
     async with always(reply) as target:
         world.environ["RECEIVER_PULSE_BASE_URL"] = target.url
         async with hurried(world) as receiver:
