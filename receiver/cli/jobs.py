@@ -15,6 +15,7 @@ from receiver.cli.files import files
 from receiver.cli.table import show_table
 from receiver.cli.timeline import show_record
 from receiver.core.errors import NotFoundError
+from receiver.core.identity import LONGEST_REMOTE_ID, is_remote_id
 from receiver.core.model import Job, JobState, Result, Step
 from receiver.running import Running
 from receiver.storage import pages, results, search
@@ -30,7 +31,6 @@ _MOST_LOOKS: Final = 3
 #: How often somebody else's fetch is waited for, and for how many seconds each time.
 _WAITS: Final = 300
 _PAUSE: Final = 0.1
-_LONGEST_NAME: Final = 256
 
 
 @click.group(cls=Group)
@@ -231,16 +231,19 @@ async def link(*, id_: str, remote_id: str, as_json: bool) -> None:
     handlers are not called a second time for it.
     """
     async with session.opened() as running:
+        remote_id = _name(remote_id)
         job = await running.store.job(await session.job_id(running, id_))
-        named = Link(job_id=job.id, provider=job.provider, remote_id=_name(remote_id), now=running.clock())
+        named = Link(job_id=job.id, provider=job.provider, remote_id=remote_id, now=running.clock())
         async with by_hand(running, "link", subject=job.id, job_id=job.id, remote_id=remote_id):
             shown = await running.store.link(named)
         show_job(shown, as_json=as_json)
 
 
 def _name(remote_id: str) -> str:
-    if not remote_id or len(remote_id) > _LONGEST_NAME or not remote_id.isprintable():
-        raise click.BadParameter(f"1 to {_LONGEST_NAME} printable characters.", param_hint="REMOTE_ID")
+    # Space around it was copied along.
+    remote_id = remote_id.strip()
+    if not is_remote_id(remote_id):
+        raise click.BadParameter(f"1 to {LONGEST_REMOTE_ID} printable characters.", param_hint="REMOTE_ID")
     return remote_id
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 JOB, CALLBACK, ATTEMPT, REPLAY, DEED, COMPLETION = "job", "cb", "att", "rpl", "aud", "cpl"
 ALARM = "alm"
+#: Characters of what a provider calls a job, at most.
+LONGEST_REMOTE_ID: Final = 256
 
 _ID = re.compile(r"[a-z]{2,3}_[0-9a-f]{32}")
 _DISPATCH_ID: Final = re.compile(r"(job_[0-9a-f]{32}):((?:sink:)?[^:]{1,100})(?::([^:]{1,100}))?")
@@ -69,6 +71,20 @@ def _asked_for() -> str:
 def is_id(text: str, prefix: str) -> bool:
     """Say whether *text* is a whole id of the kind that *prefix* names."""
     return text.startswith(f"{prefix}_") and _ID.fullmatch(text) is not None
+
+
+def is_remote_id(text: str) -> bool:
+    """Say whether *text* can be what a provider calls a job.
+
+    Control characters and lone surrogates would break logs, terminals and the database later. ``.`` and ``..`` are
+    steps of an address: whoever asks about such a job asks somewhere else.
+    """
+    return (
+        bool(text.strip())
+        and len(text) <= LONGEST_REMOTE_ID
+        and text.isprintable()
+        and text not in {".", ".."}
+    )
 
 
 def to_bytes(any_id: str) -> bytes:

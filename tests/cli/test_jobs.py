@@ -159,7 +159,8 @@ def test_a_name_that_is_known_is_not_changed(program: Program, submit: Callable[
     """`jobs link` is for a job whose name nobody knows; the code says that this one's is."""
     refused = program.run("jobs", "link", submit("perplexity"), "another", "--json")
     assert (refused.code, refused.problem["code"]) == (1, "remote_id_known")
-    assert program.run("jobs", "link", submit("perplexity"), "").code == 2
+    for no_name in ("", " ", "..", "a\nb", "a" * 257):
+        assert program.run("jobs", "link", submit("perplexity"), no_name).code == 2
 
 
 def test_a_job_is_canceled_or_resubmitted_where_that_can_be(

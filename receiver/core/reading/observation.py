@@ -17,7 +17,7 @@ from receiver.core.body.jsontext import parse_json
 from receiver.core.description.shape import MEANINGS, NEEDS_ACTION, UNSUCCESSFUL, Condition, Shape
 from receiver.core.enum_members import SUCCEEDED
 from receiver.core.errors import UnreadableError
-from receiver.core.identity import JOB, is_id
+from receiver.core.identity import JOB, is_id, is_remote_id
 from receiver.core.message import Message
 from receiver.core.model import Failure, JobState, Observation, ResultAt
 from receiver.core.reading.document import Document
@@ -25,13 +25,11 @@ from receiver.core.reading.pagination import goes_on
 
 #: Why a job failed whose outcome arrived and cannot be read.
 UNREADABLE: Final = "result_unreadable"
-_LONGEST_ID: Final = 256
+_LONGEST_WORD: Final = 256
 _LONGEST_URL: Final = 2048
 _LONGEST_TEXT: Final = 2000
 _FORM: Final = "application/x-www-form-urlencoded"
 _BEGINNING: Final = 32
-#: In an address, no names but steps: whoever asks about such a job asks somewhere else.
-_STEPS: Final = {".", ".."}
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 _MAY_GO_ON: Final = {None, SUCCEEDED}
 _NOT_YET: Final = {"status_missing", "event_of_no_job"}
@@ -128,7 +126,7 @@ class _Reading:
         if word is None:
             where = " or ".join(map(repr, shape.statuses))
             raise UnreadableError(f"There is no status at {where}.", code="status_missing")
-        _clean(word, _LONGEST_ID, "status")
+        _clean(word, _LONGEST_WORD, "status")
         meaning = shape.states.get(word) or shape.meaning(word)
         if meaning is None:
             return MEANINGS[shape.unknown], word, WORD_UNLISTED
@@ -139,9 +137,12 @@ class _Reading:
         if value is None:
             return None
         text = _written(value)
-        if text is None or text in _STEPS:
-            raise UnreadableError("The job id is neither text nor a number.", code="id_unreadable")
-        return _clean(text, _LONGEST_ID, "id")
+        if text is None or not is_remote_id(text):
+            raise UnreadableError(
+                "The job id is neither text nor a number, empty, too long, or not printable.",
+                code="id_unreadable",
+            )
+        return text
 
     def mark(self) -> str | None:
         """Our own id of the job; what else may stand there is somebody else's."""
