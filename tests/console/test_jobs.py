@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from receiver import Receiver, Settings
 from tests.console.conftest import Person, visitor
@@ -247,7 +246,7 @@ async def test_a_lost_database_is_said_and_comes_back(
     open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 with Retry-After, and the page asks again by itself."""
-    from receiver.core.errors import StoreUnavailableError  # noqa: PLC0415
+    from receiver.core.errors import StoreUnavailableError
 
     async with open_site() as site, visitor(site) as client:
         person = Person(http=client)
@@ -292,7 +291,9 @@ async def test_behind_a_public_url_with_a_path_every_link_has_it(open_site: Open
 
 async def test_a_mounted_console_stays_below_its_mount(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Every link, form and cookie is below the path that the application was mounted at."""
-    from receiver.simulator import Simulator  # noqa: PLC0415
+    from fastapi import FastAPI
+
+    from receiver.simulator import Simulator
 
     async with Simulator() as simulator:
         world = World(tmp_path_factory.mktemp("mounted"), simulator)

@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import yaml
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.cog.plugins import register_default_plugins
-from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from receiver import Receiver, Settings
 from receiver.core.alarms.alarm import SEVERITIES
@@ -135,6 +132,10 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
 
 def test_the_dashboard_is_one_by_grafanas_own_schema() -> None:
     """Read by the models that Grafana makes from its schema, and written again, nothing of it is lost."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
     register_default_plugins()
     written = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(DASHBOARD)))
     assert list(lost(DASHBOARD, written, "")) == []

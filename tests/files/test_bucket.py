@@ -6,10 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-import boto3  # type: ignore[import-untyped]  # it comes without types
-import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 
 from receiver import JobState, Settings
 from receiver.core.file import FileState
@@ -29,6 +26,8 @@ MIB = 1024 * 1024
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """An S3 on loopback."""
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -39,6 +38,8 @@ def endpoint() -> Iterator[str]:
 @pytest.fixture
 def environ(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What an operator sets: a bucket of its own, and credentials."""
+    import boto3  # type: ignore[import-untyped]  # it comes without types
+
     name = f"files-{tmp_path_factory.mktemp('bucket').name}".replace("_", "-")
     keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
     boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket=name)
@@ -193,6 +194,8 @@ async def test_killed_in_the_middle(here: Here, environ: dict[str, str], bucket:
 
 async def keys(bucket: Bucket) -> list[str]:
     """What is in the bucket."""
+    import obstore
+
     return sorted([one["path"] async for batch in obstore.list(bucket._store) for one in batch])
 
 

@@ -1,12 +1,13 @@
 """The receiver inside somebody else's application."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
 
 from receiver import Job, JobState, Receiver, Settings
 from receiver.core.model import Source
@@ -15,6 +16,11 @@ from tests.serving import served
 
 from .test_bad_input import raw
 from .world import API_TOKEN, REQUESTS, World, ended, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
 
 
 @contextlib.asynccontextmanager
@@ -27,6 +33,8 @@ async def serving(app: FastAPI, port: int, theirs: uvicorn.Server | None = None)
 
 async def test_a_mounted_receiver_takes_callbacks_under_its_path(world: World) -> None:
     """FastAPI(lifespan=receiver.lifespan) and app.mount: addresses are minted and taken under the mount path."""
+    from fastapi import FastAPI
+
     world.environ["RECEIVER_PUBLIC_URL"] = f"{world.url}/hooks"
     receiver = Receiver(Settings.load(world.environ))
     seen: list[Job] = []
@@ -61,6 +69,8 @@ async def test_a_mounted_receiver_takes_callbacks_under_its_path(world: World) -
 @pytest.mark.parametrize("own", [True, False], ids=["our server", "another server"])
 async def test_any_method_wakes_a_mounted_receiver(world: World, method: str, *, own: bool) -> None:
     """In somebody else's application, and on their server as far as it knows the method: kept, and the job ends."""
+    from fastapi import FastAPI
+
     world.environ["RECEIVER_PUBLIC_URL"] = f"{world.url}/hooks"
     world.simulator.faults("netnut", "lost", count=None)
     receiver = Receiver(Settings.load(world.environ))
@@ -79,6 +89,8 @@ async def test_any_method_wakes_a_mounted_receiver(world: World, method: str, *,
 
 async def test_a_receiver_that_was_never_started_says_so(world: World) -> None:
     """A mounted application's lifespan does not run by itself: 503, a code, and the line that is missing."""
+    from fastapi import FastAPI
+
     receiver = Receiver(Settings.load(world.environ))
     app = FastAPI()
     app.mount("/hooks", receiver.asgi)
@@ -95,6 +107,8 @@ async def test_a_receiver_that_was_never_started_says_so(world: World) -> None:
 
 async def test_a_receiver_can_be_started_again(world: World) -> None:
     """Stopped and started with its application, it goes on with the same database."""
+    from fastapi import FastAPI
+
     receiver = Receiver(Settings.load(world.environ))
     app = FastAPI(lifespan=receiver.lifespan)
     app.mount("/", receiver.asgi)

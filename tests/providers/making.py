@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec.structs import replace
 
-from receiver.catalog import load_file, packaged
+from receiver.catalog import _packaged
 from receiver.core.description.parts import is_reference
 from receiver.core.description.provider import Provider
 from receiver.core.description.scheme import Scheme
@@ -33,9 +33,7 @@ ACCOUNT: Final = {
     "GOOGLE_CLOUD_PROJECT": "p1",
     "OPENAI_API_VERSION": "2024-10-21",
 }
-PROVIDERS: Final[dict[str, Provider]] = {
-    one.name: one.completed(ACCOUNT) for one in map(load_file, packaged())
-}
+PROVIDERS: Final[dict[str, Provider]] = {one.name: one.completed(ACCOUNT) for one in _packaged().values()}
 #: Those whose proof is in a header, and those that sign inside the body.
 SIGNED: Final = sorted(
     name for name, one in PROVIDERS.items() if one.verify and one.signed and one.verify.headers

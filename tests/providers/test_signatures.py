@@ -16,7 +16,6 @@ from receiver.core.signature.verify import Key, Message, Verified, load_key, sig
 
 from .making import INSIDE, NOW, PROVIDERS, SECRET, SIGNED, URL, body_of, genuine, key_of, scheme_of
 
-PAIR = generate_private_key(65537, 2048)
 #: Those whose signature covers the body: not a mere credential, nor a token that does not name the body.
 COVERING = [n for n in SIGNED if scheme_of(n).kind in {"hmac", "hash", "ed25519"} or scheme_of(n).body_claim]
 TIMED = [n for n in SIGNED if scheme_of(n).timestamp or scheme_of(n).kind == "jwt"]
@@ -189,7 +188,9 @@ def test_a_signature_inside_the_body_vouches_for_what_is_read(name: str) -> None
         replace(scheme_of(name), key_encoding="pem") if scheme_of(name).kind == "rsa" else scheme_of(name)
     )
     text = (
-        PAIR.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        generate_private_key(65537, 2048)
+        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        .decode()
         if scheme.kind == "rsa"
         else SECRET.decode()
     )

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from aiobotocore.session import get_session
-from moto.server import ThreadedMotoServer
 
 from receiver.settings import Settings
 from receiver.sinks.configuration import load
@@ -30,6 +28,8 @@ def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An endpoint, and credentials in the environment."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
@@ -45,6 +45,8 @@ class Queue:
 
     def client(self, service: str = "sqs") -> Any:  # noqa: ANN401  (botocore's clients have no types)
         """A client of Amazon's."""
+        from aiobotocore.session import get_session
+
         return get_session().create_client(service, region_name=REGION, endpoint_url=self._endpoint)
 
     async def make(self, name: str) -> str:

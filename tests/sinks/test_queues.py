@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from taskiq import InMemoryBroker
 
 from receiver.sinks.sink import SinkAwayError
 from tests.ports import free_port
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
 
 #: What tasks were given.
 seen: list[dict[str, Any]] = []
-broker = InMemoryBroker(await_inplace=True)
-
-
-@broker.task(task_name="on_job")
-async def on_job(given: dict[str, Any]) -> None:
-    """Keep what was given."""
-    seen.append(given)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +34,7 @@ def redis_port(tmp_path: Path) -> Iterator[int]:
 
 async def test_celery_runs_the_task(redis_port: int) -> None:
     """A Celery worker gets the event as the argument of the task that the address names."""
-    from celery import Celery  # noqa: PLC0415
+    from celery import Celery
 
     url = f"redis://127.0.0.1:{redis_port}/0"
     sink = opened(f"celery+{url}?task=on_job&queue=jobs")
@@ -66,8 +58,8 @@ async def test_celery_runs_the_task(redis_port: int) -> None:
 
 async def test_dramatiq_runs_the_actor(redis_port: int) -> None:
     """A Dramatiq worker runs the actor that the address names, with the event as its argument."""
-    from dramatiq import Worker, actor  # noqa: PLC0415
-    from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415
+    from dramatiq import Worker, actor
+    from dramatiq.brokers.redis import RedisBroker
 
     url = f"redis://127.0.0.1:{redis_port}/0"
     sink = opened(f"dramatiq+{url}?task=on_job&queue=jobs")
@@ -89,8 +81,8 @@ async def test_dramatiq_runs_the_actor(redis_port: int) -> None:
 
 async def test_arq_queues_a_job_once(redis_port: int) -> None:
     """An arq worker runs the function once, though the event was sent twice."""
-    from arq.connections import RedisSettings  # noqa: PLC0415
-    from arq.worker import Worker, func  # noqa: PLC0415
+    from arq.connections import RedisSettings
+    from arq.worker import Worker, func
 
     async def on_job(_: dict[Any, Any], given: dict[str, Any]) -> None:
         seen.append(given)
@@ -113,7 +105,7 @@ async def test_arq_queues_a_job_once(redis_port: int) -> None:
 
 async def test_taskiq_runs_the_task() -> None:
     """The broker that the address names runs the task."""
-    sink = opened("taskiq:tests.sinks.test_queues:broker?task=on_job")
+    sink = opened("taskiq:tests.sinks.team_broker:broker?task=on_job")
     await sink.send(event())
     await sink.close()
     assert [one["id"] for one in seen] == [event().id]
@@ -121,7 +113,7 @@ async def test_taskiq_runs_the_task() -> None:
 
 async def test_procrastinate_runs_the_task(postgres_url: str) -> None:
     """A procrastinate worker runs the task once, though the event was sent twice while it waited."""
-    from procrastinate import App, PsycopgConnector  # noqa: PLC0415
+    from procrastinate import App, PsycopgConnector
 
     app = App(connector=PsycopgConnector(conninfo=postgres_url))
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from receiver.core.errors import ConfigurationError
 from receiver.settings import Settings
 from receiver.sinks.configuration import SinkConfig
-from receiver.sinks.kafka import KafkaSink
 from receiver.sinks.sink import Place
 
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
@@ -70,6 +69,8 @@ def test_an_option_and_a_path_may_have_any_character(value: str) -> None:
 def test_several_servers_may_come_from_one_variable() -> None:
     """Kafka's servers are told together."""
     to = resolved("kafka://{env:SERVERS}/jobs", SERVERS="a:9092,b:9092")
+    from receiver.sinks.kafka import KafkaSink
+
     sink = KafkaSink(SinkConfig(name="test", to=to, origin="a test"), secret=None)
     assert sink._servers == "a:9092,b:9092"
 

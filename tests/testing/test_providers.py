@@ -3,11 +3,11 @@
 import pytest
 
 from receiver import Job, Receiver, RejectionError, verify
-from receiver.catalog import load_file, packaged
+from receiver.catalog import _packaged
 from receiver.core.description.provider import Provider as Description
 from receiver.testing import Clock, Kit, Provider
 
-DESCRIBED: dict[str, Description] = {one.name: one for one in map(load_file, packaged())}
+DESCRIBED: dict[str, Description] = dict(_packaged())
 SUBMITTING = sorted(name for name, one in DESCRIBED.items() if one.submit is not None)
 SIGNED = sorted(
     name

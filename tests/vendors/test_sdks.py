@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from receiver.catalog import load_file, packaged
+from receiver.catalog import _packaged
 from receiver.core.description.provider import Provider
 from receiver.core.description.sdk import Sdk
 from receiver.watch import compare
 
 FOLDER = Path(os.environ["RECEIVER_VENDORS"]) if "RECEIVER_VENDORS" in os.environ else None
-PROVIDERS = sorted((load_file(file) for file in packaged()), key=lambda one: one.name)
+PROVIDERS = sorted(_packaged().values(), key=lambda one: one.name)
 COMPARED = [(one, sdk) for one in PROVIDERS for sdk in one.sdk]
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
 PINS = dict(pin.split("==") for pin in PYPROJECT["project"]["optional-dependencies"]["vendors"])

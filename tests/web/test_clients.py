@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from fastapi import FastAPI
 
 from receiver.client import ApiError, AsyncClient, Client, NoAnswerFromReceiverError, StillRunningError
 from receiver.clock import read_clock
@@ -185,6 +184,8 @@ async def test_a_wrong_token_is_told(site: Site, client_of: ClientOf) -> None:
 @pytest.mark.parametrize("end", ["", "/"])
 async def test_a_receiver_may_be_mounted_below_a_path(site: Site, client_of: ClientOf, end: str) -> None:
     """The address is the one that it is mounted at, with a slash behind it or not."""
+    from fastapi import FastAPI
+
     app = FastAPI()
     app.mount("/some/hooks", site.receiver.asgi)
     port = free_port()

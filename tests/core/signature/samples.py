@@ -40,6 +40,9 @@ BODY: Final = (
 )
 FORM: Final = b"CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&Empty="
 
+#: One pair of RSA keys for whoever needs one: making it takes longer than most modules do to be read.
+PAIR: Final = generate_private_key(65537, 2048)
+
 
 @cache
 def key(name: str, number: int = 0) -> Key:
@@ -49,7 +52,7 @@ def key(name: str, number: int = 0) -> Key:
     if scheme.kind == "ed25519":
         return Key(id=key_id, secret=bytes([7 + number]) * 32, private=True)
     if scheme.kind == "jwt":
-        private = generate_private_key(65537, 2048)
+        private = generate_private_key(65537, 2048) if number else PAIR
         pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         return load_key(key_id, pem, scheme=msgspec.structs.replace(scheme, key_encoding="pem"))
     text = {

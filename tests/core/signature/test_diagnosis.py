@@ -225,9 +225,6 @@ CASES: dict[str, Case] = {
     "a line break cut off": Case("body_trailing_newline", over(BODY + b"\n", BODY)),
     "CR and LF cut off": Case("body_trailing_newline", over(BODY + b"\r\n", BODY)),
     "two line breaks cut off": Case("body_trailing_newline", over(BODY + b"\n\n", BODY)),
-    "a line break cut off a body of 10 MB, with two keys": Case(
-        "body_trailing_newline", over(b"x" * 10_000_000 + b"\n", b"x" * 10_000_000), keys=(OTHER_KEY, KEY)
-    ),
     "a blank cut off": Case("body_rewritten", over(BODY + b" ", BODY)),
     "a blank cut off the beginning": Case("body_rewritten", over(b"\n" + BODY, BODY)),
     "blanks added": Case("body_rewritten", over(BODY, b" \t" + BODY + b" ")),
@@ -342,7 +339,11 @@ def diagnosed(case: Case) -> Diagnosis:
 @pytest.mark.parametrize("name", CASES)
 def test_the_cause_is_named(name: str) -> None:
     """Each known cause has its code, and the sentence gives away neither key nor signature nor token."""
-    case = CASES[name]
+    named(CASES[name])
+
+
+def named(case: Case) -> None:
+    """Assert that its cause is found and told, and no secret with it."""
     found = diagnosed(case)
     assert found.code == case.code
     assert found.sentence[0].isupper()
@@ -351,6 +352,14 @@ def test_the_cause_is_named(name: str) -> None:
     hidden += [value for field, value in case.arrived.headers if len(value) > 20 and field != b"Date"]
     assert not [secret for secret in hidden if secret.decode("latin-1") in found.sentence]
     assert "/callbacks/p/token" not in found.sentence
+
+
+def test_a_line_break_cut_off_ten_megabytes_is_named_with_two_keys() -> None:
+    """The cause is found in a body of 10 MB too, by the second of two keys."""
+    case = Case(
+        "body_trailing_newline", over(b"x" * 10_000_000 + b"\n", b"x" * 10_000_000), keys=(OTHER_KEY, KEY)
+    )
+    named(case)
 
 
 def test_a_stale_message_says_how_stale() -> None:

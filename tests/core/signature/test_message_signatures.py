@@ -13,7 +13,7 @@ from typing import Any
 import http_message_signatures as hms
 import pytest
 import requests
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,12 +26,13 @@ from receiver.core.signature.diagnosis import diagnose
 from receiver.core.signature.verify import Key, load_key, sign, verify
 from receiver.core.signature.walk import walk
 
+from .samples import PAIR
+
 URL = "https://receiver.example/webhooks/p?a=1&name=x%20y"
 BODY = '{"id": "j1", "note": "déjà vu"}'.encode()
 SECRET = "a shared secret of some length"
 COVERED = ("@method", "@target-uri", "@authority", "@path", "@query", "content-type", "content-digest")
 CURVE, POINT = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
-PAIR = rsa.generate_private_key(65537, 2048)
 
 
 def of(kind: str, **changes: Any) -> Scheme:  # noqa: ANN401

@@ -26,10 +26,11 @@ from receiver.core.signature.verify import Key, load_key, sign, verify
 from receiver.core.signature.walk import walk
 from tests.certificates import self_signed
 
+from .samples import PAIR
+
 NOW = time.time_ns() // 1_000_000
 BODY = '[{"event":"delivered","note":"déjà vu"}]'.encode()
 CURVE = ec.generate_private_key(ec.SECP256R1())
-PAIR = rsa.generate_private_key(65537, 2048)
 SENDGRID = Scheme(
     kind="ecdsa",
     header="X-Twilio-Email-Event-Webhook-Signature",

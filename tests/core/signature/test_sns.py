@@ -5,11 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from msgspec.structs import replace
-from sns_message_validator.sns_message_validator import SNSMessageValidator  # type: ignore[import-untyped]
 
 from receiver.core.description.scheme import Scheme
 from receiver.core.errors import KeyUnavailableError, RejectionError
@@ -17,8 +16,9 @@ from receiver.core.message import Message
 from receiver.core.signature.verify import load_key, signed_body, verify
 from receiver.core.signature.walk import walk
 
+from .samples import PAIR
+
 NOW = 1_795_168_800_000
-PAIR = rsa.generate_private_key(65537, 2048)
 SCHEME = Scheme(
     kind="rsa",
     alg="sha1",
@@ -56,10 +56,17 @@ PRIVATE = load_key(
 )
 
 
+def to_sign(document: dict[str, str]) -> bytes:
+    """What of *document* is signed, as the package puts it together."""
+    from sns_message_validator.sns_message_validator import SNSMessageValidator  # type: ignore[import-untyped]
+
+    content: str = SNSMessageValidator()._get_plaintext_to_sign(document)
+    return content.encode()
+
+
 def sent(document: dict[str, str], digest: Any = None) -> Message:  # noqa: ANN401
     """*document* as Amazon sends it: what is signed is put together by the package."""
-    content = SNSMessageValidator()._get_plaintext_to_sign(document).encode()
-    signature = PAIR.sign(content, padding.PKCS1v15(), digest or SHA256())
+    signature = PAIR.sign(to_sign(document), padding.PKCS1v15(), digest or SHA256())
     body = json.dumps({**document, "Signature": base64.b64encode(signature).decode()})
     return Message(body=body.encode(), headers=[(b"x-amz-sns-message-type", document["Type"].encode())])
 
@@ -112,8 +119,7 @@ def test_what_we_sign_is_what_the_package_would_verify(document: dict[str, str])
     """The signature that we put into a body is over the bytes that the package puts together."""
     body = signed_body(json.dumps(document).encode(), scheme=SCHEME, key=PRIVATE)
     whole = json.loads(body)
-    content = SNSMessageValidator()._get_plaintext_to_sign(whole).encode()
-    PAIR.public_key().verify(base64.b64decode(whole["Signature"]), content, padding.PKCS1v15(), SHA1())  # noqa: S303
+    PAIR.public_key().verify(base64.b64decode(whole["Signature"]), to_sign(whole), padding.PKCS1v15(), SHA1())  # noqa: S303
     assert verify(Message(body=body), scheme=SCHEME, keys=[KEY], now=NOW).authenticated
 
 
