@@ -117,12 +117,18 @@ class Connection(Outlet):
         self._strangers.rest(self, answered=False)
 
     def eof_received(self) -> bool:
-        """Hear that nothing more comes; whoever broke off in the midst of a body may still listen."""
+        """Hear that nothing more comes; whoever has asked something, or broke off in its midst, may still listen."""
         cycle = self._last
-        if cycle is None or cycle.complete or cycle.whole:
+        if cycle is None or cycle.complete:
+            self.flush()
             return False
-        self._ended = True
-        cycle.cut()
+        self._ended, cycle.lasts = True, False
+        if cycle.whole:
+            for one in (self._answering, *self._waiting):
+                if one is not None:
+                    one.part()
+        else:
+            cycle.cut()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why makes no difference)

@@ -81,8 +81,8 @@ class Cycle:
         #: Whether the body is all here, and what of it nobody has asked for yet.
         self.whole = False
         self.body = bytearray()
-        #: Whether all of the answer has been written, or the sender has left.
-        self.complete = self.gone = self._cut = False
+        #: Whether all of the answer has been written, or the sender has left; or has closed its side and may listen.
+        self.complete = self.gone = self._cut = self._parted = False
         self._wire = wire
         self._continues = continues
         #: Whether there is more of the body to hand over, and anything at all to tell.
@@ -109,6 +109,11 @@ class Cycle:
         self._cut = True
         self._tell()
 
+    def part(self) -> None:
+        """The sender has closed its side, having sent all: it has left, or is waiting for what it is answered."""
+        self._parted = True
+        self._tell()
+
     def leave(self) -> None:
         """The sender has left."""
         self.gone = True
@@ -125,7 +130,8 @@ class Cycle:
                 raise
         else:
             if not (self.complete or self.gone):
-                log.error("request_not_answered")
+                if not self._parted:
+                    log.error("request_not_answered")
                 self._break_off()
 
     def at_once(self) -> bytes | None:
@@ -145,7 +151,8 @@ class Cycle:
         if self._continues and not self.began:
             self._continues = False
             wire.write(_CONTINUE)
-        if not (self._news or self.complete or self.gone or self._cut):
+        left = self.gone or self._parted
+        if not (self._news or self.complete or left or self._cut):
             wire.read_on()
             self._event = self._event or Event()
             self._event.clear()
@@ -153,7 +160,8 @@ class Cycle:
         self._news = False
         # A sender that sends everything and leaves is served: if its request were dropped, it might never send it
         # again.
-        if self.complete or self._cut or (self.gone and not (self.whole and self._more)):
+        left = self.gone or self._parted
+        if self.complete or self._cut or (left and not (self.whole and self._more)):
             return {"type": "http.disconnect"}
         body, self.body = bytes(self.body), bytearray()
         self._more = not self.whole

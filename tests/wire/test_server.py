@@ -94,6 +94,17 @@ async def test_requests_in_a_row_wait_in_bounded_numbers() -> None:
         assert heard.count(b"connection: close") == 1
 
 
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("requests", [1, 3, 40])
+async def test_who_closes_its_side_is_answered(requests: int, *, waits: bool) -> None:
+    """All that was asked before, however long that takes: what closes after its last word may be listening still."""
+    async with connected(app=None if waits else at_once) as (reader, writer):
+        writer.write((_HEAD + b"Content-Length: 2\r\n\r\n{}") * requests)
+        writer.write_eof()
+        heard = await reader.read()
+        assert heard.count(b"HTTP/1.1 200 ") == heard.count(b"HTTP/1.1 ") == requests
+
+
 async def test_an_upgrade_that_is_not_ours_is_passed_over() -> None:
     """Without a body nothing can be mistaken: the request is answered as any other."""
     async with connected() as (reader, writer):
