@@ -1,8 +1,11 @@
 """What goes wrong between a provider and a receiver can be had in a test by one word."""
 
+import asyncio
+
 import pytest
 
 from receiver import Discard, Job, Receiver
+from receiver.storage import glance
 from receiver.testing import Clock, Provider
 
 CHAT = {"model": "sonar-deep-research", "messages": [{"role": "user", "content": "Tea?"}]}
@@ -113,6 +116,38 @@ async def test_a_handler_that_fails_is_called_again(
     receiver_clock.advance(minutes=1)
     await receiver.idle()
     assert len(calls) == 2
+
+
+async def test_a_handler_that_runs_is_waited_for_however_much_is_due(
+    receiver: Receiver, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is due in the database a part is looked at; what is being done here is known without it."""
+    monkeypatch.setattr(glance, "_MOST", 0)
+    began, ends, called = asyncio.Event(), asyncio.Event(), list[str]()
+
+    @receiver.on("perplexity", first_wait=30)
+    async def save(job: Job) -> None:
+        called.append(job.id)
+        if len(called) == 1:
+            raise ValueError("the disk is full")
+        began.set()
+        await ends.wait()
+        called.append(job.id)
+
+    # Its next attempt is due before the lease of the one that runs ends.
+    failed = await receiver.submit("perplexity", CHAT)
+    await provider.complete(failed, {"choices": []})
+    job = await receiver.submit("perplexity", CHAT)
+    completing = asyncio.create_task(provider.complete(job, {"choices": []}))
+    await began.wait()
+    waiting = asyncio.create_task(receiver.idle())
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+    ends.set()
+    await waiting
+    await completing
+    assert called == [failed.id, job.id, job.id]
 
 
 async def test_a_handler_that_keeps_an_order_is_waited_for(receiver: Receiver, provider: Provider) -> None:
