@@ -258,15 +258,15 @@ class Settings:
     def spool_folder(self) -> Path:
         """Where answers are held that the database cannot take."""
         if self.spool:
-            return self.folder / self.spool
+            return Path(self.spool)
         scheme, _, rest = self.database_url.partition("://")
-        return self.folder / (f"{rest[1:]}-spool" if scheme == "sqlite" else "receiver-spool")
+        return Path(f"{rest[1:]}-spool") if scheme == "sqlite" else Path("receiver-spool")
 
     @property
     def database_folder(self) -> Path | None:
         """The folder of the SQLite file; ``None`` where the database is no file."""
         scheme, _, rest = self.database_url.partition("://")
-        return (self.folder / rest[1:]).parent if scheme == "sqlite" else None
+        return Path(rest[1:]).parent if scheme == "sqlite" else None
 
     @property
     def files_folder(self) -> Path | None:
@@ -275,9 +275,7 @@ class Settings:
             parts = urlsplit(self.files_url)
             return Path(unquote(parts.path)) if (parts.scheme, parts.netloc) == ("file", "") else None
         scheme, _, rest = self.database_url.partition("://")
-        return self.folder / (
-            Path(rest[1:]).with_suffix(".files") if scheme == "sqlite" else "receiver.files"
-        )
+        return Path(rest[1:]).with_suffix(".files") if scheme == "sqlite" else Path("receiver.files")
 
     @property
     def lease_ms(self) -> int:

@@ -167,7 +167,9 @@ class Alarming:
         """The disks that are written to here, the fullest first."""
         found = []
         settings = self._settings
-        for folder in (settings.database_folder, settings.spool_folder, settings.files_folder):
+        for named in (settings.database_folder, settings.spool_folder, settings.files_folder):
+            # A handler may have changed the folder of the process.
+            folder = None if named is None else settings.folder / named
             there = next((one for one in (folder, *folder.parents) if one.is_dir()), None) if folder else None
             if there is not None:
                 free = shutil.disk_usage(there).free

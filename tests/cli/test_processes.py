@@ -229,6 +229,7 @@ def test_tail_follows(program: Program) -> None:
     assert len(about) == len(set(about)) == 3
 
 
+@pytest.mark.usefixtures("succeeded")
 def test_a_closed_pipe_is_quiet(program: Program) -> None:
     """``receiver jobs list | head`` leaves no traceback."""
     reading, writing = os.pipe()
