@@ -44,7 +44,7 @@ class Nowhere(io.RawIOBase):
 
 
 class _Tolerant(io.RawIOBase):
-    """Writes to a file as long as that takes anything, and from then on nowhere: for processes that stay.
+    """Writes to a file, and loses what that does not take: for processes that stay.
 
     It writes by a number that nobody else knows. A handler may close number 1 or 2, and what is opened next, a
     connection or a file of ours, is called so: what is printed would be written into it.
@@ -54,7 +54,8 @@ class _Tolerant(io.RawIOBase):
         super().__init__()
         self._descriptor = descriptor
         self._own = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _ERR + 1)
-        self._takes = True
+        #: Bytes that it did not take.
+        self.lost = 0
 
     def writable(self) -> bool:
         """True: what is written is taken or lost."""
@@ -70,12 +71,11 @@ class _Tolerant(io.RawIOBase):
 
     def write(self, data: Any) -> int:  # noqa: ANN401  (any buffer)
         """Write, or lose it: a handler that prints does not fail because nobody reads any more."""
-        if self._takes:
-            try:
-                return os.write(self._own, data)
-            except OSError:
-                self._takes = False
-        return len(data)
+        try:
+            return os.write(self._own, data)
+        except OSError:
+            self.lost += len(data)
+            return len(data)
 
 
 class _Lasting(io.TextIOWrapper):

@@ -32,6 +32,8 @@ class LinesSink:
             raise config.wrong("to", "a file is named by its whole path: file:///var/log/jobs.jsonl")
         # Lines of two events must not mix, and a thread that syncs holds up nobody else.
         self._writing = threading.Lock()
+        #: As it is now: a handler may put something else in its place.
+        self._out = getattr(sys.stdout, "buffer", None) if scheme == "stdout" else None
 
     async def send(self, event: Event) -> str:
         """Append *event* and sync it; raises as ``Sink.send`` says."""
@@ -44,12 +46,21 @@ class LinesSink:
         """Nothing stays open between events."""
 
     def _print(self, line: bytes) -> str:
+        if self._out is None:
+            raise SinkAwayError("Nothing can be written to standard output: it is closed.")
+        # What serves has a standard output that takes everything, and counts what nobody could be given.
+        counting = getattr(self._out, "raw", None)
         with self._writing:
+            lost = getattr(counting, "lost", 0)
             try:
-                sys.stdout.buffer.write(line)
-                sys.stdout.buffer.flush()
+                self._out.write(line)
+                self._out.flush()
             except (OSError, ValueError) as error:
                 raise SinkAwayError(f"Nothing can be written to standard output: {error}.") from error
+        if getattr(counting, "lost", 0) != lost:
+            raise SinkAwayError(
+                "Nothing can be written to standard output: it is closed, full, or read by nobody."
+            )
         return "written"
 
     def _append(self, path: Path, line: bytes) -> str:

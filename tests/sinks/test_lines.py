@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
+from receiver.cli.streams import _text, _Tolerant
 from receiver.sinks.sink import SinkAwayError
 from tests.sinks.making import event, opened
 
@@ -61,6 +63,25 @@ async def test_standard_output_gets_a_line_an_event(capfdbinary: pytest.CaptureF
     await sink.close()
     lines = capfdbinary.readouterr().out.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [event(number=number).id for number in range(2)]
+
+
+async def test_standard_output_that_nobody_reads_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it takes everything from handlers, as in what serves; and a handler that closes it changes nothing."""
+    reading, writing = os.pipe()
+    out = _text(_Tolerant(writing))
+    monkeypatch.setattr(sys, "stdout", out)
+    sink = opened("stdout:")
+    out.close()
+    assert await sink.send(event()) == "written"
+    assert json.loads(os.read(reading, 100_000))["id"] == event().id
+    os.close(reading)
+    with pytest.raises(SinkAwayError, match="read by nobody"):
+        await sink.send(event())
+    await sink.close()
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SinkAwayError, match="standard output: it is closed"):
+        await opened("stdout:").send(event())
+    os.close(writing)
 
 
 def test_no_client_of_another_kind_is_imported() -> None:
