@@ -254,6 +254,13 @@ class Keys:
             text = self._settings.resolve(value) if value.startswith(("env:", "file:")) else value
             if text:
                 headers[name] = text
+        for name, text in headers.items():
+            if not (text.isascii() and text.isprintable()):
+                raise ConfigurationError(
+                    f"No request can carry what is set for the header {name} of {provider.name}: there is a line break "
+                    "in it, or something else than ASCII. Copy it from the provider again.",
+                    code="credentials_unusable",
+                )
         return headers
 
     def _authorization(self, provider: Provider) -> dict[str, str]:
@@ -266,7 +273,8 @@ class Keys:
         if one.basic is None:
             return {one.header: one.prefix + found[0]}
         user, password = [*found, ""][:2]
-        return {one.header: "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+        pair = f"{user}:{password}".encode("utf-8", "surrogateescape")
+        return {one.header: "Basic " + base64.b64encode(pair).decode()}
 
     def in_address(self, provider: Provider) -> dict[str, str]:
         """The fields of an address that authenticate us, where no header does; raises as ``credentials`` does."""

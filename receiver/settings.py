@@ -360,7 +360,7 @@ def read_secret(environ: Mapping[str, str], name: str, *, folder: Path = Path())
     path = environ.get(f"{name}_FILE")
     if path:
         return _read_file(folder / path, setting=f"{name}_FILE")
-    return environ.get(name)
+    return environ.get(name, "").strip() or None  # a line break around it was copied along
 
 
 def _read_file(path: Path, *, setting: str) -> str:

@@ -25,6 +25,14 @@ def test_a_secret_in_a_file_is_its_text(content: bytes, tmp_path: Path) -> None:
     assert read_secret({"KEY_FILE": str(tmp_path / "key")}, "KEY") == "sécret"
 
 
+@pytest.mark.parametrize("text", ["key", "key\n", "key\r\n", " key\t"])
+def test_what_stands_around_a_secret_is_no_part_of_it(text: str) -> None:
+    """A line break that was piped along is the same in a variable as in a file; nothing but that is nothing."""
+    settings = Settings.load({"RECEIVER_API_TOKEN": text, "ACME_KEY": text, "EMPTY": text.replace("key", "")})
+    assert (settings.api_token, settings.resolve("env:ACME_KEY")) == ("key", "key")
+    assert settings.resolve("env:EMPTY") is None
+
+
 def test_a_file_that_is_no_text_is_refused_without_its_bytes(tmp_path: Path) -> None:
     """The sentence names the setting."""
     (tmp_path / "key").write_bytes(b"\xff\x00\xfe")

@@ -248,9 +248,12 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LONGEST_SILENCE)
         listener.bind((host, port))
         listener.setblocking(False)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or type(error).__name__
+        reason = "there are none beyond 65535"
+        if isinstance(error, OSError):
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "it is in use" if in_use else error.strerror or type(error).__name__
         raise ConfigurationError(
             f"{host} port {port} cannot be listened at: {reason}; choose another with --host and --port.",
             code="address_unusable",

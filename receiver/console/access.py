@@ -57,7 +57,7 @@ class Access:
     def __init__(self, *, store: Store, settings: Settings, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
-        self._token = settings.api_token.encode()
+        self._token = settings.api_token.encode("utf-8", "surrogateescape")
         self.logins = list(read_logins(settings.console_password))
         #: The most entries that one name has: so many are hashed for any.
         self._most = max((len(self._meant(one.name)) for one in self.logins), default=0)
@@ -161,7 +161,7 @@ class Access:
         return (
             bool(self._token)
             and scheme.lower() == "bearer"
-            and hmac.compare_digest(token.strip().encode(), self._token)
+            and hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)
         )
 
     async def _known(self, held: str) -> Session | None:

@@ -197,7 +197,9 @@ def authorize(headers: Mapping[str, str], *, api_token: str, own_header: bool = 
     scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise AccessError("Send the API token: Authorization: Bearer …")
-    if not hmac.compare_digest(token.strip().encode(), api_token.encode()):
+    # A header's bytes come as Latin-1; the environment's are UTF-8, or whatever else they are.
+    sent, wanted = token.strip().encode("latin-1", "replace"), api_token.encode("utf-8", "surrogateescape")
+    if not hmac.compare_digest(sent, wanted):
         raise AccessError(
             "The token that was sent is not this receiver's API token (its RECEIVER_API_TOKEN)."
         )

@@ -157,6 +157,12 @@ def test_serve_refuses_a_wrong_configuration(alone: Program, settings: dict[str,
     assert (done.code, done.out, done.problem["code"]) == (2, "", code)
 
 
+def test_a_port_that_there_is_not_is_refused_in_a_sentence(alone: Program) -> None:
+    """The setting is read where the option is left out."""
+    done = alone.but(RECEIVER_PORT="70000").run("serve", "--json")
+    assert (done.code, done.problem["code"]) == (2, "address_unusable")
+
+
 def test_serve_warns_of_a_key_that_cannot_be_used_beside_others(alone: Program, tmp_path: Path) -> None:
     """On standard error, in /readyz?verbose, and by the doctor; what a file holds is warned of and never refused."""
     file = tmp_path / "secret"

@@ -213,6 +213,23 @@ async def test_missing_credentials_are_told_before_anything_is_recorded(world: W
         assert world.simulator.requests() == []
 
 
+@pytest.mark.parametrize("key", ["pplx-1\n2", "pplx-\u200b1", "pplx-\u201c1\u201d", "pplx-\udcfc"])
+async def test_credentials_that_no_request_can_carry_are_told_before_anything_is_recorded(
+    world: World, key: str
+) -> None:
+    """Nothing could have been sent, so nobody is told that its outcome is unknown; and the doctor knows."""
+    world.environ["PERPLEXITY_API_KEY"] = key
+    async with hurried(world) as receiver:
+        with pytest.raises(ConfigurationError, match="Authorization of perplexity") as caught:
+            await receiver.submit("perplexity", REQUESTS["perplexity"])
+        assert caught.value.code == "credentials_unusable"
+        assert key not in str(caught.value)
+        provider = receiver.running.catalog.named("perplexity")
+        assert receiver.running.keys.lacks(provider).unusable == str(caught.value)
+        assert await receiver.running.store.jobs(Page()) == []
+        assert world.simulator.requests() == []
+
+
 async def test_a_deadline_belongs_to_the_job(world: World) -> None:
     """The deadline is the caller's where one is given, the description's otherwise."""
     world.simulator.faults("netnut", "never", count=None)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from receiver import logs
+from receiver.wire.web import AccessError, authorize
 
 from .conftest import MASTER, TOKEN, WHSEC, Site, refused
 from .test_verification import hkdf
@@ -232,3 +233,13 @@ async def _paths(site: Site, jobs: list[dict[str, Any]]) -> list[str]:
         *(f"/v1/jobs/{job['id']}/result" for job in jobs),
         *(f"/v1/callbacks/{one['id']}" for one in callbacks),
     ]
+
+
+@pytest.mark.parametrize("token", ["t\u00f6ken with blanks", "\u0442\u043e\u043a\u0435\u043d", "t\udcf6ken"])
+def test_a_token_may_be_any_text(token: str) -> None:
+    """What the environment holds is compared with what was sent byte for byte, whatever either is written in."""
+    sent = token.encode("utf-8", "surrogateescape").decode("latin-1")
+    authorize({"authorization": f"Bearer {sent}"}, api_token=token)
+    for wrong in (sent + "x", sent[:-1], "\u2603"):
+        with pytest.raises(AccessError):
+            authorize({"authorization": f"Bearer {wrong}"}, api_token=token)

@@ -47,7 +47,7 @@ class MasterKey(msgspec.Struct, frozen=True, cache_hash=True):
 
 def master_key(text: str) -> MasterKey:
     """Take a key as configured; raises ConfigurationError where it is shorter than 16 bytes."""
-    secret = text.strip().encode()
+    secret = text.strip().encode("utf-8", "surrogateescape")
     if len(secret) < MINIMUM_KEY_SIZE:
         raise ConfigurationError(
             f"A key in RECEIVER_SECRET_KEY is shorter than {MINIMUM_KEY_SIZE} bytes; "
