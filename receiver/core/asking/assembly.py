@@ -20,6 +20,8 @@ from receiver.core.model import Job, Observation, Value
 
 _FIELD: Final = re.compile(r"\{request:([^{}]+)\}")
 _LONGEST_FIELD: Final = 512
+#: RFC 9110, 5.6.2.
+_NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 #: Headers that no description can let a job set: they say who we are, or how what is sent is to be read.
 _NEVER: Final = frozenset(
     {
@@ -176,6 +178,8 @@ def _refuse_unlisted(provider: Provider, extras: Extras) -> None:
     for name, value in extras.headers.items():
         if not _allowed(name.lower(), terms.job_headers) or name.lower() in ours | _NEVER:
             raise _unlisted(provider, "header", name, terms.job_headers)
+        if _NAME.fullmatch(name) is None:
+            raise RequestError("A header has a name that none can have.", field="headers")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise RequestError(f"The header {name} is no printable text.", field=f"headers.{name}")
     for name in extras.query:
