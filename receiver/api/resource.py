@@ -1,5 +1,6 @@
 """One address of ``/v1``: the API token, the methods it has, and problem details for whatever goes wrong."""
 
+import codecs
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
@@ -195,7 +196,8 @@ async def read_document(request: Request, kind: type[T], *, bodies: Bodies, empt
     if not body and empty is not None:
         return empty
     try:
-        value = parse_json(body)
+        # A mark in front may be passed over (RFC 8259, 8.1), and some clients write one.
+        value = parse_json(body.removeprefix(codecs.BOM_UTF8))
     except UnreadableError as error:
         raise MalformedError(str(error), code=error.code) from error
     try:

@@ -13,6 +13,7 @@ from receiver.cli.command import FAILED, Command, note
 from receiver.cli.jobs import show_job, wait_for
 from receiver.cli.saving import place_for, save_result
 from receiver.core.body.jsontext import parse_json
+from receiver.core.charset import in_utf8
 from receiver.core.errors import NothingSentError, RequestError, UnreadableError
 from receiver.core.file import When
 from receiver.core.model import JobState
@@ -158,6 +159,8 @@ def _fields(given: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _read(text: bytes, source: str, field: str) -> dict[str, Any]:
+    # PowerShell writes UTF-16, and Notepad a mark in front of UTF-8.
+    text = in_utf8(text, "")
     try:
         found = parse_json(text)
     except UnreadableError as error:

@@ -54,6 +54,13 @@ def test_a_refused_submission_logs_nothing_between(program: Program) -> None:
     assert "submission_refused_400" in done.out
 
 
+@pytest.mark.parametrize("written", ["utf-8-sig", "utf-16"])
+def test_a_request_may_be_in_a_file_as_windows_writes_it(program: Program, written: str) -> None:
+    """With a byte order mark, or in UTF-16 as PowerShell redirects it."""
+    (program.folder / "order.json").write_text(CHAT, encoding=written)
+    assert program.json("submit", "perplexity", "order.json")["submission"] == "sent"
+
+
 def test_what_is_no_json_is_said_with_its_place(program: Program) -> None:
     """The file, the line, the column, and what should stand there."""
     (program.folder / "order.json").write_text('\n{"a": 1,\n "b" 2}', encoding="utf-8")

@@ -75,6 +75,7 @@ async def test_a_repetition_is_the_same_job(site: Site) -> None:
         (b'{"\\ud800": 1}', 400, "body_not_utf8", None),
         (b"[]", 422, "request_invalid", None),
         (b'{"request": {}}', 422, "request_invalid", "provider"),
+        (b'\xef\xbb\xbf{"provider": "nobody", "request": {}}', 422, "provider_unknown", "provider"),
         (b'{"provider": "netnut"}', 422, "request_invalid", "request"),
         (b'{"provider": "netnut", "request": {}, "reqest": 1}', 422, "request_invalid", "reqest"),
         (b'{"provider": 1, "request": {}}', 422, "request_invalid", "provider"),
