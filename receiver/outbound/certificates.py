@@ -31,7 +31,7 @@ _PATIENCE: Final = 3.0
 _MOST_KEPT: Final = 64
 #: Fetches in a minute, for one provider: a rotation needs one, in each of its regions.
 _MOST_FETCHES: Final = 20
-_OK: Final = 200
+_OK: Final = range(200, 300)
 _REFUSED: Final = range(400, 500)
 
 
@@ -112,6 +112,6 @@ def _ask(url: str) -> Generator[HttpRequest, HttpResponse, bytes]:
     response = yield HttpRequest(purpose="keys", method="GET", url=url, credentials=False, anywhere=True)
     if response.status in _REFUSED:
         raise CertificateInvalidError("The certificate that the message names is not there.")
-    if response.status != _OK:
+    if response.status not in _OK:
         raise ProviderError(f"A certificate's address answered {response.status}.", code="key_set_refused")
     return response.body

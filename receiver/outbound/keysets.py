@@ -27,7 +27,7 @@ _AFTER_FAILURE: Final = 5 * SECOND
 _FOR_UNKNOWN: Final = MINUTE
 #: Seconds for one fetch: a callback waits for it.
 _PATIENCE: Final = 3.0
-_OK: Final = 200
+_OK: Final = range(200, 300)
 
 
 class _Entry:
@@ -117,6 +117,6 @@ def _may_ask(entry: _Entry, now: int) -> bool:
 
 def _ask(url: str) -> Generator[HttpRequest, HttpResponse, bytes]:
     response = yield HttpRequest(purpose="keys", method="GET", url=url, credentials=False, anywhere=True)
-    if response.status != _OK:
+    if response.status not in _OK:
         raise ProviderError(f"The key set's address answered {response.status}.", code="key_set_refused")
     return response.body

@@ -21,7 +21,7 @@ from receiver.keys import Keys, Minted
 
 log = structlog.get_logger(__name__)
 
-_OK: Final = 200
+_OK: Final = range(200, 300)
 _REFUSED: Final = range(400, 500)
 _BUSY: Final = 429
 #: A token that was made so lately is not the reason for a refusal, in milliseconds.
@@ -127,7 +127,7 @@ class Minting:
                 f"{provider.name} gives no token for {names} ({answer.status}): check them, and what they may do.",
                 code="credentials_refused",
             )
-        made = read_token(answer.body, now=now) if answer.status == _OK else None
+        made = read_token(answer.body, now=now) if answer.status in _OK else None
         if made is None:
             raise NeverConnectedError(
                 f"No token for {provider.name} could be had: it answered {answer.status}."

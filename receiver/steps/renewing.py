@@ -17,7 +17,7 @@ from receiver.storage.downloads import Renewal
 from receiver.storage.store import Store
 from receiver.threads import off_loop
 
-_OK = 200
+_OK = range(200, 300)
 
 
 class Renewing:
@@ -87,6 +87,6 @@ class Renewing:
                 anywhere=not ours,
             ),
         )
-        if answer.status != _OK:
+        if answer.status not in _OK:
             return None
         return legible(answer.body, answer.header(b"content-type") or "")

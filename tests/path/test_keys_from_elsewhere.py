@@ -87,6 +87,7 @@ class Acme:
         self.private: list[Ed25519PrivateKey] = []
         self.asked = 0
         self.down = False
+        self.status = 200
         self.submissions: list[dict[str, Any]] = []
         self.secret = "a secret of this one job"
 
@@ -108,7 +109,7 @@ class Acme:
             {"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(one).rstrip(b"=").decode()}
             for one in raw
         ]
-        return JSONResponse({"keys": keys})
+        return JSONResponse({"keys": keys}, status_code=self.status)
 
     async def submit(self, request: Request) -> Response:
         """Take a job and hand its key out."""
@@ -160,6 +161,13 @@ async def test_a_published_key_proves_a_callback_and_is_fetched_once(world: Worl
         for number in range(5):
             assert (await post(world, acme, event(number))).status_code == 200
         assert acme.asked == 1
+
+
+async def test_a_key_set_that_was_changed_on_the_way_is_one(world: World, acme: Acme) -> None:
+    """203 is 200 that a proxy has touched (RFC 9110, 15.3.4)."""
+    acme.status = 203
+    async with world.receiver():
+        assert (await post(world, acme, event(1))).status_code == 200
 
 
 async def test_a_stale_set_serves_while_a_fresh_one_is_fetched(world: World, acme: Acme) -> None:

@@ -148,6 +148,15 @@ async def test_a_renewal_that_fails_is_no_harm_while_the_token_is_good() -> None
         assert len(vendor.asked_for("/jobs")) == before
 
 
+async def test_a_token_that_was_made_is_one() -> None:
+    """Some servers answer 201, as for anything that they make."""
+    vendor = Vendor()
+    vendor.token_reply = Reply(status=201, body=b'{"access_token": "canary-made", "expires_in": 3600}')
+    async with vendor.reached(OAUTH, SETTINGS) as call:
+        assert await call() == 200
+        assert vendor.asked_for("/jobs")[-1].header("authorization") == "Bearer canary-made"
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b'{"access_token": 1}', b'{"access_token": "a\\nb"}', b"[" * 999]
 )
