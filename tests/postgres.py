@@ -12,7 +12,6 @@ import contextlib
 import importlib.util
 import os
 import pwd
-import secrets
 import shutil
 import signal
 import subprocess
@@ -20,17 +19,15 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypedDict
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from tests.databases import create_database, disconnect, drop_database
 from tests.memory import MEMORY, has_room
 from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import psycopg
 
 #: Nothing may ever take longer, in seconds.
 PATIENCE = 30.0
@@ -57,10 +54,6 @@ SETTINGS = {
     "log_timezone": "UTC",
 }
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-#: Copying the files of a database is the faster way where nothing is waited for; PostgreSQL 15 knows two ways.
-COPIES_FILES = """
-SELECT current_setting('fsync') = 'off' AND current_setting('server_version_num')::int >= 150000
-"""
 # Its input ends when the process that made it ends, however that came about. The last line it was given is the
 # number of the server to be ended first, or empty. The arguments are the folders to be deleted.
 JANITOR = """
@@ -143,6 +136,7 @@ class PostgresServer:
         """End it and wait for its end: orderly, or as if the power had failed (then a start is a recovery)."""
         if self._server is None:
             return
+        disconnect(self.url())
         if self._running():
             self._server.send_signal(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
             self.thaw()
@@ -276,32 +270,6 @@ class PostgresServer:
         assert self._janitor.stdin is not None
         self._janitor.stdin.write(f"{line}\n".encode())
         self._janitor.stdin.flush()
-
-
-def create_database(server: str, *, template: str | None = None) -> str:
-    """Make a database on the server of this URL, empty or a copy of the one with this name or URL."""
-    name = f"test_{secrets.token_hex(8)}"
-    # Not template1, the default: an existing server may have anything in it.
-    source = "template0" if template is None else urlsplit(template).path.removeprefix("/")
-    statement = f"""CREATE DATABASE {name} TEMPLATE "{source}" ENCODING 'UTF8'"""
-    with _connected(server) as connection:
-        if connection.execute(COPIES_FILES).fetchone() == (True,):
-            statement += " STRATEGY FILE_COPY"
-        connection.execute(statement.encode())
-    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-
-
-def drop_database(url: str, server: str) -> None:
-    """Delete a database, whoever is connected to it."""
-    name = urlsplit(url).path.removeprefix("/")
-    with _connected(server) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
-
-
-def _connected(url: str) -> psycopg.Connection:
-    import psycopg  # noqa: PLC0415 (every test imports this module; few of them need the 0.1 s and the client)
-
-    return psycopg.connect(url, autocommit=True, connect_timeout=int(PATIENCE))
 
 
 class _Identity(TypedDict):

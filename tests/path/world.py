@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from receiver.simulator import PROVIDERS, Simulator
 from receiver.storage.queries import Record
 from receiver.wire.server import server
 from tests import sqlite, warm
+from tests.pauses import pauses
 from tests.ports import free_port
 from tests.serving import served
 
@@ -43,12 +45,20 @@ PATIENCE = 40.0
 def write_descriptions(folder: Path, *, every: str, expected: str) -> None:
     """The packaged descriptions with other cadences: they are data."""
     folder.mkdir(exist_ok=True)
+    for name, text in _descriptions(every, expected).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+@cache
+def _descriptions(every: str, expected: str) -> dict[str, str]:
+    """Their texts, by the names of the files."""
+    made = {}
     for file in files("receiver.providers").iterdir():
         if file.name.removesuffix(".toml") in PROVIDERS:
             text = re.sub(r'(?m)^every = ".*"$', f'every = "{every}"', file.read_text(encoding="utf-8"))
             text = re.sub(r'(?m)^longest = ".*"$', f'longest = "{every}"', text)
-            text = re.sub(r'(?m)^expected = ".*"$', f'expected = "{expected}"', text)
-            (folder / file.name).write_text(text, encoding="utf-8")
+            made[file.name] = re.sub(r'(?m)^expected = ".*"$', f'expected = "{expected}"', text)
+    return made
 
 
 class World:
@@ -178,13 +188,14 @@ async def until(
     patience: float = PATIENCE,
     pause: float = 0.02,
 ) -> None:
-    """Wait until *condition* holds, looking every *pause* seconds; fail after *patience* seconds."""
+    """Wait until *condition* holds, looking first after *pause* seconds; fail after *patience* seconds."""
     end = time.monotonic() + patience
+    waits = pauses(pause)
     while time.monotonic() < end:
         outcome = condition()
         if outcome if isinstance(outcome, bool) else await outcome:
             return
-        await asyncio.sleep(pause)
+        await asyncio.sleep(next(waits))
     raise AssertionError(f"{condition} did not come true within {patience} s")
 
 

@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.pauses import pauses
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -147,5 +149,6 @@ def callback_fields(name: str, url: str) -> dict[str, Any]:
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
     """Return once *condition* is true; fail after 40 seconds."""
     async with asyncio.timeout(40):
+        waits = pauses(0.01)
         while not await condition():  # noqa: ASYNC110  what is awaited happens elsewhere
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(next(waits))

@@ -18,6 +18,7 @@ from receiver.simulator.embedded import address, listen
 from receiver.wire.outlet import Outlet
 from receiver.wire.server import server
 from tests import sqlite
+from tests.pauses import pauses
 from tests.serving import served
 
 if TYPE_CHECKING:
@@ -84,11 +85,12 @@ class Site:
     async def until(self, path: str, condition: Callable[[Any], object]) -> dict[str, Any]:
         """Return the document at *path* once it meets *condition*; fail after 40 seconds."""
         async with asyncio.timeout(40):
+            waits = pauses(0.01)
             while True:
                 answer = await self.get(path)
                 if answer.status_code == 200 and condition(answer.json()):
                     return dict(answer.json())
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(next(waits))
 
     async def signed_callback(self) -> dict[str, Any]:
         """Let Pulse call back about a job, and return the callback's document."""
