@@ -13,7 +13,10 @@ from receiver.settings import Settings
 from receiver.sinks.configuration import SinkConfig
 from receiver.sinks.sink import Place
 
-ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+#: What stands around a value was copied along with it, and is left out.
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(
+    lambda text: text == text.strip()
+)
 HOST = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]{2,6})?", fullmatch=True)
 SERVER = st.one_of(
     HOST, st.builds("{}:{}".format, HOST, st.integers(1, 65535)), st.just("[2001:db8::1]:4222")
