@@ -21,6 +21,7 @@ from receiver.storage import sessions
 from receiver.storage.sessions import Session
 from receiver.storage.store import Store
 from receiver.threads import off_loop
+from receiver.wire.web import is_same
 
 COOKIE: Final = "receiver_console"
 #: How long a session lasts without being used, and at all.
@@ -57,6 +58,7 @@ class Access:
     def __init__(self, *, store: Store, settings: Settings, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
+        self._api_token = settings.api_token
         self._token = settings.api_token.encode("utf-8", "surrogateescape")
         self.logins = list(read_logins(settings.console_password))
         #: The most entries that one name has: so many are hashed for any.
@@ -159,9 +161,7 @@ class Access:
         """Whether *request* carries the API token as ``Authorization: Bearer``."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return (
-            bool(self._token)
-            and scheme.lower() == "bearer"
-            and hmac.compare_digest(token.strip().encode("latin-1", "replace"), self._token)
+            bool(self._api_token) and scheme.lower() == "bearer" and is_same(token.strip(), self._api_token)
         )
 
     async def _known(self, held: str) -> Session | None:

@@ -121,7 +121,7 @@ class Front:
     async def _take(self, address: Address, way: Way | None, scope: Scope, receive: Receive) -> _Told:
         # Before the body: a trailer must not become a header after the fact.
         headers = tuple(scope["headers"])
-        if way is None or not f"{address.provider}{address.token}".isascii():
+        if way is None:
             if self._ingest.is_probe(address.provider, token := address.token or ""):
                 self._bodies.give(len(await self._bodies.read(receive, headers)))
                 return _with_body(200, answer_to_probe(token), b"text/plain; charset=utf-8")

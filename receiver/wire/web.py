@@ -183,6 +183,14 @@ class AccessClosedError(RequestError):
     status = 403
 
 
+def is_same(sent: str, token: str) -> bool:
+    """Whether *sent*, out of a header, is *token*, out of the environment; to find out takes as long for any.
+
+    A header's bytes come as Latin-1; the environment's are UTF-8, or whatever else they are.
+    """
+    return hmac.compare_digest(sent.encode("latin-1", "replace"), token.encode("utf-8", "surrogateescape"))
+
+
 def authorize(headers: Mapping[str, str], *, api_token: str, own_header: bool = False) -> None:
     """Raise unless the request carries the API token.
 
@@ -197,9 +205,7 @@ def authorize(headers: Mapping[str, str], *, api_token: str, own_header: bool = 
     scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise AccessError("Send the API token: Authorization: Bearer …")
-    # A header's bytes come as Latin-1; the environment's are UTF-8, or whatever else they are.
-    sent, wanted = token.strip().encode("latin-1", "replace"), api_token.encode("utf-8", "surrogateescape")
-    if not hmac.compare_digest(sent, wanted):
+    if not is_same(token.strip(), api_token):
         raise AccessError(
             "The token that was sent is not this receiver's API token (its RECEIVER_API_TOKEN)."
         )

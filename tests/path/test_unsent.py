@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from receiver import JobState
+from receiver import Job, JobState
 from receiver.core.errors import FetchRefusedError
 
 from .hurry import hurried
@@ -101,9 +101,11 @@ NO_RESULT = {
 }
 
 
-@pytest.mark.parametrize("no", NO_RESULT.values(), ids=NO_RESULT)
-async def test_an_answer_that_is_no_success_spends_nothing(world: World, no: Reply) -> None:
-    """No result was handed out, so the one address there is gets asked again, and the job succeeds."""
+HERE = b'{"markdown": "# here"}'
+
+
+async def downloaded(world: World, *replies: Reply) -> tuple[Job, list[str]]:
+    """A job whose result has a single-use address, as it ended; what was asked for there, answered so, in turn."""
     downloads: list[str] = []
 
     async def pulse(asked: Asked) -> Reply:
@@ -111,38 +113,30 @@ async def test_an_answer_that_is_no_success_spends_nothing(world: World, no: Rep
             return Reply(status=202, body=b'{"job_id": "p1", "status": "pending"}')
         if asked.path.startswith("/large/"):
             downloads.append(asked.path)
-            return no if len(downloads) < 3 else Reply(body=b'{"markdown": "# here"}')
+            return replies[min(len(downloads), len(replies)) - 1]
         return _answer(f"{provider.url}/large/1")
 
     world.cadence(expected="1s")
     async with stub(pulse) as provider:
         world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
         async with hurried(world) as receiver:
-            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
-            assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"] * 3)
+            return await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"])), downloads
+
+
+@pytest.mark.parametrize("no", NO_RESULT.values(), ids=NO_RESULT)
+async def test_an_answer_that_is_no_success_spends_nothing(world: World, no: Reply) -> None:
+    """No result was handed out, so the one address there is gets asked again, and the job succeeds."""
+    job, downloads = await downloaded(world, no, no, Reply(body=HERE))
+    assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"] * 3)
 
 
 @pytest.mark.parametrize("status", [201, 203])
 async def test_a_result_that_comes_with_another_success_is_taken(world: World, status: int) -> None:
     """Made on demand, or changed by a proxy on the way: it is here, and asked for once."""
-    downloads: list[str] = []
-
-    async def pulse(asked: Asked) -> Reply:
-        if asked.method == "POST":
-            return Reply(status=202, body=b'{"job_id": "p1", "status": "pending"}')
-        if asked.path.startswith("/large/"):
-            downloads.append(asked.path)
-            return Reply(status=status, body=b'{"markdown": "# here"}')
-        return _answer(f"{provider.url}/large/1")
-
-    world.cadence(expected="1s")
-    async with stub(pulse) as provider:
-        world.environ["RECEIVER_PULSE_BASE_URL"] = provider.url
-        async with hurried(world) as receiver:
-            job = await ended(receiver, await receiver.submit("pulse", REQUESTS["pulse"]))
-            assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"])
-            assert job.held is not None
-            assert job.held.size == len(b'{"markdown": "# here"}')
+    job, downloads = await downloaded(world, Reply(status=status, body=HERE))
+    assert (job.state, downloads) == (JobState.SUCCEEDED, ["/large/1"])
+    assert job.held is not None
+    assert job.held.size == len(HERE)
 
 
 #: What may have been the result, whatever came of it here.

@@ -4,7 +4,7 @@ On PostgreSQL the server itself counts the rows, on SQLite the steps of its mach
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -33,6 +33,27 @@ class Reads:
             before = self._read(tx)
             work(tx)
             return self._read(tx) - before
+
+    def growing(
+        self,
+        fill: Callable[["Reads", int], object],
+        asked: Mapping[str, Work],
+        *,
+        few: int,
+        many: int,
+        most: float,
+    ) -> dict[str, tuple[int, int]]:
+        """What reads more than *most* times as much among *many* as among *few*: how much among each."""
+        read = []
+        for number in (few, many):
+            fill(self, number)
+            read.append({what: self.of(work) for what, work in asked.items()})
+        little, much = read
+        return {
+            what: (little[what], found)
+            for what, found in much.items()
+            if found > most * max(little[what], 100)
+        }
 
     def learn(self) -> None:
         """Have the database look at what it holds, as it does by itself after a while."""

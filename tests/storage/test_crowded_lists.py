@@ -137,12 +137,7 @@ ASKED: dict[str, Work] = {
 
 async def test_counts_read_no_more_where_there_is_more_to_count(reads: Reads) -> None:
     """Six times as much waits, is dead, rejected or late: as much is read."""
-    read = []
-    for many in (FEW, MANY):
-        fill(reads, many)
-        read.append({what: reads.of(work) for what, work in ASKED.items()})
-    few, much = read
-    assert {what: (few[what], many) for what, many in much.items() if many > SAME * max(few[what], 100)} == {}
+    assert reads.growing(fill, ASKED, few=FEW, many=MANY, most=SAME) == {}
 
 
 async def test_a_count_that_stopped_says_so(reads: Reads) -> None:

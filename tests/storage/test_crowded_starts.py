@@ -83,12 +83,7 @@ ASKED: dict[str, Work] = {
 
 async def test_a_start_reads_no_more_where_more_is_open(reads: Reads) -> None:
     """Six times as many jobs are open and due: as much is read."""
-    read = []
-    for many in (FEW, MANY):
-        fill(reads, many)
-        read.append({what: reads.of(work) for what, work in ASKED.items()})
-    few, much = read
-    assert {what: (few[what], many) for what, many in much.items() if many > SAME * max(few[what], 100)} == {}
+    assert reads.growing(fill, ASKED, few=FEW, many=MANY, most=SAME) == {}
 
 
 async def test_a_key_that_was_in_force_for_a_while_is_found(reads: Reads) -> None:
